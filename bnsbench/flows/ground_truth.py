@@ -1,0 +1,77 @@
+"""Ground truth: the ODE solved by adaptive Runge-Kutta (Dormand-Prince 5(4) of torchdiffeq), its own error measured."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torchdiffeq import odeint
+
+from bnsbench.errors import DivergedError
+from bnsbench.flows.fields import BatchField, CountingField
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """Ground-truth states x [times, batch, ...] and velocities u of the same shape at ``times`` [times]."""
+
+    times: Tensor
+    x: Tensor
+    u: Tensor
+
+    def at(self, t: float) -> Tensor:
+        """Return the state at time t by cubic Hermite interpolation, of fourth order in the spacing of ``times``."""
+        last = len(self.times) - 2
+        i = min(max(int(torch.searchsorted(self.times, t, right=True)) - 1, 0), last)
+        h = float(self.times[i + 1] - self.times[i])
+        s = (t - float(self.times[i])) / h
+        blend = (1 + 2 * s) * (1 - s) ** 2, h * s * (1 - s) ** 2, s * s * (3 - 2 * s), h * s * s * (s - 1)
+        return blend[0] * self.x[i] + blend[1] * self.u[i] + blend[2] * self.x[i + 1] + blend[3] * self.u[i + 1]
+
+
+def solve(field: BatchField, x0: Tensor, tolerance: float) -> tuple[Tensor, int]:
+    """Return the end state x(t_end) [batch, ...] from x(t_begin) = x0, and the NFE spent.
+
+    tolerance is both the relative and the absolute one. The step size is shared by the batch, so the result depends on
+    the batch within the tolerance; callers that need a reproducible truth keep their batches fixed.
+    """
+    begin, end = field.interval
+    states, nfe = _integrate(field, x0, torch.tensor([begin, end], dtype=torch.float64, device=x0.device), tolerance)
+    return states[-1], nfe
+
+
+def solve_trajectory(field: BatchField, x0: Tensor, points: int, tolerance: float) -> tuple[Trajectory, int]:
+    """Return the trajectory at ``points`` equidistant times over the field's interval, and the NFE spent."""
+    begin, end = field.interval
+    times = torch.linspace(begin, end, points, dtype=torch.float64, device=x0.device)
+    states, nfe = _integrate(field, x0, times, tolerance)
+    with torch.no_grad():
+        velocities = torch.stack([field(t, x) for t, x in zip(times, states, strict=True)])
+    return Trajectory(times.cpu(), states, velocities), nfe + points
+
+
+def ceiling(field: BatchField, x0: Tensor, truth: Tensor, tolerance: float, data_range: float) -> float:
+    """Return the PSNR in dB of ``truth`` against a solve at a tenth of its tolerance: what it can resolve.
+
+    Mean over samples of 10 log10(range^2 / MSE); a PSNR near it says more about the truth than about the solver.
+    """
+    tighter, _ = solve(field, x0, tolerance / 10)
+    mse = (truth - tighter).double().square().flatten(1).mean(1).clamp_min(1e-30)
+    return float((10 * torch.log10(data_range**2 / mse)).mean())
+
+
+def _integrate(field: BatchField, x0: Tensor, times: Tensor, tolerance: float) -> tuple[Tensor, int]:
+    counter = CountingField(field)
+    # step_t: without it the last step would overshoot the interval and interpolate back.
+    with torch.no_grad():
+        try:
+            states = odeint(
+                counter, x0, times, rtol=tolerance, atol=tolerance, method="dopri5", options={"step_t": times[-1:]}
+            )
+        except AssertionError as error:  # torchdiffeq reports an underflowing step or a NaN in this way
+            raise DivergedError(f"The ground truth could not be solved to tolerance {tolerance:g}: {error}.") from error
+    if not math.isfinite(float(states[-1].double().sum())):
+        raise DivergedError(f"The ground truth left the finite numbers at tolerance {tolerance:g}.")
+    return states, counter.nfe

@@ -1,0 +1,124 @@
+"""The model: a frozen prediction on a Gaussian path, with its conditions, its decoding and its data."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from bnsbench.errors import NotApplicableError
+from bnsbench.flows.paths import Path
+from bnsbench.flows.predictions import Prediction, to_velocity
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Real data for distribution metrics: images [n, C, H, W] in [-1, 1] (or waveforms) and their labels [n], if any."""
+
+    samples: Tensor
+    labels: Tensor | None = None
+
+
+class Model(ABC):
+    """A frozen generative model; subclass it and implement `predict` and `fingerprint` to add one.
+
+    path: the Gaussian path on which it was trained.
+    shape: one sample's shape in the space where the ODE lives.
+    prediction: what `predict` returns.
+    interval: the times on which it may be evaluated; epsilon-VP networks end at 1 - 1e-3.
+    data_range: peak-to-peak range of the data, which PSNR uses.
+    dtype: the precision in which it is meant to be used.
+    """
+
+    path: Path
+    shape: tuple[int, ...]
+    prediction: Prediction = "velocity"
+    interval: tuple[float, float] = (0.0, 1.0)
+    data_range: float = 2.0
+    dtype: torch.dtype = torch.float32
+
+    @abstractmethod
+    def predict(self, t: Tensor, x: Tensor, condition: Tensor | None) -> Tensor:
+        """Return the prediction at time t (0-d or [batch]) for x [batch, *shape] under condition [batch, ...]."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Return a hexadecimal hash of everything that determines `predict`: weights, parameters, path."""
+
+    def conditions(self, indices: Tensor) -> Tensor | None:
+        """Return the conditions of the samples with these indices, the same for every solver; None if unconditional."""
+        del indices
+        return None
+
+    def null_condition(self, condition: Tensor) -> Tensor:
+        """Return what stands for 'no condition' in place of ``condition``; required for guidance."""
+        raise NotApplicableError(f"{type(self).__name__} has no unconditional prediction, so guidance is not defined for it.")
+
+    def decode(self, x: Tensor) -> Tensor:
+        """Return what metrics look at, such as images [batch, C, H, W] in [-1, 1], for end states x [batch, *shape]."""
+        return x
+
+    def reference(self) -> Reference | None:
+        """Return real data for distribution metrics, or None if there is none."""
+        return None
+
+    def to(self, device: torch.device | str, dtype: torch.dtype) -> Self:
+        """Return the model on that device and in that precision (itself, moved)."""
+        del device
+        self.dtype = dtype
+        return self
+
+    def forwards_per_evaluation(self, guidance: float) -> int:
+        """Network forwards that one evaluation of the guided field costs per sample."""
+        return 1 if guidance == 0 else 2
+
+    def guided(self, t: Tensor, x: Tensor, condition: Tensor | None, guidance: float) -> Tensor:
+        """Return (1 + w) f(x | condition) - w f(x) in one batch of twice the size; exact for every prediction type.
+
+        The conversion to a velocity is affine with weights that sum to one, so guiding the prediction guides the velocity.
+        """
+        if guidance == 0:
+            return self.predict(t, x, condition)
+        if condition is None:
+            raise NotApplicableError(f"{type(self).__name__} is unconditional, so guidance {guidance:g} is not defined for it.")
+        both = torch.cat([condition, self.null_condition(condition)])
+        time = t if t.ndim == 0 else torch.cat([t, t])
+        with_condition, without = self.predict(time, torch.cat([x, x]), both).chunk(2)
+        return torch.lerp(without, with_condition, 1.0 + guidance)
+
+    def field(self, condition: Tensor | None, guidance: float = 0.0) -> ModelField:
+        """Return the velocity field for a batch with these conditions."""
+        return ModelField(self, condition, guidance)
+
+
+class ModelField:
+    """A model's velocity under classifier-free guidance, u_w = (1 + w) u_cond - w u_uncond (Ho & Salimans 2022).
+
+    guidance w = 0 is the conditional model; w + 1 is the ``guidance_scale`` of diffusers. One guided evaluation is one
+    NFE and two network forwards (``forwards_per_evaluation``).
+    """
+
+    def __init__(self, model: Model, condition: Tensor | None, guidance: float = 0.0) -> None:
+        self.model = model
+        self.condition = condition
+        self.guidance = float(guidance)
+        self.forwards_per_evaluation = model.forwards_per_evaluation(self.guidance)
+
+    @property
+    def path(self) -> Path:
+        return self.model.path
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        return self.model.interval
+
+    def __call__(self, t: Tensor, x: Tensor) -> Tensor:
+        prediction = self.model.guided(t, x, self.condition, self.guidance)
+        return to_velocity(self.model.path, self.model.prediction, t, x, prediction)
+
+    def part(self, index: Tensor | slice) -> ModelField:
+        condition = None if self.condition is None else self.condition[index]
+        return ModelField(self.model, condition, self.guidance)

@@ -1,0 +1,60 @@
+"""Change of path after training: the same trajectories seen in another time and scale."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from bnsbench.flows.fields import BatchField
+from bnsbench.flows.paths import Path
+from bnsbench.flows.predictions import per_sample
+
+
+class ScaleTimeField:
+    """A field after a change of path: x_bar(r) = s_r x(t_r) with t_r = rho^-1(rho_bar(r)) and s_r = sigma_bar_r / sigma_{t_r}.
+
+    Its velocity is u_bar_r(x) = (s'_r / s_r) x + s_r t'_r u_{t_r}(x / s_r) (Shaul et al. 2024, Section 3.3): the same
+    trajectories seen on the path ``path``, so a solver on this field is another solver for the original model.
+    """
+
+    def __init__(self, field: BatchField, path: Path) -> None:
+        self.field = field
+        self.path = path
+        self.forwards_per_evaluation = field.forwards_per_evaluation
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        begin, end = self.field.interval
+        times = self.path.time(self.field.path.log_snr(torch.tensor([begin, end], dtype=torch.float64)))
+        return float(times[0]), float(times[1])
+
+    def __call__(self, t: Tensor, x: Tensor) -> Tensor:
+        time, scale, d_time, d_log_scale = scale_time(self.field.path, self.path, t)
+        u = self.field(time, x / per_sample(scale, x))
+        return per_sample(d_log_scale, x) * x + per_sample(scale * d_time, x) * u
+
+    def part(self, index: Tensor | slice) -> ScaleTimeField:
+        return ScaleTimeField(self.field.part(index), self.path)
+
+    def scale(self, r: Tensor | float) -> Tensor:
+        """s_r, by which states of the original field are multiplied: x_bar = s_r x."""
+        return scale_time(self.field.path, self.path, r)[1]
+
+
+def scale_time(path: Path, new: Path, r: Tensor | float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return float64 (t_r, s_r, dt/dr, d log s / dr) of the change from ``path`` to ``new`` at the new time r.
+
+    s_r = sigma_bar / sigma = alpha_bar / alpha; the larger of the two coefficients is used, so neither end is singular.
+    """
+    t = path.time(new.log_snr(r))
+    alpha, sigma, new_alpha, new_sigma = path.alpha(t), path.sigma(t), new.alpha(r), new.sigma(r)
+    d_alpha, d_sigma, new_d_alpha, new_d_sigma = path.d_alpha(t), path.d_sigma(t), new.d_alpha(r), new.d_sigma(r)
+    noisy = sigma > alpha
+    scale = torch.where(noisy, new_sigma / sigma, new_alpha / alpha)
+    # With d lambda/dr = W_bar / (alpha_bar sigma_bar) and d lambda/dt = W / (alpha sigma), where
+    # W = sigma alpha' - sigma' alpha, their quotient is W_bar / (W s^2).
+    wronskian, new_wronskian = sigma * d_alpha - d_sigma * alpha, new_sigma * new_d_alpha - new_d_sigma * new_alpha
+    d_time = new_wronskian / (wronskian * scale**2)
+    from_noise = new_d_sigma / new_sigma - d_sigma / sigma * d_time
+    from_data = new_d_alpha / new_alpha - d_alpha / alpha * d_time
+    return t, scale, d_time, torch.where(noisy, from_noise, from_data)

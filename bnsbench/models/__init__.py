@@ -1,0 +1,1 @@
+"""Embedded models: small networks with their weights, exact Gaussian mixtures, and the programs that fitted them."""

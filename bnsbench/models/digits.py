@@ -1,0 +1,108 @@
+"""Class-conditional digits: one small network, trained with three paths and three prediction types."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from bnsbench.errors import UsageError
+from bnsbench.flows.model import Model, Reference
+from bnsbench.flows.paths import VP, CondOT, Cosine, Path
+from bnsbench.flows.predictions import Prediction
+from bnsbench.models.digits_data import CLASSES, SHAPE, load_digits
+from bnsbench.models.networks import DigitClassifier, ResidualMLP
+from bnsbench.models.weights import load_weights, weights_fingerprint
+
+DIM = 64
+LOG_SNR_SCALE = 5.0
+
+
+@dataclass(frozen=True)
+class Variant:
+    """How one digits network is trained: its path, what it predicts, the times it covers and the clock it reads."""
+
+    path: Path
+    prediction: Prediction
+    end: float = 1.0
+    reads_log_snr: bool = False
+
+    def clock(self, t: Tensor) -> Tensor:
+        """Return what the network is told of the time, about -1 at noise and 1 at data, in float64."""
+        if self.reads_log_snr:
+            return self.path.log_snr(t) / LOG_SNR_SCALE
+        return 2.0 * t.to(torch.float64) - 1.0
+
+
+VARIANTS = {
+    "ot": Variant(CondOT(), "velocity"),
+    "cos": Variant(Cosine(), "v"),
+    "vp": Variant(VP(), "epsilon", end=1.0 - 1e-3, reads_log_snr=True),
+}
+
+
+class DigitsModel(Model):
+    """A class-conditional generator of 8x8 digits; conditions are int64 labels [batch], 10 standing for "no condition"."""
+
+    shape = SHAPE
+
+    def __init__(self, network: ResidualMLP, variant: Variant, fingerprint: str) -> None:
+        self.network = network.eval().requires_grad_(False)
+        self.variant = variant
+        self.path = variant.path
+        self.prediction = variant.prediction
+        self.interval = (0.0, variant.end)
+        self._fingerprint = fingerprint
+
+    def predict(self, t: Tensor, x: Tensor, condition: Tensor | None) -> Tensor:
+        if condition is None:
+            condition = torch.full((len(x),), CLASSES, device=x.device)
+        clock = self.variant.clock(t).to(dtype=x.dtype, device=x.device)
+        prediction: Tensor = self.network(clock, x.flatten(1), condition.to(x.device))
+        return prediction.reshape(x.shape)
+
+    def conditions(self, indices: Tensor) -> Tensor:
+        return indices.to(torch.int64) % CLASSES
+
+    def null_condition(self, condition: Tensor) -> Tensor:
+        return torch.full_like(condition, CLASSES)
+
+    def reference(self) -> Reference:
+        return load_digits()
+
+    def fingerprint(self) -> str:
+        return self._fingerprint
+
+    def to(self, device: torch.device | str, dtype: torch.dtype) -> Self:
+        self.network.to(device=device, dtype=dtype)
+        return super().to(device, dtype)
+
+
+def digits(variant: str = "ot") -> DigitsModel:
+    """Return the shipped digits network: "ot" (velocity on CondOT), "cos" (v on Cosine) or "vp" (epsilon on VP).
+
+    Raises UsageError for another variant and CorruptFileError if the weights do not match their recorded hash.
+    """
+    if variant not in VARIANTS:
+        raise UsageError(f"There is no digits variant {variant!r}; choose from {', '.join(VARIANTS)}.")
+    name = f"digits-{variant}"
+    network = ResidualMLP(DIM, CLASSES)
+    network.load_state_dict(load_weights(name))
+    return DigitsModel(network, VARIANTS[variant], variant_fingerprint(VARIANTS[variant], weights_fingerprint(name)))
+
+
+def variant_fingerprint(variant: Variant, weights: str) -> str:
+    """Return the hash of the weights' hash, the path, the prediction type, the interval and the clock."""
+    facts = [weights, variant.path.to_dict(), variant.prediction, variant.end, variant.reads_log_snr]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def digit_classifier() -> DigitClassifier:
+    """Return the shipped digit classifier, in float32 and evaluation mode."""
+    classifier = DigitClassifier()
+    classifier.load_state_dict(load_weights("digits-classifier"))
+    return classifier.eval().requires_grad_(False)

@@ -1,0 +1,182 @@
+"""Gaussian mixtures, whose velocity is known in closed form on every path: models without any training error."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from bnsbench.errors import NotApplicableError, UsageError
+from bnsbench.flows.model import Model, Reference
+from bnsbench.flows.paths import Path, make_path
+from bnsbench.models.digits_data import CLASSES, SHAPE
+from bnsbench.models.weights import load_weights
+
+REFERENCE_SAMPLES = 2000
+VP_END = 1.0 - 1e-3
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Gaussians in R^d with weights [K], means [K, d] and lower-triangular Cholesky factors [K, d, d] of the covariances.
+
+    per_class: how many consecutive components make up one class; None for a mixture without classes.
+    """
+
+    weights: Tensor
+    means: Tensor
+    factors: Tensor
+    per_class: int | None = None
+
+    def sample(self, labels: Tensor | None, n: int, generator: torch.Generator) -> Tensor:
+        """Draw [n, d] samples, of the classes ``labels`` [n] if given."""
+        weights = self.weights.expand(n, -1) if labels is None else self.weights * self.members(labels)
+        chosen = torch.multinomial(weights, 1, generator=generator)[:, 0]
+        noise = torch.randn(n, self.means.shape[1], generator=generator, dtype=self.means.dtype)
+        return self.means[chosen] + torch.einsum("nij,nj->ni", self.factors[chosen], noise)
+
+    def members(self, labels: Tensor) -> Tensor:
+        """Return the boolean [n, K] that says which components belong to each label's class."""
+        assert self.per_class is not None
+        return torch.arange(len(self.weights)) // self.per_class == labels[:, None]
+
+    def digest(self) -> str:
+        """Return the sha256 of the parameters."""
+        content = b"".join(tensor.contiguous().numpy().tobytes() for tensor in (self.weights, self.means, self.factors))
+        return hashlib.sha256(content + str(self.per_class).encode()).hexdigest()
+
+
+class MixtureModel(Model):
+    """The exact velocity field of a Gaussian mixture (in float64 by default) on a given path.
+
+    With classes, conditions are int64 labels [batch] and the number of classes stands for "no condition". Under every
+    condition the field is exact: the conditional one is that of the class's own mixture.
+    """
+
+    dtype = torch.float64
+
+    def __init__(self, mixture: Mixture, path: Path, shape: tuple[int, ...], end: float = 1.0) -> None:
+        self.mixture = mixture
+        self.path = path
+        self.shape = shape
+        self.interval = (0.0, end)
+        variances, bases = torch.linalg.eigh(mixture.factors @ mixture.factors.mT)
+        self._variances = variances  # [K, d]
+        self._basis = bases.permute(1, 0, 2).flatten(1).contiguous()  # [d, K * d], the components' eigenvectors side by side
+        self._means = mixture.means
+        self._projected_means = torch.einsum("kd,kde->ke", mixture.means, bases)
+        self._log_weights = mixture.weights.log()
+
+    @property
+    def classes(self) -> int:
+        """The number of classes; 0 for a mixture without classes."""
+        return 0 if self.mixture.per_class is None else len(self._means) // self.mixture.per_class
+
+    def predict(self, t: Tensor, x: Tensor, condition: Tensor | None) -> Tensor:
+        if condition is None:
+            return self._velocity(t, x, slice(None))
+        velocity = torch.empty_like(x)
+        for label in condition.unique().tolist():
+            # Only the class's own components are computed, so one group per label beats masking them all.
+            rows = torch.nonzero(condition == label)[:, 0]
+            time = t if t.ndim == 0 else t[rows]
+            velocity = velocity.index_copy(0, rows, self._velocity(time, x[rows], self._components(label)))
+        return velocity
+
+    def _components(self, label: int) -> slice:
+        if label == self.classes:
+            return slice(None)
+        per_class = self.mixture.per_class or 0
+        return slice(label * per_class, (label + 1) * per_class)
+
+    def _velocity(self, t: Tensor, x: Tensor, components: slice) -> Tensor:
+        """Return u = sum_k r_k u_k, the components' affine velocities weighted by their posterior probabilities.
+
+        u_k = a' mu_k + G_k (x - a mu_k) with G_k = (a a' C_k + s s') / (a^2 C_k + s^2), evaluated in C_k's eigenbasis,
+        where a = alpha_t and s = sigma_t; no term is singular at either end of the path.
+        """
+        alpha, d_alpha, noise_variance, noise_slope = self._coefficients(t, x)
+        variances, means = self._variances[components], self._means[components]
+        count, dim = means.shape
+        basis = self._basis.view(dim, -1, dim)[:, components].reshape(dim, count * dim)
+        centred = (x.flatten(1) @ basis).view(-1, count, dim) - alpha * self._projected_means[components]
+        marginal = alpha**2 * variances + noise_variance
+        gain = (alpha * d_alpha * variances + noise_slope) / marginal
+        log_density = -0.5 * ((centred * centred / marginal).sum(-1) + marginal.log().sum(-1))
+        posterior = torch.softmax(log_density + self._log_weights[components], dim=-1)
+        correction = (centred * gain * posterior[..., None]).flatten(1) @ basis.mT
+        return (d_alpha[..., 0] * (posterior @ means) + correction).reshape(x.shape)
+
+    def _coefficients(self, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return alpha, alpha', sigma^2 and sigma sigma' in x's dtype, each [1 or batch, 1, 1]."""
+        path = self.path
+        values = path.alpha(t), path.d_alpha(t), path.sigma(t) ** 2, path.sigma_d_sigma(t)
+        alpha, d_alpha, noise_variance, noise_slope = (v.to(dtype=x.dtype, device=x.device).reshape(-1, 1, 1) for v in values)
+        return alpha, d_alpha, noise_variance, noise_slope
+
+    def conditions(self, indices: Tensor) -> Tensor | None:
+        return indices.to(torch.int64) % self.classes if self.classes else None
+
+    def null_condition(self, condition: Tensor) -> Tensor:
+        if not self.classes:
+            raise NotApplicableError("This mixture has no classes, so guidance is not defined for it.")
+        return torch.full_like(condition, self.classes)
+
+    def reference(self) -> Reference:
+        """Return 2000 seeded draws from the mixture itself, which is its own data set."""
+        labels = self.conditions(torch.arange(REFERENCE_SAMPLES))
+        samples = self.mixture.sample(labels, REFERENCE_SAMPLES, torch.Generator().manual_seed(0))
+        return Reference(samples.reshape(-1, *self.shape), labels)
+
+    def fingerprint(self) -> str:
+        facts = [self.mixture.digest(), self.path.to_dict(), self.interval]
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    def to(self, device: torch.device | str, dtype: torch.dtype) -> Self:
+        for name in ("_variances", "_basis", "_means", "_projected_means", "_log_weights"):
+            setattr(self, name, getattr(self, name).to(device=device, dtype=dtype))
+        return super().to(device, dtype)
+
+
+def ring8(path: str = "condot") -> MixtureModel:
+    """Return eight round Gaussians of deviation 0.06 on the unit circle, in the plane."""
+    angles = torch.arange(8, dtype=torch.float64) * (math.pi / 4)
+    means = torch.stack([angles.cos(), angles.sin()], dim=-1)
+    factors = 0.06 * torch.eye(2, dtype=torch.float64).expand(8, 2, 2)
+    return _model(Mixture(torch.full((8,), 1 / 8, dtype=torch.float64), means, factors), path, (2,))
+
+
+def aniso5(path: str = "condot") -> MixtureModel:
+    """Return five elongated Gaussians (deviations 0.3 and 0.03) whose long axes turn around the circle, in the plane."""
+    angles = torch.arange(5, dtype=torch.float64) * (2 * math.pi / 5)
+    cos, sin = angles.cos(), angles.sin()
+    # The long axis points 30 degrees away from the radius, so the components form a pinwheel.
+    tilted = angles + math.pi / 6
+    axes = torch.stack([tilted.cos(), -tilted.sin(), tilted.sin(), tilted.cos()], dim=-1).reshape(5, 2, 2)
+    spread = torch.tensor([0.3, 0.03], dtype=torch.float64)
+    factors = torch.linalg.cholesky(axes @ torch.diag(spread**2) @ axes.mT)
+    means = 0.8 * torch.stack([cos, sin], dim=-1)
+    return _model(Mixture(torch.full((5,), 1 / 5, dtype=torch.float64), means, factors), path, (2,))
+
+
+def digits_gmm(path: str = "condot") -> MixtureModel:
+    """Return the digits as 10 classes of three full-covariance Gaussians in 64 dimensions, fitted on real digits.
+
+    path is "condot", "cosine" or "vp" (which ends at 1 - 1e-3). Raises UsageError for an unknown path.
+    """
+    fitted = {name: tensor.to(torch.float64) for name, tensor in load_weights("digits-gmm").items()}
+    weights = fitted["weights"] / fitted["weights"].sum()
+    mixture = Mixture(weights, fitted["means"], fitted["factors"].tril(), len(weights) // CLASSES)
+    return _model(mixture, path, SHAPE)
+
+
+def _model(mixture: Mixture, path: str, shape: tuple[int, ...]) -> MixtureModel:
+    choices = {"condot": 1.0, "cosine": 1.0, "vp": VP_END}
+    if path not in choices:
+        raise UsageError(f"Mixtures are not offered on the path {path!r}; choose from {', '.join(choices)}.")
+    return MixtureModel(mixture, make_path(path), shape, choices[path])

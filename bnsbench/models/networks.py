@@ -1,0 +1,113 @@
+"""The architectures of the embedded digits: a residual MLP as generator and a small CNN as classifier."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class ClockEmbedding(nn.Module):
+    """Embed a clock value c in about [-1, 1] by low-frequency Fourier features and a two-layer network.
+
+    The highest frequency is low (four periods over [-1, 1]), so the velocity is smooth in time and high-order solvers work.
+    """
+
+    def __init__(self, width: int, frequencies: int = 16, highest: float = 4 * math.pi) -> None:
+        super().__init__()
+        exponents = torch.linspace(math.log(0.5 * math.pi), math.log(highest), frequencies)
+        self.register_buffer("frequencies", exponents.exp(), persistent=False)
+        self.layers = nn.Sequential(nn.Linear(2 * frequencies + 1, width), nn.SiLU(), nn.Linear(width, width))
+
+    def forward(self, clock: Tensor) -> Tensor:
+        clock = clock[..., None]
+        angles = clock * self.frequencies
+        embedded: Tensor = self.layers(torch.cat([clock, angles.sin(), angles.cos()], dim=-1))
+        return embedded
+
+
+class ResidualBlock(nn.Module):
+    """One modulated residual layer: h + gate * MLP(scale * LayerNorm(h) + shift) (adaptive layer norm, Peebles & Xie 2023)."""
+
+    def __init__(self, width: int, hidden: int) -> None:
+        super().__init__()
+        self.into = nn.Linear(width, hidden)
+        self.out = nn.Linear(hidden, width)
+
+    def forward(self, h: Tensor, shift: Tensor, scale: Tensor, gate: Tensor) -> Tensor:
+        y = torch.addcmul(shift, F.layer_norm(h, h.shape[-1:]), scale)
+        return torch.addcmul(h, gate, self.out(F.silu(self.into(y))))
+
+
+class ResidualMLP(nn.Module):
+    """A class-conditional prediction network on flat vectors, modulated by clock and class.
+
+    forward(clock, x, labels): clock is 0-d or [batch]; x is [batch, dim]; labels are int64 in [0, classes], where the
+    value ``classes`` means "no condition". Returns [batch, dim].
+    """
+
+    def __init__(self, dim: int, classes: int, width: int = 256, hidden: int = 256, blocks: int = 4, embedding: int = 128) -> None:
+        super().__init__()
+        self.clock = ClockEmbedding(embedding)
+        self.classes = nn.Embedding(classes + 1, embedding)
+        self.inlet = nn.Linear(dim, width)
+        self.blocks = nn.ModuleList(ResidualBlock(width, hidden) for _ in range(blocks))
+        self.outlet = nn.Linear(width, dim)
+        self.sections = (width,) * (3 * blocks + 2) + (dim,)
+        self.modulation = nn.Linear(embedding, sum(self.sections))
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """Start as (almost) the zero function: neutral scales, small gates, a zero output layer."""
+        nn.init.normal_(self.classes.weight, std=0.5)
+        nn.init.zeros_(self.outlet.weight)
+        nn.init.zeros_(self.outlet.bias)
+        with torch.no_grad():
+            self.modulation.weight.mul_(0.1)
+            starts = [0.0, 1.0, 0.3] * len(self.blocks) + [0.0, 1.0, 0.0]
+            bias = [torch.full((size,), start) for size, start in zip(self.sections, starts, strict=True)]
+            self.modulation.bias.copy_(torch.cat(bias))
+
+    def _modulate(self, clock: Tensor, labels: Tensor) -> Tensor:
+        """Return the modulation [batch, sum(sections)]; at one common time it is computed once per class."""
+        if clock.ndim == 0:
+            table = self.modulation(F.silu(self.clock(clock) + self.classes.weight))
+            return table.index_select(0, labels)
+        modulation: Tensor = self.modulation(F.silu(self.clock(clock) + self.classes(labels)))
+        return modulation
+
+    def forward(self, clock: Tensor, x: Tensor, labels: Tensor) -> Tensor:
+        *sections, shift, scale, skip = self._modulate(clock, labels).split(self.sections, dim=-1)
+        h = self.inlet(x)
+        for index, block in enumerate(self.blocks):
+            h = block(h, *sections[3 * index : 3 * index + 3])
+        y = torch.addcmul(shift, F.layer_norm(h, h.shape[-1:]), scale)
+        return torch.addcmul(self.outlet(y), skip, x)
+
+
+class DigitClassifier(nn.Module):
+    """A three-layer CNN on images [batch, 1, 8, 8] in [-1, 1]; its normalised feature vector feeds the digit metrics."""
+
+    features_width = 32
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            *(nn.Conv2d(1, 32, 3, padding=1), nn.SiLU()),
+            *(nn.Conv2d(32, 48, 3, stride=2, padding=1), nn.SiLU()),
+            *(nn.Conv2d(48, 64, 3, stride=2, padding=1), nn.SiLU()),
+            *(nn.Flatten(), nn.Linear(256, self.features_width), nn.LayerNorm(self.features_width, elementwise_affine=False)),
+        )
+        self.head = nn.Linear(self.features_width, 10)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return the layer-normalised features [batch, 32]."""
+        features: Tensor = self.body(images)
+        return features
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits [batch, 10]."""
+        logits: Tensor = self.head(self.features(images))
+        return logits

@@ -1,0 +1,80 @@
+"""The shipped parameter files: half-precision safetensors, listed with hash and training record in one manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load as parse_safetensors
+from safetensors.torch import save as format_safetensors
+from torch import Tensor
+
+from bnsbench.errors import CorruptFileError, UsageError
+
+WEIGHTS = Path(__file__).parent / "weights"
+"""The folder of the shipped files."""
+
+MANIFEST = "manifest.json"
+
+
+def read_manifest(folder: Path = WEIGHTS) -> dict[str, Any]:
+    """Return the manifest, name -> {"file", "sha256", "training"}; empty if the folder has none."""
+    file = folder / MANIFEST
+    if not file.exists():
+        return {}
+    entries: dict[str, Any] = json.loads(file.read_text())
+    return entries
+
+
+def load_weights(name: str, folder: Path = WEIGHTS) -> dict[str, Tensor]:
+    """Return the tensors of that name in float32, after checking the file against its hash.
+
+    Raises UsageError for a name that the manifest does not list and CorruptFileError for a missing or altered file.
+    """
+    content = (folder / _entry(name, folder)["file"]).read_bytes() if _present(name, folder) else b""
+    if hashlib.sha256(content).hexdigest() != _entry(name, folder)["sha256"]:
+        raise CorruptFileError(
+            f"The weights of {name!r} in {folder} are missing or differ from the manifest's sha256: reinstall the package."
+        )
+    return {key: value.to(torch.float32) for key, value in parse_safetensors(content).items()}
+
+
+def save_weights(name: str, tensors: Mapping[str, Tensor], training: Mapping[str, Any], folder: Path) -> None:
+    """Write the tensors in float16 and enter their hash and training record in the folder's manifest."""
+    folder.mkdir(parents=True, exist_ok=True)
+    halves = {key: value.detach().cpu().to(torch.float16).contiguous() for key, value in tensors.items()}
+    content = format_safetensors(halves)
+    _replace(folder / f"{name}.safetensors", content)
+    entries = read_manifest(folder)
+    digest = hashlib.sha256(content).hexdigest()
+    entries[name] = {"file": f"{name}.safetensors", "sha256": digest, "training": dict(training)}
+    _replace(folder / MANIFEST, (json.dumps(entries, indent=2, sort_keys=True) + "\n").encode())
+
+
+def weights_fingerprint(name: str, folder: Path = WEIGHTS) -> str:
+    """Return the sha256 that the manifest records for that name; it is checked whenever the weights are loaded."""
+    return str(_entry(name, folder)["sha256"])
+
+
+def _entry(name: str, folder: Path) -> dict[str, Any]:
+    entries = read_manifest(folder)
+    if name not in entries:
+        known = ", ".join(sorted(entries)) or "none"
+        raise UsageError(f"There are no weights named {name!r} in {folder}; known names: {known}.")
+    entry: dict[str, Any] = entries[name]
+    return entry
+
+
+def _present(name: str, folder: Path) -> bool:
+    return (folder / _entry(name, folder)["file"]).is_file()
+
+
+def _replace(file: Path, content: bytes) -> None:
+    """Write under a temporary name and rename, so that a reader never sees half a file."""
+    temporary = file.with_name(file.name + ".tmp")
+    temporary.write_bytes(content)
+    temporary.replace(file)

@@ -1,0 +1,123 @@
+"""Frozen records with which plugins describe their components; nothing here imports torch.
+
+A record names its component's factory as ``"package.module:attribute"``, so listing components stays cheap; the
+factory is imported when a component is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+Scalar = bool | int | float | str
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What every component declares.
+
+    name: lower-case identifier, unique within its provider.
+    target: ``"package.module:attribute"`` of a callable that takes ``parameters`` as keywords.
+    summary: one sentence for listings.
+    version: changes whenever the component's results may change; it is part of every cell's key.
+    parameters: the keywords that the target accepts, with their default values; they are what ``name[key=value]`` may set.
+    provider: filled in by the plugin host with the name of the plugin that offered the record.
+    """
+
+    name: str
+    target: str
+    summary: str = ""
+    version: str = "1"
+    parameters: Mapping[str, Scalar] = field(default_factory=dict)
+    provider: str = ""
+
+
+@dataclass(frozen=True)
+class ModelSpec(Spec):
+    """A model; its target returns a `bnsbench.flows.model.Model`.
+
+    guidable: whether it has an unconditional prediction, so that guidance scales other than 0 make sense.
+    modality: what it generates ("image", "audio", "points", ...), for grouping in reports.
+    """
+
+    guidable: bool = False
+    modality: str = "image"
+
+
+@dataclass(frozen=True)
+class Budgets:
+    """The NFE values that a solver can spend exactly: ``minimum + k * step`` for k = 0, 1, ..."""
+
+    minimum: int = 1
+    step: int = 1
+
+    def reason_against(self, nfe: int) -> str | None:
+        """Why the solver cannot spend exactly ``nfe`` evaluations, or None if it can."""
+        if nfe < self.minimum:
+            return f"needs at least {self.minimum} evaluations, not {nfe}"
+        if (nfe - self.minimum) % self.step:
+            return f"spends {self.minimum}, {self.minimum + self.step}, {self.minimum + 2 * self.step}, ... evaluations, not {nfe}"
+        return None
+
+
+SolverKind = Literal["traced", "direct", "trained"]
+
+
+@dataclass(frozen=True)
+class SolverSpec(Spec):
+    """A solver.
+
+    kind says what the target is:
+        "traced": ``target(field, x0, nfe, **parameters) -> x1``, linear in x0 and the field's values; it is traced into an
+            NS table once and the table samples.
+        "direct": the same signature, run as it is (adaptive, stochastic or thresholding samplers).
+        "trained": ``target(problem, nfe, **parameters) -> SolverArtefact`` with `bnsbench.training.problem.Problem`.
+    order: declared order of convergence, None where it has no meaning.
+    budgets: the NFE values that it can spend.
+    reference: the paper, with equation or algorithm number.
+    """
+
+    kind: SolverKind = "traced"
+    order: int | None = None
+    budgets: Budgets = Budgets()
+    reference: str = ""
+
+
+@dataclass(frozen=True)
+class MetricSpec(Spec):
+    """A metric; its target returns a callable from `bnsbench.metrics.base.SampleSet` to `MetricValue`.
+
+    direction: whether higher or lower values are better.
+    unit: such as "dB"; empty for pure numbers.
+    """
+
+    direction: Literal["higher", "lower"] = "higher"
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class SuiteSpec:
+    """A suite file that a plugin ships; ``file`` is its path on disk."""
+
+    name: str
+    file: Path
+    summary: str = ""
+    provider: str = ""
+
+
+@dataclass(frozen=True)
+class ExecutorSpec(Spec):
+    """A way to run cells; its target returns a `bnsbench.suite.executors.Executor`."""
+
+
+@dataclass(frozen=True)
+class ReportSpec(Spec):
+    """A rendering of a leaderboard; its target maps a pandas DataFrame of rows to text."""
+
+    suffix: str = ".txt"
+
+
+AnySpec = ModelSpec | SolverSpec | MetricSpec | SuiteSpec | ExecutorSpec | ReportSpec
+Parameters = Mapping[str, Any]
