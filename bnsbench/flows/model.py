@@ -55,7 +55,8 @@ class Model(ABC):
 
     def null_condition(self, condition: Tensor) -> Tensor:
         """Return what stands for 'no condition' in place of ``condition``; required for guidance."""
-        raise NotApplicableError(f"{type(self).__name__} has no unconditional prediction, so guidance is not defined for it.")
+        del condition
+        raise NotApplicableError(f"{type(self).__name__} has no unconditional prediction, so guidance needs w = 0.")
 
     def decode(self, x: Tensor) -> Tensor:
         """Return what metrics look at, such as images [batch, C, H, W] in [-1, 1], for end states x [batch, *shape]."""
@@ -83,7 +84,7 @@ class Model(ABC):
         if guidance == 0:
             return self.predict(t, x, condition)
         if condition is None:
-            raise NotApplicableError(f"{type(self).__name__} is unconditional, so guidance {guidance:g} is not defined for it.")
+            raise NotApplicableError(f"{type(self).__name__} is unconditional, so guidance needs w = 0, not {guidance:g}.")
         both = torch.cat([condition, self.null_condition(condition)])
         time = t if t.ndim == 0 else torch.cat([t, t])
         with_condition, without = self.predict(time, torch.cat([x, x]), both).chunk(2)

@@ -27,7 +27,7 @@ _SIGMA_FLOOR = 1e-12
 
 def as_time(t: Tensor | float) -> Tensor:
     """Return t as a float64 tensor that keeps t's device and gradient."""
-    return torch.as_tensor(t).to(torch.float64)
+    return torch.as_tensor(t, dtype=torch.float64)
 
 
 class Path(ABC):
@@ -53,7 +53,7 @@ class Path(ABC):
 
     @abstractmethod
     def time(self, log_snr: Tensor | float) -> Tensor:
-        """The time t in [0, 1] at which log(alpha / sigma) equals ``log_snr``; values beyond the path's range map to its ends."""
+        """The time t in [0, 1] at which log(alpha / sigma) equals ``log_snr``; values out of range map to the ends."""
 
     @abstractmethod
     def parameters(self) -> dict[str, Any]:
@@ -234,7 +234,7 @@ class DiscreteVP(VariancePreserving):
 
     def _piece(self, t: Tensor) -> tuple[Tensor, Tensor]:
         index = (t.detach() * self._last).floor().long().clamp(0, self._last - 1)
-        return self._cubic.to(t.device)[:, index], t - index / self._last
+        return self._cubic.to(t.device)[:, index], t - index.to(torch.float64) / self._last
 
     def log_snr(self, t: Tensor | float) -> Tensor:
         c, u = self._piece(as_time(t))
@@ -332,9 +332,10 @@ class VE(Path):
 
 
 class Preconditioned(Path):
-    """The path with its noise multiplied by sigma_0: alpha_bar = alpha, sigma_bar = sigma_0 sigma (Shaul et al. 2024, Eq. 14).
+    """The path with its noise multiplied by sigma_0: alpha_bar = alpha, sigma_bar = sigma_0 sigma (Shaul et al. 2024).
 
-    Used with large guidance scales: the source's standard deviation becomes sigma_0, which spends more steps on noise.
+    Their Eq. 14, used with large guidance scales: the source's standard deviation becomes sigma_0, which spends more
+    steps on noise.
     """
 
     name = "preconditioned"
@@ -373,7 +374,7 @@ _PATHS: dict[str, type[Path]] = {path.name: path for path in (CondOT, Cosine, VP
 
 
 def make_path(name: str, **parameters: Any) -> Path:
-    """Return the path of that name (condot, cosine, vp, discrete-vp, edm, ve, preconditioned); UsageError if there is none."""
+    """Return the path of that name, such as "condot" or "vp"; UsageError if there is none or its parameters do not fit."""
     if name not in _PATHS:
         raise UsageError(f"There is no path {name!r}; known paths: {', '.join(sorted(_PATHS))}.")
     try:

@@ -15,7 +15,7 @@ from bnsbench.errors import UsageError
 from bnsbench.flows.paths import Path
 
 Prediction = Literal["velocity", "epsilon", "x", "v"]
-"""What a network predicts: the velocity u, the noise epsilon, the data x, or v = alpha eps - sigma x1 (Salimans & Ho 2022)."""
+"""What a network predicts: the velocity u, the noise epsilon, the data x, or v = alpha eps - sigma x1."""
 
 
 def check_prediction(prediction: str) -> None:
@@ -25,7 +25,7 @@ def check_prediction(prediction: str) -> None:
 
 
 def velocity_coefficients(path: Path, prediction: Prediction, t: Tensor | float) -> tuple[Tensor, Tensor]:
-    """Return float64 (beta_t, gamma_t) with u = beta x + gamma f for the prediction f (method: Shaul et al. 2024, Table 1)."""
+    """Return float64 (beta_t, gamma_t) with u = beta x + gamma f for the prediction f (Shaul et al. 2024, Table 1)."""
     alpha, sigma, d_alpha, d_sigma = path.alpha(t), path.sigma(t), path.d_alpha(t), path.d_sigma(t)
     if prediction == "velocity":
         return torch.zeros_like(alpha), torch.ones_like(alpha)

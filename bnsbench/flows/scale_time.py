@@ -11,10 +11,11 @@ from bnsbench.flows.predictions import per_sample
 
 
 class ScaleTimeField:
-    """A field after a change of path: x_bar(r) = s_r x(t_r) with t_r = rho^-1(rho_bar(r)) and s_r = sigma_bar_r / sigma_{t_r}.
+    """A field after a change of path: x_bar(r) = s_r x(t_r), where t_r has the log-SNR of the new path at r.
 
-    Its velocity is u_bar_r(x) = (s'_r / s_r) x + s_r t'_r u_{t_r}(x / s_r) (Shaul et al. 2024, Section 3.3): the same
-    trajectories seen on the path ``path``, so a solver on this field is another solver for the original model.
+    With s_r = sigma_bar_r / sigma_{t_r}, its velocity is u_bar_r(x) = (s'_r / s_r) x + s_r t'_r u_{t_r}(x / s_r) (Shaul et
+    al. 2024, Section 3.3): the same trajectories seen on the path ``path``, so a solver on this field is another solver
+    for the original model.
     """
 
     def __init__(self, field: BatchField, path: Path) -> None:

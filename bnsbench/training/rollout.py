@@ -1,0 +1,79 @@
+"""Running a table forward with everything kept, and back: exact gradient rows for every sample."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bnsbench.flows.fields import BatchField
+from bnsbench.training.table import Table, lower
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """A table's run on a batch of N samples of d numbers.
+
+    basis: [n + 1, N, d], x_0 followed by the velocities u_0 .. u_{n-1}. states: [n, N, d], where each was evaluated.
+    end: [N, d], the last state. All in at least float32.
+    """
+
+    basis: Tensor
+    states: Tensor
+    end: Tensor
+
+    def errors(self, truth: Tensor) -> Tensor:
+        """Return each sample's mean squared error [N] in float64 against ``truth`` [N, d]."""
+        return (self.end - truth).double().square().mean(1)
+
+
+def run(table: Table, field: BatchField, x0: Tensor) -> Rollout:
+    """Run the table from x0 [N, ...] without gradients."""
+    precision = torch.promote_types(x0.dtype, torch.float32)
+    flat = x0.to(precision).flatten(1)
+    basis = flat.new_empty(table.n + 1, *flat.shape)
+    states = flat.new_empty(table.n, *flat.shape)
+    rows = table.rows.to(flat)
+    basis[0] = x = flat
+    with torch.no_grad():
+        for i, t in enumerate(table.times[:-1].to(flat.device)):
+            states[i] = x
+            basis[i + 1] = field(t, x.reshape(x0.shape).to(x0.dtype)).flatten(1)
+            x = torch.tensordot(rows[i, : i + 2], basis[: i + 2], dims=1)
+    return Rollout(basis, states, x)
+
+
+def gradient_rows(table: Table, field: BatchField, x0: Tensor, rollout: Rollout, cotangents: Tensor) -> Tensor:
+    """Return v_s^T d x_n^s / d theta for every sample s and cotangent: [K, N, p] in float64.
+
+    cotangents: [K, N, d]. theta is (t_1 .. t_{n-1}, free row entries row by row), p = n - 1 + n (n + 3) / 2. The sweep
+    goes back through the table; each evaluation is redone with a graph of its own, so memory does not grow with n.
+    """
+    n, kinds = table.n, len(cotangents)
+    rows = table.rows.to(rollout.basis)
+    adjoint = torch.zeros(kinds, *rollout.basis.shape, dtype=rollout.basis.dtype, device=x0.device)
+    d_rows = torch.zeros(kinds, x0.shape[0], n, n + 1, dtype=torch.float64)
+    d_times = torch.zeros(kinds, x0.shape[0], n - 1, dtype=torch.float64)
+    at_state = cotangents.to(rollout.basis)
+    for i in range(n - 1, -1, -1):
+        d_rows[:, :, i, : i + 2] = torch.einsum("knd,jnd->knj", at_state, rollout.basis[: i + 2]).double().cpu()
+        adjoint[:, : i + 2] += rows[i, : i + 2, None, None] * at_state[:, None]
+        if i > 0:
+            at_state, at_time = _pull_back(field, table.times[i], rollout.states[i], x0, adjoint[:, i + 1])
+            d_times[:, :, i - 1] = at_time.double().cpu()
+    row, column = lower(n)
+    return torch.cat([d_times, d_rows[:, :, row, column]], dim=2)
+
+
+def _pull_back(field: BatchField, t: Tensor, state: Tensor, like: Tensor, cotangents: Tensor) -> tuple[Tensor, Tensor]:
+    """Return cotangents [K, N, d] and [K, N] of the state and the time of one evaluation, for those of its velocity."""
+    x = state.reshape(like.shape).to(like.dtype).requires_grad_()
+    times = t.to(like.device).expand(len(state)).clone().requires_grad_()
+    with torch.enable_grad():
+        u = field(times, x)
+    pulled = []
+    for k, cotangent in enumerate(cotangents):
+        keep = k + 1 < len(cotangents)
+        pulled.append(torch.autograd.grad(u, (x, times), cotangent.reshape(u.shape).to(u.dtype), retain_graph=keep))
+    return torch.stack([dx.flatten(1).to(state.dtype) for dx, _ in pulled]), torch.stack([dt for _, dt in pulled])

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from scipy.integrate import solve_ivp
+
+from bnsbench.errors import DivergedError
+from bnsbench.flows.fields import FunctionField
+from bnsbench.flows.ground_truth import ceiling, solve, solve_trajectory
+from bnsbench.flows.paths import VP, CondOT
+from tests.flows.toy import GaussianModel, SineField
+
+
+def start(n: int = 4, dim: int = 3) -> torch.Tensor:
+    return torch.randn(n, dim, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("path", [CondOT(), VP()], ids=lambda path: path.name)
+def test_solve_reaches_the_closed_form_flow(path) -> None:
+    model, labels, x0 = GaussianModel(path), torch.tensor([0, 1, 2, 0]), start()
+    end, nfe = solve(model.field(labels), x0, 1e-8)
+    torch.testing.assert_close(end, model.flow(x0, labels), rtol=0, atol=1e-6)
+    assert 20 < nfe < 1000
+    assert nfe == len(model.calls)
+
+
+def test_solve_agrees_with_scipy_on_a_non_linear_field() -> None:
+    field, x0 = SineField(), start(1)
+    end, _ = solve(field, x0, 1e-9)
+
+    def velocity(t, y):
+        return field(torch.tensor(t, dtype=torch.float64), torch.from_numpy(y)[None])[0].numpy()
+
+    expected = solve_ivp(velocity, (0, 1), x0[0].numpy(), method="DOP853", rtol=1e-12, atol=1e-12).y[:, -1]
+    torch.testing.assert_close(end[0], torch.from_numpy(expected), rtol=0, atol=1e-7)
+
+
+def test_the_field_is_never_evaluated_outside_its_interval() -> None:
+    times: list[float] = []
+
+    def velocity(t, x):
+        times.append(float(t))
+        return torch.sin(x + t)
+
+    solve(FunctionField(velocity, VP(), (0.0, 0.999)), start(), 1e-4)
+    assert min(times) >= 0.0
+    assert max(times) <= 0.999
+
+
+def test_trajectory_interpolates_to_fourth_order() -> None:
+    model, labels, x0 = GaussianModel(), torch.tensor([0, 1, 2, 0]), start()
+    errors = []
+    for points in (9, 17):
+        trajectory, _ = solve_trajectory(model.field(labels), x0, points, 1e-11)
+        wanted = [0.03, 0.31, 0.52, 0.9777]
+        errors.append(max(float((trajectory.at(t) - model.flow(x0, labels, end=t)).abs().max()) for t in wanted))
+    assert errors[1] < 1e-4
+    assert errors[0] / errors[1] > 8
+    torch.testing.assert_close(trajectory.at(0.0), x0)
+    torch.testing.assert_close(trajectory.at(1.0), trajectory.x[-1])
+
+
+def test_ceiling_is_the_truth_s_own_psnr() -> None:
+    model, labels, x0 = GaussianModel(), torch.tensor([0, 1, 2, 0]), start()
+    values = []
+    for tolerance in (1e-3, 1e-5):
+        truth, _ = solve(model.field(labels), x0, tolerance)
+        measured = ceiling(model.field(labels), x0, truth, tolerance, 2.0)
+        error = (truth - model.flow(x0, labels)).square().mean(1)
+        assert measured == pytest.approx(float((10 * torch.log10(4 / error)).mean()), abs=3.0)
+        values.append(measured)
+    assert values[1] > values[0] + 20
+
+
+def test_a_field_that_is_not_finite_is_reported() -> None:
+    field = FunctionField(lambda t, x: x / (0.5 - t.to(x)).clamp_min(0.0), CondOT())
+    with pytest.raises(DivergedError, match="ground truth"):
+        solve(field, start(), 1e-4)

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from bnsbench.flows.ground_truth import solve
+from bnsbench.flows.paths import VP, CondOT, Cosine, Path, Preconditioned
+from bnsbench.flows.scale_time import ScaleTimeField, scale_time
+from tests.flows.toy import GaussianModel, SineField
+
+CHANGES = [
+    (CondOT(), Cosine()),
+    (CondOT(), VP()),
+    (Cosine(), CondOT()),
+    (VP(), CondOT()),
+    (CondOT(), Preconditioned(CondOT(), 5.0)),
+    (VP(), Preconditioned(VP(), 3.0)),
+]
+
+
+@pytest.mark.parametrize(("path", "new"), CHANGES, ids=lambda path: path.name)
+def test_time_and_scale_have_the_stated_derivatives(path: Path, new: Path) -> None:
+    begin, end = ScaleTimeField(SineField(path), new).interval
+    r = begin + (end - begin) * torch.linspace(0.05, 0.95, 19, dtype=torch.float64)
+    h = 1e-6
+    _, scale, d_time, d_log_scale = scale_time(path, new, r)
+    after, before = scale_time(path, new, r + h), scale_time(path, new, r - h)
+    torch.testing.assert_close(d_time, (after[0] - before[0]) / (2 * h), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(d_log_scale, (after[1] / before[1]).log() / (2 * h), rtol=1e-5, atol=1e-6)
+    t = scale_time(path, new, r)[0]
+    torch.testing.assert_close(scale * path.sigma(t), new.sigma(r), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(scale * path.alpha(t), new.alpha(r), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(("path", "new"), CHANGES, ids=lambda path: path.name)
+def test_trajectories_are_the_same_up_to_scale(path: Path, new: Path) -> None:
+    model = GaussianModel(path)
+    labels = torch.tensor([0, 1, 2, 0])
+    field = model.field(labels)
+    changed = ScaleTimeField(field, new)
+    x0 = torch.randn(4, 3, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    begin, end = changed.interval
+    solved, _ = solve(changed, x0 * changed.scale(begin), 1e-9)
+    # The new path may cover fewer noise levels than the old one.
+    first, last = (float(scale_time(path, new, r)[0]) for r in (begin, end))
+    torch.testing.assert_close(solved / changed.scale(end), model.flow(x0, labels, first, last), rtol=0, atol=1e-6)
+
+
+def test_preconditioned_condot_has_the_published_closed_form() -> None:
+    sigma_0, r = 5.0, torch.linspace(0, 1, 21, dtype=torch.float64)
+    t, scale, d_time, _ = scale_time(CondOT(), Preconditioned(CondOT(), sigma_0), r)
+    expected = sigma_0 + (1 - sigma_0) * r
+    torch.testing.assert_close(scale, expected)
+    torch.testing.assert_close(t, r / expected)
+    torch.testing.assert_close(d_time, sigma_0 / expected**2)
+
+
+def test_euler_after_preconditioning_is_euler_on_the_shifted_grid() -> None:
+    field, sigma_0, n = SineField(), 3.0, 7
+    changed = ScaleTimeField(field, Preconditioned(CondOT(), sigma_0))
+    x0 = torch.randn(2, 4, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    grid = torch.linspace(0, 1, n + 1, dtype=torch.float64)
+
+    def euler(velocity, times, x):
+        for t, following in itertools.pairwise(times):
+            x = x + (following - t) * velocity(t, x)
+        return x
+
+    shifted = grid / (grid + sigma_0 * (1 - grid))
+    torch.testing.assert_close(euler(changed, grid, x0 * sigma_0), euler(field, shifted, x0), rtol=1e-12, atol=1e-12)
+
+
+def test_a_part_is_changed_in_the_same_way() -> None:
+    field = GaussianModel().field(torch.tensor([0, 1, 2]))
+    changed = ScaleTimeField(field, Cosine())
+    x, t = torch.ones(3, 3, dtype=torch.float64), torch.tensor(0.3)
+    torch.testing.assert_close(changed.part(slice(2, 3))(t, x[2:]), changed(t, x)[2:])
