@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from pathlib import Path as FilePath
 from typing import Self
 
 import torch
@@ -16,7 +17,7 @@ from bnsbench.flows.paths import VP, CondOT, Cosine, Path
 from bnsbench.flows.predictions import Prediction
 from bnsbench.models.digits_data import CLASSES, SHAPE, load_digits
 from bnsbench.models.networks import DigitClassifier, ResidualMLP
-from bnsbench.models.weights import load_weights, weights_fingerprint
+from bnsbench.models.weights import WEIGHTS, load_weights, weights_fingerprint
 
 DIM = 64
 LOG_SNR_SCALE = 5.0
@@ -72,7 +73,7 @@ class DigitsModel(Model):
         return torch.full_like(condition, CLASSES)
 
     def reference(self) -> Reference:
-        return load_digits()
+        return Reference(*load_digits())
 
     def fingerprint(self) -> str:
         return self._fingerprint
@@ -82,7 +83,7 @@ class DigitsModel(Model):
         return super().to(device, dtype)
 
 
-def digits(variant: str = "ot") -> DigitsModel:
+def digits(variant: str = "ot", folder: FilePath = WEIGHTS) -> DigitsModel:
     """Return the shipped digits network: "ot" (velocity on CondOT), "cos" (v on Cosine) or "vp" (epsilon on VP).
 
     Raises UsageError for another variant and CorruptFileError if the weights do not match their recorded hash.
@@ -91,8 +92,8 @@ def digits(variant: str = "ot") -> DigitsModel:
         raise UsageError(f"There is no digits variant {variant!r}; choose from {', '.join(VARIANTS)}.")
     name = f"digits-{variant}"
     network = ResidualMLP(DIM, CLASSES)
-    network.load_state_dict(load_weights(name))
-    return DigitsModel(network, VARIANTS[variant], variant_fingerprint(VARIANTS[variant], weights_fingerprint(name)))
+    network.load_state_dict(load_weights(name, folder))
+    return DigitsModel(network, VARIANTS[variant], variant_fingerprint(VARIANTS[variant], weights_fingerprint(name, folder)))
 
 
 def variant_fingerprint(variant: Variant, weights: str) -> str:
@@ -101,8 +102,8 @@ def variant_fingerprint(variant: Variant, weights: str) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def digit_classifier() -> DigitClassifier:
+def digit_classifier(folder: FilePath = WEIGHTS) -> DigitClassifier:
     """Return the shipped digit classifier, in float32 and evaluation mode."""
     classifier = DigitClassifier()
-    classifier.load_state_dict(load_weights("digits-classifier"))
+    classifier.load_state_dict(load_weights("digits-classifier", folder))
     return classifier.eval().requires_grad_(False)

@@ -6,6 +6,8 @@ import hashlib
 import json
 import math
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path as FilePath
 from typing import Self
 
 import torch
@@ -15,7 +17,7 @@ from bnsbench.errors import NotApplicableError, UsageError
 from bnsbench.flows.model import Model, Reference
 from bnsbench.flows.paths import Path, make_path
 from bnsbench.models.digits_data import CLASSES, SHAPE
-from bnsbench.models.weights import load_weights
+from bnsbench.models.weights import WEIGHTS, load_weights
 
 REFERENCE_SAMPLES = 2000
 VP_END = 1.0 - 1e-3
@@ -42,8 +44,8 @@ class Mixture:
 
     def members(self, labels: Tensor) -> Tensor:
         """Return the boolean [n, K] that says which components belong to each label's class."""
-        assert self.per_class is not None
-        return torch.arange(len(self.weights)) // self.per_class == labels[:, None]
+        classes = torch.arange(len(self.weights)) // (self.per_class or len(self.weights))
+        return classes == labels[:, None]
 
     def digest(self) -> str:
         """Return the sha256 of the parameters."""
@@ -67,7 +69,7 @@ class MixtureModel(Model):
         self.interval = (0.0, end)
         variances, bases = torch.linalg.eigh(mixture.factors @ mixture.factors.mT)
         self._variances = variances  # [K, d]
-        self._basis = bases.permute(1, 0, 2).flatten(1).contiguous()  # [d, K * d], the components' eigenvectors side by side
+        self._basis = bases.mT.contiguous()  # [K, d, d], one eigenvector per row
         self._means = mixture.means
         self._projected_means = torch.einsum("kd,kde->ke", mixture.means, bases)
         self._log_weights = mixture.weights.log()
@@ -78,15 +80,17 @@ class MixtureModel(Model):
         return 0 if self.mixture.per_class is None else len(self._means) // self.mixture.per_class
 
     def predict(self, t: Tensor, x: Tensor, condition: Tensor | None) -> Tensor:
+        coefficients = self._coefficients(t, x)
         if condition is None:
-            return self._velocity(t, x, slice(None))
-        velocity = torch.empty_like(x)
-        for label in condition.unique().tolist():
+            return self._velocity(coefficients, x.flatten(1), slice(None)).reshape(x.shape)
+        flat = x.flatten(1)
+        velocity = torch.empty_like(flat)
+        for label in torch.unique(condition).tolist():
             # Only the class's own components are computed, so one group per label beats masking them all.
             rows = torch.nonzero(condition == label)[:, 0]
-            time = t if t.ndim == 0 else t[rows]
-            velocity = velocity.index_copy(0, rows, self._velocity(time, x[rows], self._components(label)))
-        return velocity
+            own = coefficients if t.ndim == 0 else coefficients[:, rows]
+            velocity = velocity.index_copy(0, rows, self._velocity(own, flat[rows], self._components(label)))
+        return velocity.reshape(x.shape)
 
     def _components(self, label: int) -> slice:
         if label == self.classes:
@@ -94,30 +98,31 @@ class MixtureModel(Model):
         per_class = self.mixture.per_class or 0
         return slice(label * per_class, (label + 1) * per_class)
 
-    def _velocity(self, t: Tensor, x: Tensor, components: slice) -> Tensor:
-        """Return u = sum_k r_k u_k, the components' affine velocities weighted by their posterior probabilities.
+    def _velocity(self, coefficients: Tensor, x: Tensor, components: slice) -> Tensor:
+        """Return u = sum_k r_k u_k for x [batch, d]: the components' affine velocities, weighted by their posteriors r_k.
 
         u_k = a' mu_k + G_k (x - a mu_k) with G_k = (a a' C_k + s s') / (a^2 C_k + s^2), evaluated in C_k's eigenbasis,
         where a = alpha_t and s = sigma_t; no term is singular at either end of the path.
         """
-        alpha, d_alpha, noise_variance, noise_slope = self._coefficients(t, x)
+        alpha, d_alpha, noise_variance, noise_slope = coefficients
         variances, means = self._variances[components], self._means[components]
         count, dim = means.shape
-        basis = self._basis.view(dim, -1, dim)[:, components].reshape(dim, count * dim)
-        centred = (x.flatten(1) @ basis).view(-1, count, dim) - alpha * self._projected_means[components]
+        basis = self._basis[components].flatten(0, 1)  # [K * d, d], so that one product projects on all components
+        centred = (x @ basis.mT).view(-1, count, dim) - alpha * self._projected_means[components]
         marginal = alpha**2 * variances + noise_variance
-        gain = (alpha * d_alpha * variances + noise_slope) / marginal
-        log_density = -0.5 * ((centred * centred / marginal).sum(-1) + marginal.log().sum(-1))
+        precision = 1.0 / marginal
+        gain = (alpha * d_alpha * variances + noise_slope) * precision
+        log_density = -0.5 * ((centred * centred * precision).sum(-1) + marginal.log().sum(-1))
         posterior = torch.softmax(log_density + self._log_weights[components], dim=-1)
-        correction = (centred * gain * posterior[..., None]).flatten(1) @ basis.mT
-        return (d_alpha[..., 0] * (posterior @ means) + correction).reshape(x.shape)
+        correction = (centred * gain * posterior[..., None]).flatten(1) @ basis
+        velocity: Tensor = d_alpha[..., 0] * (posterior @ means) + correction
+        return velocity
 
-    def _coefficients(self, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return alpha, alpha', sigma^2 and sigma sigma' in x's dtype, each [1 or batch, 1, 1]."""
+    def _coefficients(self, t: Tensor, x: Tensor) -> Tensor:
+        """Return alpha, alpha', sigma^2 and sigma sigma' in x's dtype: [4, 1 or batch, 1, 1]."""
         path = self.path
         values = path.alpha(t), path.d_alpha(t), path.sigma(t) ** 2, path.sigma_d_sigma(t)
-        alpha, d_alpha, noise_variance, noise_slope = (v.to(dtype=x.dtype, device=x.device).reshape(-1, 1, 1) for v in values)
-        return alpha, d_alpha, noise_variance, noise_slope
+        return torch.stack(values).to(dtype=x.dtype, device=x.device).reshape(4, -1, 1, 1)
 
     def conditions(self, indices: Tensor) -> Tensor | None:
         return indices.to(torch.int64) % self.classes if self.classes else None
@@ -128,7 +133,11 @@ class MixtureModel(Model):
         return torch.full_like(condition, self.classes)
 
     def reference(self) -> Reference:
-        """Return 2000 seeded draws from the mixture itself, which is its own data set."""
+        return self._data
+
+    @cached_property
+    def _data(self) -> Reference:
+        """2000 seeded draws from the mixture itself, which is its own data set."""
         labels = self.conditions(torch.arange(REFERENCE_SAMPLES))
         samples = self.mixture.sample(labels, REFERENCE_SAMPLES, torch.Generator().manual_seed(0))
         return Reference(samples.reshape(-1, *self.shape), labels)
@@ -164,12 +173,12 @@ def aniso5(path: str = "condot") -> MixtureModel:
     return _model(Mixture(torch.full((5,), 1 / 5, dtype=torch.float64), means, factors), path, (2,))
 
 
-def digits_gmm(path: str = "condot") -> MixtureModel:
+def digits_gmm(path: str = "condot", folder: FilePath = WEIGHTS) -> MixtureModel:
     """Return the digits as 10 classes of three full-covariance Gaussians in 64 dimensions, fitted on real digits.
 
     path is "condot", "cosine" or "vp" (which ends at 1 - 1e-3). Raises UsageError for an unknown path.
     """
-    fitted = {name: tensor.to(torch.float64) for name, tensor in load_weights("digits-gmm").items()}
+    fitted = {name: tensor.to(torch.float64) for name, tensor in load_weights("digits-gmm", folder).items()}
     weights = fitted["weights"] / fitted["weights"].sum()
     mixture = Mixture(weights, fitted["means"], fitted["factors"].tril(), len(weights) // CLASSES)
     return _model(mixture, path, SHAPE)

@@ -6,7 +6,7 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn.functional import layer_norm, silu
 
 
 class ClockEmbedding(nn.Module):
@@ -18,6 +18,7 @@ class ClockEmbedding(nn.Module):
     def __init__(self, width: int, frequencies: int = 16, highest: float = 4 * math.pi) -> None:
         super().__init__()
         exponents = torch.linspace(math.log(0.5 * math.pi), math.log(highest), frequencies)
+        self.frequencies: Tensor
         self.register_buffer("frequencies", exponents.exp(), persistent=False)
         self.layers = nn.Sequential(nn.Linear(2 * frequencies + 1, width), nn.SiLU(), nn.Linear(width, width))
 
@@ -29,16 +30,16 @@ class ClockEmbedding(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """One modulated residual layer: h + gate * MLP(scale * LayerNorm(h) + shift) (adaptive layer norm, Peebles & Xie 2023)."""
+    """h + gate * MLP(scale * LayerNorm(h) + shift), modulated from outside (adaptive layer norm, Peebles & Xie 2023)."""
 
-    def __init__(self, width: int, hidden: int) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.into = nn.Linear(width, hidden)
-        self.out = nn.Linear(hidden, width)
+        self.into = nn.Linear(width, width)
+        self.out = nn.Linear(width, width)
 
     def forward(self, h: Tensor, shift: Tensor, scale: Tensor, gate: Tensor) -> Tensor:
-        y = torch.addcmul(shift, F.layer_norm(h, h.shape[-1:]), scale)
-        return torch.addcmul(h, gate, self.out(F.silu(self.into(y))))
+        y = torch.addcmul(shift, layer_norm(h, h.shape[-1:]), scale)
+        return torch.addcmul(h, gate, self.out(silu(self.into(y))))
 
 
 class ResidualMLP(nn.Module):
@@ -48,14 +49,14 @@ class ResidualMLP(nn.Module):
     value ``classes`` means "no condition". Returns [batch, dim].
     """
 
-    def __init__(self, dim: int, classes: int, width: int = 256, hidden: int = 256, blocks: int = 4, embedding: int = 128) -> None:
+    def __init__(self, dim: int, classes: int, *, width: int = 256, blocks: int = 4, embedding: int = 128) -> None:
         super().__init__()
         self.clock = ClockEmbedding(embedding)
         self.classes = nn.Embedding(classes + 1, embedding)
         self.inlet = nn.Linear(dim, width)
-        self.blocks = nn.ModuleList(ResidualBlock(width, hidden) for _ in range(blocks))
+        self.blocks = nn.ModuleList(ResidualBlock(width) for _ in range(blocks))
         self.outlet = nn.Linear(width, dim)
-        self.sections = (width,) * (3 * blocks + 2) + (dim,)
+        self.sections = [width] * (3 * blocks + 2) + [dim]
         self.modulation = nn.Linear(embedding, sum(self.sections))
         self._initialise()
 
@@ -73,24 +74,28 @@ class ResidualMLP(nn.Module):
     def _modulate(self, clock: Tensor, labels: Tensor) -> Tensor:
         """Return the modulation [batch, sum(sections)]; at one common time it is computed once per class."""
         if clock.ndim == 0:
-            table = self.modulation(F.silu(self.clock(clock) + self.classes.weight))
+            table: Tensor = self.modulation(silu(self.clock(clock) + self.classes.weight))
             return table.index_select(0, labels)
-        modulation: Tensor = self.modulation(F.silu(self.clock(clock) + self.classes(labels)))
+        modulation: Tensor = self.modulation(silu(self.clock(clock) + self.classes(labels)))
         return modulation
 
     def forward(self, clock: Tensor, x: Tensor, labels: Tensor) -> Tensor:
-        *sections, shift, scale, skip = self._modulate(clock, labels).split(self.sections, dim=-1)
+        *sections, shift, scale, skip = torch.split(self._modulate(clock, labels), self.sections, dim=-1)
         h = self.inlet(x)
         for index, block in enumerate(self.blocks):
             h = block(h, *sections[3 * index : 3 * index + 3])
-        y = torch.addcmul(shift, F.layer_norm(h, h.shape[-1:]), scale)
+        y = torch.addcmul(shift, layer_norm(h, h.shape[-1:]), scale)
         return torch.addcmul(self.outlet(y), skip, x)
 
 
 class DigitClassifier(nn.Module):
-    """A three-layer CNN on images [batch, 1, 8, 8] in [-1, 1]; its normalised feature vector feeds the digit metrics."""
+    """A three-layer CNN on images [batch, 1, 8, 8] in [-1, 1]; its normalised feature vector feeds the digit metrics.
 
-    features_width = 32
+    Besides the class, the features must tell the pixels (by ``decoder``): features of a pure classifier collapse to one
+    point per class, and distances between them would see nothing of a digit's style and quality.
+    """
+
+    width = 32
 
     def __init__(self) -> None:
         super().__init__()
@@ -98,9 +103,10 @@ class DigitClassifier(nn.Module):
             *(nn.Conv2d(1, 32, 3, padding=1), nn.SiLU()),
             *(nn.Conv2d(32, 48, 3, stride=2, padding=1), nn.SiLU()),
             *(nn.Conv2d(48, 64, 3, stride=2, padding=1), nn.SiLU()),
-            *(nn.Flatten(), nn.Linear(256, self.features_width), nn.LayerNorm(self.features_width, elementwise_affine=False)),
+            *(nn.Flatten(), nn.Linear(256, self.width), nn.LayerNorm(self.width, elementwise_affine=False)),
         )
-        self.head = nn.Linear(self.features_width, 10)
+        self.head = nn.Linear(self.width, 10)
+        self.decoder = nn.Linear(self.width, 64)
 
     def features(self, images: Tensor) -> Tensor:
         """Return the layer-normalised features [batch, 32]."""

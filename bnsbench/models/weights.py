@@ -35,10 +35,12 @@ def load_weights(name: str, folder: Path = WEIGHTS) -> dict[str, Tensor]:
 
     Raises UsageError for a name that the manifest does not list and CorruptFileError for a missing or altered file.
     """
-    content = (folder / _entry(name, folder)["file"]).read_bytes() if _present(name, folder) else b""
-    if hashlib.sha256(content).hexdigest() != _entry(name, folder)["sha256"]:
+    entry = _entry(name, folder)
+    file = folder / entry["file"]
+    content = file.read_bytes() if file.is_file() else b""
+    if hashlib.sha256(content).hexdigest() != entry["sha256"]:
         raise CorruptFileError(
-            f"The weights of {name!r} in {folder} are missing or differ from the manifest's sha256: reinstall the package."
+            f"The weights {file} are missing or differ from the sha256 in {MANIFEST}: reinstall the package."
         )
     return {key: value.to(torch.float32) for key, value in parse_safetensors(content).items()}
 
@@ -67,10 +69,6 @@ def _entry(name: str, folder: Path) -> dict[str, Any]:
         raise UsageError(f"There are no weights named {name!r} in {folder}; known names: {known}.")
     entry: dict[str, Any] = entries[name]
     return entry
-
-
-def _present(name: str, folder: Path) -> bool:
-    return (folder / _entry(name, folder)["file"]).is_file()
 
 
 def _replace(file: Path, content: bytes) -> None:

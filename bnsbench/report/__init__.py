@@ -1,0 +1,1 @@
+"""Leaderboards: rows from records, paired statistics, tables, pictures, comparison and verification."""

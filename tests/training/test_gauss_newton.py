@@ -34,9 +34,9 @@ def test_the_last_row_is_projected(pairs: Pairs) -> None:
     projected = evaluate(table, pairs, cost)
     assert cost.training == 4 * 64
     assert torch.equal(projected.table.rows[:3], table.rows[:3])
-    plain = (table.solver()(pairs.field, pairs.x0) - pairs.x1).square().mean(1).log().mean()
+    plain = (table.solver()(pairs.field, pairs.x0) - pairs.x1).flatten(1).square().mean(1).log().mean()
     assert projected.loss < float(plain) - 1
-    again = (projected.table.solver()(pairs.field, pairs.x0) - pairs.x1).square().mean(1).log().mean()
+    again = (projected.table.solver()(pairs.field, pairs.x0) - pairs.x1).flatten(1).square().mean(1).log().mean()
     assert projected.loss == pytest.approx(float(again), abs=1e-6)
 
 
@@ -49,7 +49,7 @@ def test_the_gradient_is_exact_and_the_sketch_is_unbiased(pairs: Pairs) -> None:
     def loss(theta: torch.Tensor) -> float:
         moved = iterate.table.moved(theta)
         end = moved.solver()(pairs.field, pairs.x0)
-        return float((end - pairs.x1).square().mean(1).log().mean())
+        return float((end - pairs.x1).flatten(1).square().mean(1).log().mean())
 
     zero = torch.zeros_like(gradient)
     for k in range(len(zero)):
@@ -61,7 +61,7 @@ def test_the_gradient_is_exact_and_the_sketch_is_unbiased(pairs: Pairs) -> None:
     identity = torch.eye(d, dtype=torch.float64)[:, None].expand(d, 64, d)
     rows = gradient_rows(iterate.table, pairs.field, pairs.x0, iterate.rollout, identity)
     jacobian = torch.cat([rows[:, :, : n - 1] @ iterate.table.time_jacobian(), rows[:, :, n - 1 :]], dim=2)
-    errors = iterate.rollout.errors(pairs.x1)
+    errors = iterate.rollout.errors(pairs.x1.flatten(1))
     exact = torch.einsum("dsp,dsq,s->pq", jacobian, jacobian, 1 / errors) / (64 * d)
     scale = exact.diagonal().sqrt()
     difference = (curvature - exact) / scale / scale[:, None]

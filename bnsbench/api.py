@@ -1,0 +1,36 @@
+"""Running a suite and reporting it, for Python programs and for the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bnsbench.plugins import PluginHost
+from bnsbench.suite.progress import RunObserver, SilentObserver
+from bnsbench.suite.run import RunOptions, RunOutcome, run_suite
+from bnsbench.suite.store import ResultStore
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def run(
+    suite: str = "default", *, plugins: Sequence[Path] = (), observer: RunObserver | None = None, **options: Any
+) -> pd.DataFrame:
+    """Run a suite, write its results and return its leaderboard, one row per cell.
+
+    suite: a name or a TOML file. plugins: single plugin files to load. options: fields of
+    `bnsbench.suite.run.RunOptions`, such as ``solvers=["euler", "bns"]``, ``nfe=[8]`` or ``results=Path("out")``.
+    Failed cells are rows with their reason. Raises UsageError for input that cannot be meant.
+    """
+    host = PluginHost.load([Path(file) for file in plugins], Path())
+    return run_and_report(RunOptions(suite, **options), host, observer or SilentObserver())[1]
+
+
+def run_and_report(options: RunOptions, host: PluginHost, observer: RunObserver) -> tuple[RunOutcome, pd.DataFrame]:
+    """Run a suite and write its leaderboard beside the records."""
+    from bnsbench.report.results import write_reports  # noqa: PLC0415 (loads pandas, which a dry run does without)
+
+    outcome = run_suite(options, host, observer)
+    return outcome, write_reports(ResultStore(outcome.folder))

@@ -1,0 +1,122 @@
+"""The built-in components, offered through the same hooks as anybody else's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from bnsbench.hookspecs import hookimpl
+from bnsbench.solvers.specs import SOLVERS
+from bnsbench.specs import ExecutorSpec, MetricSpec, ModelSpec, ReportSpec, Scalar, SolverSpec, SuiteSpec
+
+_PACKAGE = Path(__file__).parent
+
+
+@hookimpl
+def bnsbench_models() -> Iterator[ModelSpec]:
+    """Yield the exact mixtures and the digit networks."""
+    yield _mixture("ring8", "Eight round Gaussians on a circle, exact.", modality="points")
+    yield _mixture("aniso5", "Five elongated Gaussians in a pinwheel, exact.", modality="points")
+    yield _mixture(
+        "digits-gmm", "8x8 digits by class, as 30 Gaussians, exact.", _weights_version("digits-gmm"), guidable=True
+    )
+    yield _digits("ot", "8x8 digits by class, a network trained on the velocity of the CondOT path.")
+    yield _digits("cos", "8x8 digits by class, a network trained on v of the cosine path.")
+    yield _digits("vp", "8x8 digits by class, a network trained on epsilon of the VP path.")
+
+
+@hookimpl
+def bnsbench_solvers() -> Iterator[SolverSpec]:
+    """Yield the classics and the trained solver."""
+    yield from SOLVERS
+    yield SolverSpec(
+        "bns",
+        "bnsbench.training.bns:train_bns",
+        "A non-stationary solver trained for its model, guidance and NFE; recipe is default or paper.",
+        parameters={"recipe": "default", "pairs": 0, "iterations": 0},
+        kind="trained",
+        reference="Shaul et al. 2024, Bespoke Non-Stationary Solvers, arXiv 2403.01329",
+    )
+
+
+@hookimpl
+def bnsbench_metrics() -> Iterator[MetricSpec]:
+    """Yield distances to the ground truth and to the data, and agreement with the condition."""
+    inception: dict[str, Scalar] = {"weights": "", "minimum": 0}
+    yield MetricSpec(
+        "psnr",
+        "bnsbench.metrics.image:Psnr",
+        "Peak signal-to-noise ratio to the ground truth, mean over samples.",
+        unit="dB",
+    )
+    yield MetricSpec(
+        "fid",
+        "bnsbench.metrics.distribution:fid",
+        "Frechet distance of features to those of the data.",
+        parameters=inception,
+        direction="lower",
+    )
+    yield MetricSpec(
+        "fid-gt",
+        "bnsbench.metrics.distribution:fid_gt",
+        "Frechet distance of features to those of the ground truth.",
+        parameters=inception,
+        direction="lower",
+    )
+    yield MetricSpec(
+        "accuracy", "bnsbench.metrics.alignment:ClassAccuracy", "Share of samples classified as their condition."
+    )
+
+
+@hookimpl
+def bnsbench_suites() -> Iterator[SuiteSpec]:
+    """Yield the suites in the package's folder."""
+    folder = _PACKAGE / "suite" / "suites"
+    yield SuiteSpec("default", folder / "default.toml", "The embedded models, the classics and bns.")
+    yield SuiteSpec("quick", folder / "quick.toml", "A first look that takes a minute.")
+
+
+@hookimpl
+def bnsbench_executors() -> Iterator[ExecutorSpec]:
+    """Yield the ways to run cells on one machine."""
+    yield ExecutorSpec("local", "bnsbench.suite.executors:LocalExecutor", "One cell after the other, in this process.")
+    yield ExecutorSpec(
+        "processes",
+        "bnsbench.suite.processes:Processes",
+        "One worker process per device; a crash or a hang costs one cell.",
+        parameters={"workers": 0},
+    )
+
+
+@hookimpl
+def bnsbench_reports() -> Iterator[ReportSpec]:
+    """Yield the renderings of a leaderboard."""
+    one_metric: dict[str, Scalar] = {"metric": ""}
+    yield ReportSpec(
+        "markdown", "bnsbench.report.tables:markdown", "Solvers by NFE, in Markdown.", parameters=one_metric, suffix=".md"
+    )
+    yield ReportSpec(
+        "latex", "bnsbench.report.tables:latex", "Solvers by NFE, in LaTeX.", parameters=one_metric, suffix=".tex"
+    )
+    yield ReportSpec("csv", "bnsbench.report.tables:csv", "One row per cell.", suffix=".csv")
+    yield ReportSpec("json", "bnsbench.report.tables:to_json", "One object per cell.", suffix=".json")
+
+
+def _mixture(name: str, summary: str, version: str = "1", *, modality: str = "image", guidable: bool = False) -> ModelSpec:
+    """Return the record of a mixture, whose ``path`` is condot, cosine or vp."""
+    target = f"bnsbench.models.mixtures:{name.replace('-', '_')}"
+    return ModelSpec(name, target, summary, version, {"path": "condot"}, guidable=guidable, modality=modality)
+
+
+def _digits(variant: str, summary: str) -> ModelSpec:
+    name = f"digits-{variant}"
+    parameters = {"variant": variant}
+    return ModelSpec(name, "bnsbench.models.digits:digits", summary, _weights_version(name), parameters, guidable=True)
+
+
+def _weights_version(name: str) -> str:
+    """Return a version that changes with the shipped weights; weights that are missing fail when they are loaded."""
+    manifest = _PACKAGE / "models" / "weights" / "manifest.json"
+    entries = json.loads(manifest.read_text(encoding="utf-8")) if manifest.is_file() else {}
+    return f"1+{entries[name]['sha256'][:12]}" if name in entries else "1"

@@ -1,0 +1,105 @@
+"""The commands put together, and what happens to their errors.
+
+A command is one plain function in a file of its own, named like the command: ``run`` in ``cli/run.py``. Its arguments are
+annotated for typer (shared ones come from `bnsbench.cli.options`), its docstring is the help text, and whatever it needs
+beyond argument handling is imported inside it, so that ``--help`` stays quick. It prints its result to stdout and
+progress to stderr, raises `BnsbenchError` for what the user can mend and `typer.Exit` for another exit code. It is added
+to the application by one line below.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from bnsbench import __version__
+from bnsbench.cli.doctor import doctor
+from bnsbench.cli.leaderboard import leaderboard
+from bnsbench.cli.list import list_components
+from bnsbench.cli.plugins import plugins
+from bnsbench.cli.pretrain import pretrain
+from bnsbench.cli.run import run
+from bnsbench.cli.sample import sample
+from bnsbench.cli.solver import diff, show
+from bnsbench.cli.train import train
+from bnsbench.errors import BnsbenchError
+
+
+class _Group(TyperGroup):
+    """A command group that ends an interrupted command with one line and exit code 130."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            typer.echo("Interrupted: what is finished is kept, and the same command resumes.", err=True)
+            raise typer.Exit(130) from None
+
+
+app = typer.Typer(
+    cls=_Group,
+    help="Which ODE solver should sample a diffusion or flow model at a given NFE - and better ones, trained for it.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # typer's rich help takes half a second to import
+)
+
+solver = typer.Typer(help="Look at a solver's non-stationary table.", no_args_is_help=True)
+solver.command("show")(show)
+solver.command("diff")(diff)
+
+app.command("run")(run)
+app.command("leaderboard")(leaderboard)
+app.command("train")(train)
+app.command("sample")(sample)
+app.add_typer(solver, name="solver")
+app.command("list")(list_components)
+app.command("plugins")(plugins)
+app.command("doctor")(doctor)
+app.command("pretrain")(pretrain)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"bnsbench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error; may stand anywhere.")] = False,
+) -> None:
+    """Take the options that come before a command; `main` has already acted on --debug."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 1 failed, 2 misused, 130 interrupted.
+
+    arguments: the words after the program's name; those of the process if None.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    try:
+        get_command(app)(args=[word for word in words if word != "--debug"], prog_name="bnsbench")
+    except BnsbenchError as error:
+        _fail(error, str(error), error.exit_code, debug)
+    except Exception as error:  # noqa: BLE001 (the last resort: one sentence instead of a traceback)
+        reason = " ".join(str(error).split()).rstrip(".")
+        sentence = f"Unexpected {type(error).__name__}: {reason}; run again with --debug for the traceback."
+        _fail(error, sentence, 1, debug)
+
+
+def _fail(error: Exception, sentence: str, exit_code: int, debug: bool) -> None:
+    if debug:
+        raise error
+    typer.echo(f"bnsbench: {sentence}", err=True)
+    sys.exit(exit_code)

@@ -1,0 +1,36 @@
+"""``bnsbench compare``: two results folders side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bnsbench.cli.options import AsJson
+
+
+def compare(
+    a: Annotated[Path, typer.Argument(metavar="RESULTS_A", help="Results folder.")],
+    b: Annotated[Path, typer.Argument(metavar="RESULTS_B", help="Results folder to compare it with.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show which metrics differ between two results, with paired 95 % intervals over the same noise."""
+    from bnsbench.cli.printing import print_table
+    from bnsbench.report.compare import compare as changes
+    from bnsbench.report.tables import to_json
+    from bnsbench.suite.store import find_results
+
+    frame = changes(find_results(a).records(), find_results(b).records())
+    if as_json:
+        typer.echo(to_json(frame), nl=False)
+    elif frame.empty:
+        typer.echo("Nothing differs.")
+    else:
+        print_table([str(column) for column in frame.columns], [[_text(value) for value in row] for row in frame.to_numpy()])
+
+
+def _text(value: Any) -> str:
+    if value is None or value != value:  # noqa: PLR0124 (NaN: nothing to show)
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

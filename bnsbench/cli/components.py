@@ -1,0 +1,106 @@
+"""Models and solvers as commands take them, a name or a file, made ready to run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path as FilePath
+
+import torch
+from torch import Tensor
+
+from bnsbench.errors import UsageError
+from bnsbench.flows.fields import VelocityField
+from bnsbench.flows.model import Model
+from bnsbench.flows.paths import CondOT, Path
+from bnsbench.nonstationary.artefact import SolverArtefact
+from bnsbench.nonstationary.table import NonStationarySolver
+from bnsbench.nonstationary.tracing import Sampler, trace
+from bnsbench.plugins import PluginHost, Selection
+from bnsbench.specs import ModelSpec, SolverSpec
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where a solver is looked at: the path and interval of a model, CondOT on [0, 1] without one."""
+
+    path: Path = field(default_factory=CondOT)
+    interval: tuple[float, float] = (0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class FoundSolver:
+    """A solver that runs: by its table, or directly if it has none; ``artefact`` is the file's content if it is a file."""
+
+    name: str
+    nfe: int
+    setting: Setting
+    sampler: Sampler
+    table: NonStationarySolver | None = None
+    artefact: SolverArtefact | None = None
+
+    def require_table(self) -> NonStationarySolver:
+        """Return the table; UsageError for a solver that runs directly."""
+        if self.table is None:
+            raise UsageError(f"The solver {self.name!r} runs directly, so it has no table.")
+        return self.table
+
+
+def pick_device(text: str) -> str:
+    """Return the device that ``auto``, ``cpu``, ``cuda`` or ``cuda:<i>`` means; UsageError if it is not there."""
+    if text == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    kind, colon, index = text.partition(":")
+    count = {"cpu": 1, "cuda": torch.cuda.device_count()}.get(kind)
+    if count is None or (colon and not index.isdigit()):
+        raise UsageError(f"There is no device {text!r}: choose auto, cpu, cuda or cuda:<number>.")
+    if int(index or 0) >= count:
+        raise UsageError(f"The device {text!r} is not there: this machine has {count} of its kind.")
+    return text
+
+
+def make_model(selection: Selection[ModelSpec], device: str, dtype: str | None) -> Model:
+    """Return the model on the device, in the named precision or its own."""
+    model: Model = selection.make()
+    return model.to(device, getattr(torch, dtype) if dtype else model.dtype)
+
+
+def find_solver(host: PluginHost, text: str, nfe: int | None, setting: Setting) -> FoundSolver:
+    """Return the solver that ``text`` means, the file of a trained one or a selector.
+
+    Raises UsageError for a solver that needs an NFE and gets none, cannot spend it, or has to be trained first.
+    """
+    if text.endswith(".json") or FilePath(text).is_file():
+        return _from_file(FilePath(text), nfe)
+    selection = host.solver(text)
+    if nfe is None:
+        raise UsageError(f"The solver {selection.name!r} needs a budget: add --nfe.")
+    check_budget(selection, nfe)
+    if selection.spec.kind == "trained":
+        raise UsageError(
+            f"{selection.name!r} has to be trained: run `bnsbench train MODEL --nfe {nfe} --output FILE`, then pass FILE."
+        )
+    function = selection.make()
+
+    def sampler(velocity: VelocityField, x0: Tensor) -> Tensor:
+        x1: Tensor = function(velocity, x0, nfe)
+        return x1
+
+    if selection.spec.kind == "direct":
+        return FoundSolver(selection.name, nfe, setting, sampler)
+    table = trace(sampler, setting.path, setting.interval)
+    return FoundSolver(selection.name, nfe, setting, table, table)
+
+
+def check_budget(selection: Selection[SolverSpec], nfe: int) -> None:
+    """Raise UsageError if the solver cannot spend exactly ``nfe`` evaluations."""
+    reason = selection.spec.budgets.reason_against(nfe)
+    if reason is not None:
+        raise UsageError(f"The solver {selection.name!r} {reason}.")
+
+
+def _from_file(file: FilePath, nfe: int | None) -> FoundSolver:
+    artefact = SolverArtefact.load(file)
+    table = artefact.solver
+    if nfe not in (None, table.nfe):
+        raise UsageError(f"The solver in {file} spends {table.nfe} evaluations, not {nfe}.")
+    return FoundSolver(artefact.name, table.nfe, Setting(artefact.path, artefact.interval), table, table, artefact)

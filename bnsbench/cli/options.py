@@ -1,0 +1,45 @@
+"""Options that several commands share, and the plugin host that they open."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from bnsbench.plugins import PluginHost
+
+
+class Precision(StrEnum):
+    """The floating-point types in which models can run."""
+
+    float64 = "float64"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
+PluginFiles = Annotated[
+    list[Path] | None,
+    typer.Option("--plugin", metavar="FILE", help="Also load this plugin file; may be repeated.", show_default=False),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print results only, no progress.")]
+Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda[:i]", help="Where to compute.")]
+DType = Annotated[Precision | None, typer.Option(help="Precision; the model's own if not given.", show_default=False)]
+Seed = Annotated[int, typer.Option(help="Seed of every noise stream.")]
+Guidance = Annotated[float, typer.Option(help="Guidance scale w in (1 + w) u_cond - w u_uncond; 0 is none.")]
+
+
+def open_host(files: list[Path] | None, folder: Path | None = None) -> PluginHost:
+    """Return the host with all plugins, telling on stderr which of them could not be loaded.
+
+    files: of ``--plugin``. folder: where a ``bnsbench_local.py`` may lie; the current folder if None.
+    """
+    from bnsbench.plugins import PluginHost
+
+    host = PluginHost.load(files or (), folder or Path())
+    for problem in host.problems:
+        typer.echo(f"Plugin {problem.plugin} has a problem: {problem.reason}", err=True)
+    return host

@@ -1,0 +1,145 @@
+"""``bnsbench run``: run a suite, or go on with it, and show its leaderboard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+from bnsbench.cli.options import AsJson, Device, DType, PluginFiles, Quiet, open_host
+from bnsbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from bnsbench.plugins import PluginHost
+    from bnsbench.suite.plan import Cell
+    from bnsbench.suite.run import RunOptions, RunPlan
+
+Names = list[str] | None
+_N = TypeVar("_N", int, float)
+
+
+def run(
+    suite: Annotated[str, typer.Argument(help="Suite by name, or a TOML file.")] = "default",
+    model: Annotated[Names, typer.Option(help="Model instead of the suite's; may be repeated.")] = None,
+    solver: Annotated[Names, typer.Option(help="Solver instead of the suite's; may be repeated.")] = None,
+    nfe: Annotated[Names, typer.Option(help="Budgets instead of the suite's, such as 4,8.")] = None,
+    guidance: Annotated[Names, typer.Option(help="Guidance scales w instead of the suite's, such as 0,2.")] = None,
+    metric: Annotated[Names, typer.Option(help="Metric instead of the suite's; may be repeated.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of every noise stream.")] = None,
+    samples: Annotated[int | None, typer.Option(help="Samples per cell.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Samples per network evaluation; results do not depend on it.")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Seconds after which a cell is given up.")] = None,
+    device: Device = "auto",
+    dtype: DType = None,
+    executor: Annotated[str, typer.Option(help="local, processes, or one of a plugin.")] = "local",
+    workers: Annotated[int | None, typer.Option(help="Worker processes, with the executor 'processes'.")] = None,
+    results: Annotated[Path, typer.Option(metavar="DIR", help="Folder in which the suite's results lie.")] = Path("results"),
+    plugin: PluginFiles = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be run.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Run finished cells and training again.")] = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run the cells of a suite that are not finished yet, and show the leaderboard.
+
+    Every cell is kept the moment it ends: after any interruption the same command goes on where it was.
+    """
+    from bnsbench.suite.run import RunOptions
+
+    options = RunOptions(
+        suite=suite,
+        models=_selectors(model),
+        solvers=_selectors(solver),
+        nfe=_numbers("--nfe", nfe, int, "whole numbers of at least 1", minimum=1),
+        guidance=_numbers("--guidance", guidance, float, "numbers of at least 0", minimum=0),
+        metrics=_selectors(metric),
+        seed=seed,
+        samples=samples,
+        batch=batch,
+        timeout=timeout,
+        device=device,
+        dtype=dtype and dtype.value,
+        executor=executor,
+        workers=workers,
+        results=results,
+        fresh=fresh,
+    )
+    file = Path(suite)
+    host = open_host(plugin, file.parent if file.suffix == ".toml" else None)
+    if dry_run:
+        from bnsbench.suite.run import plan_run
+
+        _print_plan(plan_run(options, host), as_json)
+        return
+    _run(options, host, quiet, as_json)
+
+
+def _run(options: RunOptions, host: PluginHost, quiet: bool, as_json: bool) -> None:
+    from bnsbench.api import run_and_report
+    from bnsbench.cli.printing import print_json
+    from bnsbench.cli.run_progress import run_progress
+
+    with run_progress(quiet or as_json) as observer:
+        outcome, frame = run_and_report(options, host, observer)
+    if as_json:
+        print_json(outcome.to_dict())
+    else:
+        from bnsbench.cli.leaderboard import print_leaderboard
+
+        print_leaderboard(frame)
+        counts = ", ".join(f"{count} {status}" for status, count in outcome.counts.items())
+        typer.echo(f"\n{outcome.folder}: {counts}; {outcome.ran} run now.")
+        for record in outcome.failures:
+            typer.echo(f"{record.status}: {record.key}: {record.reason}", err=True)
+    if outcome.exit_code:
+        raise typer.Exit(outcome.exit_code)
+
+
+def _selectors(texts: Names) -> list[str] | None:
+    from bnsbench.plugins import split_selectors
+
+    return [name for text in texts for name in split_selectors(text)] if texts else None
+
+
+def _numbers(option: str, texts: Names, kind: type[_N], meant: str, minimum: float) -> list[_N] | None:
+    """Return the comma-separated numbers of an option; UsageError quotes the first that is none or too small."""
+    if not texts:
+        return None
+    numbers = []
+    for part in ",".join(texts).split(","):
+        try:
+            number = kind(part)
+        except ValueError:
+            number = None
+        if number is None or not minimum <= number < float("inf"):
+            raise UsageError(f"{option} takes {meant}, separated by commas, not {part.strip()!r}.")
+        numbers.append(number)
+    return numbers
+
+
+def _print_plan(plan: RunPlan, as_json: bool) -> None:
+    from bnsbench.cli.printing import print_json, print_table
+
+    if as_json:
+        rows = [{"cell": cell.key, "nfe": cell.nfe, "forwards": _forwards(cell), "skip": cell.skip} for cell in plan.cells]
+        print_json({"results": str(plan.store.folder), "cells": rows})
+        return
+    columns = ("model", "w", "solver", "NFE", "forwards", "remark")
+    print_table(columns, [_plan_row(cell) for cell in plan.cells])
+    open_cells = [cell for cell in plan.cells if cell.skip is None]
+    trained = sum(cell.trained for cell in open_cells)
+    forwards = sum(_forwards(cell) for cell in open_cells)
+    typer.echo(
+        f"\n{len(open_cells)} cells to run, {len(plan.cells) - len(open_cells)} skipped; {forwards} network forwards for"
+        f" sampling, besides ground truth and the training of {trained} solvers; results in {plan.store.folder}."
+    )
+
+
+def _plan_row(cell: Cell) -> list[str]:
+    remark = f"skipped: {cell.skip}" if cell.skip else "trained" if cell.trained else ""
+    return [cell.model.name, f"{cell.guidance:g}", cell.solver.name, str(cell.nfe), str(_forwards(cell)), remark]
+
+
+def _forwards(cell: Cell) -> int:
+    return 0 if cell.skip else cell.forwards * cell.samples

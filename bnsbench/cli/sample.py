@@ -1,0 +1,67 @@
+"""``bnsbench sample``: samples to look at, beside the ground truth of the same noise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bnsbench.cli.options import Device, DType, Guidance, PluginFiles, Seed, open_host
+from bnsbench.errors import BnsbenchError, UsageError
+
+if TYPE_CHECKING:
+    from bnsbench.cli.components import FoundSolver
+    from bnsbench.flows.model import Model
+
+
+def sample(
+    model: Annotated[str, typer.Argument(help="Model to sample, such as digits-ot or ring8.")],
+    *,
+    solver: Annotated[str, typer.Option(metavar="NAME|FILE", help="A solver's name, or the file of a trained one.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures.")],
+    nfe: Annotated[int | None, typer.Option(help="Evaluations to spend; a file knows its own.", show_default=False)] = None,
+    count: Annotated[int, typer.Option(min=1, help="How many samples.")] = 16,
+    guidance: Guidance = 0.0,
+    seed: Seed = 0,
+    device: Device = "auto",
+    dtype: DType = None,
+    plugin: PluginFiles = None,
+) -> None:
+    """Write pictures of samples with their ground truth beside them, and print the PSNR between the two."""
+    from bnsbench.cli.components import Setting, find_solver, make_model, pick_device
+    from bnsbench.flows.fields import CountingField
+    from bnsbench.flows.pairs import PairSource
+    from bnsbench.metrics.image import psnr_per_sample
+    from bnsbench.report.pictures import picture_writer
+    from bnsbench.suite.environment import cache_folder
+
+    host = open_host(plugin)
+    selection, place = host.model(model), pick_device(device)
+    write = picture_writer(selection.spec.modality)
+    made = make_model(selection, place, dtype)
+    found = find_solver(host, solver, nfe, Setting(made.path, made.interval))
+    _warn_of_mismatch(found, made, guidance)
+    pairs = PairSource(made, selection.name, guidance, seed, cache=cache_folder() / "pairs", device=place).pairs(
+        "test", count
+    )
+    field = CountingField(pairs.field)
+    samples = found.sampler(field, pairs.x0.clone())
+    if not bool(samples.isfinite().all()):
+        raise BnsbenchError(f"The samples of {found.name!r} at {field.nfe} NFE left the finite numbers.")
+    overview = write(made.decode(samples), made.decode(pairs.x1), output)
+    psnr = float(psnr_per_sample(samples, pairs.x1, made.data_range).mean())
+    typer.echo(f"{found.name} on {selection.name}: {field.nfe} NFE, {psnr:.2f} dB to the ground truth, {overview}")
+
+
+def _warn_of_mismatch(found: FoundSolver, model: Model, guidance: float) -> None:
+    """Say on stderr if a trained solver was made for something else; it still samples, if not as well."""
+    artefact = found.artefact
+    if artefact is None:
+        return
+    if artefact.path != model.path:
+        raise UsageError(f"The solver was trained on the {artefact.path.name} path, which this model does not have.")
+    if artefact.fingerprint != model.fingerprint():
+        typer.echo(f"Note: the solver was trained for other weights ({artefact.model}).", err=True)
+    if artefact.guidance != guidance:
+        typer.echo(f"Note: the solver was trained at guidance {artefact.guidance:g}, not {guidance:g}.", err=True)

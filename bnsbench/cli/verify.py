@@ -1,0 +1,41 @@
+"""``bnsbench verify``: whether results are intact and can be repeated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bnsbench.cli.options import Device, PluginFiles, Quiet, open_host
+from bnsbench.errors import UsageError
+
+
+def verify(
+    results: Annotated[Path, typer.Argument(metavar="RESULTS", help="Results folder, such as results/default.")],
+    cells: Annotated[str, typer.Option(help="How many cells to run again, or 'all'.")] = "24",
+    seed: Annotated[int, typer.Option(help="Which cells are chosen.")] = 0,
+    device: Device = "auto",
+    plugin: PluginFiles = None,
+    quiet: Quiet = False,
+) -> None:
+    """Check every file of a results folder, then run some of its cells again with the committed solvers and compare.
+
+    PSNR may differ by 0.05 dB for float64 models and by 0.1 dB for others, any other metric by 1 % (plus 0.005). Exits
+    with 1 and says what differs if anything does.
+    """
+    if cells != "all" and not cells.isdigit():
+        raise UsageError(f"--cells takes a whole number or 'all', not {cells!r}.")
+    from bnsbench.cli.run_progress import run_progress
+    from bnsbench.report.verify import verify as check
+    from bnsbench.suite.store import find_results
+
+    store = find_results(results)
+    with run_progress(quiet) as observer:
+        count = None if cells == "all" else int(cells)
+        found = check(store, open_host(plugin), observer, cells=count, seed=seed, device=device)
+    for fault in found.faults:
+        typer.echo(fault)
+    if found.exit_code:
+        raise typer.Exit(found.exit_code)
+    typer.echo(f"{store.folder}: {found.records} records are intact, and {found.rerun} cells run again agree with theirs.")

@@ -1,0 +1,75 @@
+"""What a metric is given and what it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from torch import Tensor
+
+from bnsbench.errors import DivergedError, UsageError
+from bnsbench.flows.model import Model
+
+
+@dataclass(frozen=True)
+class SampleSet:
+    """One cell's samples and the ground truth from the same noise, row by row.
+
+    samples, truth: decoded, such as images [n, C, H, W] in [-1, 1].
+    latents, truth_latents: the end states of the ODE, [n, *shape].
+    condition: the conditions [n, ...], None for an unconditional model.
+    data_range: peak-to-peak range of the data in the space of the latents.
+    Raises UsageError if the parts do not have the same number of rows or the latents differ in shape.
+    """
+
+    samples: Tensor
+    truth: Tensor
+    latents: Tensor
+    truth_latents: Tensor
+    condition: Tensor | None
+    data_range: float
+    model: Model
+
+    def __post_init__(self) -> None:
+        parts = [self.samples, self.truth, self.latents, self.truth_latents]
+        counts = [len(part) for part in parts] + ([] if self.condition is None else [len(self.condition)])
+        if len(set(counts)) > 1 or counts[0] == 0:
+            raise UsageError(f"Samples, ground truth and conditions must be equally many and at least one, not {counts}.")
+        if self.latents.shape != self.truth_latents.shape:
+            shapes = tuple(self.latents.shape), tuple(self.truth_latents.shape)
+            raise UsageError(f"Samples and ground truth differ in shape: {shapes[0]} and {shapes[1]}.")
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def require_finite(self) -> None:
+        """Raise DivergedError if any sample or ground-truth value is NaN or infinite."""
+        for name, values in (("samples", self.latents), ("ground-truth samples", self.truth_latents)):
+            finite = values.flatten(1).isfinite().all(dim=1)
+            if not finite.all():
+                raise DivergedError(f"{int((~finite).sum())} of {len(self)} {name} are not finite.")
+
+
+@dataclass(frozen=True)
+class MetricValue:
+    """A metric's value over a sample set.
+
+    low, high: the ends of the 95 % interval of the mean, where one exists.
+    details: further numbers, such as the median or the number of samples. info: texts, such as fingerprints.
+    per_sample: one value per sample, where the metric is a mean; paired comparisons use them.
+    """
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    details: Mapping[str, float] = field(default_factory=dict)
+    per_sample: Sequence[float] | None = None
+    info: Mapping[str, str] = field(default_factory=dict)
+
+
+class Metric(Protocol):
+    """A metric: NotApplicableError where it has no meaning, DivergedError for samples that are not finite."""
+
+    def __call__(self, samples: SampleSet) -> MetricValue:
+        """Return the metric's value for the samples."""

@@ -1,0 +1,122 @@
+"""Feature extractors for torch-fidelity: the embedded digit network and Inception-v3 from a local file."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch_fidelity.feature_extractor_base import FeatureExtractorBase
+from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY, register_feature_extractor
+
+from bnsbench.errors import NotApplicableError, UsageError
+from bnsbench.models.digits import digit_classifier
+from bnsbench.models.digits_data import SHAPE
+from bnsbench.models.networks import DigitClassifier
+from bnsbench.models.weights import weights_fingerprint
+
+DIGITS = "bnsbench-digits"
+INCEPTION = "inception-v3-compat"
+EXTRACTION_BATCH = 256
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Return images in [-1, 1] as uint8, clamped and rounded: the one rule by which all images reach an extractor."""
+    return ((images.clamp(-1.0, 1.0) + 1.0) * 127.5).round().to(torch.uint8)
+
+
+class DigitsExtractor(FeatureExtractorBase):  # type: ignore[misc]
+    """The embedded digit classifier as a torch-fidelity extractor, for uint8 images [n, 1 or 3, 8, 8].
+
+    Colour images are averaged to grey, because torch-fidelity opens image files as RGB. The weights are the shipped ones.
+    """
+
+    def __init__(self, name: str, features_list: list[str], **unused: Any) -> None:
+        del unused  # torch-fidelity hands over all keywords of its call
+        super().__init__(name, features_list)
+        self.network = digit_classifier()
+
+    @staticmethod
+    def get_provided_features_list() -> tuple[str, ...]:
+        return "features", "logits"
+
+    @staticmethod
+    def get_default_feature_layer_for_metric(metric: str) -> str:
+        return "logits" if metric == "isc" else "features"
+
+    @staticmethod
+    def can_be_compiled() -> bool:
+        return False
+
+    @staticmethod
+    def get_dummy_input_for_compile() -> Tensor:
+        return torch.zeros(1, *SHAPE, dtype=torch.uint8)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        grey = images.float().mean(dim=1, keepdim=True) / 127.5 - 1.0
+        features = self.network.features(grey)
+        layers = {"features": features, "logits": self.network.head(features)}
+        return tuple(layers[name] for name in self.features_list)
+
+
+def register_digits() -> None:
+    """Register the digits extractor with torch-fidelity, which refuses a second registration of a name."""
+    if DIGITS not in FEATURE_EXTRACTORS_REGISTRY:
+        register_feature_extractor(DIGITS, DigitsExtractor)
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """A torch-fidelity extractor with the layer that its Frechet distance uses.
+
+    width: the layer's number of features. fingerprint: hash of the weights.
+    """
+
+    network: FeatureExtractorBase
+    width: int
+    fingerprint: str
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return the features [n, width] of uint8 images, on the CPU, in batches of one fixed size."""
+        self.network.to(images.device)
+        with torch.no_grad():
+            return torch.cat([self.network(part)[0].cpu() for part in torch.split(images, EXTRACTION_BATCH)])
+
+
+def extractor_for(shape: tuple[int, ...], weights: str = "") -> Extractor:
+    """Return the extractor for images of that shape [C, H, W]: the embedded one for digits, Inception-v3 for RGB.
+
+    weights: path of torch-fidelity's Inception-v3 file; nothing is ever downloaded, so RGB images without it raise
+    NotApplicableError, as do samples that are no images. A path that is no file raises UsageError.
+    """
+    if shape == SHAPE:
+        return _digits()
+    if len(shape) != 3 or shape[0] != 3:
+        raise NotApplicableError(
+            f"Samples of shape {shape} have no feature extractor: they are neither digits nor RGB images."
+        )
+    if not weights:
+        raise NotApplicableError(
+            "The Frechet distance of RGB images needs Inception-v3's weights for torch-fidelity: give weights=PATH."
+        )
+    if not Path(weights).is_file():
+        raise UsageError(f"There is no Inception-v3 weights file {weights}.")
+    return _inception(weights)
+
+
+@lru_cache(maxsize=1)
+def _digits() -> Extractor:
+    register_digits()
+    network = DigitsExtractor(DIGITS, ["features"]).eval()
+    return Extractor(network, DigitClassifier.width, weights_fingerprint("digits-classifier"))
+
+
+@lru_cache(maxsize=1)
+def _inception(weights: str) -> Extractor:
+    network = FeatureExtractorInceptionV3(INCEPTION, ["2048"], feature_extractor_weights_path=weights).eval()
+    return Extractor(network, 2048, hashlib.sha256(Path(weights).read_bytes()).hexdigest())

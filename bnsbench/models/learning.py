@@ -1,0 +1,104 @@
+"""A resumable training loop: AdamW under a warm-up and cosine decay, with an averaged copy of the network."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor, nn
+
+from bnsbench.errors import UsageError
+
+Network = TypeVar("Network", bound=nn.Module)
+
+WARM_UP = 200
+AVERAGE_DECAY = 0.999
+CHECKPOINT_EVERY = 500
+
+
+class Learner(Generic[Network]):
+    """A network in training, with everything that a checkpoint has to hold.
+
+    loss(network, generator) draws its own batch; steps is the whole budget; rate is the peak learning rate.
+    average: the exponentially averaged network, which is the one to use.
+    """
+
+    def __init__(
+        self, network: Network, loss: Callable[[Network, torch.Generator], Tensor], steps: int, rate: float, seed: int
+    ) -> None:
+        self.network = network
+        self.average = copy.deepcopy(network).requires_grad_(False)
+        self.loss = loss
+        self.steps = steps
+        self.rate = rate
+        self.done = 0
+        self.generator = torch.Generator().manual_seed(seed)
+        self.optimiser = torch.optim.AdamW(network.parameters(), rate, betas=(0.9, 0.99), weight_decay=0.01)
+
+    def step(self) -> float:
+        """Take one optimiser step and return the batch's loss."""
+        decay = 0.5 + 0.5 * math.cos(math.pi * self.done / self.steps)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.rate * decay * min(1.0, self.done / WARM_UP)
+        loss = self.loss(self.network, self.generator)
+        self.optimiser.zero_grad()
+        torch.autograd.backward(loss)
+        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.optimiser.step()
+        self.done += 1
+        # The share of the past grows from 0.1, so early averages forget the initial weights.
+        past = min(AVERAGE_DECAY, self.done / (self.done + 9))
+        with torch.no_grad():
+            for averaged, current in zip(self.average.parameters(), self.network.parameters(), strict=True):
+                averaged.lerp_(current, 1.0 - past)
+        return float(loss.detach())
+
+    def state(self) -> dict[str, Any]:
+        """Return what `restore` needs to go on as if nothing had happened."""
+        return {
+            "steps": self.steps,
+            "done": self.done,
+            "network": self.network.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "generator": self.generator.get_state(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over a state; UsageError if it was written for another step budget."""
+        if state["steps"] != self.steps:
+            raise UsageError(
+                f"The checkpoint was written for a budget of {state['steps']} steps, not {self.steps}: "
+                f"use that budget or delete the checkpoint."
+            )
+        self.done = state["done"]
+        self.network.load_state_dict(state["network"])
+        self.average.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.generator.set_state(state["generator"])
+
+
+def learn(learner: Learner[Any], checkpoint: Path, title: str, progress: bool = True) -> None:
+    """Train to the end of the step budget, from ``checkpoint`` if that file exists; it is renewed every 500 steps."""
+    if checkpoint.exists():
+        learner.restore(torch.load(checkpoint, weights_only=True))
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, disable=not progress) as bar:
+        task = bar.add_task(title, total=learner.steps, completed=learner.done)
+        while learner.done < learner.steps:
+            loss = learner.step()
+            bar.update(task, advance=1, description=f"{title}, loss {loss:.4f}")
+            if learner.done % CHECKPOINT_EVERY == 0 or learner.done == learner.steps:
+                _save(learner.state(), checkpoint)
+
+
+def _save(state: dict[str, Any], file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(file.name + ".tmp")
+    torch.save(state, temporary)
+    temporary.replace(file)

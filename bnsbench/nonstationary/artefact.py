@@ -1,0 +1,113 @@
+"""The file of a trained solver: JSON that says what the solver is, for which model it was made, and how."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path as FilePath
+from typing import Any
+
+from bnsbench.errors import BnsbenchError, CorruptFileError, UsageError
+from bnsbench.flows.paths import Path, path_from_dict
+from bnsbench.nonstationary.table import NonStationarySolver
+
+SCHEMA = 1
+"""Raised whenever the file's meaning changes; older files stay readable."""
+
+
+@dataclass(frozen=True)
+class SolverArtefact:
+    """A trained solver and its origin.
+
+    path, interval: of the field that it was made for. model, fingerprint: name and hash of the model.
+    guidance: the scale w of u_w = (1 + w) u_cond - w u_uncond. name: the solver selector that made it, such as "bns".
+    training: JSON-like record of the recipe, seeds, forwards, seconds, validation PSNR and curve; numbers that are not
+        finite become null.
+    """
+
+    solver: NonStationarySolver
+    path: Path
+    interval: tuple[float, float]
+    model: str
+    fingerprint: str
+    guidance: float
+    name: str
+    training: Mapping[str, Any] = field(default_factory=dict)
+
+    def save(self, file: FilePath | str) -> None:
+        """Write the JSON file; it appears whole or not at all."""
+        target = FilePath(file)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        try:
+            temporary.write_text(json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    @classmethod
+    def load(cls, file: FilePath | str) -> SolverArtefact:
+        """Read the file; UsageError if there is none or it is too new, CorruptFileError if it is damaged."""
+        try:
+            text = FilePath(file).read_bytes()
+        except OSError as error:
+            raise UsageError(f"The solver file {file} cannot be read: {error.strerror}.") from error
+        try:
+            return cls.from_dict(json.loads(text))
+        except ValueError as error:  # not JSON, or not UTF-8
+            raise CorruptFileError(f"The solver file {file} is damaged: {error}.") from error
+        except BnsbenchError as error:
+            raise type(error)(f"The solver file {file} cannot be used: {error}") from error
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-like description; its numbers convert back exactly."""
+        return {
+            "schema": SCHEMA,
+            "name": self.name,
+            "model": self.model,
+            "fingerprint": self.fingerprint,
+            "guidance": float(self.guidance),
+            "path": self.path.to_dict(),
+            "interval": [float(end) for end in self.interval],
+            "solver": self.solver.to_dict(),
+            "training": _finite(self.training),
+        }
+
+    @classmethod
+    def from_dict(cls, description: Any) -> SolverArtefact:
+        """Return the artefact that ``to_dict`` described."""
+        if not isinstance(description, Mapping) or not isinstance(description.get("schema"), int):
+            raise CorruptFileError("This is no description of a trained solver: it has no schema number.")
+        if (schema := description["schema"]) > SCHEMA:
+            raise UsageError(f"It has schema {schema}, but this version of bnsbench reads up to {SCHEMA}: upgrade bnsbench.")
+        try:
+            begin, end = (float(end) for end in description["interval"])
+            return cls(
+                solver=NonStationarySolver.from_dict(description["solver"]),
+                path=path_from_dict(description["path"]),
+                interval=(begin, end),
+                model=str(description["model"]),
+                fingerprint=str(description["fingerprint"]),
+                guidance=float(description["guidance"]),
+                name=str(description["name"]),
+                training=dict(description["training"]),
+            )
+        except (KeyError, TypeError, ValueError, UsageError) as error:
+            raise CorruptFileError(f"This is no description of a trained solver: {error!r}.") from error
+
+
+def load_solver(file: FilePath | str) -> NonStationarySolver:
+    """Return the solver in a trained solver's file: ``load_solver("bns.json")(field, x0)`` samples."""
+    return SolverArtefact.load(file).solver
+
+
+def _finite(value: Any) -> Any:
+    """Return JSON-like data with None for numbers that JSON cannot express."""
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,69 @@
+"""What can be read off a table without running it: how well it follows a path, how large it is, how far from another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from bnsbench.errors import UsageError
+from bnsbench.flows.paths import Path
+from bnsbench.nonstationary.table import NonStationarySolver
+
+
+@dataclass(frozen=True)
+class Properties:
+    """Figures of a solver on a path.
+
+    largest_b: max |b_ij|. noise_error, data_error: largest residuals of `path_residuals`.
+    increasing: whether its times increase strictly, as those of one-step and multistep rules without repeated stages do.
+    """
+
+    nfe: int
+    largest_b: float
+    noise_error: float
+    data_error: float
+    increasing: bool
+
+
+@dataclass(frozen=True)
+class Distance:
+    """The largest absolute differences of two solvers' times, a and b."""
+
+    times: float
+    a: float
+    b: float
+
+
+def properties(solver: NonStationarySolver, path: Path) -> Properties:
+    """Return the figures of a solver made for fields on ``path``."""
+    noise_residual, data_residual = path_residuals(solver, path)
+    return Properties(
+        nfe=solver.nfe,
+        largest_b=float(solver.b.abs().max()),
+        noise_error=float(noise_residual.abs().max()),
+        data_error=float(data_residual.abs().max()),
+        increasing=bool((solver.times.diff() > 0).all()),
+    )
+
+
+def path_residuals(solver: NonStationarySolver, path: Path) -> tuple[Tensor, Tensor]:
+    """Return by how much each state misses the path's sigma and alpha, both float64 [n], if the data are a single point.
+
+    A single data point has the straight-forward trajectory x_t = sigma_t eps + alpha_t x_1 with u_t = sigma'_t eps +
+    alpha'_t x_1, so a consistent row i fulfils the two sum rules
+    a_i sigma_0 + sum_j b_ij sigma'(t_j) = sigma(t_{i+1}) and a_i alpha_0 + sum_j b_ij alpha'(t_j) = alpha(t_{i+1}).
+    On CondOT they say a_i = 1 and sum_j b_ij = t_{i+1} - t_0. Exponential integrators fulfil them on every path.
+    """
+    seen, reached = solver.times[:-1], solver.times[1:]
+    noise = solver.a * path.sigma(seen[0]) + solver.b @ path.d_sigma(seen) - path.sigma(reached)
+    data = solver.a * path.alpha(seen[0]) + solver.b @ path.d_alpha(seen) - path.alpha(reached)
+    return noise, data
+
+
+def distance(first: NonStationarySolver, second: NonStationarySolver) -> Distance:
+    """Return how far two solvers of the same NFE are apart; UsageError if their NFE differ."""
+    if first.nfe != second.nfe:
+        raise UsageError(f"Solvers of {first.nfe} and {second.nfe} NFE cannot be compared number by number.")
+    gaps = (float((getattr(first, name) - getattr(second, name)).abs().max()) for name in ("times", "a", "b"))
+    return Distance(*gaps)

@@ -1,0 +1,98 @@
+"""The non-stationary solver: times and coefficients, which is all that a sampler of a fixed budget is."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bnsbench.errors import CorruptFileError, UsageError
+from bnsbench.flows.fields import VelocityField
+from bnsbench.nonstationary.engine import sample
+
+
+@dataclass(frozen=True, eq=False)
+class NonStationarySolver:
+    """The solver x_{i+1} = a_i x_0 + sum_{j<=i} b_ij u_{t_j}(x_j), i = 0..n-1, with n = NFE (Shaul et al. 2024, Eq. 11).
+
+    times: float64 [n + 1]; times[:n] are where the field is evaluated, times[n] is where the last state lies. They stay
+        within [times[0], times[n]], but may repeat or go back.
+    a: float64 [n]. b: float64 [n, n], lower triangular.
+    Other precisions are converted, on the CPU; UsageError if the numbers are no such table.
+    """
+
+    times: Tensor
+    a: Tensor
+    b: Tensor
+
+    def __post_init__(self) -> None:
+        for name in ("times", "a", "b"):
+            object.__setattr__(self, name, getattr(self, name).detach().to("cpu", torch.float64, copy=True))
+        fault = self._fault()
+        if fault is not None:
+            raise UsageError(f"These numbers are no non-stationary solver: {fault}.")
+
+    def _fault(self) -> str | None:
+        n = self.a.numel()
+        if n == 0:
+            return "it has no evaluation"
+        if self.times.shape != (n + 1,) or self.a.shape != (n,) or self.b.shape != (n, n):
+            shapes = [list(tensor.shape) for tensor in (self.times, self.a, self.b)]
+            return f"times, a and b must be shaped [n + 1], [n] and [n, n], not {', '.join(map(str, shapes))}"
+        if not all(bool(tensor.isfinite().all()) for tensor in (self.times, self.a, self.b)):
+            return "some are not finite"
+        if bool(self.b.triu(1).any()):
+            return "b is not lower triangular, so a state would need velocities that come later"
+        if bool((self.times < self.times[0]).any() | (self.times > self.times[-1]).any()):
+            return "a time lies outside the interval from the first to the last"
+        return None
+
+    @property
+    def nfe(self) -> int:
+        """The number of evaluations of the field."""
+        return self.a.numel()
+
+    def __call__(self, field: VelocityField, x0: Tensor) -> Tensor:
+        """Return the last state for initial states x0 [batch, ...]."""
+        return sample(self, field, x0)
+
+    def fingerprint(self) -> str:
+        """Return a hexadecimal hash of the numbers."""
+        digest = hashlib.sha256()
+        for tensor in (self.times, self.a, self.b):
+            digest.update(tensor.contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the table as JSON-like numbers, b row by row up to its diagonal; they convert back exactly."""
+        rows = [row[: i + 1].tolist() for i, row in enumerate(self.b)]
+        return {"times": self.times.tolist(), "a": self.a.tolist(), "b": rows}
+
+    @classmethod
+    def from_dict(cls, description: Mapping[str, Any]) -> NonStationarySolver:
+        """Return the table that ``to_dict`` described; CorruptFileError if it describes none."""
+        try:
+            times = torch.tensor(description["times"], dtype=torch.float64)
+            a = torch.tensor(description["a"], dtype=torch.float64)
+            rows = [torch.tensor(row, dtype=torch.float64) for row in description["b"]]
+            b = torch.stack([torch.cat([row, row.new_zeros(len(rows) - len(row))]) for row in rows])
+            return cls(times, a, b)
+        except (KeyError, TypeError, ValueError, RuntimeError, UsageError) as error:
+            raise CorruptFileError(f"This is no description of a non-stationary solver: {error}") from error
+
+
+def canonical(c: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
+    """Return (a [n], b [n, n]) of the solver x_{i+1} = sum_{j<=i} c_ij x_j + d_ij u_j with lower-triangular c, d [n, n].
+
+    Eq. 10 to Eq. 11 of Shaul et al. 2024 (their Proposition 3.1); differentiable in c and d.
+    """
+    # With r_i = (a_i, b_i) the recursion is r_i - sum_{0<j<=i} c_ij r_{j-1} = (c_i0, d_i): forward substitution.
+    n = len(c)
+    history = torch.cat([c[:, 1:], c.new_zeros(n, 1)], dim=1)
+    right = torch.cat([c[:, :1], d], dim=1)
+    rows = torch.linalg.solve_triangular(torch.eye(n, dtype=c.dtype, device=c.device) - history, right, upper=False)
+    return rows[:, 0], rows[:, 1:]

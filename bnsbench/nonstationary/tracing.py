@@ -1,0 +1,197 @@
+"""Tracing: the table of any sampler that is linear in its states and the field's values, found by running it.
+
+A sampler that combines x_0 and velocities cannot tell numbers from what they stand for. Run on basis vectors (x_0 is the
+first, the k-th velocity is the k-th after it), every state that it shows to the field is a row of its table.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bnsbench.errors import NotApplicableError
+from bnsbench.flows.fields import BatchField
+from bnsbench.flows.paths import Path, as_time
+from bnsbench.nonstationary.table import NonStationarySolver
+
+Sampler = Callable[[BatchField, Tensor], Tensor]
+"""Takes a field and initial states, and returns end states of the same shape."""
+
+Shape = Callable[[int], tuple[int, ...]]
+"""The shape of a state of so many numbers."""
+
+Values = Callable[[int], Tensor]
+"""What the sampler is fed: the initial state for 0, the field's k-th value for k, flat."""
+
+MAXIMAL_NFE = 2048
+
+
+class NotTraceableError(NotApplicableError):
+    """A sampler that no table can express: stochastic, adaptive, not linear, or mixing coordinates."""
+
+
+def trace(
+    sampler: Sampler,
+    path: Path,
+    interval: tuple[float, float] = (0.0, 1.0),
+    *,
+    shape: Shape = lambda numbers: (numbers,),
+    tolerance: float = 1e-12,
+) -> NonStationarySolver:
+    """Return the table of ``sampler`` for fields on ``path`` and ``interval``; NotTraceableError says why it has none.
+
+    The sampler runs six times, in float64 on the CPU, and its linearity is checked on random states of two magnitudes.
+    The global random states are left as they were.
+
+    shape: the shape of a state of so many numbers, for samplers that expect more axes than one; the checks join two such
+        states along the first axis.
+    tolerance: the relative deviation from the table that counts as rounding; a sampler that computes in float32 needs
+        about 1e-5.
+    """
+
+    def run(values: Values, size: tuple[int, ...], seed: int = 0) -> _Run:
+        with _random_states(seed):
+            return _run(sampler, _Probe(path, interval, values, size))
+
+    rows, *rest = shape(4)
+    size = (2 * rows, *rest)
+    small, large = _random_values(1e-3, size), _random_values(1e3, size)
+    first, second = run(small, size), run(large, size)
+    _check_times(first, second, interval, tolerance)
+    again, changed = run(small, size, seed=1), run(_changed(large), size)
+    _check(again.equals(first), "stochastic: two runs from different random states disagree")
+    _check(changed.equals(second, tolerance, without=1), "mixing: coordinates or samples of its states depend on each other")
+    basis = torch.eye(first.nfe + 1, dtype=torch.float64)
+    found = run(basis.__getitem__, shape(first.nfe + 1))
+    _check_times(first, found, interval, tolerance)
+    _check_rows(found.states, tolerance)
+    for values, observed in ((small, first), (large, second)):
+        _check_linear(found.states, torch.stack([values(k) for k in range(first.nfe + 1)]), observed.states, tolerance)
+    times = torch.cat([found.times.clamp(*interval), torch.tensor(interval[1:], dtype=torch.float64)])
+    return NonStationarySolver(times, found.states[1:, 0], found.states[1:, 1:].tril())
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What a sampler did: the times [n] of its evaluations, and the states [n + 1, numbers] there and at its end."""
+
+    times: Tensor
+    states: Tensor
+
+    @property
+    def nfe(self) -> int:
+        return len(self.times)
+
+    def equals(self, other: _Run, tolerance: float = 0.0, without: int = 0) -> bool:
+        """Whether the states agree, all but the first ``without`` coordinates."""
+        if self.states.shape != other.states.shape:
+            return False
+        mine, theirs = self.states[:, without:], other.states[:, without:]
+        scale = float(theirs.nan_to_num().abs().max())
+        return torch.allclose(mine, theirs, rtol=0.0, atol=tolerance * scale, equal_nan=True)
+
+
+class _Probe:
+    """A velocity field whose k-th value is prescribed, whatever it is asked; it records what it is asked."""
+
+    forwards_per_evaluation = 1
+
+    def __init__(self, path: Path, interval: tuple[float, float], values: Values, size: tuple[int, ...]) -> None:
+        self.path = path
+        self.interval = interval
+        self.values = values
+        self.start = values(0).reshape(size)
+        self.times: list[float] = []
+        self.states: list[Tensor] = []
+
+    def __call__(self, t: Tensor, x: Tensor) -> Tensor:
+        moments = as_time(t).detach().reshape(-1)
+        _check(bool((moments == moments[0]).all()), "per-sample: it evaluates samples at different times")
+        _check(len(self.times) < MAXIMAL_NFE, f"too long: it spends more than {MAXIMAL_NFE} evaluations")
+        self.times.append(float(moments[0]))
+        self.record(x)
+        return self.values(len(self.times)).reshape(self.start.shape).to(x, copy=True)
+
+    def record(self, x: Tensor) -> None:
+        """Keep a copy of a state, since the sampler may go on working in its memory."""
+        _check(x.shape == self.start.shape, f"reshaping: it makes a {list(x.shape)} of a {list(self.start.shape)} state")
+        self.states.append(x.detach().to("cpu", torch.float64, copy=True).reshape(-1))
+
+    def part(self, index: Tensor | slice) -> _Probe:
+        """Return itself: its values know no conditions."""
+        del index
+        return self
+
+
+def _run(sampler: Sampler, probe: _Probe) -> _Run:
+    with torch.no_grad():
+        probe.record(sampler(probe, probe.start.clone()))
+    return _Run(torch.tensor(probe.times, dtype=torch.float64), torch.stack(probe.states))
+
+
+def _random_values(magnitude: float, size: tuple[int, ...]) -> Values:
+    def values(k: int) -> Tensor:
+        numbers = np.random.default_rng([k, int(magnitude)]).standard_normal(int(np.prod(size)))
+        return magnitude * torch.from_numpy(numbers)
+
+    return values
+
+
+def _changed(values: Values) -> Values:
+    """Return the values with another first coordinate, at every evaluation."""
+
+    def changed(k: int) -> Tensor:
+        result = values(k)
+        result[0] *= -3.0
+        return result
+
+    return changed
+
+
+def _check(holds: bool, reason: str) -> None:
+    if not holds:
+        raise NotTraceableError(f"This sampler has no table of coefficients. It is {reason}.")
+
+
+def _check_times(run: _Run, other: _Run, interval: tuple[float, float], tolerance: float) -> None:
+    begin, end = interval
+    slack = tolerance * (end - begin)
+    _check(run.nfe > 0, "not a sampler: it never evaluates the field")
+    same = run.nfe == other.nfe and torch.allclose(run.times, other.times, rtol=0.0, atol=slack)
+    _check(same, "adaptive: its evaluation times depend on the states")
+    inside = bool(((run.times >= begin - slack) & (run.times <= end + slack)).all())
+    _check(inside, f"out of bounds: it evaluates the field outside of [{begin:g}, {end:g}]")
+
+
+def _check_rows(rows: Tensor, tolerance: float) -> None:
+    _check(bool(rows.isfinite().all()), "singular: its coefficients are not all finite")
+    start = torch.zeros_like(rows[0])
+    start[0] = 1.0
+    _check(bool((rows[0] - start).abs().max() <= tolerance), "rescaling: its first evaluation is not at the initial state")
+
+
+def _check_linear(rows: Tensor, values: Tensor, states: Tensor, tolerance: float) -> None:
+    scale = float((rows.abs() @ values.abs()).max())
+    deviation = float((rows @ values - states).abs().max())
+    _check(deviation <= tolerance * scale, "not linear in its states and the field's values: it clips, thresholds or shifts")
+
+
+@contextmanager
+def _random_states(seed: int) -> Iterator[None]:
+    """Seed the global random states of torch, NumPy and Python, and restore them in the end."""
+    torch_state, numpy_state, python_state = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
+    try:
+        torch.default_generator.manual_seed(seed)
+        np.random.seed(seed)  # noqa: NPY002
+        random.seed(seed)
+        yield
+    finally:
+        torch.set_rng_state(torch_state)
+        np.random.set_state(numpy_state)  # noqa: NPY002
+        random.setstate(python_state)

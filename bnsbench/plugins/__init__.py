@@ -1,0 +1,15 @@
+"""The plugin host: every model, solver, metric, suite, executor and report there is, found by name."""
+
+from bnsbench.plugins.host import LoadedPlugin, PluginHost
+from bnsbench.plugins.selectors import Selection, did_you_mean, parse_selector, split_selectors
+from bnsbench.plugins.sources import PluginProblem
+
+__all__ = [
+    "LoadedPlugin",
+    "PluginHost",
+    "PluginProblem",
+    "Selection",
+    "did_you_mean",
+    "parse_selector",
+    "split_selectors",
+]

@@ -1,0 +1,70 @@
+"""Two results folders side by side: what changed, and whether the noise can tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import pandas as pd
+
+from bnsbench.report.statistics import paired_difference
+from bnsbench.suite.record import Record
+
+COLUMNS = ("model", "guidance", "solver", "nfe", "seed", "metric", "a", "b", "difference", "low", "high", "verdict")
+
+Identity = tuple[Any, ...]
+
+
+def compare(a: Iterable[Record], b: Iterable[Record]) -> pd.DataFrame:
+    """Return one row for every metric of a cell that differs between two sets of records, in the order of ``a``.
+
+    a, b: the values; difference: b - a with its paired 95 % interval (low, high) where both used the same noise.
+    verdict: "better" or "worse" where the interval excludes 0, "within noise" where it does not, "changed" where nothing
+    can be paired, "only in A", "only in B", or the change of status.
+    """
+    first, second = _by_identity(a), _by_identity(b)
+    rows = [row for identity in {**first, **second} for row in _rows(identity, first.get(identity), second.get(identity))]
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _by_identity(records: Iterable[Record]) -> dict[Identity, Record]:
+    return {_identity(record): record for record in records}
+
+
+def _identity(record: Record) -> Identity:
+    cell = record.cell
+    return cell["model"]["name"], cell["guidance"], cell["solver"]["name"], cell["nfe"], cell["seed"]
+
+
+def _rows(identity: Identity, a: Record | None, b: Record | None) -> Iterator[dict[str, Any]]:
+    base = dict(zip(COLUMNS, identity, strict=False))
+    if a is None or b is None:
+        yield {**base, "verdict": "only in A" if b is None else "only in B"}
+        return
+    if a.status != b.status:
+        yield {**base, "verdict": f"{a.status} -> {b.status}"}
+    for metric in dict.fromkeys([*a.metrics, *b.metrics]):
+        change = _change(a, b, metric)
+        if change is not None:
+            yield {**base, "metric": metric, **change}
+
+
+def _change(a: Record, b: Record, metric: str) -> dict[str, Any] | None:
+    """Return what changed in a metric, None if nothing did."""
+    before, after = (record.metrics[metric].value if metric in record.metrics else None for record in (a, b))
+    if before == after:
+        return None
+    if before is None or after is None:
+        return {"a": before, "b": after, "verdict": "only in A" if after is None else "only in B"}
+    change = {"a": before, "b": after, "difference": after - before}
+    paired = paired_difference(a.per_sample.get(metric, ()), b.per_sample.get(metric, ())) if _same_noise(a, b) else None
+    if paired is None:
+        return {**change, "verdict": "changed"}
+    higher_is_better = a.metrics[metric].direction == "higher"
+    verdict = "better" if (paired.mean > 0) == higher_is_better else "worse"
+    return {**change, "low": paired.low, "high": paired.high, "verdict": verdict if paired.separable else "within noise"}
+
+
+def _same_noise(a: Record, b: Record) -> bool:
+    """Whether sample k of both started from the same noise: same model name, seed and number of samples."""
+    return bool(a.cell["samples"] == b.cell["samples"])

@@ -1,0 +1,68 @@
+"""What a results folder says for people: leaderboard files, the picture, and the hashes of all its files."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+
+from bnsbench.report.leaderboard import TIMINGS, leaderboard
+from bnsbench.report.tables import csv, markdown
+from bnsbench.suite.store import ResultStore, storage_errors, write_text
+
+CSV = "leaderboard.csv"
+MARKDOWN = "leaderboard.md"
+PICTURE = "psnr"
+SUMS = "SHA256SUMS"
+
+
+def read_leaderboard(store: ResultStore) -> pd.DataFrame:
+    """Return the leaderboard of a results folder; CorruptFileError for a damaged record."""
+    return leaderboard(store.records())
+
+
+def write_reports(store: ResultStore) -> pd.DataFrame:
+    """Write leaderboard.csv, leaderboard.md, psnr.png, psnr.svg and SHA256SUMS, and return the leaderboard.
+
+    The picture is drawn only if it is missing or the numbers have changed. StorageError if the folder cannot be written.
+    """
+    frame = read_leaderboard(store)
+    text = csv(frame)
+    stale = _without_timings(text) != _without_timings(_read(store.folder / CSV))
+    write_text(store.folder / CSV, text)
+    write_text(store.folder / MARKDOWN, markdown(frame))
+    if "psnr" in frame.columns and (stale or not _picture_exists(store.folder)):
+        from bnsbench.report.plots import draw_metric  # noqa: PLC0415 (matplotlib is slow to import)
+
+        with storage_errors(store.folder):
+            draw_metric(frame, "psnr", store.folder / PICTURE)
+    write_text(store.folder / SUMS, sums(store.folder))
+    return frame
+
+
+def sums(folder: Path) -> str:
+    """Return the SHA-256 of every file in the folder, in the format of sha256sum."""
+    found = {file.relative_to(folder).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest() for file in files(folder)}
+    return "".join(f"{digest}  {name}\n" for name, digest in found.items())
+
+
+def files(folder: Path) -> Iterator[Path]:
+    """Yield the files in a results folder, sorted, but for SHA256SUMS itself and temporary ones."""
+    for file in sorted(folder.rglob("*")):
+        if file.is_file() and file.name != SUMS and not file.name.startswith("."):
+            yield file
+
+
+def _picture_exists(folder: Path) -> bool:
+    return all((folder / f"{PICTURE}.{suffix}").is_file() for suffix in ("png", "svg"))
+
+
+def _read(file: Path) -> str:
+    return file.read_text(encoding="utf-8") if file.is_file() else ""
+
+
+def _without_timings(text: str) -> list[str]:
+    # The timings are the last columns and never contain a comma.
+    return [line.rsplit(",", len(TIMINGS))[0] for line in text.splitlines()]

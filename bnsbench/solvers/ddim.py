@@ -1,0 +1,18 @@
+"""DDIM: the data prediction held constant over each step."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from torch import Tensor
+
+from bnsbench.flows.fields import VelocityField
+from bnsbench.solvers.levels import ddim_step, grid_levels, predict_data
+
+
+def ddim(field: VelocityField, x0: Tensor, nfe: int, *, grid: str = "uniform") -> Tensor:
+    """Deterministic DDIM (Song et al. 2021, Eq. 12 with eta = 0)."""
+    x = x0
+    for s, t in pairwise(grid_levels(field, grid, nfe)):
+        x = ddim_step(x, s, t, predict_data(field, s, x))
+    return x

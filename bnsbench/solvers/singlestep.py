@@ -1,0 +1,52 @@
+"""Solvers that make each step on its own, from several evaluations: how a budget is dealt out to their steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from itertools import accumulate, pairwise
+
+import torch
+from torch import Tensor
+
+from bnsbench.flows.fields import VelocityField
+from bnsbench.solvers.levels import Level, ddim_step, grid_levels, levels_at, predict_data
+
+Update = Callable[[VelocityField, Tensor, Level, Level], Tensor]
+"""One step from a state at the first level to the second, both of finite lambda."""
+
+
+def singlestep(field: VelocityField, x0: Tensor, nfe: int, order: int, grid: str, updates: Mapping[int, Update]) -> Tensor:
+    """Return the end state after steps of up to ``order`` evaluations; ``updates`` holds the step of each order above 1."""
+    x = x0
+    begin, end = levels_at(field.path, torch.tensor(field.interval, dtype=torch.float64))
+    orders = step_orders(nfe, order, begin, end)
+    for k, (s, t) in zip(orders, pairwise(_levels(field, orders, grid)), strict=True):
+        x = ddim_step(x, s, t, predict_data(field, s, x)) if k == 1 else updates[k](field, x, s, t)
+    return x
+
+
+def step_orders(nfe: int, order: int, begin: Level, end: Level) -> list[int]:
+    """Return the orders of the steps, which sum up to nfe (Lu et al. 2022, "DPM-Solver-fast").
+
+    They are as high as possible, except that third-order steps to a finite lambda end in a step of order 2 or 1, and that a
+    step that begins or ends at an infinite lambda is of order 1.
+    """
+    first = [] if begin.finite else [1]
+    last = [] if end.finite or nfe == len(first) else [1]
+    full, rest = divmod(nfe - len(first) - len(last), order)
+    middle = [order] * full + [rest] * (rest > 0)
+    if order == 3 and rest == 0 and full and not last:
+        middle = [3] * (full - 1) + [2, 1]
+    return first + middle + last
+
+
+def _levels(field: VelocityField, orders: list[int], grid: str) -> list[Level]:
+    """Steps as the grid has them if it is made of noise levels, and otherwise as long as they have evaluations.
+
+    The papers choose the former; DPM-Solver's authors choose the latter in their code for grids in time, so that a last step
+    of low order is a short one.
+    """
+    if grid.split(":", maxsplit=1)[0] in ("logsnr", "edm"):
+        return grid_levels(field, grid, len(orders))
+    levels = grid_levels(field, grid, sum(orders))
+    return [levels[i] for i in (0, *accumulate(orders))]

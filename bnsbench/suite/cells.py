@@ -1,0 +1,178 @@
+"""Running one cell: the function that every executor calls."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import bnsbench
+from bnsbench.errors import BnsbenchError, DivergedError, NotApplicableError
+from bnsbench.flows.fields import CountingField, VelocityField
+from bnsbench.flows.noise import stream_seed
+from bnsbench.flows.pairs import Pairs
+from bnsbench.metrics.base import SampleSet
+from bnsbench.nonstationary.tracing import trace
+from bnsbench.suite.context import CellContext, FieldState, Job, decode
+from bnsbench.suite.faults import describe, raise_if_disk_is_full, status_of
+from bnsbench.suite.plan import Cell
+from bnsbench.suite.record import Record, Status, plain
+from bnsbench.suite.scoring import score
+from bnsbench.suite.store import StorageError
+from bnsbench.suite.trained import solver_key
+
+Sampler = Callable[[VelocityField, Tensor], Tensor]
+
+
+def run_cell(cell: Cell, context: CellContext) -> Record:
+    """Run a cell and return its record, whatever becomes of it; only StorageError and interrupts get out."""
+    began = time.perf_counter()
+    facts: dict[str, Any] = {"environment": _environment(context.job), "seconds": {}}
+    with _own_random_state(cell):
+        status, reason = _attempt(cell, context, facts)
+    facts["seconds"]["total"] = round(time.perf_counter() - began, 3)
+    return Record(cell.key, cell.content, status, reason, **facts)
+
+
+def _attempt(cell: Cell, context: CellContext, facts: dict[str, Any]) -> tuple[Status, str]:
+    """Run the cell, filling in the record's fields as they become known; return status and reason."""
+    try:
+        _run(cell, context, facts)
+    except StorageError:
+        raise
+    except Exception as error:  # noqa: BLE001 (models, solvers and metrics of plugins may raise anything)
+        raise_if_disk_is_full(error, context.job.cache)
+        return status_of(error), describe(error)
+    return "ok", ""
+
+
+def _run(cell: Cell, context: CellContext, facts: dict[str, Any]) -> None:
+    if cell.skip is not None:
+        raise NotApplicableError(cell.skip)
+    state = context.field_state(cell)
+    pairs = state.test_pairs(cell.samples)
+    facts["model"] = {"fingerprint": state.model.fingerprint(), "dtype": str(state.model.dtype).removeprefix("torch.")}
+    facts["truth"] = {"tolerance": cell.tolerance, "ceiling": round(state.ceiling, 3), "nfe": round(pairs.nfe, 3)}
+    sampler = _prepare(cell, context, state, facts)
+    samples = _sample(cell, context.job, pairs, sampler)
+    facts["nfe"] = samples.nfe
+    facts["forwards"] = samples.nfe * pairs.field.forwards_per_evaluation
+    facts["seconds"]["sampling"] = samples.seconds
+    _check(cell, samples, pairs)
+    context.stage("metrics")
+    scored = score(cell.metrics, context.metric, _sample_set(context, state, pairs, samples.x))
+    facts["metrics"], facts["per_sample"] = scored.scores, scored.per_sample
+    if scored.faults:
+        raise BnsbenchError("; ".join(scored.faults))
+
+
+def _prepare(cell: Cell, context: CellContext, state: FieldState, facts: dict[str, Any]) -> Sampler:
+    """Return the cell's sampler: a table wherever there is one."""
+    selection = context.job.host.solver(cell.solver.name)
+    model = state.model
+    if cell.kind == "trained":
+        return _trained(cell, context, state, facts)
+    function = selection.make()
+
+    def sampler(velocity: VelocityField, x0: Tensor) -> Tensor:
+        x1: Tensor = function(velocity, x0, cell.nfe)
+        return x1
+
+    facts["train_forwards"] = 0
+    if cell.kind == "direct":
+        return sampler
+    table = trace(sampler, model.path, model.interval)
+    facts["solver"] = {"fingerprint": table.fingerprint()}
+    return table
+
+
+def _trained(cell: Cell, context: CellContext, state: FieldState, facts: dict[str, Any]) -> Sampler:
+    context.stage(f"training {cell.solver.name}")
+    artefact = context.solvers(state).get(cell, context.job.host.solver(cell.solver.name))
+    forwards = plain(artefact.training.get("forwards", {}))
+    facts["solver"] = {
+        "fingerprint": artefact.solver.fingerprint(),
+        "file": f"{solver_key(cell)}.json",
+        "forwards": forwards,
+        "psnr": plain(artefact.training.get("psnr")),
+    }
+    facts["train_forwards"] = sum(forwards.values())
+    facts["seconds"]["training"] = round(float(artefact.training.get("seconds") or 0.0), 3)
+    return artefact.solver
+
+
+@dataclass(frozen=True)
+class Samples:
+    """End states x [n, ...], the NFE of each sample (the first that is wrong, if any), and seconds per sample."""
+
+    x: Tensor
+    nfe: int
+    seconds: float
+
+
+def _sample(cell: Cell, job: Job, pairs: Pairs, sampler: Sampler) -> Samples:
+    parts, counts = [], []
+    _synchronise(job.device)
+    began = time.perf_counter()
+    with torch.no_grad():
+        for start in range(0, len(pairs), job.batch):
+            part = slice(start, start + job.batch)
+            counter = CountingField(pairs.field.part(part))
+            parts.append(sampler(counter, pairs.x0[part].clone()))
+            counts.append(counter.nfe)
+    _synchronise(job.device)
+    seconds = (time.perf_counter() - began) / len(pairs)
+    x = torch.cat(parts)
+    wrong = [count for count in counts if count != cell.nfe]
+    return Samples(x, wrong[0] if wrong else cell.nfe, seconds)
+
+
+def _check(cell: Cell, samples: Samples, pairs: Pairs) -> None:
+    """Raise unless the sampler has kept its budget and returned finite states of the right shape."""
+    if samples.nfe != cell.nfe:
+        word = "overspent" if samples.nfe > cell.nfe else "underspent"
+        raise BnsbenchError(f"{word}: it used {samples.nfe} evaluations instead of {cell.nfe}")
+    if samples.x.shape != pairs.x1.shape:
+        raise BnsbenchError(f"it returned states of shape {list(samples.x.shape)} instead of {list(pairs.x1.shape)}")
+    finite = samples.x.isfinite().flatten(1).all(1)
+    if not bool(finite.all()):
+        raise DivergedError(f"{int((~finite).sum())} of {len(finite)} samples are not finite")
+
+
+def _sample_set(context: CellContext, state: FieldState, pairs: Pairs, x: Tensor) -> SampleSet:
+    batch = context.job.batch
+    return SampleSet(
+        samples=decode(state.model, x, batch),
+        truth=state.decoded_truth(len(pairs), batch),
+        latents=x,
+        truth_latents=pairs.x1,
+        condition=pairs.field.condition,
+        data_range=state.model.data_range,
+        model=state.model,
+    )
+
+
+def _environment(job: Job) -> dict[str, Any]:
+    found = {"bnsbench": bnsbench.__version__, "torch": torch.__version__, "device": job.device, "threads": job.threads}
+    if job.device.startswith("cuda"):
+        found["device_name"] = torch.cuda.get_device_name(job.device)
+    return found
+
+
+def _synchronise(device: str) -> None:
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
+
+
+@contextmanager
+def _own_random_state(cell: Cell) -> Iterator[None]:
+    """Seed torch by the cell's key, so that a stochastic solver repeats itself; the caller's random state is restored."""
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(stream_seed("cell", cell.key))
+        yield

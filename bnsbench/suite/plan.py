@@ -1,0 +1,179 @@
+"""The plan: a suite as a list of cells, each with a key that depends on nothing but its content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any, Literal, TypeVar
+
+from bnsbench.plugins import PluginHost, Selection
+from bnsbench.specs import MetricSpec, ModelSpec, Scalar, SolverKind, SolverSpec, Spec
+from bnsbench.suite.suitefile import ModelEntry, Suite
+
+KEY_DIGITS = 12
+
+_S = TypeVar("_S", bound=Spec)
+
+
+@dataclass(frozen=True)
+class Component:
+    """A selected model, solver or metric: its canonical selector and everything that may change its results."""
+
+    name: str
+    provider: str
+    version: str
+    parameters: Mapping[str, Scalar]
+
+    @classmethod
+    def of(cls, selection: Selection[Any]) -> Component:
+        """Return what a selection comes to."""
+        spec = selection.spec
+        return cls(selection.name, spec.provider, spec.version, dict(selection.parameters))
+
+
+@dataclass(frozen=True)
+class MetricComponent(Component):
+    """A selected metric, and how its values read."""
+
+    direction: Literal["higher", "lower"] = "higher"
+    unit: str = ""
+
+    @classmethod
+    def of(cls, selection: Selection[Any]) -> MetricComponent:
+        """Return what the selection of a metric comes to."""
+        spec: MetricSpec = selection.spec
+        parameters = dict(selection.parameters)
+        return cls(selection.name, spec.provider, spec.version, parameters, spec.direction, spec.unit)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One comparison: a model under a guidance scale, sampled by a solver that spends ``nfe`` evaluations per sample.
+
+    kind: of the solver. samples: size of the test split. tolerance: of the ground truth. dtype: None for the model's own.
+    metrics: what its record must hold; not part of the key, so a new metric completes a record instead of starting another.
+    skip: why the cell cannot be run at all, or None.
+    """
+
+    model: Component
+    guidance: float
+    solver: Component
+    kind: SolverKind
+    nfe: int
+    seed: int
+    samples: int
+    tolerance: float
+    dtype: str | None = None
+    metrics: tuple[MetricComponent, ...] = field(default=(), compare=False)
+    skip: str | None = field(default=None, compare=False)
+
+    @cached_property
+    def field_content(self) -> dict[str, Any]:
+        """What determines the velocity field, the noise and the ground truth; cells that share it share those."""
+        return {
+            "model": asdict(self.model),
+            "guidance": self.guidance,
+            "seed": self.seed,
+            "tolerance": self.tolerance,
+            "dtype": self.dtype or "model",
+        }
+
+    @cached_property
+    def content(self) -> dict[str, Any]:
+        """The cell as plain data: the input of its key."""
+        return {**self.field_content, "solver": asdict(self.solver), "nfe": self.nfe, "samples": self.samples}
+
+    @cached_property
+    def key(self) -> str:
+        """A readable slug and a hash of the content, fit for a file name."""
+        slug = f"{self.model.name}_w{self.guidance:g}_{self.solver.name}_nfe{self.nfe}_seed{self.seed}"
+        return f"{readable(slug)}-{digest(self.content)}"
+
+    @property
+    def label(self) -> str:
+        """The cell in a few words."""
+        return f"{self.model.name} w={self.guidance:g} {self.solver.name} NFE {self.nfe}"
+
+    @property
+    def forwards(self) -> int:
+        """Network forwards per sample that the cell is expected to cost: guidance doubles them."""
+        return self.nfe * (1 if self.guidance == 0 else 2)
+
+    @property
+    def trained(self) -> bool:
+        """Whether the solver has to be trained first."""
+        return self.kind == "trained"
+
+
+def digest(content: Mapping[str, Any]) -> str:
+    """Return a short hash of plain data that ignores the order of its keys."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:KEY_DIGITS]
+
+
+def readable(text: str) -> str:
+    """Return the text as a part of a file name: letters, digits and ``._=+-``, at most 120 of them."""
+    return re.sub(r"[^A-Za-z0-9._=+-]+", "-", text).replace("-_", "_").strip("-")[:120]
+
+
+def make_plan(suite: Suite, host: PluginHost) -> tuple[Cell, ...]:
+    """Return the suite's cells by model, guidance, solver and NFE; UsageError for a name that no plugin offers.
+
+    Cells that cannot be run (guidance on a model without it, an NFE that a solver cannot spend) carry the reason.
+    """
+    solvers = _unique([host.solver(name) for name in suite.solvers])
+    metrics = tuple(MetricComponent.of(metric) for metric in _unique([host.metric(name) for name in suite.metrics]))
+    cells = [
+        _cell(suite, entry, model=model, guidance=guidance, solver=solver, nfe=nfe, metrics=metrics)
+        for entry, model in _unique_models(suite.models, host)
+        for guidance in sorted(set(entry.guidance))
+        for solver in solvers
+        for nfe in suite.nfe
+    ]
+    return tuple(cells)
+
+
+def _cell(
+    suite: Suite,
+    entry: ModelEntry,
+    *,
+    model: Selection[ModelSpec],
+    guidance: float,
+    solver: Selection[SolverSpec],
+    nfe: int,
+    metrics: tuple[MetricComponent, ...],
+) -> Cell:
+    spec = solver.spec
+    return Cell(
+        model=Component.of(model),
+        guidance=float(guidance),
+        solver=Component.of(solver),
+        kind=spec.kind,
+        nfe=nfe,
+        seed=suite.seed,
+        samples=suite.samples,
+        tolerance=entry.tolerance,
+        dtype=entry.dtype,
+        metrics=metrics,
+        skip=_reason_to_skip(model, guidance, spec, nfe),
+    )
+
+
+def _reason_to_skip(model: Selection[ModelSpec], guidance: float, solver: SolverSpec, nfe: int) -> str | None:
+    if guidance != 0 and not model.spec.guidable:
+        return f"{model.name} has no unconditional prediction, so guidance {guidance:g} is not defined for it"
+    reason = solver.budgets.reason_against(nfe)
+    return None if reason is None else f"{solver.name} {reason}"
+
+
+def _unique(selections: list[Selection[_S]]) -> list[Selection[_S]]:
+    return list({selection.name: selection for selection in selections}.values())
+
+
+def _unique_models(entries: tuple[ModelEntry, ...], host: PluginHost) -> list[tuple[ModelEntry, Selection[ModelSpec]]]:
+    chosen = [(entry, host.model(entry.name)) for entry in entries]
+    return list({selection.name: (entry, selection) for entry, selection in chosen}.values())

@@ -1,0 +1,216 @@
+"""The executor "processes": cells in worker processes, so that a crash or a hang costs one cell."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection, wait
+from typing import TYPE_CHECKING, Any, cast
+
+from bnsbench.errors import UsageError
+from bnsbench.suite.environment import threads
+from bnsbench.suite.faults import describe
+from bnsbench.suite.plan import Cell
+from bnsbench.suite.progress import RunObserver
+from bnsbench.suite.queues import FieldQueues
+from bnsbench.suite.record import Record, Status
+from bnsbench.suite.store import StorageError
+
+if TYPE_CHECKING:
+    from bnsbench.suite.context import Job
+    from bnsbench.training.problem import TrainingStatus
+
+Finished = tuple[Cell, Record]
+
+
+class Processes:
+    """Runs cells in worker processes that each keep to one field as long as they can.
+
+    workers: how many; 0 means one for each device, which is one on the CPU. On CUDA, workers take turns over the devices.
+    """
+
+    def __init__(self, workers: int = 0) -> None:
+        if workers < 0:
+            raise UsageError(f"The number of workers must be at least 1, not {workers}.")
+        self.workers = workers
+
+    def execute(self, cells: Sequence[Cell], job: Job, observer: RunObserver) -> Iterator[Finished]:
+        """Run the cells; a worker that dies or exceeds the timeout is replaced by another."""
+        devices = _devices(job.device)
+        count = min(self.workers or len(devices), len(cells))
+        jobs = [replace(job, device=devices[i % len(devices)], threads=threads(count)) for i in range(count)]
+        queues = FieldQueues(cells)
+        workers = [_Worker(each) for each in jobs]
+        try:
+            while workers:
+                workers = [worker for worker in workers if worker.busy or worker.take(queues, observer)]
+                yield from _collect(workers, observer)
+        finally:
+            for worker in workers:
+                worker.kill()
+
+
+def _devices(device: str) -> list[str]:
+    """Return the devices that the name stands for: "cuda" means all of them."""
+    import torch  # noqa: PLC0415
+
+    if device != "cuda":
+        return [device]
+    return [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+
+
+def _collect(workers: Sequence[_Worker], observer: RunObserver) -> Iterator[Finished]:
+    """Wait for news from any worker, at most until the next deadline, and yield what has ended."""
+    busy = {worker.connection: (worker, worker.cell) for worker in workers if worker.cell is not None}
+    deadlines = [worker.deadline for worker, _ in busy.values() if worker.deadline is not None]
+    patience = max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+    for connection in wait(list(busy), patience) if busy else ():
+        worker, cell = busy[cast("Connection", connection)]
+        finished = worker.receive(cell, observer)
+        if finished is not None:
+            yield finished
+    for worker, cell in busy.values():
+        if worker.overdue:
+            yield worker.give_up(cell, "timeout", "it took longer than the suite's timeout")
+
+
+class _Worker:
+    """A worker process seen from the parent; it is started with its first cell and again after its end."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.cell: Cell | None = None
+        self.deadline: float | None = None
+        self.connection: Connection = None  # type: ignore[assignment]
+        self.process: Any = None
+
+    @property
+    def busy(self) -> bool:
+        return self.cell is not None
+
+    @property
+    def overdue(self) -> bool:
+        return self.busy and self.deadline is not None and time.monotonic() >= self.deadline
+
+    def take(self, queues: FieldQueues, observer: RunObserver) -> bool:
+        """Begin the next cell, preferring the field of the last one; False, ending the process, if none is left."""
+        self.cell = queues.next(id(self))
+        if self.cell is None:
+            self.kill()
+            return False
+        if self.process is None:
+            self._start()
+        observer.cell_started(self.cell)
+        self.deadline = None if self.job.timeout is None else time.monotonic() + self.job.timeout
+        try:
+            self.connection.send(self.cell)
+        except OSError:
+            # The process has died between two cells: this cell has not begun, so a new process gets it.
+            self.kill()
+            self._start()
+            self.connection.send(self.cell)
+        return True
+
+    def receive(self, cell: Cell, observer: RunObserver) -> Finished | None:
+        """Take one message on its cell; return the cell with its record if that has ended it."""
+        try:
+            kind, content = self.connection.recv()
+        except (EOFError, OSError):
+            return self.give_up(cell, "failed", f"its worker process died{self._how()}")
+        if kind == "record":
+            self.cell = None
+            return cell, content
+        if kind == "storage":
+            raise StorageError(content)
+        _tell(observer, cell, kind, content)
+        return None
+
+    def give_up(self, cell: Cell, status: Status, reason: str) -> Finished:
+        """End the process and return a record of its cell that says why."""
+        self.kill()
+        self.cell = None
+        return cell, Record(cell.key, cell.content, status, reason)
+
+    def kill(self) -> None:
+        """End the process at once, if there is one."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.join()
+            self.connection.close()
+            self.process = None
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.connection, child = context.Pipe()
+        self.process = context.Process(target=work, args=(child, self.job), daemon=True)
+        self.process.start()
+        child.close()
+
+    def _how(self) -> str:
+        self.process.join(timeout=10)
+        code = self.process.exitcode
+        if code is None:
+            return ""
+        return f" ({signal.Signals(-code).name})" if code < 0 else f" (exit code {code})"
+
+
+def _tell(observer: RunObserver, cell: Cell, kind: str, content: Any) -> None:
+    if kind == "notice":
+        observer.notice(content)
+    elif kind == "stage":
+        observer.stage(cell, content)
+    else:
+        observer.training(cell, content)
+
+
+@dataclass(frozen=True)
+class _Sender:
+    """The listener in a worker: sends what the cell tells to the parent."""
+
+    send: Callable[[tuple[str, Any]], None]
+
+    def notice(self, text: str) -> None:
+        self.send(("notice", text))
+
+    def stage(self, text: str) -> None:
+        self.send(("stage", text))
+
+    def training(self, status: TrainingStatus) -> None:
+        self.send(("training", status))
+
+
+def work(connection: Connection, job: Job) -> None:
+    """Run the cells that come through the connection until it closes: the life of a worker process."""
+    import torch  # noqa: PLC0415
+
+    from bnsbench.suite.cells import run_cell  # noqa: PLC0415
+    from bnsbench.suite.context import CellContext  # noqa: PLC0415
+
+    # The parent answers an interrupt by ending its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    torch.set_num_threads(job.threads)
+    context = CellContext(job)
+    context.listener = _Sender(connection.send)
+    while True:
+        try:
+            cell = connection.recv()
+        except EOFError:
+            return
+        try:
+            connection.send(("record", run_cell(cell, context)))
+        except StorageError as error:
+            connection.send(("storage", describe(error)))
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent has died, even in the middle of a cell."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

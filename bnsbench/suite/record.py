@@ -1,0 +1,138 @@
+"""Records: what became of a cell, as one checked JSON file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from bnsbench.errors import BnsbenchError, CorruptFileError
+from bnsbench.suite.plan import Cell, Component
+
+SCHEMA = 1
+
+Status = Literal["ok", "failed", "diverged", "timeout", "skipped"]
+
+RETRIED: frozenset[Status] = frozenset({"failed", "timeout"})
+"""The statuses that the next run tries again; they also decide the exit code."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """A metric in a record: its value with an interval (low, high), or why it has none."""
+
+    version: str
+    direction: Literal["higher", "lower"] = "higher"
+    unit: str = ""
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    reason: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Record:
+    """What became of a cell; everything is plain JSON data.
+
+    key, cell: of the plan. status and reason: the reason is empty where all went well.
+    metrics: selector -> score. per_sample: selector -> values by sample index, of metrics that have them.
+    nfe: counted by the field. forwards: network forwards per sample. train_forwards: those that training the solver cost.
+    seconds: "sampling" per sample, "training" of the solver, "total" of the cell.
+    solver: "fingerprint" of its table; "file" and "training" facts for a trained one.
+    truth: "tolerance", "ceiling" (the PSNR in dB that it can resolve) and "nfe". model: "fingerprint" and "dtype".
+    environment: versions, device and threads that computed it.
+    """
+
+    key: str
+    cell: Mapping[str, Any]
+    status: Status
+    reason: str = ""
+    metrics: Mapping[str, Score] = field(default_factory=dict)
+    nfe: int | None = None
+    forwards: int | None = None
+    train_forwards: int | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    solver: Mapping[str, Any] = field(default_factory=dict)
+    truth: Mapping[str, Any] = field(default_factory=dict)
+    model: Mapping[str, Any] = field(default_factory=dict)
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    per_sample: Mapping[str, Sequence[float]] = field(default_factory=dict)
+
+    def answers(self, cell: Cell) -> bool:
+        """Whether the cell needs no further work: it is final and holds every metric that the cell wants."""
+        if self.status in RETRIED:
+            return False
+        return self.status != "ok" or all(self._has(metric) for metric in cell.metrics)
+
+    def _has(self, metric: Component) -> bool:
+        return metric.name in self.metrics and self.metrics[metric.name].version == metric.version
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record as JSON-like data with its schema and checksum."""
+        content = {"schema": SCHEMA, **plain(asdict(self))}
+        return {**content, "checksum": _checksum(content)}
+
+
+def format_record(record: Record) -> str:
+    """Return the record as JSON text, one line per entry."""
+    lines = [f'"{key}": {_compact(value)}' for key, value in record.to_dict().items()]
+    return "{\n" + ",\n".join(lines) + "\n}\n"
+
+
+def read_record(file: Path) -> Record:
+    """Return the record in a file.
+
+    Raises CorruptFileError if it is not whole, and BnsbenchError if a newer bnsbench wrote it.
+    """
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        schema = content["schema"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise CorruptFileError(f"The record {file} is damaged: it is not the JSON of a record.") from error
+    if not isinstance(schema, int) or schema > SCHEMA:
+        raise BnsbenchError(f"The record {file} has schema {schema}, which is newer than this bnsbench; please upgrade it.")
+    checksum = content.pop("checksum", None)
+    if checksum != _checksum(content):
+        raise CorruptFileError(f"The record {file} is damaged: its content does not match its checksum.")
+    return _from_content(content, file)
+
+
+def _from_content(content: dict[str, Any], file: Path) -> Record:
+    known = {field.name for field in fields(Record)}
+    values = {key: value for key, value in content.items() if key in known}
+    if values.get("status") not in get_args(Status) or not {"key", "cell"} <= values.keys():
+        raise CorruptFileError(f"The record {file} is damaged: it lacks its key, cell or status.")
+    metrics = {name: Score(**score) for name, score in values.pop("metrics", {}).items()}
+    return Record(**values, metrics=metrics)
+
+
+def _checksum(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(_compact(content).encode()).hexdigest()
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def plain(value: Any) -> Any:
+    """Return the value as JSON-like data; numbers that are not finite become None."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    # Numbers of numpy and torch know their plain value.
+    return plain(value.item()) if hasattr(value, "item") else str(value)
+
+
+def skipped(cell: Cell) -> Record:
+    """Return the record of a cell that the plan has found not to be applicable."""
+    return Record(cell.key, cell.content, "skipped", cell.skip or "")

@@ -1,0 +1,204 @@
+"""Running a suite: resolve it, find what is done, run the rest, keep every record the moment it exists."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bnsbench.errors import CorruptFileError, UsageError
+from bnsbench.plugins import PluginHost
+from bnsbench.suite import environment
+from bnsbench.suite.plan import Cell, make_plan
+from bnsbench.suite.progress import RunObserver
+from bnsbench.suite.record import RETRIED, Record, skipped
+from bnsbench.suite.store import ResultStore, storage_errors
+from bnsbench.suite.suitefile import Suite, find_suite, override
+
+if TYPE_CHECKING:
+    from bnsbench.suite.executors import Executor
+
+RESULTS = Path("results")
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What to run. Fields that are None stay as the suite says.
+
+    suite: its name or TOML file. results: the folder in which the suite's own folder lies.
+    device: "auto", "cpu", "cuda" or "cuda:<i>". executor: a selector. workers: of the executor "processes".
+    fresh: run finished cells and training again.
+    """
+
+    suite: str = "default"
+    models: Sequence[str] | None = None
+    solvers: Sequence[str] | None = None
+    nfe: Sequence[int] | None = None
+    guidance: Sequence[float] | None = None
+    metrics: Sequence[str] | None = None
+    seed: int | None = None
+    samples: int | None = None
+    batch: int | None = None
+    timeout: float | None = None
+    dtype: str | None = None
+    device: str = "auto"
+    executor: str = "local"
+    workers: int | None = None
+    results: Path = RESULTS
+    fresh: bool = False
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """A resolved suite, its cells and where their results lie."""
+
+    suite: Suite
+    cells: tuple[Cell, ...]
+    store: ResultStore
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """What a run has come to: the results folder, cells by status, and how many of them were run now."""
+
+    folder: Path
+    counts: Mapping[str, int]
+    ran: int
+    failures: Sequence[Record] = field(default=(), repr=False)
+
+    @property
+    def exit_code(self) -> int:
+        """1 if any cell has failed or timed out, else 0."""
+        return 1 if self.failures else 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the outcome as JSON-like data."""
+        return {
+            "results": str(self.folder),
+            "counts": dict(self.counts),
+            "ran": self.ran,
+            "failures": [{"cell": record.key, "status": record.status, "reason": record.reason} for record in self.failures],
+            "exit_code": self.exit_code,
+        }
+
+
+def plan_run(options: RunOptions, host: PluginHost) -> RunPlan:
+    """Return what a run would do, without touching anything; UsageError for what cannot be meant."""
+    suite = override(
+        find_suite(options.suite, host),
+        models=options.models,
+        guidance=options.guidance,
+        dtype=options.dtype,
+        solvers=options.solvers,
+        nfe=options.nfe,
+        metrics=options.metrics,
+        seed=options.seed,
+        samples=options.samples,
+        batch=options.batch,
+        timeout=options.timeout,
+    )
+    _make_executor(options, host)
+    return RunPlan(suite, make_plan(suite, host), ResultStore(options.results / suite.name))
+
+
+def run_suite(options: RunOptions, host: PluginHost, observer: RunObserver) -> RunOutcome:
+    """Run the cells of a suite that are not finished and return what became of all.
+
+    Raises UsageError for input that cannot be meant, StorageError if results cannot be written; whatever ends the run,
+    finished cells are kept and the same call goes on with the rest.
+    """
+    plan = plan_run(options, host)
+    plan.store.begin(plan.suite.to_toml(), plan.cells)
+    if options.fresh:
+        _forget(plan)
+    records = _finished(plan, observer)
+    pending = [cell for cell in plan.cells if cell.key not in records]
+    observer.planned(plan.cells, pending)
+    for cell, record in _run_all(pending, plan, options, host, observer):
+        plan.store.write(record)
+        records[cell.key] = record
+        observer.cell_finished(cell, record)
+        host.cell_finished(record.to_dict())
+    return _outcome(plan, records, len(pending))
+
+
+def _run_all(
+    pending: Sequence[Cell], plan: RunPlan, options: RunOptions, host: PluginHost, observer: RunObserver
+) -> Iterator[tuple[Cell, Record]]:
+    """Yield every pending cell with its record; nothing heavy is imported for those that are skipped."""
+    yield from ((cell, skipped(cell)) for cell in pending if cell.skip is not None)
+    rest = [cell for cell in pending if cell.skip is None]
+    if not rest:
+        return
+    from bnsbench.suite.context import Job  # noqa: PLC0415 (loads torch)
+
+    plan.store.write_environment(environment.describe(host))
+    job = Job(
+        host=host,
+        store=plan.store,
+        cache=environment.cache_folder(),
+        batch=plan.suite.batch,
+        threads=environment.threads(),
+        device=choose_device(options.device),
+        timeout=plan.suite.timeout,
+    )
+    yield from _make_executor(options, host).execute(rest, job, observer)
+
+
+def choose_device(name: str) -> str:
+    """Return the device that "auto" stands for, or the named one; UsageError if it is not there."""
+    import torch  # noqa: PLC0415
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, index = name.partition(":")
+    if kind not in ("cpu", "cuda") or (index and not index.isdigit()):
+        raise UsageError(f"There is no device {name!r}; choose auto, cpu, cuda or cuda:<number>.")
+    if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
+        raise UsageError(f"The device {name!r} is not there: this machine has {torch.cuda.device_count()} CUDA devices.")
+    return name
+
+
+def _make_executor(options: RunOptions, host: PluginHost) -> Executor:
+    selector = options.executor
+    if options.workers is not None:
+        if selector != "processes":
+            raise UsageError("A number of workers goes with the executor 'processes' only.")
+        selector = f"processes[workers={options.workers}]"
+    executor: Executor = host.executor(selector).make()
+    return executor
+
+
+def _forget(plan: RunPlan) -> None:
+    """Remove the records and trained solvers of the planned cells."""
+    for cell in plan.cells:
+        plan.store.forget(cell.key)
+    if any(cell.trained for cell in plan.cells):
+        from bnsbench.suite.trained import solver_key  # noqa: PLC0415 (loads torch)
+
+        with storage_errors(plan.store.solvers):
+            for cell in plan.cells:
+                plan.store.solver_file(solver_key(cell)).unlink(missing_ok=True)
+
+
+def _finished(plan: RunPlan, observer: RunObserver) -> dict[str, Record]:
+    """Return the records that answer their cells; damaged ones are told of and left out."""
+    found = {}
+    for cell in plan.cells:
+        try:
+            record = plan.store.read(cell.key)
+        except CorruptFileError as error:
+            observer.notice(f"{error} Its cell is run again.")
+            continue
+        if record is not None and record.answers(cell):
+            found[cell.key] = record
+    return found
+
+
+def _outcome(plan: RunPlan, records: Mapping[str, Record], ran: int) -> RunOutcome:
+    kept = [records[cell.key] for cell in plan.cells]
+    counts = Counter(record.status for record in kept)
+    failures = [record for record in kept if record.status in RETRIED]
+    return RunOutcome(plan.store.folder, {str(status): count for status, count in counts.items()}, ran, failures)

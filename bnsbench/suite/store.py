@@ -1,0 +1,145 @@
+"""The results folder: records, trained solvers and what they were made with, written so that nothing is ever half there.
+
+``suite.toml`` is the suite after all overrides, ``plan.json`` the keys of its cells in order, ``environment.json`` versions
+and machine; ``cells/`` holds one record per cell and ``solvers/`` one file per trained solver.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bnsbench.errors import BnsbenchError, CorruptFileError
+from bnsbench.suite.plan import Cell
+from bnsbench.suite.record import Record, format_record, read_record
+
+SCHEMA = 1
+
+
+class StorageError(BnsbenchError):
+    """A results folder that cannot be written: the run ends, and what is finished stays."""
+
+
+@dataclass(frozen=True)
+class ResultStore:
+    """A results folder; it need not exist before something is written."""
+
+    folder: Path
+
+    @property
+    def suite_file(self) -> Path:
+        return self.folder / "suite.toml"
+
+    @property
+    def plan_file(self) -> Path:
+        return self.folder / "plan.json"
+
+    @property
+    def environment_file(self) -> Path:
+        return self.folder / "environment.json"
+
+    @property
+    def cells(self) -> Path:
+        return self.folder / "cells"
+
+    @property
+    def solvers(self) -> Path:
+        return self.folder / "solvers"
+
+    def record_file(self, key: str) -> Path:
+        """Return where the record of that key is or would be."""
+        return self.cells / f"{key}.json"
+
+    def solver_file(self, key: str) -> Path:
+        """Return where the trained solver of that key is or would be."""
+        return self.solvers / f"{key}.json"
+
+    def read(self, key: str) -> Record | None:
+        """Return the record of that key, None if there is none; CorruptFileError if it is damaged."""
+        file = self.record_file(key)
+        if not file.exists():
+            return None
+        record = read_record(file)
+        if record.key != key:
+            raise CorruptFileError(f"The record {file} is damaged: it belongs to the cell {record.key}.")
+        return record
+
+    def write(self, record: Record) -> None:
+        """Keep a record; StorageError if that is not possible."""
+        write_text(self.record_file(record.key), format_record(record))
+
+    def begin(self, suite: str, cells: Sequence[Cell]) -> None:
+        """Write the resolved suite (TOML text) and the plan, which is also the test whether the folder can be written."""
+        write_text(self.suite_file, suite)
+        plan = {"schema": SCHEMA, "cells": [cell.key for cell in cells]}
+        write_text(self.plan_file, json.dumps(plan, indent=1) + "\n")
+
+    def write_environment(self, environment: Mapping[str, Any]) -> None:
+        """Write environment.json."""
+        write_text(self.environment_file, json.dumps(environment, indent=1, sort_keys=True) + "\n")
+
+    def planned(self) -> tuple[str, ...]:
+        """Return the keys of the plan; CorruptFileError if plan.json is damaged or absent."""
+        try:
+            return tuple(str(key) for key in json.loads(self.plan_file.read_text(encoding="utf-8"))["cells"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise CorruptFileError(f"{self.folder} holds no results: its plan.json is absent or damaged.") from error
+
+    def records(self) -> Iterator[Record]:
+        """Yield the records of the plan that are there, in its order; CorruptFileError for a damaged one."""
+        for key in self.planned():
+            record = self.read(key)
+            if record is not None:
+                yield record
+
+    def forget(self, key: str) -> None:
+        """Remove the record of that key, if there is one."""
+        with storage_errors(self.folder):
+            self.record_file(key).unlink(missing_ok=True)
+
+
+def find_results(folder: Path) -> ResultStore:
+    """Return the results in a folder, or in its only subfolder with results; BnsbenchError if there are none."""
+    store = ResultStore(folder)
+    if store.plan_file.is_file():
+        return store
+    below = sorted(file.parent for file in folder.glob("*/plan.json"))
+    if len(below) == 1:
+        return ResultStore(below[0])
+    if below:
+        raise BnsbenchError(f"{folder} holds several results; name one of {', '.join(str(path) for path in below)}.")
+    raise BnsbenchError(f"There are no results in {folder}: 'bnsbench run' writes them.")
+
+
+def write_text(file: Path, text: str) -> None:
+    """Write a file under a temporary name, flush it to the disk and rename it; a file that is the same already stays."""
+    with storage_errors(file):
+        if file.is_file() and file.read_bytes() == text.encode():
+            return
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+        try:
+            with temporary.open("wb") as stream:
+                stream.write(text.encode())
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(file)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def storage_errors(place: Path) -> Iterator[None]:
+    """Turn an OSError into one sentence that says what could not be written and that the run can be resumed."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StorageError(
+            f"{place} cannot be written ({reason}); finished cells are kept, and the same command resumes."
+        ) from error

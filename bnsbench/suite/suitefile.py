@@ -1,0 +1,162 @@
+"""Suite files: what is to be compared, as validated TOML."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+
+from bnsbench.errors import UsageError
+from bnsbench.plugins import PluginHost
+
+DType = Literal["float64", "float32", "bfloat16"]
+Guidance = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Budget = Annotated[int, Field(ge=1)]
+
+
+class ModelEntry(BaseModel):
+    """A model of a suite.
+
+    name: selector, such as "digits-gmm[path=vp]".
+    guidance: scales w in (1 + w) u_cond - w u_uncond.
+    tolerance: of its ground truth, relative and absolute.
+    dtype: precision in which it samples; None for the model's own.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    guidance: tuple[Guidance, ...] = Field(default=(0.0,), min_length=1)
+    tolerance: float = Field(default=1e-6, gt=0, lt=1)
+    dtype: DType | None = None
+
+
+def _named(entry: Any) -> Any:
+    return {"name": entry} if isinstance(entry, str) else entry
+
+
+Entry = Annotated[ModelEntry, BeforeValidator(_named)]
+
+
+class Suite(BaseModel):
+    """A comparison: every model under every guidance scale, sampled by every solver at every NFE, judged by every metric.
+
+    samples: size of the test split. batch: samples per network evaluation, which does not change results.
+    timeout: seconds after which a cell is given up. plugins: those that must be installed.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    summary: str = ""
+    plugins: tuple[str, ...] = ()
+    seed: int = Field(default=0, ge=0)
+    samples: int = Field(default=1000, ge=2)
+    batch: int = Field(default=250, ge=1)
+    timeout: float | None = Field(default=None, gt=0)
+    nfe: tuple[Budget, ...] = Field(min_length=1)
+    solvers: tuple[str, ...] = Field(min_length=1)
+    metrics: tuple[str, ...] = ("psnr",)
+    models: tuple[Entry, ...] = Field(min_length=1)
+
+    @field_validator("nfe")
+    @classmethod
+    def _ascending(cls, nfe: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(sorted(set(nfe)))
+
+    @classmethod
+    def parse(cls, content: Mapping[str, Any], origin: str) -> Self:
+        """Return the validated suite; UsageError names ``origin`` (a file) and the first key at fault."""
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            raise UsageError(_sentence(error, origin)) from error
+
+    def to_toml(self) -> str:
+        """Return the suite as a TOML document that `parse` reads back."""
+        plain = self.model_dump(mode="json", exclude_none=True)
+        models = plain.pop("models")
+        tables = ["[[models]]\n" + _toml_lines(model) for model in models]
+        return "\n".join([_toml_lines(plain), *tables])
+
+
+def read_suite(file: Path) -> Suite:
+    """Return the suite in a TOML file; UsageError says where it is malformed."""
+    try:
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"The suite file {file} cannot be read: {error}.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"The suite file {file} is not valid TOML: {error}.") from error
+    return Suite.parse({"name": file.stem, **content}, f"the suite file {file}")
+
+
+def find_suite(name: str, host: PluginHost) -> Suite:
+    """Return the suite of that name (of bnsbench or a plugin) or in that TOML file, its plugins checked."""
+    file = Path(name)
+    suite = read_suite(file if file.suffix == ".toml" else host.suite(name).file)
+    installed = {plugin.name for plugin in host.plugins}
+    missing = sorted(set(suite.plugins) - installed)
+    if missing:
+        raise UsageError(
+            f"The suite {suite.name!r} needs the plugin {missing[0]!r}; 'bnsbench plugins' lists those that are installed."
+        )
+    return suite
+
+
+def override(
+    suite: Suite,
+    *,
+    models: Sequence[str] | None = None,
+    guidance: Sequence[float] | None = None,
+    dtype: str | None = None,
+    **fields: Any,
+) -> Suite:
+    """Return the suite with fields replaced; None keeps what the suite says.
+
+    models: selectors; those that the suite has keep their entries. guidance and dtype: for all models.
+    fields: further fields of `Suite` by name. UsageError for a value that the field cannot take.
+    """
+    content = suite.model_dump()
+    entries = {entry["name"]: entry for entry in content["models"]}
+    if models:
+        content["models"] = [entries.get(name, {"name": name}) for name in models]
+    changes = {"guidance": None if guidance is None else list(guidance), "dtype": dtype}
+    replaced = {key: value for key, value in changes.items() if value is not None}
+    content["models"] = [{**entry, **replaced} for entry in content["models"]]
+    content.update({key: value for key, value in fields.items() if value is not None})
+    return Suite.parse(content, "the command line")
+
+
+def _sentence(error: ValidationError, origin: str) -> str:
+    first = error.errors()[0]
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
+    message = first["msg"][0].lower() + first["msg"][1:]
+    given = "" if first["type"] == "missing" else f" (given: {first['input']!r})"
+    if first["type"] == "extra_forbidden":
+        message, given = f"there is no such key; known keys: {', '.join(_known_keys(first['loc']))}", ""
+    return f"In {origin}, {key or 'the document'}: {message}{given}."
+
+
+def _known_keys(location: tuple[int | str, ...]) -> list[str]:
+    model = ModelEntry if len(location) > 1 else Suite
+    return sorted(model.model_fields)
+
+
+def _toml_lines(table: Mapping[str, Any]) -> str:
+    return "".join(f"{key} = {_toml_value(value)}\n" for key, value in table.items())
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, str):
+        # TOML's basic strings know JSON's escapes; DEL is the one further character that they forbid.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml_value(item) for item in value) + "]"
+    return repr(value)

@@ -1,0 +1,9 @@
+"""A plugin whose observer raises at every cell."""
+
+from bnsbench.hookspecs import hookimpl
+
+
+@hookimpl
+def bnsbench_cell_finished(record):
+    """Raise."""
+    raise RuntimeError("this observer never works")

@@ -1,0 +1,39 @@
+"""``bnsbench doctor``."""
+
+from __future__ import annotations
+
+import json
+import platform
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _builtins_alone(monkeypatch):
+    monkeypatch.setenv("BNSBENCH_PLUGINS", "")
+
+
+def test_facts(bnsbench, monkeypatch, tmp_path):
+    monkeypatch.setenv("BNSBENCH_CACHE", str(tmp_path / "not" / "there"))
+    done = bnsbench("doctor", "--json")
+    facts = json.loads(done.out)
+    assert done.code == 0
+    assert facts["python"] == platform.python_version()
+    assert facts["devices"][0] == "cpu"
+    assert facts["cache"] == str(tmp_path / "not" / "there")
+    assert facts["free disk"].endswith(" GB")
+    assert facts["problems"] == []
+    assert {"local", "processes"} <= set(facts["executors"])
+
+
+def test_plain(bnsbench):
+    lines = bnsbench("doctor").out.splitlines()
+    assert lines[0].split() == ["what", "found"]
+    assert any(line.split() == ["problems", "none"] for line in lines)
+
+
+def test_faulty_plugin(bnsbench, tmp_path):
+    (tmp_path / "bad.py").write_text("import nowhere_at_all")
+    done = bnsbench("doctor", "--plugin", "bad.py")
+    assert done.code == 1
+    assert "bad: it could not be loaded" in done.out

@@ -1,0 +1,34 @@
+"""``bnsbench pretrain``."""
+
+from __future__ import annotations
+
+import json
+
+
+def test_short_training_writes_weights_and_figures(bnsbench, tmp_path):
+    done = bnsbench("pretrain", "digits-gmm", "--steps", 1, "--output", "mine", "--quiet")
+    assert done.code == 0
+    figures = dict(line.split() for line in done.out.splitlines()[1:-1])
+    assert 0.0 <= float(figures["accuracy"]) <= 1.0
+    assert (tmp_path / "mine" / "digits-gmm.safetensors").is_file()
+    assert json.loads((tmp_path / "mine" / "manifest.json").read_text())["digits-gmm"]["training"]["steps"] == 1
+    assert done.out.splitlines()[-1] == "weights: mine/digits-gmm.safetensors"
+
+
+def test_check_measures_what_is_shipped(bnsbench, tmp_path):
+    done = bnsbench("pretrain", "digits-classifier", "--check")
+    assert done.code == 0
+    assert float(done.out.splitlines()[1].split()[1]) >= 0.99
+    assert not (tmp_path / "weights").exists()
+
+
+def test_unknown_name(bnsbench):
+    done = bnsbench("pretrain", "digits-nothing")
+    assert done.code == 2
+    assert "There is no recipe named 'digits-nothing'" in done.err
+
+
+def test_no_steps(bnsbench):
+    done = bnsbench("pretrain", "digits-gmm", "--steps", 0)
+    assert done.code == 2
+    assert "at least 1 step" in done.err

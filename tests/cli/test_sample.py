@@ -1,0 +1,103 @@
+"""``bnsbench sample``."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from bnsbench.flows.paths import VP, CondOT
+from bnsbench.models.mixtures import ring8
+from bnsbench.nonstationary.artefact import SolverArtefact
+from bnsbench.nonstationary.tracing import trace
+from bnsbench.solvers.runge_kutta import midpoint
+
+
+def psnr(text: str) -> float:
+    found = re.search(r"([-\d.]+) dB", text)
+    assert found
+    return float(found[1])
+
+
+def save(file, path=CondOT(), guidance=0.0, fingerprint=None) -> None:  # noqa: B008
+    table = trace(lambda field, x0: midpoint(field, x0, 4), path)
+    SolverArtefact(table, path, (0.0, 1.0), "ring8", fingerprint or ring8().fingerprint(), guidance, "bns").save(file)
+
+
+def test_images_lie_beside_their_truth(bnsbench, tmp_path):
+    done = bnsbench("sample", "digits-gmm", "--solver", "rk4", "--nfe", 32, "--count", 3, "--output", "out")
+    assert (done.code, done.err) == (0, "")
+    assert "rk4 on digits-gmm: 32 NFE" in done.out
+    assert psnr(done.out) > 40
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["000.png", "001.png", "002.png", "overview.png"]
+    assert imread(tmp_path / "out" / "001.png").shape[:2] == (8, 8)
+
+
+def test_more_evaluations_are_nearer(bnsbench):
+    common = ("sample", "ring8", "--solver", "midpoint", "--count", 8, "--output", "out", "--nfe")
+    assert psnr(bnsbench(*common, 32).out) > psnr(bnsbench(*common, 4).out) + 10
+
+
+def test_points_are_drawn(bnsbench, tmp_path):
+    assert bnsbench("sample", "aniso5", "--solver", "euler", "--nfe", 4, "--output", "out").code == 0
+    picture = imread(tmp_path / "out" / "overview.png")
+    assert np.ptp(picture) > 0.5
+
+
+def test_seed_changes_the_samples(bnsbench):
+    common = ("sample", "ring8", "--solver", "euler", "--nfe", 4, "--count", 4, "--output", "out")
+    first, again, other = (bnsbench(*common, "--seed", seed).out for seed in (0, 0, 1))
+    assert first == again != other
+
+
+def test_trained_solver(bnsbench):
+    save("mine.json")
+    done = bnsbench("sample", "ring8", "--solver", "mine.json", "--output", "out", "--count", 4)
+    direct = bnsbench("sample", "ring8", "--solver", "midpoint", "--nfe", 4, "--output", "out", "--count", 4)
+    assert done.err == ""
+    assert psnr(done.out) == psnr(direct.out)
+
+
+def test_solver_for_something_else_is_noted(bnsbench):
+    save("mine.json", guidance=2.0, fingerprint="0" * 64)
+    done = bnsbench("sample", "ring8", "--solver", "mine.json", "--output", "out", "--count", 4)
+    assert done.code == 0
+    assert "trained for other weights (ring8)" in done.err
+    assert "trained at guidance 2, not 0" in done.err
+
+
+def test_solver_for_another_path_is_refused(bnsbench):
+    save("mine.json", path=VP())
+    done = bnsbench("sample", "ring8", "--solver", "mine.json", "--output", "out", "--count", 4)
+    assert done.code == 2
+    assert "trained on the vp path" in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (("ring9", "--solver", "euler", "--nfe", 4), 2, "did you mean 'ring8'?"),
+        (("ring8", "--solver", "euler"), 2, "add --nfe"),
+        (("ring8", "--solver", "euler", "--nfe", 4, "--count", 0), 2, "--count"),
+        (("ring8", "--solver", "euler", "--nfe", 4, "--device", "tpu"), 2, "There is no device 'tpu'"),
+        (("ring8", "--solver", "euler", "--nfe", 4, "--device", "cuda:99"), 2, "'cuda:99' is not there"),
+        (("ring8", "--solver", "euler", "--nfe", 4, "--guidance", 2), 1, "MixtureModel is unconditional"),
+    ],
+)
+def test_misuse(bnsbench, arguments, code, sentence):
+    done = bnsbench("sample", *arguments, "--output", "out")
+    assert done.code == code
+    assert sentence in done.err
+    assert "Traceback" not in done.err
+
+
+def test_modality_without_pictures(bnsbench, tmp_path):
+    (tmp_path / "sound.py").write_text(
+        "from bnsbench.hookspecs import hookimpl\nfrom bnsbench.specs import ModelSpec\n@hookimpl\ndef bnsbench_models():\n"
+        "    yield ModelSpec('sound', 'bnsbench.models.mixtures:ring8', modality='audio')\n"
+    )
+    done = bnsbench("sample", "sound", "--solver", "euler", "--nfe", 4, "--output", "out", "--plugin", "sound.py")
+    assert (done.code, done.out) == (2, "")
+    assert "no pictures of 'audio' samples" in done.err

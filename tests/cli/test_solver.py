@@ -1,0 +1,109 @@
+"""``bnsbench solver show`` and ``bnsbench solver diff``."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from bnsbench.flows.paths import CondOT
+from bnsbench.nonstationary.artefact import SolverArtefact
+from bnsbench.nonstationary.table import NonStationarySolver
+
+DIRECT = """
+from bnsbench.hookspecs import hookimpl
+from bnsbench.specs import SolverSpec
+
+@hookimpl
+def bnsbench_solvers():
+    yield SolverSpec("straight", ":straight", kind="direct")
+
+def straight(field, x0, nfe):
+    return x0
+"""
+
+
+@pytest.fixture
+def artefact(tmp_path):
+    table = NonStationarySolver(
+        torch.tensor([0.0, 0.25, 1.0]), torch.tensor([1.0, 1.0]), torch.tensor([[0.25, 0.0], [0.25, 0.75]])
+    )
+    made = SolverArtefact(table, CondOT(), (0.0, 1.0), "ring8", "f" * 64, 1.5, "bns", {"psnr": 41.25})
+    made.save(tmp_path / "mine.json")
+    return made
+
+
+def numbers(line: str) -> list[float]:
+    return [float(word) for word in line.split()]
+
+
+def test_euler_s_table(bnsbench):
+    lines = bnsbench("solver", "show", "euler", "--nfe", 4).out.splitlines()
+    rows = [numbers(line) for line in lines[3:8]]
+    assert rows[2] == [2.0, 0.5, 1.0, 0.25, 0.25, 0.25]
+    assert rows[4] == [4.0, 1.0]
+
+
+def test_heun_visits_a_time_twice(bnsbench):
+    shown = json.loads(bnsbench("solver", "show", "heun", "--nfe", 4, "--json").out)
+    assert shown["times"] == [0.0, 0.5, 0.5, 1.0, 1.0]
+    assert shown["a"] == [1.0] * 4
+    assert shown["properties"]["increasing"] is False
+    assert shown["path"] == {"name": "condot"}
+
+
+def test_path_of_a_model(bnsbench):
+    shown = json.loads(bnsbench("solver", "show", "ddim", "--nfe", 3, "--model", "ring8[path=vp]", "--json").out)
+    assert shown["path"]["name"] == "vp"
+    assert shown["interval"] == [0.0, 0.999]
+    assert shown["properties"]["noise_error"] < 1e-12
+
+
+def test_wide_tables_are_cut_but_not_in_json(bnsbench):
+    assert max(len(line) for line in bnsbench("solver", "show", "euler", "--nfe", 30).out.splitlines()) < 130
+    assert len(json.loads(bnsbench("solver", "show", "euler", "--nfe", 30, "--json").out)["b"][29]) == 30
+
+
+def test_file(bnsbench, artefact):
+    done = bnsbench("solver", "show", "mine.json")
+    assert "trained for ring8 at guidance 1.5, weights ffffffffffff" in done.out
+    assert "validation PSNR 41.25 dB" in done.out
+    assert "noise 0.00e+00, data 0.00e+00" in done.out
+
+
+def test_difference(bnsbench, artefact):
+    done = bnsbench("solver", "diff", "euler", "mine.json", "--nfe", 2)
+    rows = [numbers(line) for line in done.out.splitlines()[1:4]]
+    assert rows[0] == [0.0, 0.0, 0.0, -0.25]
+    assert rows[1] == [1.0, -0.25, 0.0, -0.25, 0.25]
+    gaps = json.loads(bnsbench("solver", "diff", "euler", "mine.json", "--nfe", 2, "--json").out)
+    assert gaps == {"times": 0.25, "a": 0.0, "b": 0.25}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("show", "euler"), "needs a budget: add --nfe"),
+        (("show", "heun", "--nfe", 3), "'heun' spends 2, 4, 6, ... evaluations, not 3"),
+        (("show", "eulr", "--nfe", 3), "There is no solver 'eulr'; did you mean 'euler'?"),
+        (("show", "bns", "--nfe", 4), "has to be trained: run `bnsbench train MODEL --nfe 4 --output FILE`"),
+        (("show", "nowhere.json"), "nowhere.json cannot be read"),
+        (("show", "mine.json", "--nfe", 3), "The solver in mine.json spends 2 evaluations, not 3"),
+        (("diff", "euler", "mine.json", "--nfe", 3), "spends 2 evaluations, not 3"),
+        (("show", "straight", "--nfe", 3, "--plugin", "direct.py"), "'straight' runs directly, so it has no table"),
+    ],
+)
+def test_misuse(bnsbench, artefact, tmp_path, arguments, sentence):
+    (tmp_path / "direct.py").write_text(DIRECT)
+    done = bnsbench("solver", *arguments)
+    assert (done.code, done.out) == (2, "")
+    assert sentence in done.err
+
+
+def test_files_of_different_nfe(bnsbench, artefact):
+    longer = NonStationarySolver(torch.tensor([0.0, 1.0]), torch.ones(1), torch.ones(1, 1))
+    SolverArtefact(longer, CondOT(), (0.0, 1.0), "ring8", "f" * 64, 0.0, "bns").save("one.json")
+    done = bnsbench("solver", "diff", "one.json", "mine.json")
+    assert done.code == 2
+    assert "Solvers of 1 and 2 NFE cannot be compared" in done.err

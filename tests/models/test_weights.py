@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import hashlib
+import json
+
+import pytest
+import torch
+
+from bnsbench.errors import CorruptFileError, UsageError
+from bnsbench.models.weights import WEIGHTS, load_weights, read_manifest, save_weights, weights_fingerprint
+
+TENSORS = {"a": torch.tensor([1.5, -2.25]), "b": torch.ones(2, 3)}
+
+
+def test_saved_tensors_come_back_in_float32(tmp_path):
+    save_weights("net", TENSORS, {"steps": 3}, tmp_path)
+    loaded = load_weights("net", tmp_path)
+    assert loaded.keys() == TENSORS.keys()
+    for name, tensor in TENSORS.items():
+        assert loaded[name].dtype == torch.float32
+        assert torch.equal(loaded[name], tensor)  # these values are exact in float16
+
+
+def test_manifest_records_the_file_s_own_hash_and_keeps_other_entries(tmp_path):
+    save_weights("one", TENSORS, {"steps": 1}, tmp_path)
+    save_weights("two", TENSORS, {"steps": 2}, tmp_path)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert {name: entry["training"]["steps"] for name, entry in manifest.items()} == {"one": 1, "two": 2}
+    assert manifest["one"]["sha256"] == hashlib.sha256((tmp_path / "one.safetensors").read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("damage", [lambda f: f.write_bytes(f.read_bytes()[:-1] + b"\x7f"), lambda f: f.unlink()])
+def test_altered_or_missing_file_is_refused(tmp_path, damage):
+    save_weights("net", TENSORS, {}, tmp_path)
+    damage(tmp_path / "net.safetensors")
+    with pytest.raises(CorruptFileError, match=r"net\.safetensors"):
+        load_weights("net", tmp_path)
+
+
+def test_unknown_name_lists_the_known_ones(tmp_path):
+    save_weights("net", TENSORS, {}, tmp_path)
+    with pytest.raises(UsageError, match="known names: net"):
+        load_weights("nett", tmp_path)
+    with pytest.raises(UsageError, match="known names: none"):
+        load_weights("net", tmp_path / "empty")
+
+
+@pytest.mark.parametrize("name", sorted(read_manifest()))
+def test_every_shipped_file_matches_the_manifest_and_is_finite(name):
+    assert all(tensor.isfinite().all() for tensor in load_weights(name).values())
+    assert weights_fingerprint(name) == hashlib.sha256((WEIGHTS / f"{name}.safetensors").read_bytes()).hexdigest()
+
+
+def test_every_shipped_file_has_a_training_record():
+    for entry in read_manifest().values():
+        assert entry["training"].keys() == {"steps", "seed", "figures"}

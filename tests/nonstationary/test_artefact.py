@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import json
+import pickle
+
+import pytest
+import torch
+
+from bnsbench.errors import CorruptFileError, UsageError
+from bnsbench.flows.paths import VP, CondOT, Cosine, DiscreteVP, Preconditioned
+from bnsbench.nonstationary.artefact import SCHEMA, SolverArtefact, load_solver
+from bnsbench.nonstationary.table import NonStationarySolver
+
+
+def artefact(path=None, **changes):
+    generator = torch.Generator().manual_seed(1)
+    b = torch.randn(3, 3, generator=generator, dtype=torch.float64).tril()
+    solver = NonStationarySolver(torch.tensor([0.0, 0.1, 0.7, 0.999]), torch.rand(3, generator=generator), b)
+    parts = {
+        "solver": solver,
+        "path": path or CondOT(),
+        "interval": (0.0, 0.999),
+        "model": "digits",
+        "fingerprint": "ab12",
+        "guidance": 2.5,
+        "name": "bns[init=euler]",
+        "training": {"forwards": {"teacher": 3, "training": 4, "validation": 5}, "curve": [[1, 20.5]]},
+    }
+    return SolverArtefact(**{**parts, **changes})
+
+
+@pytest.mark.parametrize(
+    "path", [CondOT(), Cosine(), VP(0.2, 15.0), DiscreteVP.linear(timesteps=10), Preconditioned(CondOT(), 5.0)]
+)
+def test_a_file_keeps_everything(tmp_path, path):
+    saved = artefact(path)
+    saved.save(tmp_path / "deep" / "solver.json")
+    found = SolverArtefact.load(tmp_path / "deep" / "solver.json")
+    assert found.to_dict() == saved.to_dict()
+    assert found.solver.fingerprint() == saved.solver.fingerprint()
+    assert (found.path, found.interval) == (path, (0.0, 0.999))
+    assert found.training == saved.training
+    assert load_solver(tmp_path / "deep" / "solver.json").fingerprint() == saved.solver.fingerprint()
+
+
+def test_numbers_that_json_lacks_become_null(tmp_path):
+    artefact(training={"psnr": float("inf"), "curve": [(1, float("nan"))]}).save(tmp_path / "solver.json")
+    assert SolverArtefact.load(tmp_path / "solver.json").training == {"psnr": None, "curve": [[1, None]]}
+
+
+def test_writing_leaves_only_the_file(tmp_path):
+    for _ in range(2):
+        artefact().save(tmp_path / "solver.json")
+    assert [file.name for file in tmp_path.iterdir()] == ["solver.json"]
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path):
+    artefact().save(tmp_path / "solver.json")
+    before = (tmp_path / "solver.json").read_bytes()
+    with pytest.raises(TypeError):
+        artefact(training={"tensor": torch.ones(1)}).save(tmp_path / "solver.json")
+    assert (tmp_path / "solver.json").read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["solver.json"]
+
+
+def test_a_newer_schema_asks_for_an_upgrade(tmp_path):
+    file = tmp_path / "solver.json"
+    file.write_text(json.dumps({**artefact().to_dict(), "schema": SCHEMA + 1}))
+    with pytest.raises(UsageError, match=r"solver\.json cannot be used: It has schema 2.*upgrade bnsbench"):
+        SolverArtefact.load(file)
+
+
+@pytest.mark.parametrize("missing", sorted(artefact().to_dict()))
+def test_a_missing_entry_is_damage(tmp_path, missing):
+    description = artefact().to_dict()
+    del description[missing]
+    (tmp_path / "solver.json").write_text(json.dumps(description))
+    with pytest.raises(CorruptFileError, match=r"solver\.json"):
+        SolverArtefact.load(tmp_path / "solver.json")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"3", b"null", b"\xff\xfe\x00", pickle.dumps({"schema": 1}), b'{"schema": "1"}']
+)
+def test_other_content_is_damage(tmp_path, content):
+    (tmp_path / "solver.json").write_bytes(content)
+    with pytest.raises(CorruptFileError, match=r"solver\.json"):
+        SolverArtefact.load(tmp_path / "solver.json")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"path": {"name": "nowhere"}},
+        {"interval": [0.0]},
+        {"interval": None},
+        {"guidance": "much"},
+        {"solver": {"times": [0, 1], "a": [1], "b": [[1, 1]]}},
+        {"training": 3},
+    ],
+)
+def test_entries_without_meaning_are_damage(tmp_path, change):
+    (tmp_path / "solver.json").write_text(json.dumps({**artefact().to_dict(), **change}))
+    with pytest.raises(CorruptFileError):
+        SolverArtefact.load(tmp_path / "solver.json")
+
+
+def test_no_file_is_a_usage_error(tmp_path):
+    with pytest.raises(UsageError, match="No such file"):
+        load_solver(tmp_path / "absent.json")

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from bnsbench.flows.fields import CountingField, FunctionField
+from bnsbench.flows.paths import CondOT
+from bnsbench.nonstationary.table import NonStationarySolver
+
+
+def random_solver(n: int) -> NonStationarySolver:
+    generator = torch.Generator().manual_seed(n)
+    times = torch.linspace(0, 1, n + 1, dtype=torch.float64)
+    a = 1 + 0.1 * torch.randn(n, generator=generator, dtype=torch.float64)
+    return NonStationarySolver(times, a, torch.randn(n, n, generator=generator, dtype=torch.float64).tril() / n)
+
+
+def by_definition(solver, function, x0):
+    """Equation 11 in float64, term by term."""
+    x, velocities = x0.double(), []
+    for i in range(solver.nfe):
+        velocities.append(function(solver.times[i], x))
+        x = solver.a[i] * x0.double() + sum(solver.b[i, j] * u for j, u in enumerate(velocities))
+    return x
+
+
+def velocity(t, x):
+    return torch.tanh(x) * (1 + t) - x**2 / 7
+
+
+def field(function=velocity):
+    return FunctionField(function, CondOT())
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 16])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-13), (torch.float32, 1e-5), (torch.bfloat16, 3e-2)])
+def test_agrees_with_the_definition(n, dtype, tolerance):
+    x0 = torch.randn(5, 3, 2, generator=torch.Generator().manual_seed(0)).to(dtype)
+    kept = x0.clone()
+    solver = random_solver(n)
+    counter = CountingField(field())
+    found = solver(counter, x0)
+    assert counter.nfe == n
+    assert found.dtype == dtype
+    assert found.shape == x0.shape
+    assert torch.equal(x0, kept)
+    expected = by_definition(solver, velocity, x0)
+    assert float((found.double() - expected).norm() / expected.norm()) < tolerance
+
+
+def test_bfloat16_states_are_summed_in_float32():
+    """256 steps of 1/256: summed in bfloat16, 1 + 1/256 would still be 1."""
+    n = 256
+    b = torch.full((n, n), 1 / n, dtype=torch.float64).tril()
+    euler = NonStationarySolver(torch.linspace(0, 1, n + 1), torch.ones(n), b)
+    found = euler(field(lambda t, x: torch.ones_like(x)), torch.ones(2, dtype=torch.bfloat16))
+    assert torch.equal(found, torch.full((2,), 2.0, dtype=torch.bfloat16))
+
+
+def test_an_autocast_around_it_leaves_the_sums_alone():
+    solver, x0 = random_solver(6), torch.randn(64, 8, generator=torch.Generator().manual_seed(1))
+    expected = solver(field(), x0)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = solver(field(), x0)
+    assert torch.equal(found, expected)
+
+
+def test_a_field_may_keep_and_return_its_input():
+    """Each state seen stays as it was when it was seen, and a field that returns its input is no trouble."""
+    seen, copies = [], []
+
+    def identity(t, x):
+        seen.append(x)
+        copies.append(x.clone())
+        return x
+
+    x0 = torch.randn(4, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    solver = random_solver(5)
+    found = solver(field(identity), x0)
+    assert all(torch.equal(kept, copy) for kept, copy in zip(seen, copies, strict=True))
+    torch.testing.assert_close(found, by_definition(solver, lambda t, x: x, x0), rtol=1e-13, atol=1e-13)
+
+
+def test_a_field_that_writes_into_its_input_does_not_change_x0():
+    x0 = torch.ones(3, 2)
+    random_solver(3)(field(lambda t, x: x.mul_(0.5)), x0)
+    assert torch.equal(x0, torch.ones(3, 2))
+
+
+def test_times_are_scalars_of_double_precision_and_no_gradient_is_kept():
+    times = []
+
+    def record(t, x):
+        times.append(t)
+        assert not torch.is_grad_enabled()
+        return x
+
+    solver = random_solver(4)
+    solver(field(record), torch.ones(2, 3, requires_grad=True))
+    assert all(t.ndim == 0 and t.dtype == torch.float64 for t in times)
+    assert torch.equal(torch.stack(times), solver.times[:-1])
+
+
+def test_strided_states_keep_their_order():
+    x0 = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(3))
+    solver = random_solver(3)
+    found = solver(field(), x0.to(memory_format=torch.channels_last))
+    assert torch.equal(found, solver(field(), x0))

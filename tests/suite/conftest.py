@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bnsbench.plugins import PluginHost
+from bnsbench.suite.progress import SilentObserver
+
+PLUGIN = Path(__file__).parent / "tiny_plugin.py"
+
+SUITE = """
+name = "small"
+samples = 40
+batch = 16
+nfe = [2, 4]
+metrics = ["psnr", "width"]
+solvers = ["steps", "pairs", "learned"]
+
+[[models]]
+name = "tiny"
+guidance = [0.0, 1.0]
+tolerance = 1e-5
+
+[[models]]
+name = "plain"
+tolerance = 1e-5
+"""
+
+
+class Recorder(SilentObserver):
+    """Remembers what a run told it."""
+
+    def __init__(self):
+        self.notices, self.started, self.finished, self.stages = [], [], [], []
+
+    def notice(self, text):
+        self.notices.append(text)
+
+    def cell_started(self, cell):
+        self.started.append(cell)
+
+    def stage(self, cell, text):
+        self.stages.append(text)
+
+    def cell_finished(self, cell, record):
+        self.finished.append(record)
+
+
+@pytest.fixture(autouse=True)
+def _own_world(tmp_path_factory, monkeypatch):
+    """Keep tests away from the user's cache and installed plugins, and from each other's thread numbers."""
+    monkeypatch.setenv("BNSBENCH_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    monkeypatch.setenv("BNSBENCH_PLUGINS", "")
+    monkeypatch.setenv("BNSBENCH_THREADS", "1")
+
+
+@pytest.fixture
+def host():
+    return PluginHost.load([PLUGIN])
+
+
+@pytest.fixture
+def suite_file(tmp_path):
+    file = tmp_path / "small.toml"
+    file.write_text(SUITE)
+    return file
+
+
+@pytest.fixture
+def recorder():
+    return Recorder()

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import pytest
+import torch
+
+from bnsbench.suite.cells import run_cell
+from bnsbench.suite.context import CellContext, Job
+from bnsbench.suite.environment import cache_folder
+from bnsbench.suite.plan import make_plan
+from bnsbench.suite.store import ResultStore
+from bnsbench.suite.suitefile import override, read_suite
+
+
+@pytest.fixture
+def job(host, tmp_path):
+    return Job(host, ResultStore(tmp_path / "out"), cache_folder(), batch=16, threads=1)
+
+
+@pytest.fixture
+def run(job, suite_file, host):
+    """Run the one cell that a solver at an NFE gives on a model."""
+
+    def run(solver, nfe=4, model="tiny", guidance=0.0, context=None, **changes):
+        suite = override(read_suite(suite_file), models=[model], guidance=[guidance], solvers=[solver], nfe=[nfe], **changes)
+        (cell,) = make_plan(suite, host)
+        return run_cell(cell, context or CellContext(job))
+
+    return run
+
+
+def test_record_of_a_traced_cell(run):
+    record = run("steps", guidance=1.0)
+    assert (record.status, record.reason, record.nfe, record.forwards, record.train_forwards) == ("ok", "", 4, 8, 0)
+    assert set(record.metrics) == {"psnr", "width"}
+    assert len(record.per_sample["psnr"]) == 40
+    assert record.metrics["psnr"].value == pytest.approx(sum(record.per_sample["psnr"]) / 40, abs=1e-4)
+    assert record.metrics["psnr"].low < record.metrics["psnr"].value < record.metrics["psnr"].high
+    assert record.truth["ceiling"] > record.metrics["psnr"].value
+    assert record.model["dtype"] == "float64"
+    assert len(record.solver["fingerprint"]) == 64
+
+
+def test_psnr_is_that_of_an_independent_euler(run, job, host, suite_file):
+    """Integrate by hand, without engine, tracing or batches, and compare with the record."""
+    record = run("steps", nfe=4)
+    context = CellContext(job)
+    suite = override(read_suite(suite_file), models=["tiny"], guidance=[0.0], solvers=["steps"], nfe=[4])
+    pairs = context.field_state(make_plan(suite, host)[0]).test_pairs(40)
+    x = pairs.x0.clone()
+    for k in range(4):
+        x += pairs.field(torch.tensor(k / 4), x) / 4
+    mse = (x - pairs.x1).square().mean(1)
+    assert record.metrics["psnr"].value == pytest.approx(float((10 * torch.log10(4 / mse)).mean()), abs=1e-6)
+
+
+def test_direct_and_traced_runs_of_a_sampler_agree(run):
+    assert run("live").metrics["psnr"].value == pytest.approx(run("steps").metrics["psnr"].value, abs=1e-9)
+
+
+@pytest.mark.parametrize("batch", [1, 7, 40, 1000])
+def test_results_do_not_depend_on_the_batch(run, job, batch):
+    reference = run("learned", guidance=1.0)
+    other = run("learned", guidance=1.0, context=CellContext(replace(job, batch=batch)))
+    assert other.metrics["psnr"].value == pytest.approx(reference.metrics["psnr"].value, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("solver", "status", "said"),
+    [
+        ("greedy", "failed", "overspent: it used 5 evaluations instead of 4"),
+        ("lazy", "failed", "underspent: it used 3 evaluations instead of 4"),
+        ("nan", "diverged", "9 of 40 samples are not finite"),
+        ("raises", "failed", r"^ValueError: I do not feel like it \(tiny_plugin.py, line \d+\)$"),
+        ("reshapes", "failed", r"shape \[40, 1\] instead of \[40, 2\]"),
+    ],
+)
+def test_misbehaving_solver_gives_a_record_with_its_reason(run, solver, status, said):
+    record = run(solver)
+    assert record.status == status
+    assert record.metrics == {}
+    assert "\n" not in record.reason
+    assert re.search(said, record.reason)
+
+
+def test_broken_model_gives_a_record_with_its_reason(run):
+    record = run("steps", model="broken")
+    assert record.status == "failed"
+    assert record.reason.startswith("RuntimeError: no weights for you (tiny_plugin.py")
+
+
+def test_a_metric_that_does_not_apply_has_its_reason(run):
+    record = run("steps", metrics=["psnr", "never"])
+    assert record.status == "ok"
+    assert (record.metrics["never"].value, record.metrics["never"].reason) == (None, "points have no such thing")
+
+
+def test_a_metric_that_raises_fails_the_cell_and_keeps_the_others(run):
+    record = run("steps", metrics=["faulty", "psnr", "width"])
+    assert record.status == "failed"
+    assert "the metric faulty raised ZeroDivisionError: nothing to divide" in record.reason
+    assert set(record.metrics) == {"psnr", "width"}
+
+
+def test_stochastic_solver_repeats_itself_and_leaves_the_global_state(run):
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    values = {run("random").metrics["psnr"].value for _ in range(2)}
+    assert len(values) == 1
+    assert torch.equal(torch.get_rng_state(), before)
+    assert values != {run("live").metrics["psnr"].value}
+
+
+def test_trained_solver_is_stored_and_found_again(run, job, monkeypatch):
+    first = run("learned", nfe=4)
+    assert first.status == "ok"
+    assert first.train_forwards == 80
+    assert first.solver["forwards"] == {"teacher": 40, "training": 40, "validation": 0}
+    # Training for 4 evaluations asked for the solver of 2, which is kept as well.
+    assert len(list(job.store.solvers.glob("*.json"))) == 2
+    monkeypatch.setenv("TINY_TRAINING_SECONDS", "not a number, so training would raise")
+    second = run("learned", nfe=4)
+    assert (second.status, second.solver) == (first.status, first.solver)
+    assert second.per_sample == first.per_sample
+    assert run("learned", nfe=2).status == "ok"
+
+
+def test_damaged_solver_file_is_told_of_and_trained_again(run, job):
+    first = run("learned", nfe=2)
+    (file,) = job.store.solvers.glob("*.json")
+    file.write_text(file.read_text()[:-50])
+    heard = []
+
+    class Listener:
+        def notice(self, text):
+            heard.append(text)
+
+        def stage(self, text): ...
+
+        def training(self, status): ...
+
+    context = CellContext(job)
+    context.listener = Listener()
+    second = run("learned", nfe=2, context=context)
+    assert second.solver["fingerprint"] == first.solver["fingerprint"]
+    assert any(str(file) in text for text in heard)
+
+
+def test_training_can_be_forbidden(run, job):
+    record = run("learned", context=CellContext(replace(job, train=False)))
+    assert record.status == "failed"
+    assert "missing or damaged" in record.reason
+
+
+def test_model_runs_in_the_named_precision(run):
+    record = run("steps", dtype="float32")
+    assert record.model["dtype"] == "float32"
+    assert record.metrics["psnr"].value == pytest.approx(run("steps").metrics["psnr"].value, abs=0.01)

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import tomllib
+
+import pytest
+
+from bnsbench.errors import UsageError
+from bnsbench.suite.suitefile import Suite, find_suite, override, read_suite
+
+MINIMAL = {"name": "s", "nfe": [4], "solvers": ["steps"], "models": ["tiny"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("nfe = [4", "not valid TOML"),
+        ("nfe = [0]\nsolvers = ['a']\nmodels = ['m']", r"nfe\[0\].*greater than or equal to 1.*0"),
+        ("nfe = [4]\nsolvers = []\nmodels = ['m']", "solvers"),
+        ("nfe = [4]\nmodels = ['m']", "solvers: field required"),
+        ("nfe = [4]\nsolver = ['a']\nsolvers = ['a']\nmodels = ['m']", "solver: there is no such key; known keys: batch"),
+        ("nfe = [4]\nsolvers = ['a']\n[[models]]\nname = 'm'\nguidence = [1]", r"models\[0\].guidence: there is no such key.*guidance"),
+        ("nfe = [4]\nsolvers = ['a']\n[[models]]\nname = 'm'\nguidance = ['minus one']", r"guidance\[0\].*'minus one'"),
+        ("nfe = [4]\nsolvers = ['a']\n[[models]]\nname = 'm'\nguidance = [-1.0]", r"guidance\[0\].*-1.0"),
+        ("nfe = [4]\nsolvers = ['a']\n[[models]]\nname = 'm'\nguidance = [nan]", r"guidance\[0\].*finite"),
+        ("nfe = [4]\nsolvers = ['a']\n[[models]]\nname = 'm'\ntolerance = 0", "tolerance.*greater than 0"),
+        ("nfe = [4]\nsolvers = ['a']\nmodels = ['m']\nname = '../../etc'", "name"),
+        ("nfe = [4]\nsolvers = ['a']\nmodels = ['m']\nsamples = 1", "samples"),
+    ],
+)
+def test_malformed_file_is_one_sentence_with_file_and_key(tmp_path, text, said):
+    file = tmp_path / "wrong.toml"
+    file.write_text(text)
+    with pytest.raises(UsageError, match=said) as caught:
+        read_suite(file)
+    assert str(file) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_and_unreadable_files_are_usage_errors(tmp_path):
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_suite(tmp_path / "absent.toml")
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_suite(tmp_path / "binary.toml")
+
+
+def test_toml_round_trip_keeps_everything():
+    content = {
+        **MINIMAL,
+        "summary": 'a "quoted" \\ line\twith ω and \x7f',
+        "plugins": ["p"],
+        "timeout": 2.5,
+        "models": [{"name": "tiny", "guidance": [0.0, 1e-7], "tolerance": 1e-9, "dtype": "float32"}, {"name": "plain"}],
+    }
+    suite = Suite.parse(content, "here")
+    assert Suite.parse(tomllib.loads(suite.to_toml()), "there") == suite
+
+
+def test_name_defaults_to_the_file_and_nfe_is_sorted(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text("nfe = [8, 4, 8]\nsolvers = ['a']\nmodels = ['m']")
+    suite = read_suite(file)
+    assert (suite.name, suite.nfe) == ("mine", (4, 8))
+
+
+def test_missing_plugin_is_a_usage_error(host, tmp_path):
+    file = tmp_path / "needy.toml"
+    file.write_text("plugins = ['bnsbench-warp']\nnfe = [4]\nsolvers = ['steps']\nmodels = ['tiny']")
+    with pytest.raises(UsageError, match="'needy' needs the plugin 'bnsbench-warp'"):
+        find_suite(str(file), host)
+
+
+def test_installed_plugin_satisfies_the_suite(host, tmp_path):
+    file = tmp_path / "fine.toml"
+    file.write_text("plugins = ['tiny_plugin']\nnfe = [4]\nsolvers = ['steps']\nmodels = ['tiny']")
+    assert find_suite(str(file), host).name == "fine"
+
+
+def test_unknown_suite_is_a_usage_error(host):
+    with pytest.raises(UsageError, match="quikc"):
+        find_suite("quikc", host)
+
+
+@pytest.mark.parametrize("name", ["default", "quick"])
+def test_built_in_suites_are_valid(host, name):
+    suite = find_suite(name, host)
+    assert suite.name == name
+    assert "bns" in suite.solvers
+
+
+def test_overrides_keep_the_entries_of_known_models():
+    suite = Suite.parse({**MINIMAL, "models": [{"name": "tiny", "guidance": [2.0], "tolerance": 1e-4}, "plain"]}, "here")
+    changed = override(suite, models=["tiny", "other"], nfe=[6], seed=0, solvers=None)
+    assert [(model.name, model.guidance, model.tolerance) for model in changed.models] == [
+        ("tiny", (2.0,), 1e-4),
+        ("other", (0.0,), 1e-6),
+    ]
+    assert (changed.nfe, changed.solvers) == ((6,), suite.solvers)
+
+
+def test_guidance_and_dtype_override_every_model():
+    suite = Suite.parse({**MINIMAL, "models": ["a", "b"]}, "here")
+    changed = override(suite, guidance=[3.0], dtype="float64")
+    assert {(model.guidance, model.dtype) for model in changed.models} == {((3.0,), "float64")}
+
+
+@pytest.mark.parametrize("wrong", [{"nfe": [0]}, {"samples": 0}, {"seed": -1}, {"guidance": [-0.5]}, {"dtype": "int8"}])
+def test_overrides_are_validated(wrong):
+    with pytest.raises(UsageError, match="In the command line"):
+        override(Suite.parse(MINIMAL, "here"), **wrong)

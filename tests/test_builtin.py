@@ -1,0 +1,117 @@
+"""The built-in components: complete, sound, and their targets exist and take their parameters."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+import bnsbench
+from bnsbench import builtin
+from bnsbench.plugins import PluginHost, Selection
+from bnsbench.suite.suitefile import read_suite
+
+HOST = PluginHost.load()
+RECORDS = [*HOST.models, *HOST.solvers, *HOST.metrics, *HOST.executors, *HOST.reports]
+RECORDS = [record for record in RECORDS if record.provider == "builtin"]
+
+
+def label(record):
+    return f"{type(record).__name__}-{record.name}"
+
+
+def test_nothing_is_wrong_with_them():
+    assert [problem.reason for problem in HOST.problems if problem.plugin == "builtin"] == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("models", {"ring8", "aniso5", "digits-gmm", "digits-ot", "digits-cos", "digits-vp"}),
+        ("solvers", {"euler", "midpoint", "heun", "rk4", "ab2", "ddim", "dpm++2m", "unipc", "deis", "bns"}),
+        ("metrics", {"psnr", "fid", "fid-gt", "accuracy"}),
+        ("suites", {"default", "quick"}),
+        ("executors", {"local", "processes"}),
+        ("reports", {"markdown", "latex", "csv", "json"}),
+    ],
+)
+def test_names(kind, names):
+    assert names <= {record.name for record in getattr(HOST, kind)}
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=label)
+def test_target_takes_the_parameters(record):
+    target = Selection(record, record.parameters).resolve()
+    signature = inspect.signature(target)
+    if label(record).startswith(("Model", "Metric", "Executor")):
+        signature.bind(**record.parameters)
+    else:
+        before = {"SolverSpec": (0, 1) if record.name == "bns" else (0, 1, 2), "ReportSpec": (0,)}[type(record).__name__]
+        signature.bind(*before, **record.parameters)
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=label)
+def test_declared_defaults_are_the_target_s_own(record):
+    """A record that says another default than the function misleads whoever reads either."""
+    own = inspect.signature(Selection(record, record.parameters).resolve()).parameters
+    stated = {name: own[name].default for name in record.parameters if own[name].default is not inspect.Parameter.empty}
+    if record.name.startswith("digits-") and record.name != "digits-gmm":
+        stated.pop("variant")
+    assert stated == {name: record.parameters[name] for name in stated}
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=label)
+def test_summary_is_a_sentence(record):
+    assert record.summary[0].isupper() or record.summary[0].isdigit()
+    assert record.summary.endswith(".")
+    assert len(record.summary) <= 100
+
+
+@pytest.mark.parametrize("record", HOST.models, ids=label)
+def test_models_are_as_declared(record):
+    if record.provider != "builtin":
+        pytest.skip("not ours")
+    model = Selection(record, record.parameters).make()
+    conditions = model.conditions(bnsbench_indices())
+    assert (conditions is not None) == record.guidable
+    assert len(model.shape) == {"image": 3, "points": 1}[record.modality]
+
+
+def bnsbench_indices():
+    import torch
+
+    return torch.arange(4)
+
+
+@pytest.mark.parametrize("suite", HOST.suites, ids=lambda suite: suite.name)
+def test_suites_name_components_that_exist(suite):
+    content = read_suite(suite.file)
+    for entry in content.models:
+        HOST.model(entry.name)
+    for name in content.solvers:
+        HOST.solver(name)
+    for name in content.metrics:
+        HOST.metric(name)
+
+
+def test_versions_of_networks_follow_their_weights(tmp_path, monkeypatch):
+    weights = Path(bnsbench.__file__).parent / "models" / "weights"
+    copy = tmp_path / "models" / "weights"
+    copy.mkdir(parents=True)
+    shutil.copy(weights / "manifest.json", copy)
+    monkeypatch.setattr(builtin, "_PACKAGE", tmp_path)
+    before = {spec.name: spec.version for spec in builtin.bnsbench_models()}
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["digits-ot"]["sha256"] = "0123456789abcdef" * 4
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    after = {spec.name: spec.version for spec in builtin.bnsbench_models()}
+    assert {name for name in before if before[name] != after[name]} == {"digits-ot"}
+    assert after["digits-ot"] == "1+0123456789ab"
+
+
+def test_missing_weights_do_not_hide_the_models(tmp_path, monkeypatch):
+    monkeypatch.setattr(builtin, "_PACKAGE", tmp_path)
+    assert len(list(builtin.bnsbench_models())) == 6
