@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from bnsbench import __version__
+from bnsbench.cli.compare import compare
 from bnsbench.cli.doctor import doctor
 from bnsbench.cli.leaderboard import leaderboard
 from bnsbench.cli.list import list_components
@@ -27,6 +28,7 @@ from bnsbench.cli.run import run
 from bnsbench.cli.sample import sample
 from bnsbench.cli.solver import diff, show
 from bnsbench.cli.train import train
+from bnsbench.cli.verify import verify
 from bnsbench.errors import BnsbenchError
 
 
@@ -56,6 +58,8 @@ solver.command("diff")(diff)
 
 app.command("run")(run)
 app.command("leaderboard")(leaderboard)
+app.command("compare")(compare)
+app.command("verify")(verify)
 app.command("train")(train)
 app.command("sample")(sample)
 app.add_typer(solver, name="solver")

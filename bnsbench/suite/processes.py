@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 Finished = tuple[Cell, Record]
 
+START_SECONDS = 120.0
+"""What a worker gets on top of the timeout until it has begun its cell: loading torch can take long."""
+
 
 class Processes:
     """Runs cells in worker processes that each keep to one field as long as they can.
@@ -106,7 +109,7 @@ class _Worker:
         if self.process is None:
             self._start()
         observer.cell_started(self.cell)
-        self.deadline = None if self.job.timeout is None else time.monotonic() + self.job.timeout
+        self._allow(START_SECONDS)
         try:
             self.connection.send(self.cell)
         except OSError:
@@ -125,6 +128,9 @@ class _Worker:
         if kind == "record":
             self.cell = None
             return cell, content
+        if kind == "began":
+            self._allow(0.0)
+            return None
         if kind == "storage":
             raise StorageError(content)
         _tell(observer, cell, kind, content)
@@ -135,6 +141,10 @@ class _Worker:
         self.kill()
         self.cell = None
         return cell, Record(cell.key, cell.content, status, reason)
+
+    def _allow(self, extra: float) -> None:
+        """Give the cell the suite's timeout from now on, and some seconds more."""
+        self.deadline = None if self.job.timeout is None else time.monotonic() + self.job.timeout + extra
 
     def kill(self) -> None:
         """End the process at once, if there is one."""
@@ -203,6 +213,7 @@ def work(connection: Connection, job: Job) -> None:
         except EOFError:
             return
         try:
+            connection.send(("began", None))
             connection.send(("record", run_cell(cell, context)))
         except StorageError as error:
             connection.send(("storage", describe(error)))

@@ -58,7 +58,7 @@ def test_help_is_quick():
 def test_every_command_has_help(bnsbench):
     listed = bnsbench("--help")
     assert listed.code == 0
-    for command in ("run", "leaderboard", "train", "sample", "solver", "list", "plugins", "doctor", "pretrain"):
+    for command in ("run", "leaderboard", "compare", "verify", "train", "sample", "solver", "list", "plugins", "doctor", "pretrain"):
         assert f"  {command} " in listed.out
         helped = bnsbench(command, "--help")
         assert (helped.code, helped.err) == (0, "")

@@ -29,14 +29,13 @@ def test_processes_give_the_same_results_as_this_process(run, recorder):
 
 
 def test_a_crash_and_a_hang_cost_one_cell_each(run):
-    # The timeout has to leave a loaded machine time to start a worker.
     outcome, records = run(
         solvers=["steps", "dies", "hangs", "learned"],
         models=["tiny"],
         guidance=[0.0],
         executor="processes",
         workers=1,
-        timeout=20.0,
+        timeout=3.0,
     )
     found = {record.cell["solver"]["name"]: (record.status, record.reason) for record in records}
     assert found["steps"][0] == found["learned"][0] == "ok"
@@ -46,7 +45,7 @@ def test_a_crash_and_a_hang_cost_one_cell_each(run):
 
 
 def test_local_timeout_interrupts_the_cell_and_goes_on(run):
-    outcome, records = run(solvers=["hangs", "steps"], models=["tiny"], guidance=[0.0], timeout=5.0)
+    outcome, records = run(solvers=["hangs", "steps"], models=["tiny"], guidance=[0.0], timeout=3.0)
     assert [record.status for record in records] == ["timeout", "ok"]
     assert outcome.exit_code == 1
 

@@ -1,0 +1,73 @@
+"""The host: finding components by name, observers, cheap loading."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from bnsbench.errors import UsageError
+from bnsbench.plugins import PluginHost
+from tests.plugins.offers import GOOD, HEADER, write
+
+
+class TestNames:
+    @pytest.fixture
+    def host(self, tmp_path):
+        return PluginHost.load([write(tmp_path, "zebra", GOOD), write(tmp_path, "acme", GOOD), write(tmp_path, "pad", "")])
+
+    def test_order_is_built_ins_first_then_names(self, host):
+        keys = [(spec.provider != "builtin", spec.name, spec.provider) for spec in host.solvers]
+        assert keys == sorted(keys)
+        assert [key[1:] for key in keys[-4:]] == [("alpha", "acme"), ("alpha", "zebra"), ("zeta", "acme"), ("zeta", "zebra")]
+
+    def test_unqualified_name_of_two_providers(self, host):
+        with pytest.raises(UsageError, match="write acme/alpha or zebra/alpha"):
+            host.solver("alpha")
+
+    def test_qualified_name(self, host):
+        selection = host.solver("zebra/alpha")
+        assert selection.spec.provider == "zebra"
+        assert selection.name == "zebra/alpha"
+
+    def test_needless_provider_is_dropped(self, host):
+        assert host.metric("builtin/psnr").name == "psnr"
+
+    def test_unknown_name(self, host):
+        with pytest.raises(UsageError, match=r"There is no solver 'zetta'; did you mean 'zeta'\?"):
+            host.solver("zetta")
+
+    def test_unknown_provider(self, host):
+        with pytest.raises(UsageError, match=r"No plugin 'zebraa' offers a solver; did you mean 'zebra'\?"):
+            host.solver("zebraa/alpha")
+
+    def test_provider_without_this_kind(self, host):
+        with pytest.raises(UsageError, match="No plugin 'pad' offers a solver"):
+            host.solver("pad/alpha")
+
+    def test_unknown_suite(self, host):
+        with pytest.raises(UsageError, match=r"There is no suite 'quik'; did you mean 'quick'\?"):
+            host.suite("quik")
+
+    def test_suite_with_parameters(self, host):
+        with pytest.raises(UsageError, match="Suites have no parameters"):
+            host.suite("quick[samples=3]")
+
+    def test_suite(self, host):
+        assert host.suite("builtin/quick").file.is_file()
+
+
+class TestObservers:
+    def test_see_a_copy(self, tmp_path):
+        text = f"""{HEADER}
+@hookimpl
+
+
+def test_loading_imports_nothing_heavy():
+    program = (
+        "import json, sys; from bnsbench.plugins import PluginHost; PluginHost.load(); print(json.dumps(list(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert not {"torch", "pandas", "matplotlib", "scipy", "numpy"} & set(json.loads(done.stdout))

@@ -1,0 +1,61 @@
+"""Pictures: every pixel where it belongs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.image import imread
+
+from bnsbench.errors import UsageError
+from bnsbench.report.pictures import contact_sheet, picture_writer, write_images, write_points
+
+
+def read(file) -> np.ndarray:
+    return np.round(imread(file)[..., :3] * 255).astype(int)
+
+
+def test_single_images_keep_their_pixels(tmp_path):
+    images = torch.tensor([[[[-1.0, 0.0], [1.0, 3.0]]]])
+    write_images(images, images, tmp_path)
+    assert read(tmp_path / "000.png")[..., 0].tolist() == [[0, 128], [255, 255]]
+
+
+def test_colours_stay_in_place(tmp_path):
+    red = torch.tensor([1.0, -1.0, -1.0]).reshape(1, 3, 1, 1).expand(1, 3, 4, 4)
+    write_images(red, red, tmp_path)
+    assert read(tmp_path / "000.png")[2, 2].tolist() == [255, 0, 0]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 16])
+def test_overview_shows_every_pair_once(tmp_path, count):
+    levels = torch.linspace(-1.0, 0.5, 2 * count).reshape(2, count, 1, 1, 1).expand(2, count, 1, 8, 8)
+    sheet = read(write_images(levels[0], levels[1], tmp_path))[..., 0]
+    values, areas = np.unique(sheet, return_counts=True)
+    expected = np.round((levels[:, :, 0, 0, 0].numpy().ravel() + 1) * 127.5).astype(int)
+    assert set(expected) == set(values) - {255}
+    assert set(areas[values != 255]) == {64 * 64}
+
+
+def test_samples_are_left_of_their_truth():
+    left, right = (np.full((1, 64, 64, 3), level, dtype=np.uint8) for level in (10, 200))
+    columns = contact_sheet(left, right)[32, :, 0]
+    assert np.flatnonzero(columns == 10).max() < np.flatnonzero(columns == 200).min()
+
+
+def test_points(tmp_path):
+    points = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
+    here, there = (read(write_points(points, points + shift, tmp_path)) for shift in (0.0, 1.0))
+    assert here.shape == there.shape
+    assert (here != there).any()
+
+
+@pytest.mark.parametrize("shape", [(2, 2, 4, 4), (2, 4, 4)])
+def test_what_is_no_image(tmp_path, shape):
+    with pytest.raises(UsageError, match="must be shaped"):
+        write_images(torch.zeros(shape), torch.zeros(shape), tmp_path)
+
+
+def test_unknown_modality():
+    with pytest.raises(UsageError, match="no pictures of 'audio' samples, only of image and points"):
+        picture_writer("audio")
