@@ -59,18 +59,18 @@ def print_leaderboard(frame: pd.DataFrame, metric: str | None = None) -> None:
     chosen = metric or names[0]
     unit = frame.attrs.get("units", {}).get(chosen, "")
     for matrix in matrices(frame, chosen):
-        console.print()
-        console.print(_table(matrix, f"{chosen}{f' in {unit}' if unit else ''}"))
-    console.print("best of its NFE in bold; ≈ not separable from it (95 %, paired); - does not apply", style="dim")
+        console.print(f"\n{matrix.title}: {chosen}{f' in {unit}' if unit else ''} by NFE", style="bold", markup=False)
+        console.print(_table(matrix))
+    best = "bold" if sys.stdout.isatty() else "*"
+    console.print(f"{best}: best of its NFE; ≈: not separable from it (95 %, paired); -: does not apply", style="dim")
 
 
-def _table(matrix: Matrix, caption: str) -> Table:
+def _table(matrix: Matrix) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    title = Text(f"{matrix.title}: {caption} by NFE", style="bold")
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("solver", no_wrap=True)
     for n in matrix.nfe:
         table.add_column(str(n), justify="right", no_wrap=True)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 import typer
 
 if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
     from bnsbench.training.problem import TrainingStatus
 
 SECONDS_BETWEEN_LINES = 5.0
@@ -32,8 +34,8 @@ def training_progress(quiet: bool) -> Iterator[TrainingProgress]:
     if quiet:
         yield _Silence()
     elif sys.stderr.isatty():
-        with _bars() as bars:
-            yield bars
+        with _rich_progress() as progress:
+            yield _Bars(progress)
     else:
         yield _Lines()
 
@@ -60,25 +62,31 @@ class _Lines:
             typer.echo(f"{status.nfe} NFE: {status.stage} {status.iteration}/{status.total}, {status.psnr:.2f} dB", err=True)
 
 
-@contextmanager
-def _bars() -> Iterator[TrainingProgress]:
+class _Bars:
+    """Shows one bar for each NFE that is trained, and the stages above them."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._tasks: dict[int, TaskID] = {}
+
+    def stage(self, text: str) -> None:
+        self._progress.console.print(text, style="dim", highlight=False, markup=False)
+
+    def training(self, status: TrainingStatus) -> None:
+        if status.nfe not in self._tasks:
+            self._tasks[status.nfe] = self._progress.add_task("", figure="")
+        self._progress.update(
+            self._tasks[status.nfe],
+            description=f"{status.nfe} NFE: {status.stage}",
+            completed=status.iteration,
+            total=status.total,
+            figure=f"{status.psnr:.2f} dB",
+        )
+
+
+def _rich_progress() -> Progress:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[figure]}"), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        tasks = {}
-
-        class Bars:
-            def stage(self, text: str) -> None:
-                progress.console.print(text, style="dim", highlight=False, markup=False)
-
-            def training(self, status: TrainingStatus) -> None:
-                if status.nfe not in tasks:
-                    tasks[status.nfe] = progress.add_task("", figure="")
-                figure, name = f"{status.psnr:.2f} dB", f"{status.nfe} NFE: {status.stage}"
-                progress.update(
-                    tasks[status.nfe], description=name, completed=status.iteration, total=status.total, figure=figure
-                )
-
-        yield Bars()
+    return Progress(*columns, console=Console(stderr=True), transient=True)

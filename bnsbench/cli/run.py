@@ -32,7 +32,7 @@ def run(
     timeout: Annotated[float | None, typer.Option(help="Seconds after which a cell is given up.")] = None,
     device: Device = "auto",
     dtype: DType = None,
-    executor: Annotated[str, typer.Option(help="local, processes, or one of a plugin.")] = "local",
+    executor: Annotated[str, typer.Option(help="auto, local, processes, or one of a plugin.")] = "auto",
     workers: Annotated[int | None, typer.Option(help="Worker processes, with the executor 'processes'.")] = None,
     results: Annotated[Path, typer.Option(metavar="DIR", help="Folder in which the suite's results lie.")] = Path("results"),
     plugin: PluginFiles = None,

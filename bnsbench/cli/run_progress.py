@@ -94,7 +94,8 @@ class _Lines(_Progress):
         super().cell_finished(cell, record)
         if cell.skip is None:
             text = f"[{self.done}/{self.total}] {cell.label}: {_result(record)}"
-            self._write(f"{text}, {self.time_left()}", always=record.status in RETRIED)
+            left = self.time_left()
+            self._write(f"{text}, {left}" if left else text, always=record.status in RETRIED)
 
     def _write(self, text: str, always: bool = False) -> None:
         now = time.monotonic()

@@ -92,7 +92,7 @@ def _collect(kind: str, plugin: object, manager: pluggy.PluginManager, contribut
     taken: set[str] = set()
     for record in offered:
         if not isinstance(record, KINDS[kind]):
-            contribution.problems.append(f"{hook} yields {record!r}, which is not a {KINDS[kind].__name__}.")
+            contribution.problems.append(f"{hook} yields a {type(record).__name__}, which is not a {KINDS[kind].__name__}.")
             continue
         completed = _complete(record, plugin, contribution.source)
         fault = _fault(completed, taken)

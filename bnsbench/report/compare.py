@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -14,9 +15,12 @@ COLUMNS = ("model", "guidance", "solver", "nfe", "seed", "metric", "a", "b", "di
 
 Identity = tuple[Any, ...]
 
+ROUNDING = 1e-5
+"""Relative differences up to this are those of another order of summation, not of another result."""
+
 
 def compare(a: Iterable[Record], b: Iterable[Record]) -> pd.DataFrame:
-    """Return one row for every metric of a cell that differs between two sets of records, in the order of ``a``.
+    """Return one row for every metric of a cell that differs between two sets of records beyond ROUNDING, in ``a``'s order.
 
     a, b: the values; difference: b - a with its paired 95 % interval (low, high) where both used the same noise.
     verdict: "better" or "worse" where the interval excludes 0, "within noise" where it does not, "changed" where nothing
@@ -52,10 +56,12 @@ def _rows(identity: Identity, a: Record | None, b: Record | None) -> Iterator[di
 def _change(a: Record, b: Record, metric: str) -> dict[str, Any] | None:
     """Return what changed in a metric, None if nothing did."""
     before, after = (record.metrics[metric].value if metric in record.metrics else None for record in (a, b))
-    if before == after:
-        return None
     if before is None or after is None:
-        return {"a": before, "b": after, "verdict": "only in A" if after is None else "only in B"}
+        return (
+            None if before == after else {"a": before, "b": after, "verdict": "only in A" if after is None else "only in B"}
+        )
+    if math.isclose(before, after, rel_tol=ROUNDING):
+        return None
     change = {"a": before, "b": after, "difference": after - before}
     paired = paired_difference(a.per_sample.get(metric, ()), b.per_sample.get(metric, ())) if _same_noise(a, b) else None
     if paired is None:

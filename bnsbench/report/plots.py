@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,15 +13,11 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from bnsbench.report.leaderboard import FIELD
-
-COLOURS = (
-    *("#4477aa", "#66ccee", "#228833", "#aa9933", "#7a6fac", "#44aa99", "#999933", "#885544"),
-    *("#6699cc", "#bb8899", "#557788", "#88aa55"),
-)
-LEARNED = ("#d62246", "#e07a00", "#a4168f", "#7a1f1f")
-MARKERS = "osD^vP*X<>"
+from bnsbench.report.looks import Look, looks
+from bnsbench.report.matrix import readable
 
 STYLE: dict[str, Any] = {
     "svg.hashsalt": "bnsbench",  # without it every file would differ
@@ -57,7 +52,7 @@ class Curve:
 def draw_metric(frame: pd.DataFrame, metric: str, file: Path) -> None:
     """Draw the metric over the NFE for every field, as ``file`` with the suffixes .png and .svg.
 
-    Learned solvers and each panel's best other one are emphasised; colours and markers depend on a solver's name alone.
+    Learned solvers and each panel's best other one are emphasised; colours and markers follow from a solver's name.
     """
     panels = [(key, rows) for key, rows in frame.groupby(list(FIELD), sort=False) if rows[metric].notna().any()]
     if not panels:
@@ -71,37 +66,33 @@ def draw_metric(frame: pd.DataFrame, metric: str, file: Path) -> None:
 def _figure(panels: list[tuple[Any, pd.DataFrame]], metric: str, unit: str) -> Figure:
     columns = min(len(panels), 3)
     rows = math.ceil(len(panels) / columns)
-    solvers = sorted({name for _, part in panels for name in part["solver"]})
-    legend_lines = math.ceil(len(solvers) / max(3, columns * 2))
-    height = 2.9 * rows + 0.19 * legend_lines + 0.7
+    look = looks({curve.solver: curve.learned for _, part in panels for curve in _curves(part, metric)})
+    legend_columns = max(3, columns * 2)
+    height = 2.9 * rows + 0.19 * math.ceil(len(look) / legend_columns) + 0.7
     figure = Figure(figsize=(max(7.5, 4.1 * columns), height), layout="constrained")
     FigureCanvasAgg(figure)
-    handles: dict[str, Any] = {}
-    for index, ((model, guidance, _), part) in enumerate(panels):
+    for index, ((model, guidance, seed), part) in enumerate(panels):
         axes = figure.add_subplot(rows, columns, index + 1)
-        handles |= _draw_panel(axes, part, metric)
-        axes.set_title(f"{model}, w = {guidance:g}", fontweight="bold")
+        _draw_panel(axes, list(_curves(part, metric)), look, unit)
+        seeds = len({key[2] for key, _ in panels}) > 1
+        axes.set_title(f"{model}, w = {guidance:g}" + (f", seed {seed}" if seeds else ""), fontweight="bold")
         axes.set_xlabel("NFE" if index + columns >= len(panels) else "")
         axes.set_ylabel(f"{metric.upper()} [{unit}]" if unit and index % columns == 0 else "")
-    ordered = sorted(handles, key=lambda name: (handles[name].get_gid() != "learned", name))
-    figure.legend(
-        [handles[name] for name in ordered],
-        ordered,
-        loc="outside lower center",
-        ncols=max(3, columns * 2),
-        frameon=False,
-        fontsize=8,
-    )
+    ordered = sorted(look, key=lambda name: (not look[name].learned, name))
+    handles = [_line(name, look[name], emphasised=look[name].learned) for name in ordered]
+    figure.legend(handles=handles, loc="outside lower center", ncols=legend_columns, frameon=False, fontsize=8)
     return figure
 
 
-def _draw_panel(axes: Axes, part: pd.DataFrame, metric: str) -> dict[str, Any]:
-    curves = list(_curves(part, metric))
-    best = max((curve for curve in curves if not curve.learned), key=lambda curve: curve.mean, default=None)
-    handles = {curve.solver: _draw_curve(axes, curve, emphasised=curve.learned or curve is best) for curve in curves}
-    _label_ends(axes, [curve for curve in curves if curve.learned or curve is best])
+def _draw_panel(axes: Axes, curves: list[Curve], look: dict[str, Look], unit: str) -> None:
+    best = _best([curve for curve in curves if not curve.learned])
+    for curve in curves:
+        line = _line(curve.solver, look[curve.solver], emphasised=curve.learned or curve is best)
+        line.set_data(curve.nfe, curve.values)
+        axes.add_line(line)
+    axes.autoscale_view()
     axes.set_xticks(sorted({n for curve in curves for n in curve.nfe}))
-    return handles
+    _name(axes, [curve for curve in curves if curve.learned or curve is best], look, unit)
 
 
 def _curves(part: pd.DataFrame, metric: str) -> Iterator[Curve]:
@@ -111,48 +102,48 @@ def _curves(part: pd.DataFrame, metric: str) -> Iterator[Curve]:
         yield Curve(str(solver), tuple(rows["nfe"].astype(int)), tuple(rows[metric].astype(float)), learned)
 
 
-def _draw_curve(axes: Axes, curve: Curve, emphasised: bool) -> Any:
-    colour, marker = _look(curve.solver, curve.learned)
-    weight = 2.4 if curve.learned else 1.9 if emphasised else 0.9
-    (line,) = axes.plot(
-        curve.nfe,
-        curve.values,
-        color=colour,
-        marker=marker,
-        linewidth=weight,
+def _best(curves: list[Curve]) -> Curve | None:
+    """Return the curve that lies the least below the highest at each NFE, on average over the NFE that it has."""
+    highest: dict[int, float] = {}
+    for curve in curves:
+        for n, value in zip(curve.nfe, curve.values, strict=True):
+            highest[n] = max(value, highest.get(n, value))
+
+    def gap(curve: Curve) -> float:
+        return sum(highest[n] - value for n, value in zip(curve.nfe, curve.values, strict=True)) / len(curve.nfe)
+
+    return min(curves, key=gap, default=None)
+
+
+def _line(solver: str, look: Look, emphasised: bool) -> Line2D:
+    """Return a line without points, drawn as that solver's."""
+    return Line2D(
+        [],
+        [],
+        label=solver,
+        color=look.colour,
+        marker=look.marker,
+        linewidth=2.4 if look.learned else 1.9 if emphasised else 0.9,
         markersize=5.5 if emphasised else 3.2,
         markeredgecolor="white",
         markeredgewidth=0.5,
         alpha=1.0 if emphasised else 0.6,
-        zorder=4 if curve.learned else 3 if emphasised else 2,
+        zorder=4 if look.learned else 3 if emphasised else 2,
     )
-    line.set_gid("learned" if curve.learned else "classic")
-    return line
 
 
-def _look(solver: str, learned: bool) -> tuple[str, str]:
-    """Return colour and marker of a solver, which depend on its name alone and so never change between pictures."""
-    number = int.from_bytes(hashlib.sha256(solver.encode()).digest()[:4], "big")
-    palette = LEARNED if learned else COLOURS
-    colour = LEARNED[0] if solver == "bns" else palette[number % len(palette)]
-    return colour, MARKERS[number // len(palette) % len(MARKERS)]
-
-
-def _label_ends(axes: Axes, curves: list[Curve]) -> None:
-    """Write the names of curves at their right ends, pushed apart where they would overlap."""
+def _name(axes: Axes, curves: list[Curve], look: dict[str, Look], unit: str) -> None:
+    """Name curves with their last values in the upper left corner, which rising curves leave free."""
     low, high = axes.get_ylim()
-    gap = 0.075 * (high - low)
-    height = -math.inf
-    for curve in sorted(curves, key=lambda curve: curve.values[-1]):
-        height = max(curve.values[-1], height + gap)
-        axes.annotate(
-            curve.solver,
-            (curve.nfe[-1], height),
-            xytext=(6, 0),
-            textcoords="offset points",
-            va="center",
+    axes.set_ylim(low, high + 0.09 * len(curves) * (high - low))
+    for row, curve in enumerate(sorted(curves, key=lambda curve: -curve.mean)):
+        axes.text(
+            0.02,
+            0.97 - 0.075 * row,
+            f"{curve.solver}  {readable(curve.values[-1])} {unit} at {curve.nfe[-1]}",
+            transform=axes.transAxes,
+            va="top",
             fontsize=8,
             fontweight="bold",
-            color=_look(curve.solver, curve.learned)[0],
-            annotation_clip=False,
+            color=look[curve.solver].colour,
         )

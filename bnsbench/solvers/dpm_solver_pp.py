@@ -25,10 +25,20 @@ def dpm_solver_pp_2m(
 
 
 def dpm_solver_pp_3m(
-    field: VelocityField, x0: Tensor, nfe: int, *, lower_order_final: bool = True, grid: str = "uniform"
+    field: VelocityField,
+    x0: Tensor,
+    nfe: int,
+    *,
+    third_order: bool = False,
+    lower_order_final: bool = True,
+    grid: str = "uniform",
 ) -> Tensor:
-    """Multistep DPM-Solver++(3M), the third order that the authors' code adds; ``lower_order_final`` as in `_multistep`."""
-    return _multistep(field, x0, nfe, 3, lower_order_final, grid)
+    """Multistep DPM-Solver++(3M), which the authors' code adds to the paper; ``lower_order_final`` as in `_multistep`.
+
+    third_order: whether the second difference has its Taylor weight. In the authors' code, and so in diffusers, it has half
+        of it, which makes the steps of second order.
+    """
+    return _multistep(field, x0, nfe, 3, lower_order_final, grid, 2.0 if third_order else 1.0)
 
 
 def second_order_step(field: VelocityField, x: Tensor, s: Level, t: Level) -> Tensor:
@@ -38,8 +48,10 @@ def second_order_step(field: VelocityField, x: Tensor, s: Level, t: Level) -> Te
     return ddim_step(x, s, t, predict_data(field, middle, ddim_step(x, s, middle, data)))
 
 
-def _multistep(field: VelocityField, x0: Tensor, nfe: int, order: int, lower_order_final: bool, grid: str) -> Tensor:
-    """Steps with the last ``order`` data predictions.
+def _multistep(
+    field: VelocityField, x0: Tensor, nfe: int, order: int, lower_order_final: bool, grid: str, weight: float = 1.0
+) -> Tensor:
+    """Steps with the last ``order`` data predictions; ``weight`` as in `_three_values`.
 
     lower_order_final: whether the order falls to 1 in the last step (and to 2 in the one before), as the authors' code has
         it for small budgets, where the last step in lambda is often too long to extrapolate over.
@@ -50,7 +62,12 @@ def _multistep(field: VelocityField, x0: Tensor, nfe: int, order: int, lower_ord
         history.append(Evaluation(s, predict_data(field, s, x)))
         values = min(order, nfe - i) if lower_order_final else order
         past = recent(history, values) if t.finite else []
-        x = _STEPS[len(past)](x, past, t) if len(past) > 1 else ddim_step(x, s, t, history[-1].value)
+        if len(past) == 3:
+            x = _three_values(x, past, t, weight)
+        elif len(past) == 2:
+            x = _two_values(x, past, t)
+        else:
+            x = ddim_step(x, s, t, history[-1].value)
     return x
 
 
@@ -62,8 +79,8 @@ def _two_values(x: Tensor, past: list[Evaluation], t: Level) -> Tensor:
     return ddim_step(x, s, t, newest.value + (newest.value - older.value) / (2 * r))
 
 
-def _three_values(x: Tensor, past: list[Evaluation], t: Level) -> Tensor:
-    """One step with the first and second derivative of the data prediction from divided differences."""
+def _three_values(x: Tensor, past: list[Evaluation], t: Level, weight: float) -> Tensor:
+    """One step with the slope and the second divided difference of the data prediction, which is half its derivative."""
     newest, older, oldest = past
     s = newest.level
     h = t.log_snr - s.log_snr
@@ -74,7 +91,4 @@ def _three_values(x: Tensor, past: list[Evaluation], t: Level) -> Tensor:
     d2 = (slope0 - slope1) / (r0 + r1)
     phi2 = expm1(-h) / h + 1
     phi3 = phi2 / h - 1 / 2
-    return ddim_step(x, s, t, newest.value) + t.alpha * (phi2 * d1 - phi3 * d2)
-
-
-_STEPS = {2: _two_values, 3: _three_values}
+    return ddim_step(x, s, t, newest.value) + t.alpha * (phi2 * d1 - weight * phi3 * d2)

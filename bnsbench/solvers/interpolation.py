@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_POINTS = 64
+_POINTS, _WEIGHTS = (torch.from_numpy(column) for column in np.polynomial.legendre.leggauss(64))
 
 
 def lagrange(nodes: Tensor, x: Tensor) -> Tensor:
@@ -21,6 +21,5 @@ def lagrange(nodes: Tensor, x: Tensor) -> Tensor:
 
 def quadrature(low: float, high: float) -> tuple[Tensor, Tensor]:
     """Return float64 points [64] and weights [64] of the Gauss-Legendre rule on [low, high]; high < low negates it."""
-    points, weights = np.polynomial.legendre.leggauss(_POINTS)
     half = 0.5 * (high - low)
-    return torch.from_numpy(low + half * (points + 1.0)), torch.from_numpy(half * weights)
+    return low + half * (_POINTS + 1.0), half * _WEIGHTS

@@ -2,8 +2,8 @@
 
 ``order`` is the order with which a solver converges, by default parameters, on every path. A multistep solver starts with
 one first-order step, and a solver in log-SNR takes one where the log-SNR is infinite; each has an error O(h^2), so that
-these converge with order 2 on equal steps however high the order of their other steps is. On grids with finer steps at the
-ends ("chebyshev") the formula's order shows.
+these converge with order 2 on equal steps (but for a factor log n where the log-SNR is infinite) however high the order of
+their other steps is. On grids with finer steps at the ends ("chebyshev") the formula's order shows.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ SOLVERS: tuple[SolverSpec, ...] = (
         2,
         "Multistep DPM-Solver++(3M).",
         f"{_DPM_PP}, authors' code",
-        parameters=_MULTISTEP,
+        parameters={"third_order": False, **_MULTISTEP},
     ),
     _solver(
         "unipc",

@@ -45,7 +45,7 @@ def _attempt(cell: Cell, context: CellContext, facts: dict[str, Any]) -> tuple[S
         _run(cell, context, facts)
     except StorageError:
         raise
-    except Exception as error:  # noqa: BLE001 (models, solvers and metrics of plugins may raise anything)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 (models, solvers and metrics of plugins may raise anything)
         raise_if_disk_is_full(error, context.job.cache)
         return status_of(error), describe(error)
     return "ok", ""

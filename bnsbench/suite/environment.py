@@ -61,15 +61,16 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def threads(workers: int = 1) -> int:
-    """Return the threads that each worker gets: BNSBENCH_THREADS, or its share of the cores.
+def threads() -> int:
+    """Return the threads of a process that runs cells: BNSBENCH_THREADS, or one.
 
-    The number depends on the machine alone, since another one may change the last bits of results.
+    Another number may change the last bits of results, so it follows neither from the machine nor from the executor;
+    worker processes use the cores. Threads would also wait for each other actively, which a busy machine punishes.
     """
     text = os.environ.get(THREADS, "")
     if text and not (text.isdigit() and int(text) > 0):
         raise UsageError(f"{THREADS} must be a whole number of at least 1, not {text!r}.")
-    return int(text) if text else max(1, cores() // workers)
+    return int(text) if text else 1
 
 
 def cache_folder() -> Path:

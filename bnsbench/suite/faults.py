@@ -15,7 +15,7 @@ class CellTimeoutError(BnsbenchError):
     """A cell that took longer than the suite allows."""
 
 
-def status_of(error: Exception) -> Status:
+def status_of(error: BaseException) -> Status:
     """Return the status of a cell that ended with this error."""
     if isinstance(error, NotApplicableError):
         return "skipped"
@@ -34,7 +34,7 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}{place}"
 
 
-def raise_if_disk_is_full(error: Exception, cache: Path) -> None:
+def raise_if_disk_is_full(error: BaseException, cache: Path) -> None:
     """Raise StorageError if the ground truth's cache cannot be written: every further cell would fail in the same way."""
     full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
     if full or "No space left on device" in str(error):

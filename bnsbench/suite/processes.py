@@ -8,12 +8,13 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any, cast
 
 from bnsbench.errors import UsageError
-from bnsbench.suite.environment import threads
+from bnsbench.suite.environment import cores, threads
 from bnsbench.suite.faults import describe
 from bnsbench.suite.plan import Cell
 from bnsbench.suite.progress import RunObserver
@@ -34,7 +35,7 @@ START_SECONDS = 120.0
 class Processes:
     """Runs cells in worker processes that each keep to one field as long as they can.
 
-    workers: how many; 0 means one for each device, which is one on the CPU. On CUDA, workers take turns over the devices.
+    workers: how many; 0 means one for each core of the CPU, or one for each CUDA device. Workers take turns over devices.
     """
 
     def __init__(self, workers: int = 0) -> None:
@@ -45,8 +46,8 @@ class Processes:
     def execute(self, cells: Sequence[Cell], job: Job, observer: RunObserver) -> Iterator[Finished]:
         """Run the cells; a worker that dies or exceeds the timeout is replaced by another."""
         devices = _devices(job.device)
-        count = min(self.workers or len(devices), len(cells))
-        jobs = [replace(job, device=devices[i % len(devices)], threads=threads(count)) for i in range(count)]
+        count = min(self.workers or _default_workers(devices), len(cells))
+        jobs = [replace(job, device=devices[i % len(devices)]) for i in range(count)]
         queues = FieldQueues(cells)
         workers = [_Worker(each) for each in jobs]
         try:
@@ -65,6 +66,10 @@ def _devices(device: str) -> list[str]:
     if device != "cuda":
         return [device]
     return [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+
+
+def _default_workers(devices: Sequence[str]) -> int:
+    return max(1, cores() // threads()) if devices == ["cpu"] else len(devices)
 
 
 def _collect(workers: Sequence[_Worker], observer: RunObserver) -> Iterator[Finished]:
@@ -158,7 +163,8 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self.connection, child = context.Pipe()
         self.process = context.Process(target=work, args=(child, self.job), daemon=True)
-        self.process.start()
+        with _interrupts_ignored():
+            self.process.start()
         child.close()
 
     def _how(self) -> str:
@@ -167,6 +173,19 @@ class _Worker:
         if code is None:
             return ""
         return f" ({signal.Signals(-code).name})" if code < 0 else f" (exit code {code})"
+
+
+@contextmanager
+def _interrupts_ignored() -> Iterator[None]:
+    """Start processes that ignore an interrupt from their first moment: the parent answers it by ending its workers."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _tell(observer: RunObserver, cell: Cell, kind: str, content: Any) -> None:
@@ -201,8 +220,6 @@ def work(connection: Connection, job: Job) -> None:
     from bnsbench.suite.cells import run_cell  # noqa: PLC0415
     from bnsbench.suite.context import CellContext  # noqa: PLC0415
 
-    # The parent answers an interrupt by ending its workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(job.threads)
     context = CellContext(job)

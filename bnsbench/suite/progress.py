@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from bnsbench.suite.plan import Cell
+from bnsbench.suite.plan import Cell, digest
 from bnsbench.suite.record import Record
 
 if TYPE_CHECKING:
@@ -55,33 +55,41 @@ class SilentObserver:
 class Remaining:
     """An estimate of the seconds that cells still take, from those that are done.
 
-    Sampling is taken to cost in proportion to network forwards; training is averaged over the cells that trained. Until
-    something has been trained, a training is taken to cost as much as sampling ``TRAINING_GUESS`` times.
+    The first cell of a field also makes the field (its ground truth), so it tells what fields cost. Of the others, those
+    that sample alone and those that train have a rate each, in seconds per network forward of a sample. Until something
+    has been trained, training is taken to cost TRAINING_GUESS times as much as sampling.
     """
 
     TRAINING_GUESS = 30.0
 
     cells: list[Cell] = field(default_factory=list)
+    _made: dict[str, float] = field(default_factory=dict)
     _seconds: dict[bool, float] = field(default_factory=lambda: {True: 0.0, False: 0.0})
     _forwards: dict[bool, float] = field(default_factory=lambda: {True: 0.0, False: 0.0})
 
     def finish(self, cell: Cell, seconds: float) -> None:
         """Take a cell off the list and learn from how long it took."""
         self.cells = [other for other in self.cells if other.key != cell.key]
-        self._seconds[cell.trained] += seconds
-        self._forwards[cell.trained] += cell.forwards
+        if _field(cell) not in self._made:
+            self._made[_field(cell)] = seconds
+        else:
+            self._seconds[cell.trained] += seconds
+            self._forwards[cell.trained] += cell.forwards
 
     def seconds(self, workers: int = 1) -> float | None:
         """Return the estimate for that many workers, or None while nothing is known."""
-        rates = {trained: self._rate(trained) for trained in (True, False)}
-        if any(rate is None for rate in rates.values()):
+        plain = self._rate(trained=False)
+        if plain is None:
             return None
-        return sum((rates[cell.trained] or 0.0) * cell.forwards for cell in self.cells) / workers
+        learning = self._rate(trained=True) or plain * self.TRAINING_GUESS
+        unmade = {_field(cell) for cell in self.cells} - self._made.keys()
+        making = len(unmade) * sum(self._made.values()) / len(self._made)
+        running = sum((learning if cell.trained else plain) * cell.forwards for cell in self.cells)
+        return (making + running) / workers
 
     def _rate(self, trained: bool) -> float | None:
-        if self._forwards[trained]:
-            return self._seconds[trained] / self._forwards[trained]
-        if not self._forwards[not trained]:
-            return None
-        other = self._seconds[not trained] / self._forwards[not trained]
-        return other * self.TRAINING_GUESS if trained else other / self.TRAINING_GUESS
+        return self._seconds[trained] / self._forwards[trained] if self._forwards[trained] else None
+
+
+def _field(cell: Cell) -> str:
+    return digest(cell.field_content)

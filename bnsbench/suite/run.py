@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from bnsbench.suite.executors import Executor
 
 RESULTS = Path("results")
+ENOUGH_FOR_PROCESSES = 16
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,9 @@ class RunOptions:
     """What to run. Fields that are None stay as the suite says.
 
     suite: its name or TOML file. results: the folder in which the suite's own folder lies.
-    device: "auto", "cpu", "cuda" or "cuda:<i>". executor: a selector. workers: of the executor "processes".
+    device: "auto", "cpu", "cuda" or "cuda:<i>". workers: of the executor "processes".
+    executor: a selector, or "auto": worker processes where there are several cores or devices and enough to do. Programs
+        that use processes need the usual ``if __name__ == "__main__"``, so "local" is the default here.
     fresh: run finished cells and training again.
     """
 
@@ -144,7 +147,7 @@ def _run_all(
         device=choose_device(options.device),
         timeout=plan.suite.timeout,
     )
-    yield from _make_executor(options, host).execute(rest, job, observer)
+    yield from _make_executor(options, host, job.device, len(rest)).execute(rest, job, observer)
 
 
 def choose_device(name: str) -> str:
@@ -161,8 +164,12 @@ def choose_device(name: str) -> str:
     return name
 
 
-def _make_executor(options: RunOptions, host: PluginHost) -> Executor:
+def _make_executor(options: RunOptions, host: PluginHost, device: str = "cpu", cells: int = 0) -> Executor:
     selector = options.executor
+    if selector == "auto":
+        # Both give the same results; a process takes seconds to start.
+        many = device == "cuda" or (device == "cpu" and environment.cores() > 1)
+        selector = "processes" if options.workers or (many and cells >= ENOUGH_FOR_PROCESSES) else "local"
     if options.workers is not None:
         if selector != "processes":
             raise UsageError("A number of workers goes with the executor 'processes' only.")

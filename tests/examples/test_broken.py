@@ -74,27 +74,11 @@ def test_run_gets_to_its_end(monkeypatch, tmp_path):
     with pytest.raises(SystemExit) as done:
         main(words.split())
     assert done.value.code == 1
-    rows = list(csv.DictReader((tmp_path / "results" / "quick" / "leaderboard.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "results/quick/leaderboard.csv").read_text().splitlines()))
     assert {row["solver"]: row["status"] for row in rows} == {
         "builtin/euler": "ok",
         "absent": "failed",
         "raising": "failed",
         "greedy": "failed",
         "diverging": "diverged",
-    }
-
-
-def test_crashes_cost_one_cell_each(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    # Worker processes find the package through the environment, as they find an installed one.
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'site'}:{PACKAGE}")
-    words = "run quick --model ring8 --guidance 0 --solver exiting,crashing,builtin/euler --nfe 4 --metric psnr --samples 8"
-    with pytest.raises(SystemExit) as done:
-        main([*words.split(), "--executor", "processes", "--quiet"])
-    assert done.value.code == 1
-    rows = list(csv.DictReader((tmp_path / "results" / "quick" / "leaderboard.csv").open()))
-    assert {row["solver"]: row["status"] for row in rows} == {
-        "builtin/euler": "ok",
-        "exiting": "failed",
-        "crashing": "failed",
     }

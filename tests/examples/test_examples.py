@@ -7,6 +7,7 @@ import json
 import math
 import re
 import shlex
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -74,7 +75,7 @@ class TestLeapfrog:
         x0 = torch.ones(1, dtype=torch.float64)
         exact = math.exp(math.sin(3.0) / 3)
         errors = [abs(float(leapfrog(field, x0, nfe)) - exact) for nfe in (64, 128, 256)]
-        slopes = [math.log2(coarse / fine) for coarse, fine in zip(errors, errors[1:], strict=False)]
+        slopes = [math.log2(coarse / fine) for coarse, fine in pairwise(errors)]
         assert slopes == pytest.approx([host.solver("leapfrog").spec.order] * 2, abs=0.15)
 
     @pytest.mark.parametrize("nfe", [1, 2, 7])
@@ -148,7 +149,7 @@ def test_run_of_the_readme(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     words = [*shlex.split(command)[1:], "--samples", "40", "--quiet"]
     assert run(*words) == 0
-    rows = list(csv.DictReader((tmp_path / "results" / "quick" / "leaderboard.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "results/quick/leaderboard.csv").read_text().splitlines()))
     assert {(row["solver"], row["nfe"]) for row in rows} == {
         (solver, nfe) for solver in ("euler", "midpoint", "leapfrog", "leapfrog[grid=chebyshev]") for nfe in ("8", "16")
     }

@@ -59,15 +59,36 @@ class TestNames:
         assert host.suite("builtin/quick").file.is_file()
 
 
+OBSERVERS = {
+    "meddler": "record['scores']['psnr'] = -1",
+    "raising": "raise ValueError('boom')",
+    "sound": "print('seen', record['status'])",
+}
+
+
+def observer(folder, name):
+    text = f"{HEADER}\n@hookimpl\ndef bnsbench_cell_finished(record):\n    {OBSERVERS[name]}\n"
+    return write(folder, name, text)
+
+
 class TestObservers:
     def test_see_a_copy(self, tmp_path):
-        text = f"""{HEADER}
-@hookimpl
+        record = {"scores": {"psnr": 30.0}}
+        PluginHost.load([observer(tmp_path, "meddler")]).cell_finished(record)
+        assert record == {"scores": {"psnr": 30.0}}
+
+    def test_raising_one_is_reported_once_and_stops_nobody(self, tmp_path, caplog, capsys):
+        host = PluginHost.load([observer(tmp_path, "raising"), observer(tmp_path, "sound")])
+        host.cell_finished({"status": "ok"})
+        host.cell_finished({"status": "failed"})
+        assert capsys.readouterr().out == "seen ok\nseen failed\n"
+        messages = [record.getMessage() for record in caplog.records]
+        assert messages == ["bnsbench_cell_finished of raising raised ValueError: boom"]
 
 
 def test_loading_imports_nothing_heavy():
     program = (
-        "import json, sys; from bnsbench.plugins import PluginHost; PluginHost.load(); print(json.dumps(list(sys.modules)))"
+        "import json, sys\nfrom bnsbench.plugins import PluginHost\nPluginHost.load()\nprint(json.dumps(list(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert not {"torch", "pandas", "matplotlib", "scipy", "numpy"} & set(json.loads(done.stdout))

@@ -18,7 +18,9 @@ def make_records():
         nfe = sorted({n for _, n in values})
         content = {"name": "made", "nfe": nfe, "solvers": solvers, "models": list(models), "samples": samples, "seed": seed}
         cells = make_plan(Suite.parse(content, "here"), PluginHost.load())
-        return [_record(cell, values[cell.solver.name, cell.nfe]) for cell in cells if (cell.solver.name, cell.nfe) in values]
+        return [
+            _record(cell, values[cell.solver.name, cell.nfe]) for cell in cells if (cell.solver.name, cell.nfe) in values
+        ]
 
     return make
 

@@ -4,7 +4,13 @@ import pytest
 
 from bnsbench.report.leaderboard import TIMINGS, leaderboard
 
-VALUES = {("euler", 4): (20.0, 1.0), ("ab2", 4): (25.0, 1.0), ("ddim", 4): (25.05, 3.0), ("rk4", 4): (15.0, 1.0), ("bns", 4): None}
+VALUES = {
+    ("euler", 4): (20.0, 1.0),
+    ("ab2", 4): (25.0, 1.0),
+    ("ddim", 4): (25.05, 3.0),
+    ("rk4", 4): (15.0, 1.0),
+    ("bns", 4): None,
+}
 
 
 @pytest.fixture
@@ -14,7 +20,19 @@ def frame(make_records):
 
 def test_one_row_per_record_with_the_promised_columns(frame):
     assert list(frame["solver"]) == ["euler", "ab2", "ddim", "rk4", "bns"]
-    wanted = ["model", "guidance", "solver", "nfe", "seed", "status", "psnr", "psnr_low", "psnr_high", "psnr_median", "psnr_p05"]
+    wanted = [
+        "model",
+        "guidance",
+        "solver",
+        "nfe",
+        "seed",
+        "status",
+        "psnr",
+        "psnr_low",
+        "psnr_high",
+        "psnr_median",
+        "psnr_p05",
+    ]
     assert list(frame.columns[: len(wanted)]) == wanted
     assert {"fid", "forwards", "train_forwards", "seconds", "reason"} <= set(frame.columns)
     assert tuple(frame.columns[-3:]) == TIMINGS

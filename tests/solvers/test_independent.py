@@ -1,4 +1,4 @@
-"""Traced solvers against torchdiffeq, SciPy and Butcher tableaux of the textbooks."""
+"""Traced solvers against torchdiffeq, textbook steps and integrals by SciPy."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from scipy.integrate import quad
 from scipy.interpolate import lagrange
 from torchdiffeq import odeint
 
+from bnsbench.errors import UsageError
 from bnsbench.flows.paths import EDM, VP, CondOT, Cosine
 from bnsbench.flows.predictions import to_noise
 from bnsbench.nonstationary.tracing import trace
@@ -26,14 +27,96 @@ def traced(sampler, nfe, field):
 @pytest.mark.parametrize(("path", "interval"), PATHS)
 @pytest.mark.parametrize(
     ("name", "method", "stages"),
-    [("euler", "euler", 1), ("midpoint", "midpoint", 2), ("heun", "heun2", 2), ("rk3", None, 3), ("rk38", "rk4", 4)],
+    [("euler", "euler", 1), ("midpoint", "midpoint", 2), ("heun", "heun2", 2), ("rk38", "rk4", 4)],
 )
 def test_runge_kutta_against_torchdiffeq(mixture, start, solver, deviation, path, interval, name, method, stages):
-    """Torchdiffeq's "rk4" is the 3/8 rule; it has no Kutta rule of order 3, which SciPy-like code below stands for."""
-    if method is None:
-        pytest.skip("compared with its textbook tableau below")
+    """Torchdiffeq's "rk4" is the 3/8 rule."""
     field, steps = mixture(path, interval), 5
     grid = torch.linspace(*interval, steps + 1, dtype=torch.float64)
     x0 = start(path, interval)
     expected = odeint(field, x0, grid, method=method)[-1]
     assert deviation(traced(solver(name), stages * steps, field)(field, x0), expected) < 1e-12
+
+
+def ralston_step(f, s, h, x):
+    k1 = f(s, x)
+    k2 = f(s + 2 * h / 3, x + 2 * h / 3 * k1)
+    return x + h * (k1 + 3 * k2) / 4
+
+
+def rk3_step(f, s, h, x):
+    k1 = f(s, x)
+    k2 = f(s + h / 2, x + h / 2 * k1)
+    k3 = f(s + h, x + h * (2 * k2 - k1))
+    return x + h * (k1 + 4 * k2 + k3) / 6
+
+
+def rk4_step(f, s, h, x):
+    k1 = f(s, x)
+    k2 = f(s + h / 2, x + h / 2 * k1)
+    k3 = f(s + h / 2, x + h / 2 * k2)
+    k4 = f(s + h, x + h * k3)
+    return x + h * (k1 + 2 * k2 + 2 * k3 + k4) / 6
+
+
+@pytest.mark.parametrize(("path", "interval"), PATHS)
+@pytest.mark.parametrize(
+    ("name", "step", "stages"), [("ralston", ralston_step, 2), ("rk3", rk3_step, 3), ("rk4", rk4_step, 4)]
+)
+def test_runge_kutta_against_textbook_steps(mixture, start, solver, deviation, path, interval, name, step, stages):
+    field, steps = mixture(path, interval), 5
+    x0 = x = start(path, interval)
+    for s, t in pairwise(torch.linspace(*interval, steps + 1, dtype=torch.float64)):
+        x = step(field, s, t - s, x)
+    assert deviation(traced(solver(name), stages * steps, field)(field, x0), x) < 1e-12
+
+
+def deis_by_scipy(field, times, x, order, variable):
+    """x_t = alpha_t / alpha_s x + sum_j epsilon_j alpha_t int_s^t l_j d(sigma / alpha), with the integral over time."""
+    path, past = field.path, []
+
+    def rho(t):
+        return float(path.sigma(t) / path.alpha(t))
+
+    def d_rho(t):
+        return float((path.d_sigma(t) * path.alpha(t) - path.sigma(t) * path.d_alpha(t)) / path.alpha(t) ** 2)
+
+    along = {"time": float, "rho": rho, "logsnr": lambda t: float(path.log_snr(t))}[variable]
+    for s, t in pairwise(times):
+        past = [*past, (along(s), to_noise(path, s, x, field(s, x)))][-order:]
+        nodes = [node for node, _ in past]
+        x = path.alpha(t) / path.alpha(s) * x
+        for j, (_, noise) in enumerate(past):
+            polynomial = lagrange(nodes, np.eye(len(nodes))[j])
+            integral = quad(
+                lambda tau, p=polynomial: p(along(tau)) * d_rho(tau), float(s), float(t), epsabs=1e-12, limit=200
+            )[0]
+            x = x + path.alpha(t) * integral * noise
+    return x
+
+
+@pytest.mark.parametrize(("path", "interval"), [(VP(), (0.0, 0.99)), (CondOT(), (0.1, 1.0)), (Cosine(), (0.1, 1.0))])
+@pytest.mark.parametrize("variable", ["time", "rho"])
+@pytest.mark.parametrize("order", [2, 4])
+def test_deis_against_integrals_by_scipy(mixture, start, solver, deviation, path, interval, variable, order):
+    """The paper's polynomials in time and in rho, which stay of full order in a last step to sigma = 0."""
+    field = mixture(path, interval)
+    x0 = start(path, interval)
+    table = traced(solver("deis", order=order, variable=variable), 6, field)
+    expected = deis_by_scipy(field, table.times, x0, order, variable)
+    assert deviation(table(field, x0), expected) < 1e-7
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("unipc", {"order": 4}),
+        ("unipc", {"variant": "bh3"}),
+        ("deis", {"order": 0}),
+        ("deis", {"variable": "sigma"}),
+        ("ipndm", {"order": 5}),
+    ],
+)
+def test_unknown_orders_and_variants_are_named(mixture, start, solver, name, parameters):
+    with pytest.raises(UsageError, match=str(next(iter(parameters.values())))):
+        solver(name, **parameters)(mixture(CondOT()), start(CondOT()), 4)

@@ -28,7 +28,12 @@ def test_cells_come_by_model_guidance_solver_and_nfe(suite, host):
 
 def test_keys_do_not_depend_on_the_order_of_anything(suite, host):
     turned = suite.model_copy(
-        update={"solvers": suite.solvers[::-1], "nfe": suite.nfe[::-1], "models": suite.models[::-1], "metrics": ("width", "psnr")}
+        update={
+            "solvers": suite.solvers[::-1],
+            "nfe": suite.nfe[::-1],
+            "models": suite.models[::-1],
+            "metrics": ("width", "psnr"),
+        }
     )
     assert {cell.key for cell in make_plan(turned, host)} == {cell.key for cell in make_plan(suite, host)}
 
@@ -52,7 +57,9 @@ def test_key_changes_with_the_components_version(suite, host):
 
 
 def test_same_component_written_differently_is_planned_once(host):
-    suite = Suite.parse({"name": "s", "nfe": [4], "solvers": ["euler", "euler[grid=uniform]", "builtin/euler"], "models": ["tiny"]}, "x")
+    suite = Suite.parse(
+        {"name": "s", "nfe": [4], "solvers": ["euler", "euler[grid=uniform]", "builtin/euler"], "models": ["tiny"]}, "x"
+    )
     assert [cell.solver.name for cell in make_plan(suite, host)] == ["euler"]
 
 
@@ -66,12 +73,14 @@ def test_cells_that_cannot_be_run_carry_their_reason(suite, host):
 
 @pytest.mark.parametrize("change", [{"solvers": ["stepz"]}, {"models": ["tinyy"]}, {"metrics": ["psrn"]}])
 def test_unknown_names_suggest_the_right_one(suite, host, change):
-    with pytest.raises(UsageError, match="did you mean '(steps|tiny|psnr)'"):
+    with pytest.raises(UsageError, match=r"did you mean '(steps|tiny|psnr)'"):
         make_plan(override(suite, **change), host)
 
 
 def test_key_is_a_file_name_even_for_long_selectors(host):
-    long = "euler[grid=logsnr:-3.000000000000000000000000000000001:3.00000000000000000000000000000000000000000000000000000001]"
+    long = (
+        "euler[grid=logsnr:-3.000000000000000000000000000000001:3.00000000000000000000000000000000000000000000000000000001]"
+    )
     suite = Suite.parse({"name": "s", "nfe": [4], "solvers": [long], "models": ["tiny"]}, "x")
     key = make_plan(suite, host)[0].key
     assert len(key) < 150

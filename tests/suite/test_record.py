@@ -60,7 +60,7 @@ def test_every_altered_number_is_noticed(record, tmp_path):
 def test_what_is_no_record_is_corrupt(tmp_path, text):
     file = tmp_path / "r.json"
     file.write_text(text)
-    with pytest.raises(CorruptFileError, match="r.json is damaged"):
+    with pytest.raises(CorruptFileError, match=r"r\.json is damaged"):
         read_record(file)
 
 

@@ -124,7 +124,7 @@ def test_full_cache_disk_is_one_sentence(options, host, store, recorder, monkeyp
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "pairs")
 
     monkeypatch.setattr("bnsbench.flows.pairs.PairSource.pairs", full)
-    with pytest.raises(StorageError, match="The cache folder .* cannot be written"):
+    with pytest.raises(StorageError, match=r"The cache folder .* cannot be written"):
         run_suite(options(), host, recorder)
 
 

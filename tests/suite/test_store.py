@@ -76,5 +76,5 @@ def test_results_are_found_in_a_folder_or_below_it(store, cells, tmp_path):
 def test_damaged_plan_is_corrupt(store, cells):
     store.begin("", cells)
     store.plan_file.write_text("{")
-    with pytest.raises(CorruptFileError, match="plan.json"):
+    with pytest.raises(CorruptFileError, match=r"plan\.json"):
         list(store.records())

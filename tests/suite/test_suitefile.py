@@ -18,7 +18,10 @@ MINIMAL = {"name": "s", "nfe": [4], "solvers": ["steps"], "models": ["tiny"]}
         ("nfe = [4]\nsolvers = []\nmodels = ['m']", "solvers"),
         ("nfe = [4]\nmodels = ['m']", "solvers: field required"),
         ("nfe = [4]\nsolver = ['a']\nsolvers = ['a']\nmodels = ['m']", "solver: there is no such key; known keys: batch"),
-        ("nfe = [4]\nsolvers = ['a']\n[[models]]\nname = 'm'\nguidence = [1]", r"models\[0\].guidence: there is no such key.*guidance"),
+        (
+            "nfe = [4]\nsolvers = ['a']\n[[models]]\nname = 'm'\nguidence = [1]",
+            r"models\[0\].guidence: there is no such key.*guidance",
+        ),
         ("nfe = [4]\nsolvers = ['a']\n[[models]]\nname = 'm'\nguidance = ['minus one']", r"guidance\[0\].*'minus one'"),
         ("nfe = [4]\nsolvers = ['a']\n[[models]]\nname = 'm'\nguidance = [-1.0]", r"guidance\[0\].*-1.0"),
         ("nfe = [4]\nsolvers = ['a']\n[[models]]\nname = 'm'\nguidance = [nan]", r"guidance\[0\].*finite"),

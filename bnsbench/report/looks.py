@@ -1,0 +1,45 @@
+"""Which colour and marker a solver has: the same in every picture, so that it is recognised."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+COLOURS = (
+    *("#4477aa", "#66ccee", "#228833", "#aa9933", "#7a6fac", "#44aa99", "#999933", "#885544"),
+    *("#6699cc", "#bb8899", "#557788", "#88aa55"),
+)
+LEARNED = ("#e07a00", "#d62246", "#a4168f", "#7a1f1f")
+MARKERS = "osD^vP*X<>"
+
+
+@dataclass(frozen=True)
+class Look:
+    """Colour and marker of a solver; ``learned`` ones have strong colours."""
+
+    colour: str
+    marker: str
+    learned: bool
+
+
+def looks(solvers: Mapping[str, bool]) -> dict[str, Look]:
+    """Return the look of every solver, given whether it is learned; no two have the same.
+
+    A look follows from the solver's name. Only where two names come to the same, the later in the alphabet moves on.
+    """
+    taken: dict[Look, str] = {}
+    for name in sorted(solvers):
+        number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
+        look = _look(number, solvers[name])
+        for step in range(1, len(COLOURS) * len(MARKERS)):
+            if look not in taken:
+                break
+            look = _look(number + step, solvers[name])
+        taken[look] = name
+    return {name: look for look, name in taken.items()}
+
+
+def _look(number: int, learned: bool) -> Look:
+    palette = LEARNED if learned else COLOURS
+    return Look(palette[number % len(palette)], MARKERS[number // len(palette) % len(MARKERS)], learned)

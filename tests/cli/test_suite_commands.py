@@ -1,0 +1,189 @@
+"""The commands around suites: run, leaderboard, compare, verify."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+TINY = Path(__file__).parent.parent / "suite" / "tiny_plugin.py"
+
+SUITE = """
+samples = 20
+batch = 16
+nfe = [2, 4]
+metrics = ["psnr"]
+solvers = ["steps", "pairs"]
+models = [{ name = "tiny", tolerance = 1e-4 }]
+"""
+
+
+@pytest.fixture
+def suite(tmp_path):
+    file = tmp_path / "small.toml"
+    file.write_text(SUITE)
+    return file
+
+
+@pytest.fixture
+def run(bnsbench, suite):
+    return lambda *arguments: bnsbench("run", suite, "--plugin", TINY, "--device", "cpu", *arguments)
+
+
+def test_run_shows_the_leaderboard_and_where_the_results_are(run, tmp_path):
+    done = run()
+    assert done.code == 0
+    assert "tiny, w = 0: psnr in dB by NFE" in done.out
+    assert "results/small: 4 ok; 4 run now." in done.out
+    assert "4 cells, 4 to run." in done.err
+    assert "results/small: 4 ok; 0 run now." in run().out
+    assert len(pd.read_csv(tmp_path / "results" / "small" / "leaderboard.csv")) == 4
+
+
+def test_components_of_a_single_file_appear_in_the_leaderboard(run, tmp_path):
+    assert run("--solver", "live,learned", "--metric", "width", "--model", "plain", "--nfe", "2").code == 0
+    frame = pd.read_csv(tmp_path / "results" / "small" / "leaderboard.csv")
+    assert frame[["model", "solver", "status"]].to_numpy().tolist() == [["plain", "live", "ok"], ["plain", "learned", "ok"]]
+    assert frame["width"].notna().all()
+
+
+def test_dry_run_lists_cells_and_touches_nothing(run, tmp_path):
+    done = run("--dry-run", "--nfe", "3,4", "--guidance", "0,1")
+    assert done.code == 0
+    # 20 samples x (3 + 4 + 4 evaluations) x (1 + 2 forwards)
+    assert "6 cells to run, 2 skipped; 660 network forwards" in done.out
+    assert "skipped: pairs spends 2, 4, 6" in done.out
+    assert not (tmp_path / "results").exists()
+    cells = json.loads(run("--dry-run", "--json").out)["cells"]
+    assert [cell["forwards"] for cell in cells] == [40, 80, 40, 80]
+
+
+def test_json_is_the_outcome_alone(run):
+    done = run("--json", "--solver", "steps,raises")
+    assert done.code == 1
+    outcome = json.loads(done.out)
+    assert (outcome["counts"], outcome["exit_code"]) == ({"ok": 2, "failed": 2}, 1)
+    assert "ValueError: I do not feel like it" in outcome["failures"][0]["reason"]
+
+
+def test_failed_cells_are_named_and_exit_with_1(run):
+    done = run("--solver", "steps", "--solver", "raises")
+    assert done.code == 1
+    assert "failed: tiny_w0_raises_nfe2" in done.err
+    assert "failed" in done.out
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--solver", "stepz"), "did you mean 'steps'"),
+        (("--model", "tinyy"), "did you mean 'tiny'"),
+        (("--nfe", "0"), "--nfe takes whole numbers of at least 1, separated by commas, not '0'"),
+        (("--nfe", "4,four"), "not 'four'"),
+        (("--guidance", "minus-one"), "--guidance takes numbers of at least 0, separated by commas, not 'minus-one'"),
+        (("--guidance=-1",), "not '-1'"),
+        (("--guidance", "nan"), "not 'nan'"),
+        (("--guidance", "inf"), "not 'inf'"),
+        (("--executor", "dask"), "There is no executor 'dask'"),
+        (("--metric", "snr"), "There is no metric 'snr'"),
+        (("--samples", "0"), "samples"),
+        (("--seed=-3",), "seed"),
+    ],
+)
+def test_misuse_is_one_sentence_and_exits_with_2(run, tmp_path, arguments, said):
+    done = run(*arguments)
+    assert done.code == 2
+    assert said in done.err
+    assert len(done.err.strip().splitlines()) == 1
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("nfe = [", "not valid TOML"), ('plugins = ["warp"]\n' + SUITE, "needs the plugin 'warp'")]
+)
+def test_wrong_suite_file_exits_with_2(run, suite, text, said):
+    suite.write_text(text)
+    done = run()
+    assert (done.code, said in done.err) == (2, True)
+    assert len(done.err.strip().splitlines()) == 1
+
+
+def test_results_that_cannot_be_written_exit_with_1(run, tmp_path):
+    (tmp_path / "taken").write_text("")
+    done = run("--results", tmp_path / "taken")
+    assert done.code == 1
+    assert "cannot be written" in done.err
+    assert "Traceback" not in done.err
+
+
+def test_interrupt_says_that_the_command_resumes(suite, tmp_path):
+    program = "import sys; from bnsbench.cli import main; main(sys.argv[1:])"
+    arguments = ["run", str(suite), "--plugin", str(TINY), "--device", "cpu", "--solver", "steps,hangs"]
+    environment = {**os.environ, "BNSBENCH_CACHE": str(tmp_path / "cache"), "BNSBENCH_PLUGINS": ""}
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, *arguments], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 120
+    while len(list(tmp_path.glob("results/small/cells/*.json"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said.strip().splitlines()[-1] == "Interrupted: what is finished is kept, and the same command resumes."
+    assert "Traceback" not in said
+    assert len(list(tmp_path.glob("results/small/cells/*.json"))) == 2
+
+
+@pytest.mark.parametrize("form", ["table", "markdown", "csv", "latex", "json"])
+def test_leaderboard_in_every_format(run, bnsbench, tmp_path, form):
+    run()
+    shown = bnsbench("leaderboard", "results/small", "--format", form)
+    assert (shown.code, "steps" in shown.out) == (0, True)
+    saved = bnsbench("leaderboard", "results", "--format", form, "--output", tmp_path / "saved")
+    assert (saved.code, saved.out) == (0, "")
+    assert "steps" in (tmp_path / "saved").read_text()
+
+
+def test_leaderboard_of_unfinished_results_says_so(run, bnsbench, tmp_path):
+    run()
+    next(tmp_path.glob("results/small/cells/*.json")).unlink()
+    shown = bnsbench("leaderboard", "results/small")
+    assert (shown.code, "1 of 4 cells have not been run yet." in shown.err) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"), [(("absent",), 1), (("results", "--metric", "snr"), 2), (("results", "--format", "pdf"), 2)]
+)
+def test_leaderboard_misused(run, bnsbench, arguments, code):
+    run()
+    done = bnsbench("leaderboard", *arguments)
+    assert done.code == code
+    assert len(done.err.strip().splitlines()) == 1
+
+
+def test_verify_passes_and_fails(run, bnsbench, tmp_path):
+    run()
+    done = bnsbench("verify", "results/small", "--plugin", TINY, "--device", "cpu", "--quiet")
+    assert (done.code, "4 records are intact, and 4 cells run again agree" in done.out) == (0, True)
+    table = tmp_path / "results" / "small" / "leaderboard.csv"
+    table.write_text(table.read_text().replace("dB", "db").replace(",4,", ",5,", 1))
+    done = bnsbench("verify", "results/small", "--plugin", TINY)
+    assert (done.code, "leaderboard.csv has been changed" in done.out) == (1, True)
+    assert bnsbench("verify", "results/small", "--cells", "few").code == 2
+
+
+def test_compare_shows_what_changed(run, bnsbench):
+    run()
+    run("--results", "other", "--solver", "steps", "--seed", "0")
+    assert bnsbench("compare", "results/small", "results").out.strip() == "Nothing differs."
+    done = bnsbench("compare", "results/small", "other/small")
+    assert (done.code, done.out.count("only in A")) == (0, 2)
+    assert len(json.loads(bnsbench("compare", "results", "other", "--json").out)) == 2

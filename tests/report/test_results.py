@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from bnsbench.report.results import sums, write_reports
+from bnsbench.suite.store import ResultStore
+
+VALUES = {("euler", 4): (20.0, 1.0), ("ab2", 4): (25.0, 1.0), ("bns", 4): (30.0, 1.0), ("rk4", 4): None}
+
+
+class _Cell:
+    def __init__(self, key):
+        self.key = key
+
+
+@pytest.fixture
+def store(make_records, tmp_path):
+    store = ResultStore(tmp_path / "made")
+    records = make_records(VALUES)
+    store.begin("", [_Cell(record.key) for record in records])
+    for record in records:
+        store.write(record)
+    return store
+
+
+def test_everything_is_written_and_listed_for_sha256sum(store):
+    frame = write_reports(store)
+    names = {file.name for file in store.folder.iterdir() if file.is_file()}
+    assert names == {"suite.toml", "plan.json", "leaderboard.csv", "leaderboard.md", "psnr.png", "psnr.svg", "SHA256SUMS"}
+    assert len((store.folder / "leaderboard.csv").read_text().splitlines()) == len(frame) + 1
+    subprocess.run(["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"], cwd=store.folder, check=True)
+
+
+def test_same_records_write_the_same_bytes(store):
+    write_reports(store)
+    before = {file: file.read_bytes() for file in store.folder.iterdir() if file.is_file()}
+    for file in before:
+        if file.name.startswith(("psnr", "leaderboard", "SHA")):
+            file.unlink()
+    write_reports(store)
+    assert {file: file.read_bytes() for file in store.folder.iterdir() if file.is_file()} == before
+
+
+def test_picture_is_not_drawn_again_without_need(store, monkeypatch):
+    write_reports(store)
+    monkeypatch.setattr("bnsbench.report.plots.draw_metric", lambda *arguments: pytest.fail("drawn"))
+    write_reports(store)
+
+
+def test_temporary_files_are_not_listed(store):
+    (store.cells / ".half.json.1.tmp").write_text("{")
+    assert "half" not in sums(store.folder)

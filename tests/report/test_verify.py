@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bnsbench.api import run_and_report
+from bnsbench.plugins import PluginHost
+from bnsbench.report.results import write_reports
+from bnsbench.report.verify import choose, differences, verify
+from bnsbench.suite.plan import make_plan
+from bnsbench.suite.progress import SilentObserver
+from bnsbench.suite.record import format_record
+from bnsbench.suite.run import RunOptions
+from bnsbench.suite.store import ResultStore
+from bnsbench.suite.suitefile import read_suite
+
+PLUGIN = Path(__file__).parent.parent / "suite" / "tiny_plugin.py"
+
+SUITE = """
+samples = 40
+batch = 16
+nfe = [2, 4]
+metrics = ["psnr", "width"]
+solvers = ["steps", "pairs", "learned"]
+models = [{ name = "tiny", guidance = [1.0], tolerance = 1e-5 }, { name = "plain", tolerance = 1e-5 }]
+"""
+
+
+@pytest.fixture
+def host():
+    return PluginHost.load([PLUGIN])
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("original")
+    (folder / "small.toml").write_text(SUITE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BNSBENCH_CACHE", str(folder / "cache"))
+        options = RunOptions(str(folder / "small.toml"), results=folder, device="cpu")
+        run_and_report(options, PluginHost.load([PLUGIN]), SilentObserver())
+    return folder / "small"
+
+
+@pytest.fixture
+def store(original, tmp_path):
+    shutil.copytree(original, tmp_path / "small")
+    return ResultStore(tmp_path / "small")
+
+
+def _verify(store, host, **options):
+    return verify(store, host, SilentObserver(), device="cpu", **options)
+
+
+def test_untouched_results_pass(store, host):
+    found = _verify(store, host, cells=None)
+    assert (found.faults, found.records, found.rerun, found.exit_code) == ((), 12, 12, 0)
+
+
+@pytest.mark.parametrize(
+    "pattern", ["cells/*learned*.json", "solvers/*.json", "leaderboard.csv", "leaderboard.md", "*.toml", "env*.json"]
+)
+def test_any_altered_number_fails(store, host, pattern):
+    """Alter numbers all over the file, one at a time: each must be found."""
+    file = sorted(store.folder.glob(pattern))[0]
+    text = file.read_text()
+    places = [match.start() for match in re.finditer(r"(?<![a-f0-9])\d+(?![a-f])", text)]
+    for place in places[:: max(1, len(places) // 6)]:
+        file.write_text(text[:place] + str((int(text[place]) + 1) % 10) + text[place + 1 :])
+        found = _verify(store, host, cells=0)
+        assert found.exit_code == 1, text[place - 20 : place + 20]
+        assert any(file.name in fault for fault in found.faults)
+
+
+def test_altered_solver_is_found_without_the_list_of_hashes(store, host):
+    """Whoever alters a table and writes the hashes anew still contradicts the record's fingerprint."""
+    file = sorted(store.solvers.iterdir())[0]
+    content = json.loads(file.read_text())
+    content["solver"]["a"][0] += 1e-12
+    file.write_text(json.dumps(content))
+    write_reports(store)
+    assert any("other numbers" in fault for fault in _verify(store, host, cells=0).faults)
+
+
+def test_forged_record_is_found_by_running_it_again(store, host):
+    record = next(record for record in store.records() if record.cell["solver"]["name"] == "steps")
+    score = replace(record.metrics["psnr"], value=record.metrics["psnr"].value + 0.2)
+    store.record_file(record.key).write_text(format_record(replace(record, metrics={**record.metrics, "psnr": score})))
+    write_reports(store)
+    found = _verify(store, host, cells=None)
+    assert len(found.faults) == 1
+    assert re.search(r"steps.* the record says psnr .* further off than 0\.05", found.faults[0])
+
+
+def test_altered_suite_is_found(store, host):
+    store.suite_file.write_text(store.suite_file.read_text().replace("seed = 0", "seed = 1"))
+    write_reports(store)
+    assert any("suite.toml does not give" in fault for fault in _verify(store, host, cells=0).faults)
+
+
+def test_missing_files_are_found(store, host):
+    sorted(store.solvers.iterdir())[0].unlink()
+    sorted(store.cells.iterdir())[0].unlink()
+    faults = " ".join(_verify(store, host, cells=0).faults)
+    assert "solvers/" in faults
+    assert "The record of" in faults
+
+
+def test_planted_files_are_found(store, host):
+    (store.cells / "planted.json").write_text("{}")
+    assert any("planted.json is not listed" in fault for fault in _verify(store, host, cells=0).faults)
+
+
+def test_trained_solvers_are_not_trained_again(store, host, monkeypatch):
+    monkeypatch.setenv("TINY_TRAINING_SECONDS", "not a number, so training would raise")
+    assert _verify(store, host, cells=None).faults == ()
+
+
+def test_sample_has_every_model_and_trained_solvers(store, host):
+    cells = make_plan(read_suite(store.suite_file), host)
+    for seed in range(5):
+        chosen = choose(cells, 4, seed)
+        assert len(chosen) == 4
+        assert {cell.model.name for cell in chosen} == {"tiny", "plain"}
+        assert any(cell.trained for cell in chosen)
+        assert [cell for cell in cells if cell in chosen] == chosen
+    assert choose(cells, 4, 0) != choose(cells, 4, 1) or choose(cells, 4, 0) != choose(cells, 4, 2)
+
+
+@pytest.mark.parametrize(("dtype", "change", "faults"), [("float64", 0.06, 1), ("float32", 0.06, 0), ("float32", 0.11, 1)])
+def test_tolerance_depends_on_the_precision(store, dtype, change, faults):
+    record = replace(next(store.records()), model={"dtype": dtype})
+    score = replace(record.metrics["psnr"], value=record.metrics["psnr"].value + change)
+    other = replace(record, metrics={**record.metrics, "psnr": score})
+    assert len(list(differences(record, other))) == faults
+
+
+def test_psnr_near_the_truths_ceiling_is_not_told_apart(store):
+    record = next(store.records())
+    record = replace(record, truth={"ceiling": record.metrics["psnr"].value + 5})
+    score = replace(record.metrics["psnr"], value=record.metrics["psnr"].value + 2)
+    assert list(differences(record, replace(record, metrics={**record.metrics, "psnr": score}))) == []
+
+
+def test_other_facts_must_agree(store):
+    record = next(store.records())
+    assert list(differences(record, replace(record, forwards=99)))
+    assert list(differences(record, replace(record, status="failed", reason="broken")))

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import pytest
+
+from bnsbench.suite.plan import make_plan
+from bnsbench.suite.progress import Remaining
+from bnsbench.suite.suitefile import read_suite
+
+
+@pytest.fixture
+def cells(suite_file, host):
+    return list(make_plan(read_suite(suite_file), host))
+
+
+def _spend(cell, first):
+    """Ten seconds to make a field, one per forward, twenty per forward where a solver is trained."""
+    return (10.0 if first else 0.0) + cell.forwards * (20.0 if cell.trained else 1.0)
+
+
+def test_nothing_is_known_before_a_second_cell_of_a_field(cells):
+    remaining = Remaining(cells)
+    assert remaining.seconds() is None
+    remaining.finish(cells[0], 10.0)
+    assert remaining.seconds() is None
+
+
+def test_estimate_is_right_where_the_model_holds(cells):
+    remaining = Remaining(list(cells))
+    for index, cell in enumerate(cells[:6]):  # the first field
+        remaining.finish(cell, _spend(cell, first=index == 0))
+    # The 12 seconds of the first cell, two of them for its own forwards, stand for making a field.
+    expected = sum(_spend(cell, first=False) for cell in cells[6:]) + 2 * 12.0
+    assert remaining.seconds() == pytest.approx(expected)
+    assert remaining.seconds(workers=2) == pytest.approx(expected / 2)
+
+
+def test_nothing_left_takes_no_time(cells):
+    remaining = Remaining(list(cells))
+    for cell in cells:
+        remaining.finish(cell, 1.0)
+    assert remaining.seconds() == 0.0
+
+
+def test_training_is_guessed_until_one_is_seen(cells):
+    remaining = Remaining(list(cells[:6]))
+    remaining.finish(cells[0], 12.0)
+    remaining.finish(cells[1], 4.0)
+    plain = sum(cell.forwards for cell in cells[2:4])
+    assert remaining.seconds() == pytest.approx(plain + Remaining.TRAINING_GUESS * sum(cell.forwards for cell in cells[4:6]))
