@@ -84,7 +84,7 @@ def bnsbench_executors() -> Iterator[ExecutorSpec]:
     yield ExecutorSpec(
         "processes",
         "bnsbench.suite.processes:Processes",
-        "One worker process per device; a crash or a hang costs one cell.",
+        "Worker processes, one per core or CUDA device; a crash or a hang costs one cell.",
         parameters={"workers": 0},
     )
 

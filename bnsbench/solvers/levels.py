@@ -56,19 +56,22 @@ def level_between(path: Path, s: Level, t: Level, fraction: float) -> Level:
 
 def predict_data(field: VelocityField, s: Level, x: Tensor) -> Tensor:
     """Evaluate the field and return its data prediction x1 at (s, x)."""
-    return predict_both(field, s, x)[0]
-
-
-def predict_both(field: VelocityField, s: Level, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Evaluate the field once and return its data and noise predictions at (s, x)."""
-    time = s.time.to(x.device)
-    u = field(time, x)
-    return to_data(field.path, time, x, u), to_noise(field.path, time, x, u)
+    return to_data(field.path, s.time, x, _velocity(field, s, x))
 
 
 def predict_noise(field: VelocityField, s: Level, x: Tensor) -> Tensor:
     """Evaluate the field and return its noise prediction epsilon at (s, x)."""
-    return predict_both(field, s, x)[1]
+    return to_noise(field.path, s.time, x, _velocity(field, s, x))
+
+
+def predict_both(field: VelocityField, s: Level, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Evaluate the field once and return its data and noise predictions at (s, x)."""
+    u = _velocity(field, s, x)
+    return to_data(field.path, s.time, x, u), to_noise(field.path, s.time, x, u)
+
+
+def _velocity(field: VelocityField, s: Level, x: Tensor) -> Tensor:
+    return field(s.time.to(x.device), x)
 
 
 def ddim_step(x: Tensor, s: Level, t: Level, data: Tensor) -> Tensor:

@@ -220,6 +220,7 @@ def work(connection: Connection, job: Job) -> None:
     from bnsbench.suite.cells import run_cell  # noqa: PLC0415
     from bnsbench.suite.context import CellContext  # noqa: PLC0415
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(job.threads)
     context = CellContext(job)

@@ -23,8 +23,8 @@ SETTINGS = {
 }
 TOLERANCE = 0.3
 LADDER = (96, 240)
-# Errors of second and of third order cancel at about 200 evaluations.
-LADDERS = {"dpm++3m": (384, 768)}
+# Its errors of second and of third order cancel at about 200 evaluations.
+LADDERS = {"dpm++3m": (360, 600)}
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,7 @@ def test_a_crash_and_a_hang_cost_one_cell_each(run):
         guidance=[0.0],
         executor="processes",
         workers=1,
-        timeout=3.0,
+        timeout=15.0,  # a fresh worker on a loaded machine needs seconds for its first honest cell
     )
     found = {record.cell["solver"]["name"]: (record.status, record.reason) for record in records}
     assert found["steps"][0] == found["learned"][0] == "ok"

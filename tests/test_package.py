@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+import bnsbench
+from bnsbench.nonstationary.artefact import load_solver
+
+
+def test_importing_the_package_is_light() -> None:
+    program = "import sys, bnsbench; sys.exit(sorted({'torch', 'numpy', 'pandas', 'matplotlib'} & set(sys.modules)) != [])"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_the_python_interface_is_reached_from_the_package() -> None:
+    assert bnsbench.load_solver is load_solver
+    assert callable(bnsbench.run)
+    with pytest.raises(AttributeError, match="no attribute 'walk'"):
+        _ = bnsbench.walk
+
+
+def test_versions_agree() -> None:
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    assert bnsbench.__version__ == project["version"] == version("bnsbench")
