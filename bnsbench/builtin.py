@@ -83,7 +83,7 @@ def bnsbench_executors() -> Iterator[ExecutorSpec]:
     yield ExecutorSpec("local", "bnsbench.suite.executors:LocalExecutor", "One cell after the other, in this process.")
     yield ExecutorSpec(
         "processes",
-        "bnsbench.suite.processes:Processes",
+        "bnsbench.suite.processes:ProcessExecutor",
         "Worker processes, one per core or CUDA device; a crash or a hang costs one cell.",
         parameters={"workers": 0},
     )
@@ -111,8 +111,7 @@ def _mixture(name: str, summary: str, version: str = "1", *, modality: str = "im
 
 def _digits(variant: str, summary: str) -> ModelSpec:
     name = f"digits-{variant}"
-    parameters = {"variant": variant}
-    return ModelSpec(name, "bnsbench.models.digits:digits", summary, _weights_version(name), parameters, guidable=True)
+    return ModelSpec(name, f"bnsbench.models.digits:digits_{variant}", summary, _weights_version(name), guidable=True)
 
 
 def _weights_version(name: str) -> str:

@@ -96,6 +96,21 @@ def digits(variant: str = "ot", folder: FilePath = WEIGHTS) -> DigitsModel:
     return DigitsModel(network, VARIANTS[variant], variant_fingerprint(VARIANTS[variant], weights_fingerprint(name, folder)))
 
 
+def digits_ot() -> DigitsModel:
+    """Return the digits network that predicts the velocity on the CondOT path."""
+    return digits("ot")
+
+
+def digits_cos() -> DigitsModel:
+    """Return the digits network that predicts v on the cosine path."""
+    return digits("cos")
+
+
+def digits_vp() -> DigitsModel:
+    """Return the digits network that predicts epsilon on the VP path, which it leaves at 1 - 1e-3."""
+    return digits("vp")
+
+
 def variant_fingerprint(variant: Variant, weights: str) -> str:
     """Return the hash of the weights' hash, the path, the prediction type, the interval and the clock."""
     facts = [weights, variant.path.to_dict(), variant.prediction, variant.end, variant.reads_log_snr]

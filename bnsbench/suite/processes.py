@@ -32,7 +32,7 @@ START_SECONDS = 120.0
 """What a worker gets on top of the timeout until it has begun its cell: loading torch can take long."""
 
 
-class Processes:
+class ProcessExecutor:
     """Runs cells in worker processes that each keep to one field as long as they can.
 
     workers: how many; 0 means one for each core of the CPU, or one for each CUDA device. Workers take turns over devices.

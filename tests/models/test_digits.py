@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from bnsbench.errors import UsageError
-from bnsbench.flows.paths import CondOT
-from bnsbench.models.digits import VARIANTS, digit_classifier, digits
+from bnsbench.flows.paths import VP, CondOT, Cosine
+from bnsbench.models.digits import VARIANTS, digit_classifier, digits, digits_cos, digits_ot, digits_vp
 from bnsbench.models.digits_data import load_digits, split_digits
 
 
@@ -118,3 +118,9 @@ def test_model_does_not_touch_its_input_or_the_random_state(variant):
     assert torch.equal(x, copy)
     assert torch.equal(torch.random.get_rng_state(), state)
     assert math.isfinite(float(x.sum()))
+
+
+@pytest.mark.parametrize(("build", "path"), [(digits_ot, CondOT()), (digits_cos, Cosine()), (digits_vp, VP())])
+def test_each_variant_has_a_function_of_its_own(build, path):
+    assert build().path == path
+    assert build().fingerprint() == digits(build.__name__.removeprefix("digits_")).fingerprint()
