@@ -16,7 +16,7 @@ class UsageError(BnsbenchError):
 
 
 class NotApplicableError(BnsbenchError):
-    """A component that does not fit a cell, such as a two-stage solver at an odd NFE; the cell is skipped with this reason."""
+    """A component that does not fit a cell, such as a two-stage rule at an odd NFE; the cell is skipped for this reason."""
 
 
 class DivergedError(BnsbenchError):

@@ -58,7 +58,8 @@ class Budgets:
         if nfe < self.minimum:
             return f"needs at least {self.minimum} evaluations, not {nfe}"
         if (nfe - self.minimum) % self.step:
-            return f"spends {self.minimum}, {self.minimum + self.step}, {self.minimum + 2 * self.step}, ... evaluations, not {nfe}"
+            first = ", ".join(str(self.minimum + k * self.step) for k in range(3))
+            return f"spends {first}, ... evaluations, not {nfe}"
         return None
 
 

@@ -32,7 +32,7 @@ def sample(
     from bnsbench.cli.components import Setting, find_solver, make_model, pick_device
     from bnsbench.flows.fields import CountingField
     from bnsbench.flows.pairs import PairSource
-    from bnsbench.metrics.image import psnr_per_sample
+    from bnsbench.flows.psnr import psnr_per_sample
     from bnsbench.report.pictures import picture_writer
     from bnsbench.suite.environment import cache_folder
 

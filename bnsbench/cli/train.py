@@ -94,7 +94,7 @@ def _standings(host: PluginHost, source: PairSource, artefact: SolverArtefact) -
 
 
 def _psnr(source: PairSource, sampler: Sampler) -> float:
-    from bnsbench.metrics.image import psnr_per_sample
+    from bnsbench.flows.psnr import psnr_per_sample
 
     pairs = source.pairs("test", TEST_SAMPLES)
     samples = sampler(pairs.field, pairs.x0.clone())

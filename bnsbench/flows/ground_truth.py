@@ -11,6 +11,7 @@ from torchdiffeq import odeint
 
 from bnsbench.errors import DivergedError
 from bnsbench.flows.fields import BatchField, CountingField
+from bnsbench.flows.psnr import psnr_per_sample
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,7 @@ def ceiling(field: BatchField, x0: Tensor, truth: Tensor, tolerance: float, data
     Mean over samples of 10 log10(range^2 / MSE); a PSNR near it says more about the truth than about the solver.
     """
     tighter, _ = solve(field, x0, tolerance / 10)
-    mse = (truth - tighter).double().square().flatten(1).mean(1).clamp_min(1e-30)
-    return float((10 * torch.log10(data_range**2 / mse)).mean())
+    return float(psnr_per_sample(truth, tighter, data_range).mean())
 
 
 def _integrate(field: BatchField, x0: Tensor, times: Tensor, tolerance: float) -> tuple[Tensor, int]:

@@ -4,22 +4,11 @@ from __future__ import annotations
 
 import math
 
-import torch
 from scipy.stats import t as student
 from torch import Tensor
 
+from bnsbench.flows.psnr import psnr_per_sample
 from bnsbench.metrics.base import MetricValue, SampleSet
-
-
-def psnr_per_sample(samples: Tensor, truth: Tensor, data_range: float) -> Tensor:
-    """Return 10 log10(range^2 / MSE_s) in dB for each sample s, float64 [n].
-
-    The root mean squared error is not taken below range * eps of the coarser dtype, to which the states are rounded:
-    identical samples have -20 log10(eps), 138.5 dB in float32 and 313.1 dB in float64.
-    """
-    floor = data_range * max(torch.finfo(samples.dtype).eps, torch.finfo(truth.dtype).eps)
-    mse = (samples.double() - truth.double()).flatten(1).square().mean(dim=1)
-    return 10.0 * torch.log10(data_range**2 / mse.clamp_min(floor**2))
 
 
 def mean_interval(values: Tensor, confidence: float = 0.95) -> tuple[float, float] | tuple[None, None]:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from bnsbench.errors import BnsbenchError
-from bnsbench.flows.fields import VelocityField
 from bnsbench.flows.ground_truth import solve
 from bnsbench.flows.noise import noise
+from bnsbench.flows.psnr import psnr_per_sample
 from bnsbench.models.digits import DigitsModel, digit_classifier, digits
 from bnsbench.models.digits_data import CLASSES, split_digits
 from bnsbench.models.mixtures import digits_gmm
 from bnsbench.models.weights import WEIGHTS
+from bnsbench.solvers.runge_kutta import euler, midpoint
 
 SAMPLES = 500
 TOLERANCE = 1e-5
@@ -66,8 +66,11 @@ def _measure_generator(model: DigitsModel) -> dict[str, float]:
         truth, _ = solve(field, x0, TOLERANCE)
         figures[f"accuracy_w{guidance}"] = _accuracy(truth, labels, WEIGHTS)
         for nfe in (4, 8, 16):
-            figures[f"midpoint{nfe}_db_w{guidance}"] = mean_psnr(midpoint(field, x0, nfe), truth)
-            figures[f"euler{nfe}_db_w{guidance}"] = mean_psnr(euler(field, x0, nfe), truth)
+            for rule in (euler, midpoint):
+                with torch.no_grad():
+                    samples = rule(field, x0, nfe)
+                decibels = psnr_per_sample(samples, truth, model.data_range)
+                figures[f"{rule.__name__}{nfe}_db_w{guidance}"] = float(decibels.mean())
         if guidance == 0:
             figures["nearest_ratio"] = nearest_ratio(truth)
     return figures
@@ -89,32 +92,3 @@ def nearest_ratio(samples: Tensor) -> float:
         return torch.cdist(images.flatten(1), kept.images.flatten(1)).amin(dim=1).mean()
 
     return float(distance(samples) / distance(held.images))
-
-
-def euler(field: VelocityField, x: Tensor, nfe: int) -> Tensor:
-    """Return the end states of ``nfe`` uniform Euler steps."""
-    with torch.no_grad():
-        for t, after in pairwise(_times(field, nfe)):
-            x = x + (after - t).to(x.dtype) * field(t, x)
-    return x
-
-
-def midpoint(field: VelocityField, x: Tensor, nfe: int) -> Tensor:
-    """Return the end states of ``nfe / 2`` uniform midpoint steps."""
-    with torch.no_grad():
-        for t, after in pairwise(_times(field, nfe // 2)):
-            half = 0.5 * (after - t)
-            middle = x + half.to(x.dtype) * field(t, x)
-            x = x + 2.0 * half.to(x.dtype) * field(t + half, middle)
-    return x
-
-
-def _times(field: VelocityField, steps: int) -> Tensor:
-    begin, end = field.interval
-    return torch.linspace(begin, end, steps + 1, dtype=torch.float64)
-
-
-def mean_psnr(samples: Tensor, truth: Tensor) -> float:
-    """Return the mean over samples of 10 log10(2^2 / MSE), in dB."""
-    error = (samples - truth).flatten(1).square().mean(dim=1)
-    return float((10.0 * torch.log10(4.0 / error)).mean())

@@ -9,6 +9,7 @@ import torch
 
 from bnsbench.errors import DivergedError
 from bnsbench.flows.pairs import Pairs
+from bnsbench.flows.psnr import decibels
 from bnsbench.training.problem import Cost, Curve, Problem, TrainingStatus
 from bnsbench.training.rollout import run
 from bnsbench.training.table import Table
@@ -19,7 +20,7 @@ def psnr(table: Table, pairs: Pairs, data_range: float) -> float:
     errors = run(table, pairs.field, pairs.x0).errors(pairs.x1.flatten(1))
     if not bool(torch.isfinite(errors).all()):
         return -math.inf
-    return float((10 * torch.log10(data_range**2 / errors.clamp_min(1e-28))).mean())
+    return float(decibels(errors.clamp_min(1e-28), data_range).mean())
 
 
 @dataclass

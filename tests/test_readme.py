@@ -1,0 +1,60 @@
+"""The README's numbers are those of the committed results."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def board() -> pd.DataFrame:
+    return pd.read_csv(ROOT / "results/default/leaderboard.csv")
+
+
+def table_after(heading: str) -> list[list[str]]:
+    """Return the cells of the first Markdown table after a text, without its head."""
+    lines = README.split(heading, maxsplit=1)[1].splitlines()
+    rows = [line for line in lines if line.startswith("|")]
+    last = next(i for i, line in enumerate(lines) if i > lines.index(rows[0]) and not line.startswith("|"))
+    return [[cell.strip(" *≈`") for cell in row.strip("|").split("|")] for row in rows if lines.index(row) < last][2:]
+
+
+def test_the_summary_follows_from_the_leaderboard(board: pd.DataFrame) -> None:
+    rows = table_after("PSNR at 8 NFE, in dB:")
+    fields = board[["model", "guidance"]].drop_duplicates()
+    assert len(rows) == len(fields)
+    for model, guidance, bns, gain, classic, best, forwards in rows:
+        field = board[(board.model == model) & (board.guidance == float(guidance)) & (board.nfe == 8)]
+        trained = field[field.solver == "bns"].iloc[0]
+        classics = field[(field.solver != "bns") & (field.status == "ok")].sort_values("psnr")
+        assert f"{trained.psnr:.1f}" == bns
+        assert classics.iloc[-1].solver == classic
+        assert f"{classics.iloc[-1].psnr:.1f}" == best
+        assert f"+{trained.psnr - classics.iloc[-1].psnr:.1f}" == gain
+        assert f"{trained.train_forwards / 1e6:.2f} M" == forwards
+
+
+def test_the_matrix_follows_from_the_leaderboard(board: pd.DataFrame) -> None:
+    rows = table_after("All solvers and NFE for the digits network at w = 2:")
+    field = board[(board.model == "digits-ot") & (board.guidance == 2)]
+    assert {row[0] for row in rows} == set(field.solver)
+    for solver, *values in rows:
+        for nfe, value in zip((4, 6, 8, 12, 16), values, strict=True):
+            cell = field[(field.solver == solver) & (field.nfe == nfe)].iloc[0]
+            assert value == ("-" if cell.status == "skipped" else f"{cell.psnr:.1f}")
+
+
+def test_bns_leads_everywhere(board: pd.DataFrame) -> None:
+    best = board.sort_values("psnr").groupby(["model", "guidance", "nfe"]).solver.last()
+    assert set(best) == {"bns"}
+
+
+def test_links_to_files_lead_somewhere() -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
