@@ -38,6 +38,11 @@ def bnsbench_solvers() -> Iterator[SolverSpec]:
         kind="trained",
         reference="Shaul et al. 2024, Bespoke Non-Stationary Solvers, arXiv 2403.01329",
     )
+    yield _learned("bst", "Learned scale and time around Euler's (order 1) or the midpoint rule.", "2310.19075", order=2)
+    yield _learned("ld3", "Learned times of a classic rule.", "2405.15506", rule="unipc")
+    yield _learned("s4s", "Learned coefficients of a classic rule on its best grid.", "2502.17423", rule="unipc")
+    yield _learned("gs", "Learned times of a classic rule, and corrections that follow them.", "2510.17699", rule="dpm++3m")
+    yield _learned("dss", "Learned times and multistep weights that sum to one.", "2505.21114")
 
 
 @hookimpl
@@ -74,6 +79,7 @@ def bnsbench_suites() -> Iterator[SuiteSpec]:
     """Yield the suites in the package's folder."""
     folder = _PACKAGE / "suite" / "suites"
     yield SuiteSpec("default", folder / "default.toml", "The embedded models, the classics and bns.")
+    yield SuiteSpec("learned", folder / "learned.toml", "Every learned family beside the best classics.")
     yield SuiteSpec("quick", folder / "quick.toml", "A first look that takes a minute.")
 
 
@@ -101,6 +107,12 @@ def bnsbench_reports() -> Iterator[ReportSpec]:
     )
     yield ReportSpec("csv", "bnsbench.report.tables:csv", "One row per cell.", suffix=".csv")
     yield ReportSpec("json", "bnsbench.report.tables:to_json", "One object per cell.", suffix=".json")
+
+
+def _learned(name: str, summary: str, arxiv: str, **parameters: Scalar) -> SolverSpec:
+    """Return the record of a learned solver that shares objective and optimiser with bns."""
+    target = f"bnsbench.training.learned:train_{name}"
+    return SolverSpec(name, target, summary, parameters=parameters, kind="trained", reference=f"arXiv {arxiv}")
 
 
 def _mixture(name: str, summary: str, version: str = "1", *, modality: str = "image", guidable: bool = False) -> ModelSpec:

@@ -33,7 +33,7 @@ def test_nothing_is_wrong_with_them():
         ("models", {"ring8", "aniso5", "digits-gmm", "digits-ot", "digits-cos", "digits-vp"}),
         ("solvers", {"euler", "midpoint", "heun", "rk4", "ab2", "ddim", "dpm++2m", "unipc", "deis", "bns"}),
         ("metrics", {"psnr", "fid", "fid-gt", "accuracy"}),
-        ("suites", {"default", "quick"}),
+        ("suites", {"default", "learned", "quick"}),
         ("executors", {"local", "processes"}),
         ("reports", {"markdown", "latex", "csv", "json"}),
     ],
@@ -49,7 +49,9 @@ def test_target_takes_the_parameters(record):
     if label(record).startswith(("Model", "Metric", "Executor")):
         signature.bind(**record.parameters)
     else:
-        before = {"SolverSpec": (0, 1) if record.name == "bns" else (0, 1, 2), "ReportSpec": (0,)}[type(record).__name__]
+        before = {"SolverSpec": (0, 1) if getattr(record, "kind", "") == "trained" else (0, 1, 2), "ReportSpec": (0,)}[
+            type(record).__name__
+        ]
         signature.bind(*before, **record.parameters)
 
 

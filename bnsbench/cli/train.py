@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bnsbench.plugins import PluginHost, Selection
     from bnsbench.specs import SolverSpec
 
-CLASSICS = ("euler", "midpoint", "heun", "ab2", "rk4", "ddim", "dpm++2m", "unipc2")
+CLASSICS = ("euler", "midpoint", "heun", "ab2", "rk4", "ddim", "dpm++2m", "unipc")
 """The solvers beside which a trained one is shown, those of them that can spend its NFE."""
 
 TEST_SAMPLES = 256
@@ -61,7 +61,7 @@ def train(
             artefact: SolverArtefact = selection.make()(problem, budget)
             return artefact
 
-        problem = Problem(source, trained, progress.training)
+        problem = Problem(source, trained, progress.training, lambda name: host.solver(name).make())
         artefact = trained(nfe)
         artefact.save(output)
         standings = _standings(host, source, artefact)

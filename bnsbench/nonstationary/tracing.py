@@ -73,8 +73,14 @@ def trace(
     _check_rows(found.states, tolerance)
     for values, observed in ((small, first), (large, second)):
         _check_linear(found.states, torch.stack([values(k) for k in range(first.nfe + 1)]), observed.states, tolerance)
-    times = torch.cat([found.times.clamp(*interval), torch.tensor(interval[1:], dtype=torch.float64)])
-    return NonStationarySolver(times, found.states[1:, 0], found.states[1:, 1:].tril())
+    return found.solver(interval)
+
+
+def retrace(sampler: Sampler, path: Path, interval: tuple[float, float], nfe: int) -> NonStationarySolver:
+    """Return the table of a sampler that `trace` has found linear before, for other times, say; it runs once, unchecked."""
+    basis = torch.eye(nfe + 1, dtype=torch.float64)
+    found = _run(sampler, _Probe(path, interval, basis.__getitem__, (nfe + 1,)))
+    return found.solver(interval)
 
 
 @dataclass(frozen=True)
@@ -87,6 +93,11 @@ class _Run:
     @property
     def nfe(self) -> int:
         return len(self.times)
+
+    def solver(self, interval: tuple[float, float]) -> NonStationarySolver:
+        """Return the table that a run on basis vectors shows."""
+        times = torch.cat([self.times.clamp(*interval), torch.tensor(interval[1:], dtype=torch.float64)])
+        return NonStationarySolver(times, self.states[1:, 0], self.states[1:, 1:].tril())
 
     def equals(self, other: _Run, tolerance: float = 0.0, without: int = 0) -> bool:
         """Whether the states agree, all but the first ``without`` coordinates."""

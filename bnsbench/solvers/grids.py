@@ -25,8 +25,9 @@ def time_grid(grid: str, path: Path, interval: Interval, steps: int) -> Tensor:
         "shifted:SHIFT": noise level tau -> shift tau / (1 + (shift - 1) tau), default 3 (Esser et al. 2024, Eq. 23).
         "logsnr:LOWEST:HIGHEST": equal steps in log(alpha / sigma) (Lu et al. 2022, Section 3.4).
         "edm:RHO:SIGMA_MIN:SIGMA_MAX": equal steps in (sigma / alpha)^(1 / rho), default 7 (Karras et al. 2022, Eq. 5).
-    The last two reach from one end of the path's log-SNR to the other, unless options bound them. Where the path has no
-    finite log-SNR, -5 and 5 bound it, about what the linear VP diffusion spans, and 0.002 and 80 bound sigma / alpha.
+        "nodes:T1:T2:...": the inner times themselves, as parts of the interval: one fewer than steps.
+    "logsnr" and "edm" reach from one end of the path's log-SNR to the other, unless options bound them. Where the path has
+    no finite log-SNR, -5 and 5 bound it, about what the linear VP diffusion spans, and 0.002 and 80 bound sigma / alpha.
     Their outer nodes lie at the interval's ends all the same.
     UsageError for an unknown grid, or options that it does not take or that leave no increasing grid.
     """
@@ -42,7 +43,9 @@ def time_grid(grid: str, path: Path, interval: Interval, steps: int) -> Tensor:
 
 
 def _options(grid: str, texts: list[str], function: Callable[..., Tensor]) -> list[float]:
-    allowed = len(inspect.signature(function).parameters) - 3
+    parameters = list(inspect.signature(function).parameters.values())[3:]
+    unlimited = any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters)
+    allowed = len(texts) if unlimited else len(parameters)
     if len(texts) > allowed:
         raise UsageError(f"The time grid {grid!r} has {len(texts)} options, but it takes {allowed} at most.")
     try:
@@ -73,6 +76,14 @@ def _from_end(interval: Interval, distances: Tensor) -> Tensor:
 def _chebyshev(path: Path, interval: Interval, steps: int) -> Tensor:
     del path
     return _from_end(interval, 0.5 + 0.5 * torch.cos(math.pi * _fractions(steps)))
+
+
+def _nodes(path: Path, interval: Interval, steps: int, *inner: float) -> Tensor:
+    del path
+    if len(inner) != steps - 1:
+        raise UsageError(f"The time grid 'nodes' gives {len(inner)} inner times, but {steps} steps take {steps - 1}.")
+    begin, end = interval
+    return begin + (end - begin) * torch.tensor([0.0, *inner, 1.0], dtype=torch.float64)
 
 
 def _quadratic(path: Path, interval: Interval, steps: int) -> Tensor:
@@ -125,6 +136,7 @@ def _log_snr_range(
 
 _GRIDS: dict[str, Callable[..., Tensor]] = {
     "uniform": _uniform,
+    "nodes": _nodes,
     "chebyshev": _chebyshev,
     "quadratic": _quadratic,
     "shifted": _shifted,

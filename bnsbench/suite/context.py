@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -109,7 +110,13 @@ class CellContext:
     def solvers(self, state: FieldState) -> TrainedSolvers:
         """Return the trained solvers for a field."""
         job = self.job
-        return TrainedSolvers(job.store, state.source, job.cache / "locks", self.notice, self.training, job.train)
+        locks = job.cache / "locks"
+        return TrainedSolvers(job.store, state.source, locks, self.notice, self.training, self._classic, job.train)
+
+    def _classic(self, name: str) -> Callable[..., Tensor]:
+        """Return a traced solver by selector, for learned ones that start from it."""
+        solver: Callable[..., Tensor] = self.job.host.solver(name).make()
+        return solver
 
     def notice(self, text: str) -> None:
         """Pass on a sentence for the user."""

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from filelock import FileLock
+from torch import Tensor
 
 from bnsbench.errors import BnsbenchError, CorruptFileError
 from bnsbench.flows.pairs import PairSource
@@ -31,6 +32,7 @@ class TrainedSolvers:
     """The trained solvers for one field.
 
     locks: a folder for lock files. train: whether a missing solver may be trained; if not, CorruptFileError is raised.
+    classic: returns the classic solver of a selector, for learned ones that start from it.
     notice: told of solver files that cannot be used and are trained again.
     """
 
@@ -39,6 +41,7 @@ class TrainedSolvers:
     locks: Path
     notice: Callable[[str], None]
     progress: Callable[[TrainingStatus], None]
+    classic: Callable[[str], Callable[..., Tensor]]
     train: bool = True
 
     def get(self, cell: Cell, solver: Selection[SolverSpec]) -> SolverArtefact:
@@ -53,7 +56,7 @@ class TrainedSolvers:
             return self._find(file) or self._train(cell, solver, file)
 
     def _train(self, cell: Cell, solver: Selection[SolverSpec], file: Path) -> SolverArtefact:
-        problem = Problem(self.source, lambda nfe: self.get(replace(cell, nfe=nfe), solver), self.progress)
+        problem = Problem(self.source, lambda nfe: self.get(replace(cell, nfe=nfe), solver), self.progress, self.classic)
         artefact: SolverArtefact = solver.make()(problem, cell.nfe)
         if artefact.solver.nfe != cell.nfe:
             raise BnsbenchError(f"{cell.solver.name} trained for {artefact.solver.nfe} evaluations instead of {cell.nfe}")

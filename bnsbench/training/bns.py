@@ -13,15 +13,15 @@ from typing import Any
 from torch import Tensor
 
 from bnsbench.errors import UsageError
-from bnsbench.flows.pairs import PairSource
 from bnsbench.flows.paths import Path
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.solvers.grids import time_grid
-from bnsbench.training.gauss_newton import Schedule, minimise
+from bnsbench.training.descent import artefact, descend
 from bnsbench.training.greedy import greedy_table
 from bnsbench.training.paper import PaperRecipe, train_paper
+from bnsbench.training.parametrisations import FreeTable
 from bnsbench.training.problem import Cost, Problem
-from bnsbench.training.selection import Selection, psnr
+from bnsbench.training.selection import psnr
 from bnsbench.training.table import Table, transfer_times
 
 LADDER = (4, 6, 8, 12, 16, 20, 24, 32)
@@ -29,8 +29,6 @@ LADDER = (4, 6, 8, 12, 16, 20, 24, 32)
 
 FIRST_GRIDS = ("uniform", "shifted:3", "logsnr:-3:3", "logsnr:-5:5", "quadratic")
 """Grids from which a solver without a rung below starts; the best greedy table wins."""
-
-VALIDATION = 256
 
 
 def train_bns(problem: Problem, nfe: int, recipe: str = "default", pairs: int = 0, iterations: int = 0) -> SolverArtefact:
@@ -45,20 +43,11 @@ def train_bns(problem: Problem, nfe: int, recipe: str = "default", pairs: int = 
         chosen = replace(published, pairs=pairs or published.pairs, iterations=iterations or published.iterations)
         table, record = train_paper(problem, nfe, chosen)
     elif recipe == "default":
-        table, record = _train_default(problem, nfe, pairs or _pairs_for(nfe), iterations or Schedule.iterations)
+        table, record = _train_default(problem, nfe, pairs, iterations)
     else:
         raise UsageError(f"There is no BNS recipe {recipe!r}; choose 'default' or 'paper'.")
-    source = problem.source
-    return SolverArtefact(
-        solver=table.solver(),
-        path=source.model.path,
-        interval=source.model.interval,
-        model=source.name,
-        fingerprint=source.model.fingerprint(),
-        guidance=source.guidance,
-        name="bns" if recipe == "default" else f"bns[recipe={recipe}]",
-        training={"recipe": recipe, "seed": source.seed, **record, "seconds": time.perf_counter() - began},
-    )
+    name = "bns" if recipe == "default" else f"bns[recipe={recipe}]"
+    return artefact(problem, name, table, {"recipe": recipe, **record}, began)
 
 
 def rung_below(nfe: int) -> int | None:
@@ -67,33 +56,11 @@ def rung_below(nfe: int) -> int | None:
     return max(below) if below and nfe > LADDER[0] else None
 
 
-def _pairs_for(nfe: int) -> int:
-    return 256 if nfe <= 8 else 512
-
-
-def _train_default(problem: Problem, nfe: int, count: int, iterations: int) -> tuple[Table, dict[str, Any]]:
-    source, cost = problem.source, Cost()
-    pairs, validation = source.pairs("train", count), source.pairs("validation", VALIDATION)
-    cost.teacher = round(pairs.nfe * len(pairs) + validation.nfe * len(validation))
+def _train_default(problem: Problem, nfe: int, pairs: int, iterations: int) -> tuple[Table, dict[str, Any]]:
+    cost = Cost()
     start, grid = _greedy_start(problem, nfe, cost)
-    selection = Selection(problem, validation, nfe, iterations, cost, patience=3)
-    minimise(
-        start,
-        pairs,
-        source.seed,
-        Schedule(iterations=iterations),
-        cost,
-        lambda iteration, iterate, damping: selection.check(iteration, iterate.table, "Gauss-Newton", damping),
-    )
-    table = selection.result()
-    return table, {
-        "pairs": count,
-        "validation_pairs": VALIDATION,
-        "start": grid,
-        "psnr": selection.best_psnr,
-        "forwards": _forwards(source, cost),
-        "curve": selection.curve.points,
-    }
+    table, record = descend(problem, nfe, FreeTable(start), cost, pairs, iterations)
+    return table, {"start": grid, **record}
 
 
 def _greedy_start(problem: Problem, nfe: int, cost: Cost) -> tuple[Table, str]:
@@ -120,8 +87,3 @@ def _first_times(problem: Problem, nfe: int) -> dict[str, Tensor]:
 def candidate_grids(path: Path, interval: tuple[float, float], nfe: int) -> dict[str, Tensor]:
     """Return the grids [nfe + 1] of FIRST_GRIDS, by name."""
     return {name: time_grid(name, path, interval, nfe) for name in FIRST_GRIDS}
-
-
-def _forwards(source: PairSource, cost: Cost) -> dict[str, int]:
-    each = source.model.forwards_per_evaluation(source.guidance)
-    return {kind: each * count for kind, count in cost.to_dict().items()}

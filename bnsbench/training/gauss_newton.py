@@ -17,6 +17,7 @@ from torch import Tensor
 from bnsbench.flows.noise import stream_seed
 from bnsbench.flows.pairs import Pairs
 from bnsbench.training.greedy import RowRegression
+from bnsbench.training.parametrisations import Parametrisation
 from bnsbench.training.problem import Cost
 from bnsbench.training.rollout import Rollout, gradient_rows, run
 from bnsbench.training.table import Table
@@ -27,8 +28,9 @@ _LARGEST_LOG_GAP_STEP = 2.0
 
 @dataclass(frozen=True)
 class Iterate:
-    """A table with its run on the training pairs and its loss, mean_s log m_s in nats."""
+    """Parameters, their table with its run on the training pairs, and its loss, mean_s log m_s in nats."""
 
+    theta: Tensor
     table: Table
     rollout: Rollout
     loss: float
@@ -50,89 +52,81 @@ class Schedule:
     factors: tuple[float, ...] = (1.0, 10.0, 0.1)
 
 
-def minimise(
-    start: Table,
-    pairs: Pairs,
-    seed: int,
-    schedule: Schedule,
-    cost: Cost,
-    observe: Callable[[int, Iterate, float], bool],
-) -> None:
-    """Improve the table on the pairs; ``observe(iteration, iterate, damping)`` sees each accepted iterate and may stop it.
+@dataclass
+class GaussNewton:
+    """A descent of one family on one set of pairs; ``cost`` is added to as evaluations are spent.
 
-    The damping adapts by the measured loss: the best of a few multiples is kept; if none improves, it grows thirtyfold.
+    seed: of the sketches, which are drawn anew at every iteration.
     """
-    iterate = evaluate(start, pairs, cost)
-    damping, idle = schedule.damping, 0
-    if observe(0, iterate, damping):
-        return
-    for iteration in range(1, schedule.iterations + 1):
-        generator = torch.Generator().manual_seed(stream_seed(seed, "sketch", start.n, iteration))
-        gradient, curvature = _sketch(iterate, pairs, schedule, generator, cost)
-        previous = iterate.loss
-        iterate, damping = _best_step(iterate, pairs, gradient, curvature, damping, schedule, cost)
-        idle = idle + 1 if previous - iterate.loss < schedule.smallest_gain else 0
-        if observe(iteration, iterate, damping) or idle >= schedule.patience:
+
+    family: Parametrisation
+    pairs: Pairs
+    cost: Cost
+    seed: int = 0
+    schedule: Schedule = Schedule()
+
+    def minimise(self, observe: Callable[[int, Iterate, float], bool]) -> None:
+        """Descend from the family's start; ``observe(iteration, iterate, damping)`` sees every iterate and may stop.
+
+        The damping adapts by the measured loss: the best of a few multiples is kept; if none improves, it grows thirtyfold.
+        """
+        iterate, damping, idle = self.evaluate(self.family.start()), self.schedule.damping, 0
+        if observe(0, iterate, damping):
             return
+        for iteration in range(1, self.schedule.iterations + 1):
+            before = iterate.loss
+            gradient, curvature = self.sketch(iterate, iteration)
+            iterate, damping = self._best_step(iterate, _damped_step(gradient, curvature, self.family.log_gaps), damping)
+            idle = idle + 1 if before - iterate.loss < self.schedule.smallest_gain else 0
+            if observe(iteration, iterate, damping) or idle >= self.schedule.patience:
+                return
 
+    def evaluate(self, theta: Tensor) -> Iterate:
+        """Run the table of these parameters, its last row the least-squares one if the family holds it."""
+        table, pairs = self.family.table(theta), self.pairs
+        rollout = run(table, pairs.field, pairs.x0)
+        self.cost.training += table.n * len(pairs)
+        if not bool(torch.isfinite(rollout.basis).all()):
+            return Iterate(theta, table, rollout, math.inf)
+        truth = pairs.x1.flatten(1).to(rollout.end)
+        plain = Iterate(theta, table, rollout, _loss(rollout, truth))
+        row = RowRegression(rollout.basis, truth).solve(6, 1e-12)
+        projected = self.family.with_last_row(theta, row)
+        if projected is None:
+            return plain
+        end = torch.tensordot(row.to(rollout.end), rollout.basis, dims=1)
+        ended = Rollout(rollout.basis, rollout.states, end)
+        better = Iterate(projected, table.with_row(table.n - 1, row), ended, _loss(ended, truth))
+        return better if better.loss < plain.loss else plain
 
-def evaluate(table: Table, pairs: Pairs, cost: Cost) -> Iterate:
-    """Run a table on the pairs, its last row replaced by the least-squares one if that is better."""
-    rollout = run(table, pairs.field, pairs.x0)
-    cost.training += table.n * len(pairs)
-    truth = pairs.x1.flatten(1).to(rollout.end)
-    best = Iterate(table, rollout, _loss(rollout, truth))
-    if not bool(torch.isfinite(rollout.basis).all()):
-        return Iterate(table, rollout, math.inf)
-    row = RowRegression(rollout.basis, truth).solve(6, 1e-12)
-    end = torch.tensordot(row.to(rollout.end), rollout.basis, dims=1)
-    projected = Rollout(rollout.basis, rollout.states, end)
-    loss = _loss(projected, truth)
-    return Iterate(table.with_row(table.n - 1, row), projected, loss) if loss < best.loss else best
+    def sketch(self, iterate: Iterate, iteration: int) -> tuple[Tensor, Tensor]:
+        """Return half the loss's gradient [p] and the estimated Gauss-Newton matrix [p, p] in the family's parameters."""
+        table, rollout, pairs = iterate.table, iterate.rollout, self.pairs
+        count, d = rollout.end.shape
+        residual = rollout.end - pairs.x1.flatten(1).to(rollout.end)
+        errors = residual.double().square().mean(1, keepdim=True).clamp_min(_SMALLEST_ERROR).to(residual)
+        jacobian = self.family.jacobian(iterate.theta)
+        sketches = max(1, math.ceil(self.schedule.rows_per_parameter * jacobian.shape[1] / count))
+        generator = torch.Generator().manual_seed(stream_seed(self.seed, "sketch", table.n, iteration))
+        signs = torch.randint(0, 2, (sketches, count, d), generator=generator).to(residual) * 2 - 1
+        cotangents = torch.cat([(residual / errors)[None], signs / errors.sqrt()])
+        rows = gradient_rows(table, pairs.field, pairs.x0, rollout, cotangents) @ jacobian
+        self.cost.training += (table.n - 1) * count * (1 + 2 * len(cotangents))
+        drawn = rows[1:].flatten(0, 1)
+        return rows[0].mean(0) / d, drawn.T @ drawn / (len(drawn) * d)
+
+    def _best_step(self, iterate: Iterate, step: Callable[[float], Tensor], damping: float) -> tuple[Iterate, float]:
+        best, kept = iterate, 30.0 * damping
+        for factor in self.schedule.factors:
+            trial = self.evaluate(iterate.theta + step(factor * damping))
+            if trial.loss < best.loss:
+                best, kept = trial, factor * damping
+        return best, max(kept, 1e-12)
 
 
 def _loss(rollout: Rollout, truth: Tensor) -> float:
     loss = float(rollout.errors(truth).clamp_min(_SMALLEST_ERROR).log().mean())
     return loss if math.isfinite(loss) else math.inf
-
-
-def _sketch(
-    iterate: Iterate, pairs: Pairs, schedule: Schedule, generator: torch.Generator, cost: Cost
-) -> tuple[Tensor, Tensor]:
-    """Return half the gradient [p] and the Gauss-Newton matrix [p, p] in (log-gaps, rows)."""
-    table, rollout = iterate.table, iterate.rollout
-    count, d = rollout.end.shape
-    residual = rollout.end - pairs.x1.flatten(1).to(rollout.end)
-    errors = residual.double().square().mean(1, keepdim=True).clamp_min(_SMALLEST_ERROR).to(residual)
-    parameters = table.n - 1 + table.n * (table.n + 3) // 2
-    sketches = max(1, math.ceil(schedule.rows_per_parameter * parameters / count))
-    signs = torch.randint(0, 2, (sketches, count, d), generator=generator).to(residual) * 2 - 1
-    cotangents = torch.cat([(residual / errors)[None], signs / errors.sqrt()])
-    rows = gradient_rows(table, pairs.field, pairs.x0, rollout, cotangents)
-    cost.training += (table.n - 1) * count * (1 + 2 * len(cotangents))
-    jacobian = table.time_jacobian()
-    rows = torch.cat([rows[:, :, : table.n - 1] @ jacobian, rows[:, :, table.n - 1 :]], dim=2)
-    sketch = rows[1:].reshape(-1, rows.shape[2])
-    return rows[0].mean(0) / d, sketch.T @ sketch / (len(sketch) * d)
-
-
-def _best_step(
-    iterate: Iterate,
-    pairs: Pairs,
-    gradient: Tensor,
-    curvature: Tensor,
-    damping: float,
-    schedule: Schedule,
-    cost: Cost,
-) -> tuple[Iterate, float]:
-    step = _damped_step(gradient, curvature, iterate.table.n - 1)
-    trials = [(factor * damping, step(factor * damping)) for factor in schedule.factors]
-    best, kept = iterate, 30.0 * damping
-    for value, move in trials:
-        trial = evaluate(iterate.table.moved(move), pairs, cost)
-        if trial.loss < best.loss:
-            best, kept = trial, value
-    return best, max(kept, 1e-12)
 
 
 def _damped_step(gradient: Tensor, curvature: Tensor, times: int) -> Callable[[float], Tensor]:

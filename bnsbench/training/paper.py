@@ -21,9 +21,11 @@ from bnsbench.flows.paths import Preconditioned
 from bnsbench.flows.scale_time import ScaleTimeField, scale_time
 from bnsbench.nonstationary.tracing import Sampler, trace
 from bnsbench.solvers.runge_kutta import euler, midpoint
+from bnsbench.training.descent import forwards
+from bnsbench.training.parametrisations import FreeTable
 from bnsbench.training.problem import Cost, Problem
 from bnsbench.training.selection import Selection, psnr
-from bnsbench.training.table import Table, lower
+from bnsbench.training.table import Table
 
 Rule = Callable[[BatchField, Tensor, int], Tensor]
 """A Runge-Kutta method: field, initial states and NFE to end states."""
@@ -53,12 +55,11 @@ def train_paper(problem: Problem, nfe: int, recipe: PaperRecipe) -> tuple[Table,
     selection = Selection(problem, validation, nfe, recipe.iterations, cost, patience=recipe.iterations)
     selection.check(0, start, "Adam")
     _descend(start, pairs, source.seed, recipe, cost, selection)
-    each = source.model.forwards_per_evaluation(source.guidance)
     return selection.result(), {
         **asdict(recipe),
         "start": name,
         "psnr": selection.best_psnr,
-        "forwards": {kind: each * count for kind, count in cost.to_dict().items()},
+        "forwards": forwards(source, cost),
         "curve": selection.curve.points,
     }
 
@@ -92,9 +93,9 @@ def preconditioned(rule: Rule, sigma_0: float, nfe: int) -> Sampler:
 
 
 def _descend(start: Table, pairs: Pairs, seed: int, recipe: PaperRecipe, cost: Cost, selection: Selection) -> None:
-    logs = torch.log((start.times[1:] - start.times[:-1]) / (start.times[-1] - start.times[0])).requires_grad_()
-    entries = start.rows[lower(start.n)].clone().requires_grad_()
-    optimiser = torch.optim.Adam([logs, entries], lr=recipe.learning_rate)
+    family = FreeTable(start)
+    theta = family.start().requires_grad_()
+    optimiser = torch.optim.Adam([theta], lr=recipe.learning_rate)
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, recipe.iterations)
     generator = torch.Generator().manual_seed(stream_seed(seed, "batches", start.n))
     order: list[int] = []
@@ -103,20 +104,13 @@ def _descend(start: Table, pairs: Pairs, seed: int, recipe: PaperRecipe, cost: C
             order = torch.randperm(len(pairs), generator=generator).tolist()
         batch, order = pairs.part(torch.tensor(order[: recipe.batch])), order[recipe.batch :]
         optimiser.zero_grad()
-        torch.autograd.backward(_log_mse(_table(start, logs, entries), batch))
+        torch.autograd.backward(_log_mse(family.table(theta), batch))
         optimiser.step()
         decay.step()
         cost.training += 3 * start.n * len(batch)
         if iteration % recipe.check_every == 0 or iteration == recipe.iterations:
             with torch.no_grad():
-                selection.check(iteration, _table(start, logs, entries), "Adam")
-
-
-def _table(start: Table, logs: Tensor, entries: Tensor) -> Table:
-    span = start.times[-1] - start.times[0]
-    reached = start.times[0] + span * torch.cumsum(torch.softmax(logs, 0), 0)
-    times = torch.cat([start.times[:1], reached[:-1], start.times[-1:]])
-    return Table(times, torch.zeros_like(start.rows).index_put(lower(start.n), entries))
+                selection.check(iteration, family.table(theta), "Adam")
 
 
 def _log_mse(table: Table, pairs: Pairs) -> Tensor:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from torch import Tensor
+
 from bnsbench.flows.pairs import PairSource
 
 if TYPE_CHECKING:
@@ -35,11 +37,13 @@ class Problem:
     source: noise and ground truth of the model under its guidance.
     previous: returns the same solver trained at another NFE, through the caller's cache; None trains it anew.
     progress: called with a `TrainingStatus` after every iteration.
+    solver: returns the classic solver of a selector as ``solver(field, x0, nfe, grid=...)``; None knows the built-in ones.
     """
 
     source: PairSource
     previous: Callable[[int], SolverArtefact] | None = None
     progress: Callable[[TrainingStatus], None] | None = None
+    solver: Callable[[str], Callable[..., Tensor]] | None = None
 
     def report(self, status: TrainingStatus) -> None:
         """Pass the status on, if anybody listens."""

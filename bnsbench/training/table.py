@@ -1,4 +1,4 @@
-"""The free NS table as a vector of parameters: log-gaps of the times, then the rows (a_i, b_i0 .. b_ii)."""
+"""The NS table in training: its times and its rows (a_i, b_i0 .. b_ii)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import torch
 from scipy.interpolate import PchipInterpolator
 from torch import Tensor
 
-from bnsbench.errors import NotApplicableError
 from bnsbench.nonstationary.table import NonStationarySolver
 
 
@@ -38,40 +37,12 @@ class Table:
         rows[i, : i + 2] = row
         return Table(self.times, rows)
 
-    def moved(self, step: Tensor) -> Table:
-        """Return the table after a step [n - 1 + n (n + 3) / 2] in (log-gaps, rows); the last log-gap is held."""
-        gaps = self._gaps()
-        logs = torch.log(gaps)
-        logs[:-1] += step[: self.n - 1]
-        rows = self.rows.clone()
-        rows[lower(self.n)] += step[self.n - 1 :]
-        return Table(self._times(torch.softmax(logs, 0)), rows)
-
-    def time_jacobian(self) -> Tensor:
-        """Return d t_i / d tau_k for i, k = 1 .. n - 1: gap_k ([k <= i] - t_i) on the unit interval, times its length."""
-        gaps = self._gaps()
-        before = torch.tril(torch.ones(self.n - 1, self.n - 1, dtype=torch.float64))
-        reached = torch.cumsum(gaps, 0)[:-1]
-        return gaps[None, :-1] * (before - reached[:, None]) * self._span()
-
     def opened(self, smallest: float = 1e-4) -> Table:
         """Return the table with every gap at least ``smallest`` of the interval, for rules that repeat a time."""
-        gaps = ((self.times[1:] - self.times[:-1]) / self._span()).clamp_min(smallest)
-        return Table(self._times(gaps / gaps.sum()), self.rows)
-
-    def _span(self) -> float:
-        return float(self.times[-1] - self.times[0])
-
-    def _gaps(self) -> Tensor:
-        gaps = (self.times[1:] - self.times[:-1]) / self._span()
-        if bool((gaps <= 0).any()):
-            raise NotApplicableError("The table's times do not increase, so their log-gaps are undefined; open them first.")
-        return gaps
-
-    def _times(self, gaps: Tensor) -> Tensor:
-        times = self.times.clone()
-        times[1:-1] = self.times[0] + self._span() * torch.cumsum(gaps, 0)[:-1]
-        return times
+        span = self.times[-1] - self.times[0]
+        gaps = (self.times.diff() / span).clamp_min(smallest)
+        reached = self.times[0] + span * torch.cumsum(gaps / gaps.sum(), 0)[:-1]
+        return Table(torch.cat([self.times[:1], reached, self.times[-1:]]), self.rows)
 
 
 def lower(n: int) -> tuple[Tensor, Tensor]:

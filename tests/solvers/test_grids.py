@@ -123,3 +123,10 @@ def test_the_default_bounds_are_about_the_range_of_the_linear_vp_diffusion():
     path = VP()
     assert math.isclose(float(path.log_snr(0.0)), -5, abs_tol=0.1)
     assert math.isclose(float(path.log_snr(0.999)), 5, abs_tol=0.5)
+
+
+def test_nodes_are_parts_of_the_interval():
+    times = time_grid("nodes:0.25:0.5", VP(), (0.0, 0.8), 3)
+    torch.testing.assert_close(times, torch.tensor([0.0, 0.2, 0.4, 0.8], dtype=torch.float64))
+    with pytest.raises(UsageError, match="gives 2 inner times, but 5 steps take 4"):
+        time_grid("nodes:0.25:0.5", VP(), (0.0, 0.8), 5)

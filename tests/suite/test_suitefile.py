@@ -84,7 +84,7 @@ def test_unknown_suite_is_a_usage_error(host):
         find_suite("quikc", host)
 
 
-@pytest.mark.parametrize("name", ["default", "quick"])
+@pytest.mark.parametrize("name", ["default", "learned", "quick"])
 def test_built_in_suites_are_valid(host, name):
     suite = find_suite(name, host)
     assert suite.name == name
