@@ -43,6 +43,7 @@ def train(
     from bnsbench.cli.progress import training_progress
     from bnsbench.flows.pairs import PairSource
     from bnsbench.suite.environment import cache_folder
+    from bnsbench.suite.plan import digest
     from bnsbench.training.problem import Problem
 
     host = open_host(plugin)
@@ -61,7 +62,14 @@ def train(
             artefact: SolverArtefact = selection.make()(problem, budget)
             return artefact
 
-        problem = Problem(source, trained, progress.training, lambda name: host.solver(name).make())
+        state = [made.fingerprint(), chosen.name, guidance, selection.name, nfe, seed, str(made.dtype)]
+        problem = Problem(
+            source,
+            previous=trained,
+            progress=progress.training,
+            solver=lambda name: host.solver(name).make(),
+            checkpoint=cache_folder() / "training" / f"{digest(state)}.pt",
+        )
         artefact = trained(nfe)
         artefact.save(output)
         standings = _standings(host, source, artefact)

@@ -56,7 +56,13 @@ class TrainedSolvers:
             return self._find(file) or self._train(cell, solver, file)
 
     def _train(self, cell: Cell, solver: Selection[SolverSpec], file: Path) -> SolverArtefact:
-        problem = Problem(self.source, lambda nfe: self.get(replace(cell, nfe=nfe), solver), self.progress, self.classic)
+        problem = Problem(
+            self.source,
+            previous=lambda nfe: self.get(replace(cell, nfe=nfe), solver),
+            progress=self.progress,
+            solver=self.classic,
+            checkpoint=self.locks.parent / "training" / f"{file.stem}.pt",
+        )
         artefact: SolverArtefact = solver.make()(problem, cell.nfe)
         if artefact.solver.nfe != cell.nfe:
             raise BnsbenchError(f"{cell.solver.name} trained for {artefact.solver.nfe} evaluations instead of {cell.nfe}")

@@ -13,22 +13,18 @@ from typing import Any
 from torch import Tensor
 
 from bnsbench.errors import UsageError
-from bnsbench.flows.paths import Path
 from bnsbench.nonstationary.artefact import SolverArtefact
-from bnsbench.solvers.grids import time_grid
 from bnsbench.training.descent import artefact, descend
 from bnsbench.training.greedy import greedy_table
 from bnsbench.training.paper import PaperRecipe, train_paper
 from bnsbench.training.parametrisations import FreeTable
 from bnsbench.training.problem import Cost, Problem
 from bnsbench.training.selection import psnr
+from bnsbench.training.starts import start_grids
 from bnsbench.training.table import Table, transfer_times
 
 LADDER = (4, 6, 8, 12, 16, 20, 24, 32)
 """NFE of the rungs; a rung's time grid starts the next one's."""
-
-FIRST_GRIDS = ("uniform", "shifted:3", "logsnr:-3:3", "logsnr:-5:5", "quadratic")
-"""Grids from which a solver without a rung below starts; the best greedy table wins."""
 
 
 def train_bns(problem: Problem, nfe: int, recipe: str = "default", pairs: int = 0, iterations: int = 0) -> SolverArtefact:
@@ -80,10 +76,5 @@ def _first_times(problem: Problem, nfe: int) -> dict[str, Tensor]:
     model = problem.source.model
     below = rung_below(nfe)
     if below is None or problem.previous is None:
-        return candidate_grids(model.path, model.interval, nfe)
+        return start_grids(model.path, model.interval, nfe)
     return {f"bns at {below} NFE": transfer_times(problem.previous(below).solver.times, nfe)}
-
-
-def candidate_grids(path: Path, interval: tuple[float, float], nfe: int) -> dict[str, Tensor]:
-    """Return the grids [nfe + 1] of FIRST_GRIDS, by name."""
-    return {name: time_grid(name, path, interval, nfe) for name in FIRST_GRIDS}

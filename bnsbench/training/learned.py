@@ -25,10 +25,8 @@ from bnsbench.training.parametrisations import (
 )
 from bnsbench.training.problem import Cost, Problem
 from bnsbench.training.selection import psnr
+from bnsbench.training.starts import start_grids
 from bnsbench.training.table import Table
-
-GRIDS = ("uniform", "shifted:3", "logsnr:-3:3", "logsnr:-5:5", "quadratic")
-"""Grids from which a rule starts; the one with the best PSNR on the training pairs wins."""
 
 
 def train_bst(problem: Problem, nfe: int, order: int = 2) -> SolverArtefact:
@@ -102,7 +100,7 @@ def _best_grid(problem: Problem, nfe: int, name: str, cost: Cost) -> tuple[Rule,
     model = problem.source.model
     rule, steps = rule_on_grid(problem, nfe, name)
     pairs = problem.source.pairs("train", 128)
-    grids = [time_grid(grid, model.path, model.interval, steps) for grid in GRIDS]
+    grids = start_grids(model.path, model.interval, steps).values()
     cost.training += len(grids) * nfe * len(pairs)
     return rule, max(grids, key=lambda times: psnr(rule(times), pairs, model.data_range))
 

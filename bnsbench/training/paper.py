@@ -7,8 +7,10 @@ are our reading of its cost table).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path as FilePath
 from typing import Any
 
 import torch
@@ -54,7 +56,7 @@ def train_paper(problem: Problem, nfe: int, recipe: PaperRecipe) -> tuple[Table,
     start, name = _start(problem, nfe, recipe, pairs, cost)
     selection = Selection(problem, validation, nfe, recipe.iterations, cost, patience=recipe.iterations)
     selection.check(0, start, "Adam")
-    _descend(start, pairs, source.seed, recipe, cost, selection)
+    _descend(_Adam(start, pairs, source.seed, recipe, selection), problem.checkpoint)
     return selection.result(), {
         **asdict(recipe),
         "start": name,
@@ -92,25 +94,74 @@ def preconditioned(rule: Rule, sigma_0: float, nfe: int) -> Sampler:
     return sampler
 
 
-def _descend(start: Table, pairs: Pairs, seed: int, recipe: PaperRecipe, cost: Cost, selection: Selection) -> None:
-    family = FreeTable(start)
-    theta = family.start().requires_grad_()
-    optimiser = torch.optim.Adam([theta], lr=recipe.learning_rate)
-    decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, recipe.iterations)
-    generator = torch.Generator().manual_seed(stream_seed(seed, "batches", start.n))
-    order: list[int] = []
-    for iteration in range(1, recipe.iterations + 1):
-        if len(order) < recipe.batch:
-            order = torch.randperm(len(pairs), generator=generator).tolist()
-        batch, order = pairs.part(torch.tensor(order[: recipe.batch])), order[recipe.batch :]
-        optimiser.zero_grad()
-        torch.autograd.backward(_log_mse(family.table(theta), batch))
-        optimiser.step()
-        decay.step()
-        cost.training += 3 * start.n * len(batch)
-        if iteration % recipe.check_every == 0 or iteration == recipe.iterations:
+class _Adam:
+    """The descent, whose whole state can be saved and taken up again."""
+
+    def __init__(self, start: Table, pairs: Pairs, seed: int, recipe: PaperRecipe, selection: Selection) -> None:
+        self.family = FreeTable(start)
+        self.theta = self.family.start().requires_grad_()
+        self.optimiser = torch.optim.Adam([self.theta], lr=recipe.learning_rate)
+        self.decay = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimiser, recipe.iterations)
+        self.generator = torch.Generator().manual_seed(stream_seed(seed, "batches", start.n))
+        self.pairs, self.recipe, self.selection = pairs, recipe, selection
+        self.order: list[int] = []
+        self.iteration = 0
+
+    def step(self) -> None:
+        """Make one iteration, checking the table now and then."""
+        batch = self._batch()
+        self.optimiser.zero_grad()
+        torch.autograd.backward(_log_mse(self.family.table(self.theta), batch))
+        self.optimiser.step()
+        self.decay.step()
+        self.iteration += 1
+        # A backward pass counts as two evaluations.
+        self.selection.cost.training += 3 * self.selection.nfe * len(batch)
+        if self.iteration % self.recipe.check_every == 0 or self.iteration == self.recipe.iterations:
             with torch.no_grad():
-                selection.check(iteration, family.table(theta), "Adam")
+                self.selection.check(self.iteration, self.family.table(self.theta), "Adam")
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that later iterations depend on."""
+        return {
+            "theta": self.theta.detach(),
+            "optimiser": self.optimiser.state_dict(),
+            "decay": self.decay.state_dict(),
+            "generator": self.generator.get_state(),
+            "order": self.order,
+            "iteration": self.iteration,
+            "selection": self.selection.state(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state."""
+        with torch.no_grad():
+            self.theta.copy_(state["theta"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.decay.load_state_dict(state["decay"])
+        self.generator.set_state(state["generator"])
+        self.order, self.iteration = state["order"], state["iteration"]
+        self.selection.restore(state["selection"])
+
+    def _batch(self) -> Pairs:
+        if len(self.order) < self.recipe.batch:
+            self.order = torch.randperm(len(self.pairs), generator=self.generator).tolist()
+        chosen, self.order = self.order[: self.recipe.batch], self.order[self.recipe.batch :]
+        return self.pairs.part(torch.tensor(chosen))
+
+
+def _descend(adam: _Adam, checkpoint: FilePath | None) -> None:
+    if checkpoint is not None and checkpoint.exists():
+        adam.restore(torch.load(checkpoint, weights_only=True))
+    while adam.iteration < adam.recipe.iterations:
+        adam.step()
+        if checkpoint is not None and adam.iteration % adam.recipe.check_every == 0:
+            checkpoint.parent.mkdir(parents=True, exist_ok=True)
+            temporary = checkpoint.with_suffix(f".{os.getpid()}.tmp")
+            torch.save(adam.state(), temporary)
+            temporary.replace(checkpoint)
+    if checkpoint is not None:
+        checkpoint.unlink(missing_ok=True)
 
 
 def _log_mse(table: Table, pairs: Pairs) -> Tensor:

@@ -38,7 +38,8 @@ class Parametrisation(ABC):
 
     def jacobian(self, theta: Tensor) -> Tensor:
         """Return d entries / d theta [entries, p]."""
-        found: Tensor = torch.autograd.functional.jacobian(lambda parameters: entries(self.table(parameters)), theta)
+        jacobian = torch.autograd.functional.jacobian
+        found: Tensor = jacobian(lambda parameters: entries(self.table(parameters)), theta)  # type: ignore[no-untyped-call]
         return found
 
     def with_last_row(self, theta: Tensor, row: Tensor) -> Tensor | None:

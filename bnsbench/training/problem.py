@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -38,12 +39,14 @@ class Problem:
     previous: returns the same solver trained at another NFE, through the caller's cache; None trains it anew.
     progress: called with a `TrainingStatus` after every iteration.
     solver: returns the classic solver of a selector as ``solver(field, x0, nfe, grid=...)``; None knows the built-in ones.
+    checkpoint: where long trainings save their state and look for it; None saves nothing.
     """
 
     source: PairSource
     previous: Callable[[int], SolverArtefact] | None = None
     progress: Callable[[TrainingStatus], None] | None = None
     solver: Callable[[str], Callable[..., Tensor]] | None = None
+    checkpoint: FilePath | None = None
 
     def report(self, status: TrainingStatus) -> None:
         """Pass the status on, if anybody listens."""
@@ -65,6 +68,10 @@ class Cost:
     def to_dict(self) -> dict[str, int]:
         """Return the counts, JSON-like."""
         return {"teacher": self.teacher, "training": self.training, "validation": self.validation}
+
+    def restore(self, counts: dict[str, int]) -> None:
+        """Take over the counts that `to_dict` gave."""
+        self.teacher, self.training, self.validation = counts["teacher"], counts["training"], counts["validation"]
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -52,6 +53,18 @@ class Selection:
             self.best, self.best_psnr = table, value
         self.problem.report(TrainingStatus(self.nfe, stage, iteration, self.total, self.best_psnr, damping))
         return self.idle >= self.patience
+
+    def state(self) -> dict[str, Any]:
+        """Return what has been found so far, as tensors and plain numbers."""
+        best = None if self.best is None else {"times": self.best.times.detach(), "rows": self.best.rows.detach()}
+        found = {"best": best, "best_psnr": self.best_psnr, "idle": self.idle, "curve": self.curve.points}
+        return {**found, "cost": self.cost.to_dict()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state."""
+        self.best = None if state["best"] is None else Table(**state["best"])
+        self.best_psnr, self.idle, self.curve.points = state["best_psnr"], state["idle"], state["curve"]
+        self.cost.restore(state["cost"])
 
     def result(self) -> Table:
         """Return the best table; DivergedError if none ever gave finite states."""

@@ -12,9 +12,8 @@ from bnsbench.flows.paths import CondOT
 from bnsbench.models.mixtures import digits_gmm, ring8
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.tracing import trace
-from bnsbench.solvers.grids import time_grid
 from bnsbench.solvers.runge_kutta import midpoint
-from bnsbench.training.bns import candidate_grids, rung_below, train_bns
+from bnsbench.training.bns import rung_below, train_bns
 from bnsbench.training.problem import Problem, TrainingStatus
 from bnsbench.training.selection import psnr
 from bnsbench.training.table import Table
@@ -81,11 +80,26 @@ def test_the_paper_recipe_improves_on_its_start() -> None:
     assert artefact.training["start"].split()[0] in {"euler", "midpoint"}
 
 
-def test_candidate_grids_span_the_interval() -> None:
-    for times in candidate_grids(CondOT(), (0.0, 1.0), 5).values():
-        assert times.shape == (6,)
-        assert (times.diff() > 0).all()
-    assert torch.equal(candidate_grids(CondOT(), (0.0, 1.0), 5)["uniform"], time_grid("uniform", CondOT(), (0.0, 1.0), 5))
+def test_an_interrupted_paper_recipe_goes_on_to_the_same_end(tmp_path: Path) -> None:
+    source = PairSource(ring8(), "ring8", tolerance=1e-4, cache=tmp_path)
+    whole = train_bns(Problem(source), 2, recipe="paper", pairs=80, iterations=600)
+
+    def stop(status: TrainingStatus) -> None:
+        if status.iteration == 500:
+            raise KeyboardInterrupt
+
+    kept = tmp_path / "training" / "state.pt"
+    with pytest.raises(KeyboardInterrupt):
+        train_bns(Problem(source, progress=stop, checkpoint=kept), 2, recipe="paper", pairs=80, iterations=600)
+    assert kept.exists()
+    told: list[int] = []
+    problem = Problem(source, progress=lambda status: told.append(status.iteration), checkpoint=kept)
+    resumed = train_bns(problem, 2, recipe="paper", pairs=80, iterations=600)
+    assert told == [0, 500, 600]
+    assert resumed.solver.fingerprint() == whole.solver.fingerprint()
+    assert resumed.training["curve"] == whole.training["curve"]
+    assert resumed.training["forwards"] == whole.training["forwards"]
+    assert not kept.exists()
 
 
 def test_unknown_recipes_are_refused() -> None:
