@@ -62,13 +62,14 @@ def train(
             artefact: SolverArtefact = selection.make()(problem, budget)
             return artefact
 
-        state = [made.fingerprint(), chosen.name, guidance, selection.name, nfe, seed, str(made.dtype)]
+        task = {"model": made.fingerprint(), "name": chosen.name, "guidance": guidance, "dtype": str(made.dtype)}
+        task |= {"solver": selection.name, "nfe": nfe, "seed": seed}
         problem = Problem(
             source,
             previous=trained,
             progress=progress.training,
             solver=lambda name: host.solver(name).make(),
-            checkpoint=cache_folder() / "training" / f"{digest(state)}.pt",
+            checkpoint=cache_folder() / "training" / f"{digest(task)}.pt",
         )
         artefact = trained(nfe)
         artefact.save(output)
