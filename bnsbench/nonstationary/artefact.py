@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from typing import Any
 from bnsbench.errors import BnsbenchError, CorruptFileError, UsageError
 from bnsbench.flows.paths import Path, path_from_dict
 from bnsbench.nonstationary.table import NonStationarySolver
+from bnsbench.plain import plain
 
 SCHEMA = 1
 """Raised whenever the file's meaning changes; older files stay readable."""
@@ -73,7 +73,7 @@ class SolverArtefact:
             "path": self.path.to_dict(),
             "interval": [float(end) for end in self.interval],
             "solver": self.solver.to_dict(),
-            "training": _finite(self.training),
+            "training": plain(self.training),
         }
 
     @classmethod
@@ -102,12 +102,3 @@ class SolverArtefact:
 def load_solver(file: FilePath | str) -> NonStationarySolver:
     """Return the solver in a trained solver's file: ``load_solver("bns.json")(field, x0)`` samples."""
     return SolverArtefact.load(file).solver
-
-
-def _finite(value: Any) -> Any:
-    """Return JSON-like data with None for numbers that JSON cannot express."""
-    if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

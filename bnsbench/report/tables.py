@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from bnsbench.plain import plain
 from bnsbench.report.matrix import LEGEND, Entry, Matrix, matrices, metrics_of
 
 Tables = Callable[[Matrix], str]
@@ -30,7 +31,7 @@ def latex(frame: pd.DataFrame, metric: str = "") -> str:
 
 def to_json(frame: pd.DataFrame) -> str:
     """Return all rows as a JSON list of objects, without the entries that have no value."""
-    rows = [{key: _plain(value) for key, value in row.items() if _given(value)} for row in frame.to_dict("records")]
+    rows = [{key: plain(value) for key, value in row.items() if _given(value)} for row in frame.to_dict("records")]
     return json.dumps(rows, indent=1) + "\n"
 
 
@@ -94,10 +95,6 @@ def _csv_number(value: Any) -> Any:
 
 def _given(value: Any) -> bool:
     return value is not None and not (isinstance(value, float) and pd.isna(value))
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if hasattr(value, "item") else value
 
 
 def summary(records: Sequence[str]) -> str:

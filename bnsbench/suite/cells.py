@@ -18,10 +18,11 @@ from bnsbench.flows.noise import stream_seed
 from bnsbench.flows.pairs import Pairs
 from bnsbench.metrics.base import SampleSet
 from bnsbench.nonstationary.tracing import trace
+from bnsbench.plain import plain
 from bnsbench.suite.context import CellContext, FieldState, Job, decode
 from bnsbench.suite.faults import describe, raise_if_disk_is_full, status_of
 from bnsbench.suite.plan import Cell
-from bnsbench.suite.record import Record, Status, plain
+from bnsbench.suite.record import Record, Status
 from bnsbench.suite.scoring import score
 from bnsbench.suite.store import StorageError
 from bnsbench.suite.trained import solver_key

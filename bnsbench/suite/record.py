@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from bnsbench.errors import BnsbenchError, CorruptFileError
+from bnsbench.plain import plain
 from bnsbench.suite.plan import Cell, Component
 
 SCHEMA = 1
@@ -117,20 +117,6 @@ def _checksum(content: Mapping[str, Any]) -> str:
 
 def _compact(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def plain(value: Any) -> Any:
-    """Return the value as JSON-like data; numbers that are not finite become None."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    # Numbers of numpy and torch know their plain value.
-    return plain(value.item()) if hasattr(value, "item") else str(value)
 
 
 def skipped(cell: Cell) -> Record:

@@ -8,9 +8,10 @@ from typing import Literal
 
 from bnsbench.errors import DivergedError, NotApplicableError
 from bnsbench.metrics.base import Metric, MetricValue, SampleSet
+from bnsbench.plain import plain
 from bnsbench.suite.faults import describe
 from bnsbench.suite.plan import MetricComponent
-from bnsbench.suite.record import Score, plain
+from bnsbench.suite.record import Score
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,11 @@ import json
 import re
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from bnsbench.errors import BnsbenchError, CorruptFileError
 from bnsbench.suite.plan import make_plan
-from bnsbench.suite.record import SCHEMA, Record, Score, format_record, plain, read_record, skipped
+from bnsbench.suite.record import SCHEMA, Record, Score, format_record, read_record, skipped
 from bnsbench.suite.suitefile import read_suite
 
 
@@ -105,7 +104,3 @@ def test_a_metric_that_does_not_apply_answers_too(record, cell):
 def test_skipped_cells_say_why(cell):
     record = skipped(replace(cell, skip="no such budget"))
     assert (record.status, record.reason, record.key) == ("skipped", "no such budget", cell.key)
-
-
-def test_plain_data():
-    assert plain({"a": (np.float64(1.5), np.int64(2), float("nan")), 3: None}) == {"a": [1.5, 2, None], "3": None}
