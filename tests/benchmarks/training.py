@@ -21,6 +21,7 @@ import torch
 from bnsbench.flows.pairs import PairSource
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.plugins import PluginHost
+from bnsbench.suite.environment import cache_folder
 from bnsbench.training.bns import rung_below, train_bns
 from bnsbench.training.descent import VALIDATION
 from bnsbench.training.problem import Problem, TrainingStatus
@@ -44,7 +45,7 @@ def main() -> None:
 
 def compare(model: str, guidance: float, nfe: int, seed: int, output: Path, iterations: int) -> dict[str, Any]:
     """Train by both recipes and return the row of their costs."""
-    source = PairSource(PluginHost.load().model(model).make(), model, guidance, seed, cache=output / "pairs")
+    source = PairSource(PluginHost.load().model(model).make(), model, guidance, seed, cache=cache_folder() / "pairs")
     folder = output / f"{model}_w{guidance:g}_seed{seed}"
 
     @cache

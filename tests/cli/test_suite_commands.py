@@ -125,17 +125,22 @@ def test_results_that_cannot_be_written_exit_with_1(run, tmp_path):
 
 
 def test_interrupt_says_that_the_command_resumes(suite, tmp_path):
-    program = "import sys; from bnsbench.cli import main; main(sys.argv[1:])"
+    # Test runners in the background ignore interrupts, and what they start inherits that.
+    heed = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
+    program = f"{heed} from bnsbench.cli import main; main(sys.argv[1:])"
     arguments = ["run", str(suite), "--plugin", str(TINY), "--device", "cpu", "--solver", "steps,hangs"]
     environment = {**os.environ, "BNSBENCH_CACHE": str(tmp_path / "cache"), "BNSBENCH_PLUGINS": ""}
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", program, *arguments], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
-    )
-    deadline = time.monotonic() + 120
-    while len(list(tmp_path.glob("results/small/cells/*.json"))) < 2 and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    ) as process:
+        deadline = time.monotonic() + 120
+        while len(list(tmp_path.glob("results/small/cells/*.json"))) < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        try:
+            _, said = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert said.strip().splitlines()[-1] == "Interrupted: what is finished is kept, and the same command resumes."
     assert "Traceback" not in said

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import errno
 import json
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
@@ -54,11 +56,16 @@ def test_writing_leaves_only_the_file(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["solver.json"]
 
 
-def test_a_failed_write_keeps_the_old_file(tmp_path):
+def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     artefact().save(tmp_path / "solver.json")
     before = (tmp_path / "solver.json").read_bytes()
-    with pytest.raises(TypeError):
-        artefact(training={"tensor": torch.ones(1)}).save(tmp_path / "solver.json")
+
+    def fail(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match="No space"):
+        artefact(training={"seed": 7}).save(tmp_path / "solver.json")
     assert (tmp_path / "solver.json").read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["solver.json"]
 
