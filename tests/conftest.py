@@ -1,4 +1,4 @@
-"""Settings for all tests: one thread, so that parallel test workers do not fight over cores."""
+"""Settings for all tests: fixed random states, and one thread, so that parallel workers do not fight over cores."""
 
 from __future__ import annotations
 
@@ -15,8 +15,15 @@ def _isolated(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
         monkeypatch.delenv(name)
 
 
-@pytest.fixture(autouse=True, scope="session")
-def _one_thread() -> None:
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """Give every test the same random states, whatever ran before it."""
+    import random
+
+    import numpy as np
     import torch
 
     torch.set_num_threads(1)
+    torch.manual_seed(0)
+    np.random.seed(0)  # noqa: NPY002 (the global state is what other libraries use)
+    random.seed(0)

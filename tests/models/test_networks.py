@@ -58,4 +58,4 @@ def test_classifier_features_are_normalised():
     assert features[0].shape == (7, 10)
     assert features[1].shape == (7, DigitClassifier.width)
     torch.testing.assert_close(features[1].mean(dim=1), torch.zeros(7), atol=1e-5, rtol=0)
-    torch.testing.assert_close(features[1].var(dim=1, correction=0), torch.ones(7), atol=1e-2, rtol=0)
+    torch.testing.assert_close(features[1].var(dim=1, correction=0), torch.ones(7), atol=2e-2, rtol=0)
