@@ -12,6 +12,20 @@ from bnsbench.specs import ExecutorSpec, MetricSpec, ModelSpec, ReportSpec, Scal
 
 _PACKAGE = Path(__file__).parent
 
+TRAINER = "2"
+"""Version of the trainers: raised whenever they may train another table."""
+
+_CHOICES: dict[str, Scalar] = {
+    "objective": "log-mse",
+    "optimiser": "gauss-newton",
+    "derivative": "backward",
+    "pairs": 0,
+    "iterations": 0,
+    "rate": 0.005,
+    "checkpointed": False,
+}
+"""What may be chosen about every training; see `bnsbench.training.descent.Choices`."""
+
 
 @hookimpl
 def bnsbench_models() -> Iterator[ModelSpec]:
@@ -20,6 +34,13 @@ def bnsbench_models() -> Iterator[ModelSpec]:
     yield _mixture("aniso5", "Five elongated Gaussians in a pinwheel, exact.", modality="points")
     yield _mixture(
         "digits-gmm", "8x8 digits by class, as 30 Gaussians, exact.", _weights_version("digits-gmm"), guidable=True
+    )
+    yield ModelSpec(
+        "textures",
+        "bnsbench.models.textures:textures",
+        "32x32 colour textures by class, as 24 Gaussians, exact.",
+        parameters={"path": "condot"},
+        guidable=True,
     )
     yield _digits("ot", "8x8 digits by class, a network trained on the velocity of the CondOT path.")
     yield _digits("cos", "8x8 digits by class, a network trained on v of the cosine path.")
@@ -34,13 +55,16 @@ def bnsbench_solvers() -> Iterator[SolverSpec]:
         "bns",
         "bnsbench.training.bns:train_bns",
         "A non-stationary solver trained for its model, guidance and NFE; recipe is default or paper.",
-        parameters={"recipe": "default", "pairs": 0, "iterations": 0},
+        TRAINER,
+        parameters={"recipe": "default", "init": "", "sigma_0": 1.0, "ladder": "standard", **_CHOICES},
         kind="trained",
         reference="Shaul et al. 2024, Bespoke Non-Stationary Solvers, arXiv 2403.01329",
     )
     yield _learned("bst", "Learned scale and time around Euler's (order 1) or the midpoint rule.", "2310.19075", order=2)
-    yield _learned("ld3", "Learned times of a classic rule.", "2405.15506", rule="unipc")
-    yield _learned("s4s", "Learned coefficients of a classic rule on its best grid.", "2502.17423", rule="unipc")
+    yield _learned("ld3", "Learned times of a classic rule.", "2405.15506", rule="unipc", decoupled=False)
+    yield _learned(
+        "s4s", "Learned coefficients of a classic rule on its best grid.", "2502.17423", rule="unipc", alternate=False
+    )
     yield _learned("gs", "Learned times of a classic rule, and corrections that follow them.", "2510.17699", rule="dpm++3m")
     yield _learned("dss", "Learned times and multistep weights that sum to one.", "2505.21114")
 
@@ -49,6 +73,7 @@ def bnsbench_solvers() -> Iterator[SolverSpec]:
 def bnsbench_metrics() -> Iterator[MetricSpec]:
     """Yield distances to the ground truth and to the data, and agreement with the condition."""
     inception: dict[str, Scalar] = {"weights": "", "minimum": 0}
+    classifier = _weights_version("digits-classifier")
     yield MetricSpec(
         "psnr",
         "bnsbench.metrics.image:Psnr",
@@ -59,6 +84,7 @@ def bnsbench_metrics() -> Iterator[MetricSpec]:
         "fid",
         "bnsbench.metrics.distribution:fid",
         "Frechet distance of features to those of the data.",
+        classifier,
         parameters=inception,
         direction="lower",
     )
@@ -66,11 +92,12 @@ def bnsbench_metrics() -> Iterator[MetricSpec]:
         "fid-gt",
         "bnsbench.metrics.distribution:fid_gt",
         "Frechet distance of features to those of the ground truth.",
+        classifier,
         parameters=inception,
         direction="lower",
     )
     yield MetricSpec(
-        "accuracy", "bnsbench.metrics.alignment:ClassAccuracy", "Share of samples classified as their condition."
+        "accuracy", "bnsbench.metrics.alignment:ClassAccuracy", "Share of samples classified as their condition.", classifier
     )
 
 
@@ -110,9 +137,10 @@ def bnsbench_reports() -> Iterator[ReportSpec]:
 
 
 def _learned(name: str, summary: str, arxiv: str, **parameters: Scalar) -> SolverSpec:
-    """Return the record of a learned solver that shares objective and optimiser with bns."""
+    """Return the record of a learned solver that by default shares objective and optimiser with bns."""
     target = f"bnsbench.training.learned:train_{name}"
-    return SolverSpec(name, target, summary, parameters=parameters, kind="trained", reference=f"arXiv {arxiv}")
+    everything = {**parameters, **_CHOICES}
+    return SolverSpec(name, target, summary, TRAINER, everything, kind="trained", reference=f"arXiv {arxiv}")
 
 
 def _mixture(name: str, summary: str, version: str = "1", *, modality: str = "image", guidable: bool = False) -> ModelSpec:

@@ -77,6 +77,8 @@ class SolverSpec(Spec):
         "trained": ``target(problem, nfe, **parameters) -> SolverArtefact`` with `bnsbench.training.problem.Problem`.
     order: declared order of convergence, None where it has no meaning.
     budgets: the NFE values that it can spend.
+    stages: evaluations per step of the time grid, for solvers with the parameter ``grid``: the grid "nodes" has
+        nfe // stages steps, and so one inner time fewer, on every path and interval.
     reference: the paper, with equation or algorithm number.
     """
 
@@ -84,6 +86,7 @@ class SolverSpec(Spec):
     order: int | None = None
     budgets: Budgets = Budgets()
     reference: str = ""
+    stages: int = 1
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import pytest
 
 import bnsbench
 from bnsbench import builtin
+from bnsbench.models.weights import weights_fingerprint
 from bnsbench.plugins import PluginHost, Selection
 from bnsbench.suite.suitefile import read_suite
 
@@ -30,7 +31,7 @@ def test_nothing_is_wrong_with_them():
 @pytest.mark.parametrize(
     ("kind", "names"),
     [
-        ("models", {"ring8", "aniso5", "digits-gmm", "digits-ot", "digits-cos", "digits-vp"}),
+        ("models", {"ring8", "aniso5", "digits-gmm", "digits-ot", "digits-cos", "digits-vp", "textures"}),
         ("solvers", {"euler", "midpoint", "heun", "rk4", "ab2", "ddim", "dpm++2m", "unipc", "deis", "bns"}),
         ("metrics", {"psnr", "fid", "fid-gt", "accuracy"}),
         ("suites", {"default", "learned", "quick"}),
@@ -112,6 +113,15 @@ def test_versions_of_networks_follow_their_weights(tmp_path, monkeypatch):
     assert after["digits-ot"] == "1+0123456789ab"
 
 
+def test_versions_of_metrics_follow_the_weights_of_their_classifier(tmp_path, monkeypatch):
+    fingerprint = weights_fingerprint("digits-classifier")
+    versions = {spec.name: spec.version for spec in builtin.bnsbench_metrics()}
+    followers = dict.fromkeys(["fid", "fid-gt", "accuracy"], f"1+{fingerprint[:12]}")
+    assert versions == {"psnr": "1", **followers}
+    monkeypatch.setattr(builtin, "_PACKAGE", tmp_path)
+    assert {spec.version for spec in builtin.bnsbench_metrics()} == {"1"}
+
+
 def test_missing_weights_do_not_hide_the_models(tmp_path, monkeypatch):
     monkeypatch.setattr(builtin, "_PACKAGE", tmp_path)
-    assert len(list(builtin.bnsbench_models())) == 6
+    assert len(list(builtin.bnsbench_models())) == 7

@@ -25,7 +25,7 @@ def test_default_parameters_are_not_shared():
 
 def test_solvers_are_traced_and_spend_anything_unless_they_say_otherwise():
     record = SolverSpec("name", "module:attribute")
-    assert record.kind == "traced"
+    assert (record.kind, record.stages) == ("traced", 1)
     assert all(record.budgets.reason_against(nfe) is None for nfe in range(1, 50))
 
 

@@ -40,6 +40,14 @@ def training_progress(quiet: bool) -> Iterator[TrainingProgress]:
         yield _Lines()
 
 
+def figures(status: TrainingStatus) -> str:
+    """Return the best PSNR so far, and where they are known the loss now, the damping and the forwards spent, in words."""
+    loss = "" if status.loss is None else f", loss {status.loss:.3f}"
+    damping = "" if status.damping is None else f", damping {status.damping:.0e}"
+    forwards = f", {status.forwards / 1e6:.2f} M forwards" if status.forwards else ""
+    return f"{status.psnr:.2f} dB{loss}{damping}{forwards}"
+
+
 class _Silence:
     def stage(self, text: str) -> None: ...
 
@@ -51,15 +59,20 @@ class _Lines:
 
     def __init__(self) -> None:
         self._last = -SECONDS_BETWEEN_LINES
+        self._began: dict[int, float] = {}
 
     def stage(self, text: str) -> None:
         typer.echo(text, err=True)
 
     def training(self, status: TrainingStatus) -> None:
         now = time.monotonic()
+        began = self._began.setdefault(status.nfe, now)
         if now - self._last >= SECONDS_BETWEEN_LINES or status.iteration == status.total:
             self._last = now
-            typer.echo(f"{status.nfe} NFE: {status.stage} {status.iteration}/{status.total}, {status.psnr:.2f} dB", err=True)
+            left = (now - began) / max(status.iteration, 1) * (status.total - status.iteration)
+            eta = f", at most {left:.0f} s left" if status.iteration else ""
+            done = f"{status.nfe} NFE: {status.stage} {status.iteration}/{status.total}"
+            typer.echo(f"{done}, {figures(status)}{eta}", err=True)
 
 
 class _Bars:
@@ -80,13 +93,14 @@ class _Bars:
             description=f"{status.nfe} NFE: {status.stage}",
             completed=status.iteration,
             total=status.total,
-            figure=f"{status.psnr:.2f} dB",
+            figure=figures(status),
         )
 
 
 def _rich_progress() -> Progress:
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[figure]}"), TimeElapsedColumn())
+    figure = TextColumn("{task.fields[figure]}")
+    columns = (TextColumn("{task.description}"), BarColumn(), figure, TimeElapsedColumn(), TimeRemainingColumn())
     return Progress(*columns, console=Console(stderr=True), transient=True)

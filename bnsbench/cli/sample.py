@@ -56,6 +56,8 @@ def sample(
 
 def _warn_of_mismatch(found: FoundSolver, model: Model, guidance: float) -> None:
     """Say on stderr if a trained solver was made for something else; it still samples, if not as well."""
+    from bnsbench.flows.mixed import guidance_in_words
+
     artefact = found.artefact
     if artefact is None:
         return
@@ -63,5 +65,6 @@ def _warn_of_mismatch(found: FoundSolver, model: Model, guidance: float) -> None
         raise UsageError(f"The solver was trained on the {artefact.path.name} path, which this model does not have.")
     if artefact.fingerprint != model.fingerprint():
         typer.echo(f"Note: the solver was trained for other weights ({artefact.model}).", err=True)
-    if artefact.guidance != guidance:
-        typer.echo(f"Note: the solver was trained at guidance {artefact.guidance:g}, not {guidance:g}.", err=True)
+    served = artefact.guidance if isinstance(artefact.guidance, tuple) else (artefact.guidance,)
+    if guidance not in served:
+        typer.echo(f"Note: the solver was trained at guidance {guidance_in_words(served)}, not {guidance:g}.", err=True)

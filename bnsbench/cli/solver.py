@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path as FilePath
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,31 +16,44 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from bnsbench.cli.components import FoundSolver
-    from bnsbench.nonstationary.table import NonStationarySolver
     from bnsbench.plugins import PluginHost
 
 Solver = Annotated[str, typer.Argument(metavar="NAME|FILE", help="A solver's name, or the file of a trained one.")]
 Budget = Annotated[int | None, typer.Option(help="Evaluations to spend; a file knows its own.", show_default=False)]
 ForModel = Annotated[str | None, typer.Option(help="Take path and interval from this model instead of CondOT on [0, 1].")]
+Picture = Annotated[
+    FilePath | None,
+    typer.Option("--output", "-o", metavar="FILE.png|FILE.svg", help="Also draw the table.", show_default=False),
+]
 
 NUMBERS_SHOWN = 8
 """Tables wider than this many columns of b are cut on a terminal; JSON has all of them."""
 
 
 def show(
-    solver: Solver, nfe: Budget = None, model: ForModel = None, plugin: PluginFiles = None, as_json: AsJson = False
+    solver: Solver,
+    *,
+    nfe: Budget = None,
+    model: ForModel = None,
+    output: Picture = None,
+    plugin: PluginFiles = None,
+    as_json: AsJson = False,
 ) -> None:
     """Print a solver's table x[i+1] = a[i] x[0] + sum over j of b[i,j] u(t[j], x[j]), and its properties."""
     found = _find(open_host(plugin), solver, nfe, model)
+    found.require_table()
+    if output is not None:
+        _draw(found, output)
     if as_json:
         print_json(_description(found))
         return
-    table = found.require_table()
     typer.echo(f"{found.name} at {found.nfe} NFE on the {found.setting.path.name} path\n")
-    _print_numbers(table.times, table.a, table.b)
+    _print_table(found)
     typer.echo()
-    for line in _properties(found):
+    for line in _explanation(found):
         typer.echo(line)
+    if output is not None:
+        typer.echo(f"picture: {output}")
 
 
 def diff(
@@ -72,10 +87,25 @@ def _find(host: PluginHost, solver: str, nfe: int | None, model: str | None) -> 
     return find_solver(host, solver, nfe, Setting(made.path, made.interval))
 
 
-def _print_numbers(times: Tensor, a: Tensor, b: Tensor) -> None:
-    shown = min(len(a), NUMBERS_SHOWN)
-    columns = ["i", "t[i]", "a[i]", *(f"b[i,{j}]" for j in range(shown)), *(["..."] if shown < len(a) else [])]
-    rows = [[str(i), f"{times[i]:.6f}", f"{a[i]:.6f}", *_row(b[i], i, shown)] for i in range(len(a))]
+def _print_table(found: FoundSolver) -> None:
+    """Print the numbers, with the residuals of the path's sum rules beside them where a row does not fulfil these."""
+    from bnsbench.nonstationary.properties import path_residuals
+    from bnsbench.report.solver_words import CONSISTENT
+
+    table = found.require_table()
+    noise, data = path_residuals(table, found.setting.path)
+    consistent = float(max(noise.abs().max(), data.abs().max())) <= CONSISTENT
+    _print_numbers(table.times, table.a, table.b, {} if consistent else {"noise": noise, "data": data})
+
+
+def _print_numbers(times: Tensor, a: Tensor, b: Tensor, further: Mapping[str, Tensor] | None = None) -> None:
+    """Print a row for every state; ``further`` are columns [n] to the right of b."""
+    shown, beside = min(len(a), NUMBERS_SHOWN), further or {}
+    columns = ["i", "t[i]", "a[i]", *(f"b[i,{j}]" for j in range(shown)), *(["..."] if shown < len(a) else []), *beside]
+    rows = []
+    for i, weights in enumerate(b):
+        ends = (f"{column[i]:+.1e}" for column in beside.values())
+        rows.append([str(i), f"{times[i]:.6f}", f"{a[i]:.6f}", *_row(weights, i, shown), *ends])
     rows.append([str(len(a)), f"{times[-1]:.6f}", *[""] * (len(columns) - 2)])
     print_table(columns, rows)
 
@@ -85,38 +115,41 @@ def _row(weights: Tensor, i: int, shown: int) -> list[str]:
     return [*cells, *(["..." if i >= shown else ""] if shown < len(weights) else [])]
 
 
-def _properties(found: FoundSolver) -> list[str]:
-    from bnsbench.nonstationary.properties import properties
+def _explanation(found: FoundSolver) -> list[str]:
+    from bnsbench.report.solver_words import origin_in_words, properties_in_words
 
-    figures = properties(found.require_table(), found.setting.path)
-    lines = [
-        f"largest |b|: {figures.largest_b:.4g}",
-        f"times increase strictly: {'yes' if figures.increasing else 'no'}",
-        f"sum rules of the path, largest residual: noise {figures.noise_error:.2e}, data {figures.data_error:.2e}",
-    ]
-    if found.setting.path.name == "condot":
-        lines.append("(on CondOT: a[i] = 1 and the sum of row i of b = t[i+1] - t[0])")
-    return lines + _origin(found)
+    lines = properties_in_words(found.require_table(), found.setting.path)
+    return lines if found.artefact is None else [*lines, "", *origin_in_words(found.artefact)]
 
 
-def _origin(found: FoundSolver) -> list[str]:
-    if found.artefact is None:
-        return []
-    artefact = found.artefact
-    lines = [f"trained for {artefact.model} at guidance {artefact.guidance:g}, weights {artefact.fingerprint[:12]}"]
-    if "psnr" in artefact.training:
-        lines.append(f"validation PSNR {artefact.training['psnr']:.2f} dB")
-    return lines
+def _draw(found: FoundSolver, output: FilePath) -> None:
+    from bnsbench.flows.mixed import guidance_in_words
+    from bnsbench.report.table_picture import draw_table
+
+    title = f"{found.name} at {found.nfe} NFE"
+    if (artefact := found.artefact) is not None:
+        title += f" for {artefact.model}, w = {guidance_in_words(artefact.guidance)}"
+    draw_table(found.require_table(), found.setting.path, title, output)
 
 
-def _description(found: FoundSolver) -> dict[str, object]:
-    from bnsbench.nonstationary.properties import properties
+def _description(found: FoundSolver) -> dict[str, Any]:
+    """Return the table, its properties and, for a trained one, the distance from its start; infinite numbers are null."""
+    from bnsbench.nonstationary.properties import path_residuals, properties
+    from bnsbench.plain import plain
+    from bnsbench.report.solver_words import start_of
 
-    table: NonStationarySolver = found.require_table()
-    return {
-        "name": found.name,
-        "path": found.setting.path.to_dict(),
-        "interval": found.setting.interval,
-        **table.to_dict(),
-        "properties": asdict(properties(table, found.setting.path)),
-    }
+    table, path = found.require_table(), found.setting.path
+    noise, data = path_residuals(table, path)
+    name, gaps = (None, None) if found.artefact is None else start_of(found.artefact)
+    description: dict[str, Any] = plain(
+        {
+            "name": found.name,
+            "path": path.to_dict(),
+            "interval": found.setting.interval,
+            **table.to_dict(),
+            "residuals": {"noise": noise.tolist(), "data": data.tolist()},
+            "properties": asdict(properties(table, path)),
+            "start": {"name": name, "distance": gaps and asdict(gaps)} if name or gaps else None,
+        }
+    )
+    return description

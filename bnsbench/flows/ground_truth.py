@@ -11,6 +11,7 @@ from torchdiffeq import odeint
 
 from bnsbench.errors import DivergedError
 from bnsbench.flows.fields import BatchField, CountingField
+from bnsbench.flows.predictions import per_sample
 from bnsbench.flows.psnr import psnr_per_sample
 
 
@@ -22,14 +23,28 @@ class Trajectory:
     x: Tensor
     u: Tensor
 
+    def part(self, index: Tensor | slice) -> Trajectory:
+        """Return the trajectories of the samples ``index``."""
+        return Trajectory(self.times, self.x[:, index], self.u[:, index])
+
     def at(self, t: float) -> Tensor:
         """Return the state at time t by cubic Hermite interpolation, of fourth order in the spacing of ``times``."""
-        last = len(self.times) - 2
-        i = min(max(int(torch.searchsorted(self.times, t, right=True)) - 1, 0), last)
-        h = float(self.times[i + 1] - self.times[i])
-        s = (t - float(self.times[i])) / h
+        return self.along(torch.full((self.x.shape[1],), t, dtype=torch.float64))
+
+    def along(self, t: Tensor) -> Tensor:
+        """Return each sample's state [batch, ...] at its own time t [batch], differentiable in t (as `at`)."""
+        moment = t.to("cpu", torch.float64).contiguous()
+        i = (torch.searchsorted(self.times, moment.detach(), right=True) - 1).clamp(0, len(self.times) - 2)
+        h = self.times[i + 1] - self.times[i]
+        s = (moment - self.times[i]) / h
         blend = (1 + 2 * s) * (1 - s) ** 2, h * s * (1 - s) ** 2, s * s * (3 - 2 * s), h * s * s * (s - 1)
-        return blend[0] * self.x[i] + blend[1] * self.u[i] + blend[2] * self.x[i + 1] + blend[3] * self.u[i + 1]
+        samples = torch.arange(len(t))
+        i = i.to(self.x.device)
+        knots = self.x[i, samples], self.u[i, samples], self.x[i + 1, samples], self.u[i + 1, samples]
+        return sum(
+            (per_sample(weight, knot) * knot for weight, knot in zip(blend, knots, strict=True)),
+            start=torch.zeros_like(knots[0]),
+        )
 
 
 def solve(field: BatchField, x0: Tensor, tolerance: float) -> tuple[Tensor, int]:

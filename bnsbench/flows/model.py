@@ -11,7 +11,14 @@ from torch import Tensor
 
 from bnsbench.errors import NotApplicableError
 from bnsbench.flows.paths import Path
-from bnsbench.flows.predictions import Prediction, to_velocity
+from bnsbench.flows.predictions import Prediction, check_prediction, per_sample, to_velocity
+
+Guidance = float | Tensor
+"""A guidance scale w: one for all samples, or a tensor [batch] with one for each."""
+
+
+def _unguided(guidance: Guidance) -> bool:
+    return not isinstance(guidance, Tensor) and guidance == 0
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,7 @@ class Model(ABC):
     prediction: what `predict` returns.
     interval: the times on which it may be evaluated; epsilon-VP networks end at 1 - 1e-3.
     data_range: peak-to-peak range of the data, which PSNR uses.
-    dtype: the precision in which it is meant to be used.
+    dtype: the precision in which it is meant to be used; states of the ODE are kept in at least float32.
     """
 
     path: Path
@@ -72,25 +79,28 @@ class Model(ABC):
         self.dtype = dtype
         return self
 
-    def forwards_per_evaluation(self, guidance: float) -> int:
+    def forwards_per_evaluation(self, guidance: Guidance) -> int:
         """Network forwards that one evaluation of the guided field costs per sample."""
-        return 1 if guidance == 0 else 2
+        return 1 if _unguided(guidance) else 2
 
-    def guided(self, t: Tensor, x: Tensor, condition: Tensor | None, guidance: float) -> Tensor:
+    def guided(self, t: Tensor, x: Tensor, condition: Tensor | None, guidance: Guidance) -> Tensor:
         """Return (1 + w) f(x | condition) - w f(x) in one batch of twice the size; exact for every prediction type.
 
-        The conversion to a velocity is affine with weights that sum to one, so guiding the prediction guides the velocity.
+        guidance: w, or one w for each sample [batch]. The conversion to a velocity is affine with weights that sum to
+        one, so guiding the prediction guides the velocity.
         """
-        if guidance == 0:
+        if _unguided(guidance):
             return self.predict(t, x, condition)
         if condition is None:
-            raise NotApplicableError(f"{type(self).__name__} is unconditional, so guidance needs w = 0, not {guidance:g}.")
+            raise NotApplicableError(f"{type(self).__name__} is unconditional, so guidance needs w = 0, not {guidance}.")
         both = torch.cat([condition, self.null_condition(condition)])
         time = t if t.ndim == 0 else torch.cat([t, t])
         with_condition, without = self.predict(time, torch.cat([x, x]), both).chunk(2)
+        if isinstance(guidance, Tensor):
+            return torch.lerp(without, with_condition, per_sample(1.0 + guidance, x))
         return torch.lerp(without, with_condition, 1.0 + guidance)
 
-    def field(self, condition: Tensor | None, guidance: float = 0.0) -> ModelField:
+    def field(self, condition: Tensor | None, guidance: Guidance = 0.0) -> ModelField:
         """Return the velocity field for a batch with these conditions."""
         return ModelField(self, condition, guidance)
 
@@ -99,13 +109,15 @@ class ModelField:
     """A model's velocity under classifier-free guidance, u_w = (1 + w) u_cond - w u_uncond (Ho & Salimans 2022).
 
     guidance w = 0 is the conditional model; w + 1 is the ``guidance_scale`` of diffusers. One guided evaluation is one
-    NFE and two network forwards (``forwards_per_evaluation``).
+    NFE and two network forwards (``forwards_per_evaluation``). The network gets states in the model's own precision; the
+    velocity comes back in that of the states.
     """
 
-    def __init__(self, model: Model, condition: Tensor | None, guidance: float = 0.0) -> None:
+    def __init__(self, model: Model, condition: Tensor | None, guidance: Guidance = 0.0) -> None:
+        check_prediction(model.prediction)
         self.model = model
         self.condition = condition
-        self.guidance = float(guidance)
+        self.guidance = guidance
         self.forwards_per_evaluation = model.forwards_per_evaluation(self.guidance)
 
     @property
@@ -117,9 +129,10 @@ class ModelField:
         return self.model.interval
 
     def __call__(self, t: Tensor, x: Tensor) -> Tensor:
-        prediction = self.model.guided(t, x, self.condition, self.guidance)
+        prediction = self.model.guided(t, x.to(self.model.dtype), self.condition, self.guidance).to(x.dtype)
         return to_velocity(self.model.path, self.model.prediction, t, x, prediction)
 
     def part(self, index: Tensor | slice) -> ModelField:
         condition = None if self.condition is None else self.condition[index]
-        return ModelField(self.model, condition, self.guidance)
+        guidance = self.guidance[index] if isinstance(self.guidance, Tensor) else self.guidance
+        return ModelField(self.model, condition, guidance)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path as FilePath
@@ -13,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from bnsbench.files import replacing
 from bnsbench.flows.ground_truth import Trajectory, ceiling, solve, solve_trajectory
 from bnsbench.flows.model import Model, ModelField
 from bnsbench.flows.noise import Split, noise
@@ -22,22 +22,37 @@ CHUNK = 128
 
 TRAJECTORY_POINTS = 65
 
+ROUNDING_PER_TOLERANCE = 64
+"""How far below its unit of rounding a network can be followed: a step averages the rounding of its stages (measured:
+1e-4 in bfloat16 costs no more evaluations than in float32)."""
+
 
 @dataclass(frozen=True)
 class Pairs:
     """Initial states x0 and true end states x1, both [n, *shape], with the field bound to their conditions.
 
-    nfe: mean evaluations per sample that the truth cost.
+    nfe: mean evaluations per sample that the truth cost. weights: how much each sample counts in training [n], all the
+    same if None. trajectory: the way from x0 to x1, where it was asked for.
     """
 
     x0: Tensor
     x1: Tensor
     field: ModelField
     nfe: float
+    weights: Tensor | None = None
+    trajectory: Trajectory | None = None
 
     def part(self, index: Tensor | slice) -> Pairs:
         """Return the pairs ``index``."""
-        return Pairs(self.x0[index], self.x1[index], self.field.part(index), self.nfe)
+        weights = None if self.weights is None else self.weights[index]
+        trajectory = None if self.trajectory is None else self.trajectory.part(index)
+        return Pairs(self.x0[index], self.x1[index], self.field.part(index), self.nfe, weights, trajectory)
+
+    def sample_weights(self) -> Tensor:
+        """Return the samples' weights [n] in float64 on the CPU, summing to one."""
+        weights = torch.ones(len(self)) if self.weights is None else self.weights
+        weights = weights.to("cpu", torch.float64)
+        return weights / weights.sum()
 
     def __len__(self) -> int:
         return len(self.x0)
@@ -45,10 +60,11 @@ class Pairs:
 
 @dataclass(frozen=True)
 class PairSource:
-    """Where pairs come from.
+    """Where the pairs of one model under one guidance scale come from.
 
     name: the model's name, which names the noise stream. seed: the suite's.
-    tolerance: of the adaptive solver. cache: a folder for solved chunks, or None to keep nothing.
+    tolerance: of the adaptive solver; for a network below float32 it is not taken below what its rounding lets one see.
+    cache: a folder for solved chunks, or None to keep nothing.
     progress: called with a sentence before each chunk that must be solved.
     """
 
@@ -65,7 +81,22 @@ class PairSource:
         """Return the initial states of these samples: noise scaled to the path's beginning."""
         scale = float(self.model.path.sigma(self.model.interval[0]))
         draws = noise(self.seed, self.name, split, indices, self.model.shape)
-        return (scale * draws).to(device=self.device, dtype=self.model.dtype)
+        return (scale * draws).to(device=self.device, dtype=self.state_dtype)
+
+    @property
+    def state_dtype(self) -> torch.dtype:
+        """The precision of states: the model's own, but at least float32."""
+        return torch.promote_types(self.model.dtype, torch.float32)
+
+    @property
+    def truth_tolerance(self) -> float:
+        """The tolerance that is used: an adaptive solver takes rounding for error and would step without end below it."""
+        return max(self.tolerance, torch.finfo(self.model.dtype).eps / ROUNDING_PER_TOLERANCE)
+
+    @property
+    def forwards_per_evaluation(self) -> int:
+        """Network forwards that one evaluation of the field costs per sample."""
+        return self.model.forwards_per_evaluation(self.guidance)
 
     def field(self, indices: Tensor) -> ModelField:
         """Return the guided field for the conditions of these samples."""
@@ -80,13 +111,16 @@ class PairSource:
         nfe = sum(float(chunk["nfe"]) for chunk in chunks) / len(chunks)
         return Pairs(self.initial(split, indices), truth, self.field(indices), nfe)
 
-    def trajectory(self, split: Split) -> tuple[Pairs, Trajectory]:
-        """Return the first chunk of a split with its ground-truth trajectories."""
-        tensors = self._cached(f"trajectory-{TRAJECTORY_POINTS}", split, 0, self._solve_trajectory)
-        x, u = tensors["x"].to(self.device), tensors["u"].to(self.device)
-        indices = torch.arange(CHUNK)
-        pairs = Pairs(self.initial(split, indices), x[-1], self.field(indices), float(tensors["nfe"]))
-        return pairs, Trajectory(tensors["times"], x, u)
+    def trajectories(self, split: Split, count: int = CHUNK) -> Pairs:
+        """Return the first ``count`` pairs of a split with their ground-truth trajectories."""
+        kind = f"trajectory-{TRAJECTORY_POINTS}"
+        numbers = range(-(-count // CHUNK))
+        chunks = [self._cached(kind, split, number, self._solve_trajectory) for number in numbers]
+        x, u = (torch.cat([chunk[name] for chunk in chunks], dim=1)[:, :count].to(self.device) for name in ("x", "u"))
+        nfe = sum(float(chunk["nfe"]) for chunk in chunks) / len(chunks)
+        indices = torch.arange(count)
+        trajectory = Trajectory(chunks[0]["times"], x, u)
+        return Pairs(self.initial(split, indices), x[-1], self.field(indices), nfe, trajectory=trajectory)
 
     def ceiling(self) -> float:
         """Return the PSNR in dB that the truth of the test split can resolve, measured on its first chunk."""
@@ -96,17 +130,19 @@ class PairSource:
         return self._cached("end", split, number, self._solve_end)
 
     def _solve_end(self, split: Split, indices: Tensor) -> dict[str, Tensor]:
-        truth, nfe = solve(self.field(indices), self.initial(split, indices), self.tolerance)
+        truth, nfe = solve(self.field(indices), self.initial(split, indices), self.truth_tolerance)
         return {"x1": truth, "nfe": torch.tensor(nfe)}
 
     def _solve_trajectory(self, split: Split, indices: Tensor) -> dict[str, Tensor]:
-        found, nfe = solve_trajectory(self.field(indices), self.initial(split, indices), TRAJECTORY_POINTS, self.tolerance)
+        found, nfe = solve_trajectory(
+            self.field(indices), self.initial(split, indices), TRAJECTORY_POINTS, self.truth_tolerance
+        )
         return {"times": found.times, "x": found.x, "u": found.u, "nfe": torch.tensor(nfe)}
 
     def _measure_ceiling(self, split: Split, indices: Tensor) -> dict[str, Tensor]:
         truth = self._chunk(split, 0)["x1"].to(self.device)
         start = self.initial(split, indices)
-        value = ceiling(self.field(indices), start, truth, self.tolerance, self.model.data_range)
+        value = ceiling(self.field(indices), start, truth, self.truth_tolerance, self.model.data_range)
         return {"ceiling": torch.tensor(value, dtype=torch.float64)}
 
     def _cached(
@@ -127,7 +163,7 @@ class PairSource:
     def _key(self, kind: str, split: Split, number: int) -> str:
         model = self.model
         names = (kind, model.fingerprint(), self.name, model.path.to_dict(), model.interval, self.guidance, self.seed)
-        rest = (split, number, CHUNK, self.tolerance, str(model.dtype))
+        rest = (split, number, CHUNK, self.truth_tolerance, str(model.dtype))
         return hashlib.sha256(repr((names, rest)).encode()).hexdigest()[:40]
 
 
@@ -140,10 +176,8 @@ def _digest(tensors: dict[str, Tensor]) -> str:
 
 
 def _write(file: FilePath, tensors: dict[str, Tensor]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_suffix(f".{os.getpid()}.tmp")
-    save_file(tensors, temporary, metadata={"sha256": _digest(tensors)})
-    temporary.replace(file)
+    with replacing(file) as temporary:
+        save_file(tensors, temporary, metadata={"sha256": _digest(tensors)})
 
 
 def _read(file: FilePath) -> dict[str, Tensor] | None:

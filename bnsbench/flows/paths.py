@@ -149,7 +149,10 @@ class VariancePreserving(Path):
         return torch.exp(-0.5 * self.rate_integral(t))
 
     def sigma(self, t: Tensor | float) -> Tensor:
-        return torch.sqrt(-torch.expm1(-self.rate_integral(t)))
+        variance = -torch.expm1(-self.rate_integral(t))
+        # The root's slope is infinite at 0; a line through 0 stands for it there, as steep as d_sigma.
+        ends = variance == 0
+        return torch.where(ends, variance / (2.0 * _SIGMA_FLOOR), torch.sqrt(torch.where(ends, 1.0, variance)))
 
     def d_alpha(self, t: Tensor | float) -> Tensor:
         return -0.5 * self.d_rate_integral(t) * self.alpha(t)

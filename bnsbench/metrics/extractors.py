@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY, register_feature_extractor
 
 from bnsbench.errors import NotApplicableError, UsageError
+from bnsbench.flows.model import Model
 from bnsbench.models.digits import digit_classifier
 from bnsbench.models.digits_data import SHAPE
 from bnsbench.models.networks import DigitClassifier
@@ -107,6 +109,27 @@ def extractor_for(shape: tuple[int, ...], weights: str = "") -> Extractor:
     if not Path(weights).is_file():
         raise UsageError(f"There is no Inception-v3 weights file {weights}.")
     return _inception(weights)
+
+
+def differentiable_features(model: Model) -> Callable[[Tensor], Tensor] | None:
+    """Return the features [n, width] of a model's end states as a differentiable function, for training by them.
+
+    They are the extractor's, without the rounding to bytes, after the model's decoder; None for a model whose samples have
+    no embedded extractor.
+    """
+    try:
+        extractor = extractor_for(model.shape)
+    except NotApplicableError:
+        return None
+    network = extractor.network
+
+    def features(states: Tensor) -> Tensor:
+        images = (model.decode(states).float() + 1.0) * 127.5
+        network.to(images.device)
+        found: Tensor = network(images)[0]
+        return found
+
+    return features
 
 
 @lru_cache(maxsize=1)

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, nn
 
 from bnsbench.errors import UsageError
+from bnsbench.files import replacing
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -94,11 +95,5 @@ def learn(learner: Learner[Any], checkpoint: Path, title: str, progress: bool = 
             loss = learner.step()
             bar.update(task, advance=1, description=f"{title}, loss {loss:.4f}")
             if learner.done % CHECKPOINT_EVERY == 0 or learner.done == learner.steps:
-                _save(learner.state(), checkpoint)
-
-
-def _save(state: dict[str, Any], file: Path) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(file.name + ".tmp")
-    torch.save(state, temporary)
-    temporary.replace(file)
+                with replacing(checkpoint) as temporary:
+                    torch.save(learner.state(), temporary)

@@ -184,8 +184,14 @@ def digits_gmm(path: str = "condot", folder: FilePath = WEIGHTS) -> MixtureModel
     return _model(mixture, path, SHAPE)
 
 
+def mixture_path(name: str) -> tuple[Path, float]:
+    """Return a path on which mixtures are offered and the time at which they end on it; UsageError for another path."""
+    ends = {"condot": 1.0, "cosine": 1.0, "vp": VP_END}
+    if name not in ends:
+        raise UsageError(f"Mixtures are not offered on the path {name!r}; choose from {', '.join(ends)}.")
+    return make_path(name), ends[name]
+
+
 def _model(mixture: Mixture, path: str, shape: tuple[int, ...]) -> MixtureModel:
-    choices = {"condot": 1.0, "cosine": 1.0, "vp": VP_END}
-    if path not in choices:
-        raise UsageError(f"Mixtures are not offered on the path {path!r}; choose from {', '.join(choices)}.")
-    return MixtureModel(mixture, make_path(path), shape, choices[path])
+    made, end = mixture_path(path)
+    return MixtureModel(mixture, made, shape, end)

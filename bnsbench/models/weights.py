@@ -14,6 +14,7 @@ from safetensors.torch import save as format_safetensors
 from torch import Tensor
 
 from bnsbench.errors import CorruptFileError, UsageError
+from bnsbench.files import replacing
 
 WEIGHTS = Path(__file__).parent / "weights"
 """The folder of the shipped files."""
@@ -47,14 +48,13 @@ def load_weights(name: str, folder: Path = WEIGHTS) -> dict[str, Tensor]:
 
 def save_weights(name: str, tensors: Mapping[str, Tensor], training: Mapping[str, Any], folder: Path) -> None:
     """Write the tensors in float16 and enter their hash and training record in the folder's manifest."""
-    folder.mkdir(parents=True, exist_ok=True)
     halves = {key: value.detach().cpu().to(torch.float16).contiguous() for key, value in tensors.items()}
     content = format_safetensors(halves)
-    _replace(folder / f"{name}.safetensors", content)
+    _write(folder / f"{name}.safetensors", content)
     entries = read_manifest(folder)
     digest = hashlib.sha256(content).hexdigest()
     entries[name] = {"file": f"{name}.safetensors", "sha256": digest, "training": dict(training)}
-    _replace(folder / MANIFEST, (json.dumps(entries, indent=2, sort_keys=True) + "\n").encode())
+    _write(folder / MANIFEST, (json.dumps(entries, indent=2, sort_keys=True) + "\n").encode())
 
 
 def weights_fingerprint(name: str, folder: Path = WEIGHTS) -> str:
@@ -71,8 +71,6 @@ def _entry(name: str, folder: Path) -> dict[str, Any]:
     return entry
 
 
-def _replace(file: Path, content: bytes) -> None:
-    """Write under a temporary name and rename, so that a reader never sees half a file."""
-    temporary = file.with_name(file.name + ".tmp")
-    temporary.write_bytes(content)
-    temporary.replace(file)
+def _write(file: Path, content: bytes) -> None:
+    with replacing(file) as temporary:
+        temporary.write_bytes(content)

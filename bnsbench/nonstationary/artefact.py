@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
 
 from bnsbench.errors import BnsbenchError, CorruptFileError, UsageError
+from bnsbench.files import replacing
 from bnsbench.flows.paths import Path, path_from_dict
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.plain import plain
 
-SCHEMA = 1
+SCHEMA = 2
 """Raised whenever the file's meaning changes; older files stay readable."""
 
 
@@ -23,7 +23,8 @@ class SolverArtefact:
     """A trained solver and its origin.
 
     path, interval: of the field that it was made for. model, fingerprint: name and hash of the model.
-    guidance: the scale w of u_w = (1 + w) u_cond - w u_uncond. name: the solver selector that made it, such as "bns".
+    guidance: the scale w of u_w = (1 + w) u_cond - w u_uncond, or all those that it was trained for. name: the solver
+        selector that made it, such as "bns".
     training: JSON-like record of the recipe, seeds, forwards, seconds, validation PSNR and curve; numbers that are not
         finite become null.
     """
@@ -33,20 +34,15 @@ class SolverArtefact:
     interval: tuple[float, float]
     model: str
     fingerprint: str
-    guidance: float
+    guidance: float | tuple[float, ...]
     name: str
     training: Mapping[str, Any] = field(default_factory=dict)
 
     def save(self, file: FilePath | str) -> None:
         """Write the JSON file; it appears whole or not at all."""
-        target = FilePath(file)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        try:
-            temporary.write_text(json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        text = json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n"
+        with replacing(FilePath(file)) as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
     @classmethod
     def load(cls, file: FilePath | str) -> SolverArtefact:
@@ -69,7 +65,7 @@ class SolverArtefact:
             "name": self.name,
             "model": self.model,
             "fingerprint": self.fingerprint,
-            "guidance": float(self.guidance),
+            "guidance": list(self.guidance) if isinstance(self.guidance, tuple) else float(self.guidance),
             "path": self.path.to_dict(),
             "interval": [float(end) for end in self.interval],
             "solver": self.solver.to_dict(),
@@ -91,12 +87,16 @@ class SolverArtefact:
                 interval=(begin, end),
                 model=str(description["model"]),
                 fingerprint=str(description["fingerprint"]),
-                guidance=float(description["guidance"]),
+                guidance=_guidance(description["guidance"]),
                 name=str(description["name"]),
                 training=dict(description["training"]),
             )
         except (KeyError, TypeError, ValueError, UsageError) as error:
             raise CorruptFileError(f"This is no description of a trained solver: {error!r}.") from error
+
+
+def _guidance(scales: Any) -> float | tuple[float, ...]:
+    return tuple(float(w) for w in scales) if isinstance(scales, list) else float(scales)
 
 
 def load_solver(file: FilePath | str) -> NonStationarySolver:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from bnsbench.errors import UsageError
 from bnsbench.flows.paths import Path
+from bnsbench.nonstationary.stability import noise_gains, stability, stability_limit
 from bnsbench.nonstationary.table import NonStationarySolver
+
+DECAYS = (-1.0, -4.0)
+"""The z at which a table is compared with exp(z): a decay over the interval by a factor of 2.7, and by one of 55."""
 
 
 @dataclass(frozen=True)
@@ -17,6 +22,9 @@ class Properties:
 
     largest_b: max |b_ij|. noise_error, data_error: largest residuals of `path_residuals`.
     increasing: whether its times increase strictly, as those of one-step and multistep rules without repeated stages do.
+    start_gain: |a_{n-1}|, how much of an error of x_0 reaches the end directly, that is, if the field did not answer to it.
+    noise_gain, largest_noise_gain: of the last state and the largest of any, see `noise_gains`.
+    stability_limit: see there. decay_errors: |R(z) - exp(z)| for the z of DECAYS, see `stability`.
     """
 
     nfe: int
@@ -24,6 +32,11 @@ class Properties:
     noise_error: float
     data_error: float
     increasing: bool
+    start_gain: float
+    noise_gain: float
+    largest_noise_gain: float
+    stability_limit: float
+    decay_errors: dict[float, float]
 
 
 @dataclass(frozen=True)
@@ -38,12 +51,18 @@ class Distance:
 def properties(solver: NonStationarySolver, path: Path) -> Properties:
     """Return the figures of a solver made for fields on ``path``."""
     noise_residual, data_residual = path_residuals(solver, path)
+    gains = noise_gains(solver)
     return Properties(
         nfe=solver.nfe,
         largest_b=float(solver.b.abs().max()),
         noise_error=float(noise_residual.abs().max()),
         data_error=float(data_residual.abs().max()),
         increasing=bool((solver.times.diff() > 0).all()),
+        start_gain=float(solver.a[-1].abs()),
+        noise_gain=float(gains[-1]),
+        largest_noise_gain=float(gains.max()),
+        stability_limit=stability_limit(solver),
+        decay_errors={z: abs(float(stability(solver, z)) - math.exp(z)) for z in DECAYS},
     )
 
 

@@ -63,6 +63,7 @@ def verify(
     known = [cell for cell in planned if cell.key in records]
     if len(known) < len(records):
         found.append(_unknown(records, known))
+    found += _outdated(known, records)
     chosen = choose([cell for cell in known if records[cell.key].status in ("ok", "diverged")], cells, seed)
     found += _rerun(chosen, records, _job(store, host, device), observer) if chosen else []
     return Verification(tuple(found), len(records), len(chosen))
@@ -86,6 +87,16 @@ def _unknown(records: Mapping[str, Record], known: Sequence[Cell]) -> str:
         f"{len(missing)} records belong to cells that suite.toml does not give here, such as {missing[0]}: a component has"
         " another version, or suite.toml has been changed."
     )
+
+
+def _outdated(cells: Sequence[Cell], records: Mapping[str, Record]) -> Iterator[str]:
+    """Yield a sentence if records lack a metric of the suite, or hold it in another version than it has here."""
+    outdated = [cell.key for cell in cells if records[cell.key].status == "ok" and not records[cell.key].answers(cell)]
+    if outdated:
+        yield (
+            f"{len(outdated)} records lack a metric in the version that it has here, such as {outdated[0]}:"
+            " 'bnsbench run' measures it anew."
+        )
 
 
 def _job(store: ResultStore, host: PluginHost, device: str) -> Job:

@@ -4,6 +4,9 @@
 one first-order step, and a solver in log-SNR takes one where the log-SNR is infinite; each has an error O(h^2), so that
 these converge with order 2 on equal steps (but for a factor log n where the log-SNR is infinite) however high the order of
 their other steps is. On grids with finer steps at the ends ("chebyshev") the formula's order shows.
+
+``stages`` is 1 for the singlestep solvers of diffusion models as well (dpm-solver-1 to -3, dpm++2s, edm-heun): their grids
+have a step for each evaluation, whatever orders the budget is dealt out to, and a step of k evaluations spans k of them.
 """
 
 from __future__ import annotations
@@ -12,7 +15,6 @@ from bnsbench.specs import Budgets, Scalar, SolverSpec
 
 _GRID: dict[str, Scalar] = {"grid": "uniform"}
 _MULTISTEP: dict[str, Scalar] = {"lower_order_final": True, **_GRID}
-_EVERY = Budgets()
 
 
 def _solver(
@@ -21,7 +23,7 @@ def _solver(
     order: int,
     summary: str,
     reference: str,
-    budgets: Budgets = _EVERY,
+    stages: int = 1,
     parameters: dict[str, Scalar] = _GRID,
 ) -> SolverSpec:
     return SolverSpec(
@@ -30,8 +32,9 @@ def _solver(
         summary=summary,
         parameters=parameters,
         order=order,
-        budgets=budgets,
+        budgets=Budgets(stages, stages),
         reference=reference,
+        stages=stages,
     )
 
 
@@ -42,12 +45,12 @@ _HAIRER = "Hairer, Norsett & Wanner 1993, Solving Ordinary Differential Equation
 
 SOLVERS: tuple[SolverSpec, ...] = (
     _solver("euler", "runge_kutta:euler", 1, "Euler's method.", f"{_HAIRER}, I.7"),
-    _solver("midpoint", "runge_kutta:midpoint", 2, "The explicit midpoint rule.", f"{_HAIRER}, II.1", Budgets(2, 2)),
-    _solver("heun", "runge_kutta:heun", 2, "Heun's trapezoidal rule.", f"{_HAIRER}, II.1", Budgets(2, 2)),
-    _solver("ralston", "runge_kutta:ralston", 2, "Ralston's two-stage rule.", "Ralston 1962, Math. Comp. 16", Budgets(2, 2)),
-    _solver("rk3", "runge_kutta:rk3", 3, "Kutta's three-stage rule.", "Kutta 1901", Budgets(3, 3)),
-    _solver("rk4", "runge_kutta:rk4", 4, "The classic four-stage rule.", f"{_HAIRER}, II.1", Budgets(4, 4)),
-    _solver("rk38", "runge_kutta:rk38", 4, "Kutta's four-stage 3/8 rule.", f"{_HAIRER}, II.1", Budgets(4, 4)),
+    _solver("midpoint", "runge_kutta:midpoint", 2, "The explicit midpoint rule.", f"{_HAIRER}, II.1", stages=2),
+    _solver("heun", "runge_kutta:heun", 2, "Heun's trapezoidal rule.", f"{_HAIRER}, II.1", stages=2),
+    _solver("ralston", "runge_kutta:ralston", 2, "Ralston's two-stage rule.", "Ralston 1962, Math. Comp. 16", stages=2),
+    _solver("rk3", "runge_kutta:rk3", 3, "Kutta's three-stage rule.", "Kutta 1901", stages=3),
+    _solver("rk4", "runge_kutta:rk4", 4, "The classic four-stage rule.", f"{_HAIRER}, II.1", stages=4),
+    _solver("rk38", "runge_kutta:rk38", 4, "Kutta's four-stage 3/8 rule.", f"{_HAIRER}, II.1", stages=4),
     _solver("ab2", "adams_bashforth:ab2", 2, "Two-step Adams-Bashforth.", f"{_HAIRER}, III.5"),
     _solver("ab3", "adams_bashforth:ab3", 2, "Three-step Adams-Bashforth, started by Euler and AB2.", f"{_HAIRER}, III.5"),
     _solver("ab4", "adams_bashforth:ab4", 2, "Four-step Adams-Bashforth, started by Euler, AB2, AB3.", f"{_HAIRER}, III.5"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -111,12 +110,7 @@ class CellContext:
         """Return the trained solvers for a field."""
         job = self.job
         locks = job.cache / "locks"
-        return TrainedSolvers(job.store, state.source, locks, self.notice, self.training, self._classic, job.train)
-
-    def _classic(self, name: str) -> Callable[..., Tensor]:
-        """Return a traced solver by selector, for learned ones that start from it."""
-        solver: Callable[..., Tensor] = self.job.host.solver(name).make()
-        return solver
+        return TrainedSolvers(job.store, state.source, locks, self.notice, self.training, job.host, job.train)
 
     def notice(self, text: str) -> None:
         """Pass on a sentence for the user."""

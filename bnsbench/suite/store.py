@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bnsbench.errors import BnsbenchError, CorruptFileError
+from bnsbench.files import replacing
 from bnsbench.suite.plan import Cell
 from bnsbench.suite.record import Record, format_record, read_record
 
@@ -121,16 +122,10 @@ def write_text(file: Path, text: str) -> None:
     with storage_errors(file):
         if file.is_file() and file.read_bytes() == text.encode():
             return
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-        try:
-            with temporary.open("wb") as stream:
-                stream.write(text.encode())
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.replace(file)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with replacing(file) as temporary, temporary.open("wb") as stream:
+            stream.write(text.encode())
+            stream.flush()
+            os.fsync(stream.fileno())
 
 
 @contextmanager

@@ -8,16 +8,17 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from filelock import FileLock
-from torch import Tensor
 
-from bnsbench.errors import BnsbenchError, CorruptFileError
+from bnsbench.errors import BnsbenchError, CorruptFileError, UsageError
+from bnsbench.flows.mixed import Source
 from bnsbench.flows.pairs import PairSource
+from bnsbench.metrics.extractors import differentiable_features
 from bnsbench.nonstationary.artefact import SolverArtefact
-from bnsbench.plugins import Selection
+from bnsbench.plugins import PluginHost, Selection
 from bnsbench.specs import SolverSpec
 from bnsbench.suite.plan import Cell, digest, readable
 from bnsbench.suite.store import ResultStore, storage_errors
-from bnsbench.training.problem import Problem, TrainingStatus
+from bnsbench.training.problem import Classic, Problem, TrainingStatus
 
 
 def solver_key(cell: Cell) -> str:
@@ -27,12 +28,40 @@ def solver_key(cell: Cell) -> str:
     return f"{readable(slug)}-{digest(content)}"
 
 
+def make_problem(
+    source: Source,
+    host: PluginHost,
+    *,
+    previous: Callable[[int], SolverArtefact],
+    progress: Callable[[TrainingStatus], None],
+    checkpoint: Path,
+) -> Problem:
+    """Return the problem of training for a source, with the host's classic solvers and the model's features at hand."""
+
+    def classic(name: str) -> Classic:
+        selection = host.solver(name)
+        if selection.spec.kind == "trained":
+            raise UsageError(f"The solver {name!r} is itself trained; a learned one starts from a classic solver or a file.")
+        return Classic(selection.make(), selection.spec.stages)
+
+    features = differentiable_features(source.model)
+    return Problem(source, previous, progress, classic, features, checkpoint)
+
+
+def train_solver(solver: Selection[SolverSpec], problem: Problem, nfe: int) -> SolverArtefact:
+    """Train the selected solver and return it under the selector's name; BnsbenchError if it has another NFE."""
+    artefact: SolverArtefact = solver.make()(problem, nfe)
+    if artefact.solver.nfe != nfe:
+        raise BnsbenchError(f"{solver.name} trained for {artefact.solver.nfe} evaluations instead of {nfe}")
+    return replace(artefact, name=solver.name)
+
+
 @dataclass(frozen=True)
 class TrainedSolvers:
     """The trained solvers for one field.
 
     locks: a folder for lock files. train: whether a missing solver may be trained; if not, CorruptFileError is raised.
-    classic: returns the classic solver of a selector, for learned ones that start from it.
+    host: knows the classic solvers that learned ones start from.
     notice: told of solver files that cannot be used and are trained again.
     """
 
@@ -41,7 +70,7 @@ class TrainedSolvers:
     locks: Path
     notice: Callable[[str], None]
     progress: Callable[[TrainingStatus], None]
-    classic: Callable[[str], Callable[..., Tensor]]
+    host: PluginHost
     train: bool = True
 
     def get(self, cell: Cell, solver: Selection[SolverSpec]) -> SolverArtefact:
@@ -56,16 +85,14 @@ class TrainedSolvers:
             return self._find(file) or self._train(cell, solver, file)
 
     def _train(self, cell: Cell, solver: Selection[SolverSpec], file: Path) -> SolverArtefact:
-        problem = Problem(
+        problem = make_problem(
             self.source,
+            self.host,
             previous=lambda nfe: self.get(replace(cell, nfe=nfe), solver),
             progress=self.progress,
-            solver=self.classic,
             checkpoint=self.locks.parent / "training" / f"{file.stem}.pt",
         )
-        artefact: SolverArtefact = solver.make()(problem, cell.nfe)
-        if artefact.solver.nfe != cell.nfe:
-            raise BnsbenchError(f"{cell.solver.name} trained for {artefact.solver.nfe} evaluations instead of {cell.nfe}")
+        artefact = train_solver(solver, problem, cell.nfe)
         with storage_errors(file):
             artefact.save(file)
         return artefact

@@ -14,67 +14,67 @@ from torch import Tensor
 
 from bnsbench.errors import UsageError
 from bnsbench.nonstationary.artefact import SolverArtefact
-from bnsbench.training.descent import artefact, descend
-from bnsbench.training.greedy import greedy_table
+from bnsbench.training.descent import Choices, artefact, distil
+from bnsbench.training.initial import given_start, greedy_start, start_grids
 from bnsbench.training.paper import PaperRecipe, train_paper
 from bnsbench.training.parametrisations import FreeTable
 from bnsbench.training.problem import Cost, Problem
-from bnsbench.training.selection import psnr
-from bnsbench.training.starts import start_grids
 from bnsbench.training.table import Table, transfer_times
 
-LADDER = (4, 6, 8, 12, 16, 20, 24, 32)
+LADDERS = {"standard": (4, 8, 12, 16, 20, 24, 32), "every": tuple(range(4, 65)), "none": ()}
 """NFE of the rungs; a rung's time grid starts the next one's."""
 
 
-def train_bns(problem: Problem, nfe: int, recipe: str = "default", pairs: int = 0, iterations: int = 0) -> SolverArtefact:
+def train_bns(
+    problem: Problem,
+    nfe: int,
+    recipe: str = "default",
+    init: str = "",
+    sigma_0: float = 1.0,
+    ladder: str = "standard",
+    **choices: Any,
+) -> SolverArtefact:
     """Train a BNS solver with ``nfe`` evaluations.
 
-    recipe: "default" or "paper". pairs and iterations: 0 means the recipe's own number.
-    Raises UsageError for an unknown recipe, DivergedError if no table gives finite samples.
+    recipe: "default" or "paper". init: what to start from (see `given_start`); empty for the ladder. sigma_0: of the
+    preconditioning of a classic start. ladder: of `LADDERS`. choices: of `Choices`.
+    Raises UsageError for what there is not, DivergedError if no table gives finite samples.
     """
     began = time.perf_counter()
+    chosen = Choices(**choices)
     if recipe == "paper":
         published = PaperRecipe()
-        chosen = replace(published, pairs=pairs or published.pairs, iterations=iterations or published.iterations)
-        table, record = train_paper(problem, nfe, chosen)
+        pairs, iterations = chosen.pairs or published.pairs, chosen.iterations or published.iterations
+        table, record = train_paper(problem, nfe, replace(published, pairs=pairs, iterations=iterations))
     elif recipe == "default":
-        table, record = _train_default(problem, nfe, pairs, iterations)
+        table, record = _train_default(problem, nfe, chosen, init, sigma_0, ladder)
     else:
         raise UsageError(f"There is no BNS recipe {recipe!r}; choose 'default' or 'paper'.")
-    name = "bns" if recipe == "default" else f"bns[recipe={recipe}]"
-    return artefact(problem, name, table, {"recipe": recipe, **record}, began)
+    return artefact(problem, "bns", table, {"recipe": recipe, **record}, began)
 
 
-def rung_below(nfe: int) -> int | None:
-    """The NFE whose solver starts the one for ``nfe``, or None at the foot of the ladder."""
-    below = [rung for rung in LADDER if rung < nfe]
-    return max(below) if below and nfe > LADDER[0] else None
+def rung_below(nfe: int, ladder: str = "standard") -> int | None:
+    """Return the NFE whose solver starts the one for ``nfe``, or None at the foot of the ladder."""
+    if ladder not in LADDERS:
+        raise UsageError(f"There is no ladder {ladder!r}; choose from {', '.join(LADDERS)}.")
+    below = [rung for rung in LADDERS[ladder] if rung < nfe]
+    return max(below) if below else None
 
 
-def _train_default(problem: Problem, nfe: int, pairs: int, iterations: int) -> tuple[Table, dict[str, Any]]:
+def _train_default(
+    problem: Problem, nfe: int, choices: Choices, init: str, sigma_0: float, ladder: str
+) -> tuple[Table, dict[str, Any]]:
     cost = Cost()
-    start, grid = _greedy_start(problem, nfe, cost)
-    table, record = descend(problem, nfe, FreeTable(start), cost, pairs, iterations)
-    return table, {"start": grid, **record}
+    if init:
+        start, name = given_start(problem, nfe, init, sigma_0, cost)
+    else:
+        start, name = greedy_start(problem, _first_times(problem, nfe, ladder), cost)
+    table, record = distil(problem, nfe, FreeTable(start), choices, cost)
+    return table, {"start": {"name": name, "table": start.solver().to_dict()}, **record}
 
 
-def _greedy_start(problem: Problem, nfe: int, cost: Cost) -> tuple[Table, str]:
-    """Return the best greedy table over the candidate grids, and the name of its grid."""
-    pairs, trajectory = problem.source.trajectory("train")
-    cost.teacher += round(pairs.nfe * len(pairs))
-    data_range = problem.source.model.data_range
-    tables: dict[str, Table] = {}
-    for name, times in _first_times(problem, nfe).items():
-        tables[name] = greedy_table(times, pairs.field, pairs.x0, trajectory)
-        cost.training += 2 * nfe * len(pairs)
-    best = max(tables, key=lambda name: psnr(tables[name], pairs, data_range))
-    return tables[best], best
-
-
-def _first_times(problem: Problem, nfe: int) -> dict[str, Tensor]:
-    model = problem.source.model
-    below = rung_below(nfe)
+def _first_times(problem: Problem, nfe: int, ladder: str) -> dict[str, Tensor]:
+    model, below = problem.source.model, rung_below(nfe, ladder)
     if below is None or problem.previous is None:
         return start_grids(model.path, model.interval, nfe)
     return {f"bns at {below} NFE": transfer_times(problem.previous(below).solver.times, nfe)}

@@ -1,8 +1,9 @@
-"""Sketched Gauss-Newton on the mean log MSE of the end state, with the last row solved exactly (variable projection).
+"""Sketched Gauss-Newton on any family and objective, with the last row solved exactly where it has a closed form.
 
-The loss is L = mean_s log m_s with m_s = |x_n^s - x*_s|^2 / d. Its gradient is exact (one cotangent r_s / m_s per sample);
-the Gauss-Newton matrix H = mean_s J_s^T J_s / (d m_s) is estimated from random cotangents z_s / sqrt(m_s), z_s = +-1, since
-E[z z^T] = I. One backward sweep gives rows for every sample, so n (1 + 2 K) N evaluations buy gradient and matrix.
+With residuals r_s [m], weights W_s = d loss / d e_s and the Jacobian J_s = d r_s / d theta, the gradient is
+(2 / m) sum_s W_s J_s^T r_s and the Gauss-Newton matrix (2 / m) sum_s W_s J_s^T J_s (both are used without their 2). Going
+backwards, the matrix is estimated from random cotangents sqrt(W_s) z_s, z_s = +-1, since E[z z^T] = I: one sweep gives rows
+for every sample, so n (1 + 2 K) N evaluations buy gradient and matrix. Going forwards, both are exact.
 """
 
 from __future__ import annotations
@@ -17,18 +18,27 @@ from torch import Tensor
 from bnsbench.flows.noise import stream_seed
 from bnsbench.flows.pairs import Pairs
 from bnsbench.training.greedy import RowRegression
+from bnsbench.training.objectives import Objective
 from bnsbench.training.parametrisations import Parametrisation
 from bnsbench.training.problem import Cost
 from bnsbench.training.rollout import Rollout, gradient_rows, run
 from bnsbench.training.table import Table
+from bnsbench.training.tangents import (
+    Derivative,
+    differences,
+    evaluations_per_direction,
+    forward_mode,
+    state_tangents,
+)
 
-_SMALLEST_ERROR = 1e-28
 _LARGEST_LOG_GAP_STEP = 2.0
+_TANGENT_NUMBERS = 2**25
+"""How many numbers of tangents are held at once; the samples are taken in parts that keep to it."""
 
 
 @dataclass(frozen=True)
 class Iterate:
-    """Parameters, their table with its run on the training pairs, and its loss, mean_s log m_s in nats."""
+    """Parameters, their table with its run on the training pairs, and its loss in nats."""
 
     theta: Tensor
     table: Table
@@ -54,79 +64,152 @@ class Schedule:
 
 @dataclass
 class GaussNewton:
-    """A descent of one family on one set of pairs; ``cost`` is added to as evaluations are spent.
+    """A descent of one family to one objective on one set of pairs; ``cost`` is added to as evaluations are spent.
 
-    seed: of the sketches, which are drawn anew at every iteration.
+    seed: of the sketches, which are drawn anew at every iteration. derivative: how the network is differentiated.
+    precision: in which the network computes, which sets the step of differences. rejected: trials so far whose states
+    left the finite numbers.
     """
 
     family: Parametrisation
+    objective: Objective
     pairs: Pairs
     cost: Cost
     seed: int = 0
     schedule: Schedule = Schedule()
+    derivative: Derivative = "backward"
+    precision: torch.dtype = torch.float32
+    rejected: int = 0
 
-    def minimise(self, observe: Callable[[int, Iterate, float], bool]) -> None:
-        """Descend from the family's start; ``observe(iteration, iterate, damping)`` sees every iterate and may stop.
+    def __post_init__(self) -> None:
+        self.weights = self.pairs.sample_weights()
 
-        The damping adapts by the measured loss: the best of a few multiples is kept; if none improves, it grows thirtyfold.
+    def step(self, iterate: Iterate, iteration: int, damping: float) -> tuple[Iterate, float]:
+        """Return the next iterate and damping.
+
+        The damping adapts by the measured loss: the best of a few multiples is kept; if none improves, the iterate stays
+        and the damping grows thirtyfold.
         """
-        iterate, damping, idle = self.evaluate(self.family.start()), self.schedule.damping, 0
-        if observe(0, iterate, damping):
-            return
-        for iteration in range(1, self.schedule.iterations + 1):
-            before = iterate.loss
-            gradient, curvature = self.sketch(iterate, iteration)
-            iterate, damping = self._best_step(iterate, _damped_step(gradient, curvature, self.family.log_gaps), damping)
-            idle = idle + 1 if before - iterate.loss < self.schedule.smallest_gain else 0
-            if observe(iteration, iterate, damping) or idle >= self.schedule.patience:
-                return
-
-    def evaluate(self, theta: Tensor) -> Iterate:
-        """Run the table of these parameters, its last row the least-squares one if the family holds it."""
-        table, pairs = self.family.table(theta), self.pairs
-        rollout = run(table, pairs.field, pairs.x0)
-        self.cost.training += table.n * len(pairs)
-        if not bool(torch.isfinite(rollout.basis).all()):
-            return Iterate(theta, table, rollout, math.inf)
-        truth = pairs.x1.flatten(1).to(rollout.end)
-        plain = Iterate(theta, table, rollout, _loss(rollout, truth))
-        row = RowRegression(rollout.basis, truth).solve(6, 1e-12)
-        projected = self.family.with_last_row(theta, row)
-        if projected is None:
-            return plain
-        end = torch.tensordot(row.to(rollout.end), rollout.basis, dims=1)
-        ended = Rollout(rollout.basis, rollout.states, end)
-        better = Iterate(projected, table.with_row(table.n - 1, row), ended, _loss(ended, truth))
-        return better if better.loss < plain.loss else plain
-
-    def sketch(self, iterate: Iterate, iteration: int) -> tuple[Tensor, Tensor]:
-        """Return half the loss's gradient [p] and the estimated Gauss-Newton matrix [p, p] in the family's parameters."""
-        table, rollout, pairs = iterate.table, iterate.rollout, self.pairs
-        count, d = rollout.end.shape
-        residual = rollout.end - pairs.x1.flatten(1).to(rollout.end)
-        errors = residual.double().square().mean(1, keepdim=True).clamp_min(_SMALLEST_ERROR).to(residual)
-        jacobian = self.family.jacobian(iterate.theta)
-        sketches = max(1, math.ceil(self.schedule.rows_per_parameter * jacobian.shape[1] / count))
-        generator = torch.Generator().manual_seed(stream_seed(self.seed, "sketch", table.n, iteration))
-        signs = torch.randint(0, 2, (sketches, count, d), generator=generator).to(residual) * 2 - 1
-        cotangents = torch.cat([(residual / errors)[None], signs / errors.sqrt()])
-        rows = gradient_rows(table, pairs.field, pairs.x0, rollout, cotangents) @ jacobian
-        self.cost.training += (table.n - 1) * count * (1 + 2 * len(cotangents))
-        drawn = rows[1:].flatten(0, 1)
-        return rows[0].mean(0) / d, drawn.T @ drawn / (len(drawn) * d)
-
-    def _best_step(self, iterate: Iterate, step: Callable[[float], Tensor], damping: float) -> tuple[Iterate, float]:
+        gradient, curvature = self.system(iterate, iteration)
+        if not bool(gradient.isfinite().all() & curvature.isfinite().all()):
+            return iterate, 30.0 * damping
+        move = _damped_step(gradient, curvature, self.family.log_gaps)
         best, kept = iterate, 30.0 * damping
         for factor in self.schedule.factors:
-            trial = self.evaluate(iterate.theta + step(factor * damping))
+            trial = self.evaluate(iterate.theta + move(factor * damping))
             if trial.loss < best.loss:
                 best, kept = trial, factor * damping
         return best, max(kept, 1e-12)
 
+    def evaluate(self, theta: Tensor) -> Iterate:
+        """Run the table of these parameters, its last row the least-squares one if family and objective allow it."""
+        table, pairs = self.family.table(theta), self.pairs
+        rollout = run(table, pairs.field, pairs.x0)
+        self.cost.training += table.n * len(pairs)
+        if not bool(torch.isfinite(rollout.basis).all()):
+            self.rejected += 1
+            return Iterate(theta, table, rollout, math.inf)
+        plain = Iterate(theta, table, rollout, self._loss(table, rollout))
+        if not self.objective.exact_end or not self.family.holds_last_row:
+            return plain
+        row = RowRegression(rollout.basis, pairs.x1.flatten(1), self.weights).solve(self.objective, 6, 1e-12)
+        ended = rollout.with_end(torch.tensordot(row.to(rollout.end), rollout.basis, dims=1))
+        solved = table.with_row(table.n - 1, row)
+        better = Iterate(self.family.with_last_row(theta, row), solved, ended, self._loss(solved, ended))
+        return better if better.loss < plain.loss else plain
 
-def _loss(rollout: Rollout, truth: Tensor) -> float:
-    loss = float(rollout.errors(truth).clamp_min(_SMALLEST_ERROR).log().mean())
-    return loss if math.isfinite(loss) else math.inf
+    def system(self, iterate: Iterate, iteration: int) -> tuple[Tensor, Tensor]:
+        """Return half the loss's gradient [p] and half the Gauss-Newton matrix [p, p] in the family's parameters."""
+        if self.derivative == "backward":
+            return self._backward_system(iterate, iteration)
+        return self._forward_system(iterate)
+
+    def _backward_system(self, iterate: Iterate, iteration: int) -> tuple[Tensor, Tensor]:
+        table, rollout, pairs = iterate.table, iterate.rollout, self.pairs
+        count = len(pairs)
+        states, times = (seen.detach().requires_grad_() for seen in rollout.seen(table, self.objective.whole))
+        residuals = self.objective.residuals(pairs, states, times)
+        importance = self._importance(residuals.detach()).to(residuals)[:, None]
+        jacobian = self.family.jacobian(iterate.theta)
+        sketches = max(1, math.ceil(self.schedule.rows_per_parameter * jacobian.shape[1] / count))
+        generator = torch.Generator().manual_seed(stream_seed(self.seed, "sketch", table.n, iteration))
+        signs = torch.randint(0, 2, (sketches, *residuals.shape), generator=generator).to(residuals) * 2 - 1
+        aims = torch.cat([(residuals.detach() * importance)[None], signs * importance.sqrt()])
+        pulled = [_pull(residuals, states, times, aim) for aim in aims]
+        rows = gradient_rows(table, pairs.field, pairs.x0, rollout, torch.stack([at_state for at_state, _ in pulled]))
+        if self.objective.whole:
+            # Where a state is compared moves with its time.
+            rows[:, :, : table.n - 1] += torch.stack([at_time[:-1].T for _, at_time in pulled]).double().cpu()
+        rows = rows @ jacobian
+        self.cost.training += (table.n - 1) * count * (1 + 2 * len(aims))
+        drawn = rows[1:].flatten(0, 1)
+        return rows[0].sum(0) / residuals.shape[1], drawn.T @ drawn / (sketches * residuals.shape[1])
+
+    def _forward_system(self, iterate: Iterate) -> tuple[Tensor, Tensor]:
+        table, rollout = iterate.table, iterate.rollout
+        jacobian = self.family.jacobian(iterate.theta)
+        size = jacobian.shape[1]
+        states, times = rollout.seen(table, self.objective.whole)
+        importance = self._importance(self.objective.residuals(self.pairs, states, times))
+        gradient = torch.zeros(size, dtype=torch.float64)
+        curvature = torch.zeros(size, size, dtype=torch.float64)
+        held = max(1, _TANGENT_NUMBERS // (2 * table.n * size * states.shape[2]))
+        for start in range(0, len(self.pairs), held):
+            part = slice(start, start + held)
+            residuals, columns = self._columns(table, jacobian, rollout, part)
+            weight = importance[part].to(residuals.device)[:, None]
+            gradient += torch.einsum("pnm,nm->p", columns, weight * residuals).cpu()
+            flat = (columns * weight.sqrt()).flatten(1)
+            curvature += (flat @ flat.T).cpu()
+        return gradient / residuals.shape[1], curvature / residuals.shape[1]
+
+    def _columns(self, table: Table, jacobian: Tensor, rollout: Rollout, part: slice) -> tuple[Tensor, Tensor]:
+        """Return residuals [N, m] of a part of the samples and their derivatives [p, N, m], in float64."""
+        pairs, own = self.pairs.part(part), Rollout(rollout.basis[:, part], rollout.states[:, part])
+        directional = forward_mode if self.derivative == "forward" else differences(self.precision)
+        tangents, directions = state_tangents(table, jacobian, pairs.field, pairs.x0, own, directional)
+        self.cost.training += directions * len(pairs) * evaluations_per_direction(self.derivative, self.precision)
+        states, times = own.seen(table, self.objective.whole)
+        moments = torch.cat([jacobian[: table.n - 1], jacobian.new_zeros(1, jacobian.shape[1])])[-len(states) :]
+        residuals, columns = _push(
+            lambda at, when: self.objective.residuals(pairs, at, when), states, times, tangents[-len(states) :], moments
+        )
+        return residuals.double(), columns.double()
+
+    def _importance(self, residuals: Tensor) -> Tensor:
+        return self.objective.importance(residuals.double().square().mean(1).cpu(), self.weights)
+
+    def _loss(self, table: Table, rollout: Rollout) -> float:
+        with torch.no_grad():
+            errors = self.objective.errors(self.pairs, *rollout.seen(table, self.objective.whole)).cpu()
+        loss = float(self.objective.loss(errors, self.weights))
+        return loss if math.isfinite(loss) else math.inf
+
+
+def _pull(residuals: Tensor, states: Tensor, times: Tensor, aim: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the cotangents of states and times for those of the residuals."""
+    at_state, at_time = torch.autograd.grad(residuals, (states, times), aim, retain_graph=True, allow_unused=True)
+    return at_state, torch.zeros_like(times) if at_time is None else at_time
+
+
+def _push(
+    residuals: Callable[[Tensor, Tensor], Tensor], states: Tensor, times: Tensor, tangents: Tensor, moments: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return residuals [N, m] and their derivatives [p, N, m] along tangents [., p, N, d] of states and [., p] of times.
+
+    By differentiating the pull-back, which is linear in the cotangent: torch's forward mode crashes on some extractors.
+    """
+    states, times = states.detach().requires_grad_(), times.detach().clone().requires_grad_()
+    found = residuals(states, times)
+    aim = torch.zeros_like(found, requires_grad=True)
+    pulled = torch.autograd.grad(found, (states, times), aim, create_graph=True, allow_unused=True)
+    columns = []
+    for k in range(tangents.shape[1]):
+        along = (tangents[:, k].to(states), moments[:, k, None].to(times).expand_as(times))
+        terms = [(value * direction).sum() for value, direction in zip(pulled, along, strict=True) if value is not None]
+        (column,) = torch.autograd.grad(torch.stack([term.double() for term in terms]).sum(), aim, retain_graph=True)
+        columns.append(column)
+    return found.detach(), torch.stack(columns)
 
 
 def _damped_step(gradient: Tensor, curvature: Tensor, times: int) -> Callable[[float], Tensor]:

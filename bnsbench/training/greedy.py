@@ -1,7 +1,7 @@
 """Rows by weighted least squares: the greedy start on ground-truth trajectories and the exact last row.
 
 For fixed times and earlier rows, a row is linear: x_{i+1} = Phi theta with Phi = [x_0, u_0, .., u_i]. Minimising the mean
-of log MSE is the same least-squares problem with weights 1 / MSE_s, found by iteration.
+of log MSE is the same least-squares problem with the sample weights w_s / MSE_s, found by iteration.
 """
 
 from __future__ import annotations
@@ -10,29 +10,34 @@ import torch
 from torch import Tensor
 
 from bnsbench.flows.fields import BatchField
-from bnsbench.flows.ground_truth import Trajectory
+from bnsbench.flows.pairs import Pairs
+from bnsbench.training.objectives import EndError, Objective
 from bnsbench.training.table import Table
 
-_SMALLEST_ERROR = 1e-28
+LOG_MSE = EndError("log-mse", logarithmic=True)
 
 
 class RowRegression:
-    """The regression of a target [N, d] on a basis [m, N, d], prepared once as N Gram matrices in float64."""
+    """The regression of a target [N, d] on a basis [m, N, d], prepared once as N Gram matrices in float64.
 
-    def __init__(self, basis: Tensor, target: Tensor) -> None:
+    weights: of the samples [N], summing to one.
+    """
+
+    def __init__(self, basis: Tensor, target: Tensor, weights: Tensor) -> None:
+        self.weights = weights
         joined = torch.cat([basis, target[None].to(basis)]).double().transpose(0, 1)
         self.size = len(basis)
         self.scale = joined.square().mean((0, 2)).sqrt().clamp_min(1e-150)
         joined = joined / self.scale[:, None]
         self.gram = (joined @ joined.transpose(1, 2) / joined.shape[2]).cpu()
 
-    def solve(self, passes: int, ridge: float) -> Tensor:
-        """Return the row [m] after ``passes`` weighted solves, the first with equal weights."""
-        weights = torch.ones(len(self.gram), dtype=torch.float64)
+    def solve(self, objective: Objective, passes: int, ridge: float) -> Tensor:
+        """Return the row [m] that minimises the objective, after at most ``passes`` solves, the first by plain weights."""
+        weights = self.weights
         row = torch.zeros(self.size, dtype=torch.float64)
-        for _ in range(passes):
+        for _ in range(passes if objective.logarithmic else 1):
             row = self._weighted(weights, ridge)
-            weights = 1.0 / self._errors(row).clamp_min(_SMALLEST_ERROR)
+            weights = objective.importance(self._errors(row), self.weights)
         scale = self.scale.cpu()
         return torch.mul(row, scale[-1] / scale[:-1])
 
@@ -50,20 +55,22 @@ class RowRegression:
         return torch.einsum("i,sij,j->s", residual, self.gram, residual)
 
 
-def greedy_table(times: Tensor, field: BatchField, x0: Tensor, trajectory: Trajectory) -> Table:
+def greedy_table(times: Tensor, pairs: Pairs) -> Table:
     """Return the table on ``times`` [n + 1] whose rows, one after the other, regress the true trajectory's next state."""
-    n = len(times) - 1
+    if pairs.trajectory is None:
+        raise ValueError("greedy_table needs pairs with their trajectories")
+    n, x0 = len(times) - 1, pairs.x0
     rows = torch.zeros(n, n + 1, dtype=torch.float64)
-    precision = torch.promote_types(x0.dtype, torch.float32)
-    flat = x0.to(precision).flatten(1)
+    flat = x0.flatten(1)
     basis = flat.new_empty(n + 1, *flat.shape)
     basis[0] = x = flat
+    weights = pairs.sample_weights()
     with torch.no_grad():
         for i in range(n):
-            basis[i + 1] = field(times[i].to(flat.device), x.reshape(x0.shape).to(x0.dtype)).flatten(1)
+            basis[i + 1] = pairs.field(times[i].to(flat.device), x.reshape(x0.shape)).flatten(1)
             last = i == n - 1
-            target = trajectory.x[-1] if last else trajectory.at(float(times[i + 1]))
-            regression = RowRegression(basis[: i + 2], target.flatten(1))
-            rows[i, : i + 2] = regression.solve(8 if last else 2, 1e-12 if last else 1e-11)
+            target = pairs.x1 if last else pairs.trajectory.at(float(times[i + 1]))
+            regression = RowRegression(basis[: i + 2], target.flatten(1), weights)
+            rows[i, : i + 2] = regression.solve(LOG_MSE, 8 if last else 2, 1e-12 if last else 1e-11)
             x = torch.tensordot(rows[i, : i + 2].to(flat), basis[: i + 2], dims=1)
     return Table(times, rows)

@@ -1,111 +1,109 @@
-"""The other learned solvers of the field, as families of tables under the same objective and optimiser as BNS."""
+"""The other learned solvers of the field: each a family of tables, trained by its own objective or by any other.
+
+``objective="own"`` is what each paper trains for: BST the local bound, LD3 and S4S a soft teacher in feature space, GS the
+features, DSS the trajectory. Where a model has no feature extractor, plain squared errors take the features' place.
+"""
 
 from __future__ import annotations
 
-import importlib
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
 
+import torch
 from torch import Tensor
 
-from bnsbench.errors import NotApplicableError, UsageError
 from bnsbench.nonstationary.artefact import SolverArtefact
-from bnsbench.nonstationary.tracing import retrace, trace
-from bnsbench.solvers.grids import time_grid
-from bnsbench.solvers.specs import SOLVERS
-from bnsbench.training.descent import artefact, descend
-from bnsbench.training.parametrisations import (
-    Anchored,
-    Coefficients,
-    LinearMultistep,
-    Parametrisation,
-    Rule,
-    RuleTimes,
-    ScaleTime,
-)
+from bnsbench.training.bespoke import ScaleTime
+from bnsbench.training.classics import best_grid, rule_on_grid
+from bnsbench.training.descent import Choices, artefact, distil
+from bnsbench.training.initial import start_grids
+from bnsbench.training.parametrisations import Coefficients, LinearMultistep, Parametrisation
 from bnsbench.training.problem import Cost, Problem
-from bnsbench.training.selection import psnr
-from bnsbench.training.starts import start_grids
-from bnsbench.training.table import Table
+from bnsbench.training.rule_families import Anchored, Decoupled, Rule, RuleTimes
 
 
-def train_bst(problem: Problem, nfe: int, order: int = 2) -> SolverArtefact:
-    """Train a bespoke scale-time solver on Euler's (order 1) or the midpoint rule (order 2); arXiv 2310.19075."""
-    family = ScaleTime(nfe, problem.source.model.interval, order)
-    return _train(problem, nfe, family, f"bst[order={order}]", Cost())
+def train_bst(problem: Problem, nfe: int, order: int = 2, **choices: Any) -> SolverArtefact:
+    """Train a bespoke scale-time solver on Euler's (order 1) or the midpoint rule (order 2); arXiv 2310.19075.
 
-
-def train_dss(problem: Problem, nfe: int) -> SolverArtefact:
-    """Train times and multistep weights whose rows sum to one, from Euler's method on the best grid; arXiv 2505.21114."""
-    cost = Cost()
-    _, times = _best_grid(problem, nfe, "euler", cost)
-    return _train(problem, nfe, LinearMultistep(times), "dss", cost)
-
-
-def train_ld3(problem: Problem, nfe: int, rule: str = "unipc") -> SolverArtefact:
-    """Train the time grid of a classic rule; arXiv 2405.15506."""
-    cost = Cost()
-    on_grid, times = _best_grid(problem, nfe, rule, cost)
-    return _train(problem, nfe, RuleTimes(on_grid, times), f"ld3[rule={rule}]", cost)
-
-
-def train_s4s(problem: Problem, nfe: int, rule: str = "unipc") -> SolverArtefact:
-    """Train the coefficients of a classic rule on its best grid; arXiv 2502.17423."""
-    cost = Cost()
-    on_grid, times = _best_grid(problem, nfe, rule, cost)
-    return _train(problem, nfe, Coefficients(on_grid(times)), f"s4s[rule={rule}]", cost)
-
-
-def train_gs(problem: Problem, nfe: int, rule: str = "dpm++3m") -> SolverArtefact:
-    """Train the time grid of a classic rule and corrections of its rows, which follow the times; arXiv 2510.17699."""
-    cost = Cost()
-    on_grid, times = _best_grid(problem, nfe, rule, cost)
-    return _train(problem, nfe, Anchored(on_grid, times), f"gs[rule={rule}]", cost)
-
-
-def rule_on_grid(problem: Problem, nfe: int, name: str) -> tuple[Rule, int]:
-    """Return a classic solver as a function of its time grid [steps + 1], and its steps.
-
-    Raises UsageError for an unknown solver and NotApplicableError for one that takes no grid of its own.
+    objective "own" is the paper's bound on local errors, by Adam; any other is trained end to end.
     """
-    model = problem.source.model
-    function = (problem.solver or _builtin)(name)
-
-    def on(times: Tensor) -> Callable[..., Tensor]:
-        begin, end = model.interval
-        parts = ((times[1:-1] - begin) / (end - begin)).tolist()
-        grid = ":".join(["nodes", *(repr(part) for part in parts)])
-        return lambda field, x0: function(field, x0, nfe, grid=grid)
-
-    for stages in (stages for stages in (1, 2, 3, 4) if nfe % stages == 0):
-        try:
-            trace(on(time_grid("uniform", model.path, model.interval, nfe // stages)), model.path, model.interval)
-        except UsageError:
-            continue
-        return lambda times: Table.of(retrace(on(times), model.path, model.interval, nfe)), nfe // stages
-    raise NotApplicableError(f"The solver {name!r} takes no time grid at {nfe} NFE, so its times cannot be learned.")
+    began = time.perf_counter()
+    family = ScaleTime(nfe, problem.source.model.interval, order)
+    if choices.get("objective") != "own":
+        return _train(problem, nfe, family, "bst", Choices(**choices), Cost(), began)
+    chosen = Choices(**{**choices, "objective": "mse", "optimiser": "adam"})
+    table, record = distil(problem, nfe, family, chosen, Cost(), loss=family.bound)
+    return artefact(problem, "bst", table, {**_start(family), **record, "objective": "bound"}, began)
 
 
-def _builtin(name: str) -> Callable[..., Tensor]:
-    targets = {spec.name: spec.target for spec in SOLVERS}
-    if name not in targets:
-        raise UsageError(f"There is no built-in solver {name!r} to learn from.")
-    module, _, attribute = targets[name].partition(":")
-    function: Callable[..., Tensor] = getattr(importlib.import_module(module), attribute)
-    return function
+def train_dss(problem: Problem, nfe: int, **choices: Any) -> SolverArtefact:
+    """Train times and multistep weights whose rows sum to one, from Euler's method on the best grid; arXiv 2505.21114."""
+    began, cost = time.perf_counter(), Cost()
+    _, times = _rule(problem, nfe, "euler", cost)
+    return _train(problem, nfe, LinearMultistep(times), "dss", _own(choices, "trajectory"), cost, began)
 
 
-def _best_grid(problem: Problem, nfe: int, name: str, cost: Cost) -> tuple[Rule, Tensor]:
-    """Return a rule and the grid on which its PSNR on the training pairs is best."""
+def train_ld3(problem: Problem, nfe: int, rule: str = "unipc", decoupled: bool = False, **choices: Any) -> SolverArtefact:
+    """Train the time grid of a classic rule, and the times told to the network if ``decoupled``; arXiv 2405.15506."""
+    began, cost = time.perf_counter(), Cost()
+    on_grid, times = _rule(problem, nfe, rule, cost)
+    family: Parametrisation = RuleTimes(on_grid, times)
+    if decoupled:
+        family = Decoupled(family, problem.source.model.path, problem.source.model.prediction)
+    return _train(problem, nfe, family, "ld3", _own(choices, _perceptual(problem, "soft-")), cost, began)
+
+
+def train_s4s(problem: Problem, nfe: int, rule: str = "unipc", alternate: bool = False, **choices: Any) -> SolverArtefact:
+    """Train the coefficients of a classic rule on its best grid, or in turn with the grid; arXiv 2502.17423."""
+    began, cost = time.perf_counter(), Cost()
+    on_grid, times = _rule(problem, nfe, rule, cost)
+    chosen = _own(choices, _perceptual(problem, "soft-"))
+    if not alternate:
+        return _train(problem, nfe, Coefficients(on_grid(times)), "s4s", chosen, cost, began)
+    family = Anchored(on_grid, times)
+    parameters = torch.arange(len(family.start()))
+    blocks = (parameters[family.log_gaps :], parameters[: family.log_gaps])
+    return _train(problem, nfe, family, "s4s", chosen, cost, began, blocks)
+
+
+def train_gs(problem: Problem, nfe: int, rule: str = "dpm++3m", **choices: Any) -> SolverArtefact:
+    """Train the time grid of a classic rule and corrections of its rows, which follow the times; arXiv 2510.17699."""
+    began, cost = time.perf_counter(), Cost()
+    family = Anchored(*_rule(problem, nfe, rule, cost))
+    return _train(problem, nfe, family, "gs", _own(choices, _perceptual(problem, "")), cost, began)
+
+
+def _rule(problem: Problem, nfe: int, name: str, cost: Cost) -> tuple[Rule, Tensor]:
+    """Return a rule as a function of its grid, and the grid that suits it best."""
     model = problem.source.model
     rule, steps = rule_on_grid(problem, nfe, name)
-    pairs = problem.source.pairs("train", 128)
-    grids = start_grids(model.path, model.interval, steps).values()
-    cost.training += len(grids) * nfe * len(pairs)
-    return rule, max(grids, key=lambda times: psnr(rule(times), pairs, model.data_range))
+    return rule, best_grid(problem, rule, nfe, start_grids(model.path, model.interval, steps), cost)
 
 
-def _train(problem: Problem, nfe: int, family: Parametrisation, name: str, cost: Cost) -> SolverArtefact:
-    began = time.perf_counter()
-    table, record = descend(problem, nfe, family, cost)
-    return artefact(problem, name, table, record, began)
+def _own(choices: dict[str, Any], objective: str) -> Choices:
+    """Return the choices with a family's own objective where it is asked for."""
+    return Choices(**{**choices, "objective": objective} if choices.get("objective") == "own" else choices)
+
+
+def _perceptual(problem: Problem, prefix: str) -> str:
+    return f"{prefix}features" if problem.features is not None else f"{prefix}mse"
+
+
+def _train(
+    problem: Problem,
+    nfe: int,
+    family: Parametrisation,
+    name: str,
+    choices: Choices,
+    cost: Cost,
+    began: float,
+    blocks: Sequence[Tensor] = (),
+) -> SolverArtefact:
+    table, record = distil(problem, nfe, family, choices, cost, blocks=blocks)
+    return artefact(problem, name, table, {**_start(family), **record}, began)
+
+
+def _start(family: Parametrisation) -> dict[str, Any]:
+    table = family.table(family.start())
+    return {"start": {"name": "the rule of its family", "table": table.solver().to_dict()}}

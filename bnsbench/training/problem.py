@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from bnsbench.flows.pairs import PairSource
+from bnsbench.flows.mixed import Source
+from bnsbench.training.objectives import Features
 
 if TYPE_CHECKING:
     from bnsbench.nonstationary.artefact import SolverArtefact
@@ -20,7 +21,8 @@ class TrainingStatus:
     """Progress of a training run, reported after every iteration.
 
     stage: what is being done. iteration of total (an upper bound: training stops when it has converged).
-    psnr: validation PSNR in dB of the best table so far. damping: of the Gauss-Newton step, where there is one.
+    psnr: validation PSNR in dB of the best table so far. loss: of the objective on the validation pairs, in nats, now.
+    damping: of the Gauss-Newton step, where there is one. forwards: network forwards spent so far, by all purposes.
     """
 
     nfe: int
@@ -29,23 +31,38 @@ class TrainingStatus:
     total: int
     psnr: float
     damping: float | None = None
+    loss: float | None = None
+    forwards: int = 0
+
+
+@dataclass(frozen=True)
+class Classic:
+    """A classic solver, ``sample(field, x0, nfe, grid=...)``, and the evaluations that it spends on a step of its grid.
+
+    stages: 0 for a solver whose times cannot be chosen.
+    """
+
+    sample: Callable[..., Tensor]
+    stages: int = 1
 
 
 @dataclass(frozen=True)
 class Problem:
     """A field to train a solver for.
 
-    source: noise and ground truth of the model under its guidance.
-    previous: returns the same solver trained at another NFE, through the caller's cache; None trains it anew.
+    source: noise and ground truth of the model under its guidance, or under several scales at once.
+    previous: returns the same solver trained at another NFE, through the caller's cache; None starts each NFE anew.
     progress: called with a `TrainingStatus` after every iteration.
-    solver: returns the classic solver of a selector as ``solver(field, x0, nfe, grid=...)``; None knows the built-in ones.
-    checkpoint: where long trainings save their state and look for it; None saves nothing.
+    classic: returns the classic solver of a selector; None knows the built-in ones.
+    features: differentiable features of end states, for perceptual objectives; None if the model has no extractor.
+    checkpoint: where a training saves its state after every iteration and looks for it; None saves nothing.
     """
 
-    source: PairSource
+    source: Source
     previous: Callable[[int], SolverArtefact] | None = None
     progress: Callable[[TrainingStatus], None] | None = None
-    solver: Callable[[str], Callable[..., Tensor]] | None = None
+    classic: Callable[[str], Classic] | None = None
+    features: Features | None = None
     checkpoint: FilePath | None = None
 
     def report(self, status: TrainingStatus) -> None:
@@ -72,6 +89,10 @@ class Cost:
     def restore(self, counts: dict[str, int]) -> None:
         """Take over the counts that `to_dict` gave."""
         self.teacher, self.training, self.validation = counts["teacher"], counts["training"], counts["validation"]
+
+    def forwards(self, source: Source) -> dict[str, int]:
+        """Return the counts as network forwards."""
+        return {kind: source.forwards_per_evaluation * count for kind, count in self.to_dict().items()}
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Running a table forward with everything kept, and back: exact gradient rows for every sample."""
+"""Running a table forward with everything kept, and its derivatives: exact gradient rows for every sample, backwards."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from bnsbench.flows.fields import BatchField
 from bnsbench.training.table import Table, lower
@@ -15,17 +16,31 @@ from bnsbench.training.table import Table, lower
 class Rollout:
     """A table's run on a batch of N samples of d numbers.
 
-    basis: [n + 1, N, d], x_0 followed by the velocities u_0 .. u_{n-1}. states: [n, N, d], where each was evaluated.
-    end: [N, d], the last state. All in at least float32.
+    basis: [n + 1, N, d], x_0 followed by the velocities u_0 .. u_{n-1}. states: [n + 1, N, d], x_0 .. x_n. All in at least
+    float32.
     """
 
     basis: Tensor
     states: Tensor
-    end: Tensor
+
+    @property
+    def end(self) -> Tensor:
+        """The last state x_n [N, d]."""
+        return self.states[-1]
 
     def errors(self, truth: Tensor) -> Tensor:
         """Return each sample's mean squared error [N] in float64 against ``truth`` [N, d]."""
         return (self.end - truth).double().square().mean(1)
+
+    def with_end(self, end: Tensor) -> Rollout:
+        """Return the rollout with another last state."""
+        return Rollout(self.basis, torch.cat([self.states[:-1], end[None]]))
+
+    def seen(self, table: Table, whole: bool) -> tuple[Tensor, Tensor]:
+        """Return the states that an objective looks at [m, N, d] and their times [m, N]: x_1 .. x_n or x_n alone."""
+        states = self.states[1:] if whole else self.states[-1:]
+        times = table.times[1:] if whole else table.times[-1:]
+        return states, times.to(states.device)[:, None].expand(-1, states.shape[1])
 
 
 def run(table: Table, field: BatchField, x0: Tensor) -> Rollout:
@@ -33,35 +48,52 @@ def run(table: Table, field: BatchField, x0: Tensor) -> Rollout:
     precision = torch.promote_types(x0.dtype, torch.float32)
     flat = x0.to(precision).flatten(1)
     basis = flat.new_empty(table.n + 1, *flat.shape)
-    states = flat.new_empty(table.n, *flat.shape)
-    rows = table.rows.to(flat)
-    basis[0] = x = flat
+    states = flat.new_empty(table.n + 1, *flat.shape)
+    rows = table.rows.detach().to(flat)
+    basis[0] = states[0] = flat
     with torch.no_grad():
         for i, t in enumerate(table.times[:-1].to(flat.device)):
-            states[i] = x
-            basis[i + 1] = field(t, x.reshape(x0.shape).to(x0.dtype)).flatten(1)
-            x = torch.tensordot(rows[i, : i + 2], basis[: i + 2], dims=1)
-    return Rollout(basis, states, x)
+            basis[i + 1] = field(t, states[i].reshape(x0.shape).to(x0.dtype)).flatten(1)
+            states[i + 1] = torch.tensordot(rows[i, : i + 2], basis[: i + 2], dims=1)
+    return Rollout(basis, states)
+
+
+def differentiable_states(table: Table, field: BatchField, x0: Tensor, checkpointed: bool = False) -> Tensor:
+    """Return the states x_1 .. x_n [n, N, d], differentiable in the table's times and rows and in x0.
+
+    checkpointed: keep no activations of the network and evaluate it once more on the way back instead.
+    """
+    basis, states, x = [x0.flatten(1)], [], x0
+    rows = table.rows.to(x0)
+    for i, t in enumerate(table.times[:-1].to(x0.device)):
+        u = checkpoint(field, t, x, use_reentrant=False) if checkpointed else field(t, x)
+        basis.append(torch.as_tensor(u).flatten(1))
+        states.append(torch.einsum("j,jnd->nd", rows[i, : i + 2], torch.stack(basis)))
+        x = states[-1].reshape(x0.shape)
+    return torch.stack(states)
 
 
 def gradient_rows(table: Table, field: BatchField, x0: Tensor, rollout: Rollout, cotangents: Tensor) -> Tensor:
-    """Return v_s^T d x_n^s / d theta for every sample s and cotangent: [K, N, p] in float64.
+    """Return sum_i v_si^T d x_i^s / d entries for every sample s and cotangent v: [K, N, p] in float64.
 
-    cotangents: [K, N, d]. theta is (t_1 .. t_{n-1}, free row entries row by row), p = n - 1 + n (n + 3) / 2. The sweep
-    goes back through the table; each evaluation is redone with a graph of its own, so memory does not grow with n.
+    cotangents: [K, m, N, d], of the last m states; m = 1 is the end alone, m = n all of x_1 .. x_n. The entries are
+    (t_1 .. t_{n-1}, free row entries row by row), p = n - 1 + n (n + 3) / 2. The sweep goes back through the table; each
+    evaluation is redone with a graph of its own, so memory does not grow with n.
     """
-    n, kinds = table.n, len(cotangents)
+    n, kinds, reach = table.n, len(cotangents), cotangents.shape[1]
     rows = table.rows.to(rollout.basis)
     adjoint = torch.zeros(kinds, *rollout.basis.shape, dtype=rollout.basis.dtype, device=x0.device)
     d_rows = torch.zeros(kinds, x0.shape[0], n, n + 1, dtype=torch.float64)
     d_times = torch.zeros(kinds, x0.shape[0], n - 1, dtype=torch.float64)
-    at_state = cotangents.to(rollout.basis)
+    at_state = cotangents[:, -1].to(rollout.basis)
     for i in range(n - 1, -1, -1):
         d_rows[:, :, i, : i + 2] = torch.einsum("knd,jnd->knj", at_state, rollout.basis[: i + 2]).double().cpu()
         adjoint[:, : i + 2] += rows[i, : i + 2, None, None] * at_state[:, None]
         if i > 0:
             at_state, at_time = _pull_back(field, table.times[i], rollout.states[i], x0, adjoint[:, i + 1])
             d_times[:, :, i - 1] = at_time.double().cpu()
+            if i >= n - reach + 1:
+                at_state = at_state + cotangents[:, i - 1 - n]
     row, column = lower(n)
     return torch.cat([d_times, d_rows[:, :, row, column]], dim=2)
 

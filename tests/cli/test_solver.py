@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -72,6 +74,70 @@ def test_file(bnsbench, artefact):
     assert "noise 0.00e+00, data 0.00e+00" in done.out
 
 
+def test_rows_that_fulfil_the_sum_rules_have_no_columns_for_them(bnsbench, artefact):
+    lines = bnsbench("solver", "show", "mine.json").out.splitlines()
+    assert lines[2].split() == ["i", "t[i]", "a[i]", "b[i,0]", "b[i,1]"]
+    assert "all rows fulfil the sum rules of the path; largest residual: noise 0.00e+00, data 0.00e+00" in lines
+
+
+def test_rows_that_miss_the_sum_rules_say_by_how_much(bnsbench):
+    arguments = ("solver", "show", "euler", "--nfe", 3, "--model", "ring8[path=cosine]")
+    lines = bnsbench(*arguments).out.splitlines()
+    assert lines[2].split()[-2:] == ["noise", "data"]
+    # Euler's steps on x = cos(pi t / 2) eps + sin(pi t / 2) x1 are left sums.
+    slopes = [torch.pi / 2 * math.cos(torch.pi / 6 * i) for i in range(3)]
+    data = [sum(slopes[: i + 1]) / 3 - math.sin(torch.pi / 6 * (i + 1)) for i in range(3)]
+    assert [numbers(line)[-1] for line in lines[3:6]] == pytest.approx(data, abs=6e-3)
+    assert any(line.startswith("  data: how much more of the data") for line in lines)
+    shown = json.loads(bnsbench(*arguments, "--json").out)
+    assert shown["residuals"]["data"] == pytest.approx(data, abs=1e-12)
+    assert shown["properties"]["data_error"] == pytest.approx(max(data))
+
+
+def test_amplification_in_json(bnsbench):
+    figures = json.loads(bnsbench("solver", "show", "euler", "--nfe", 4, "--json").out)["properties"]
+    assert figures["stability_limit"] == pytest.approx(8)
+    assert (figures["start_gain"], figures["noise_gain"], figures["largest_noise_gain"]) == (1.0, 0.5, 0.5)
+    assert figures["decay_errors"] == pytest.approx({"-1.0": math.exp(-1) - 0.75**4, "-4.0": math.exp(-4)})
+
+
+def test_an_infinite_limit_is_null_in_json(bnsbench, artefact):
+    still = NonStationarySolver(torch.tensor([0.0, 1.0]), torch.ones(1), torch.zeros(1, 1))
+    SolverArtefact(still, CondOT(), (0.0, 1.0), "ring8", "f" * 64, 0.0, "bns").save("still.json")
+    shown = json.loads(bnsbench("solver", "show", "still.json", "--json").out)
+    assert (shown["properties"]["stability_limit"], shown["start"]) == (None, None)
+    assert "stability limit: inf" in bnsbench("solver", "show", "still.json").out
+
+
+def test_distance_from_the_start(bnsbench, artefact):
+    start = {"name": "euler", "table": {"times": [0.0, 0.5, 1.0], "a": [1.0, 1.0], "b": [[0.5], [0.5, 0.5]]}}
+    replace(artefact, training={"start": start, "stopped": "it was told to"}).save("moved.json")
+    done = bnsbench("solver", "show", "moved.json")
+    assert "started from euler, largest differences: times 0.25, a 0, b 0.25" in done.out
+    assert "stopped: it was told to" in done.out
+    shown = json.loads(bnsbench("solver", "show", "moved.json", "--json").out)
+    assert shown["start"] == {"name": "euler", "distance": {"times": 0.25, "a": 0.0, "b": 0.25}}
+
+
+@pytest.mark.parametrize("start", ["bns at 6 NFE", {"name": "bns at 6 NFE"}])
+def test_a_start_without_its_table_is_only_named(bnsbench, artefact, start):
+    replace(artefact, training={"start": start}).save("older.json")
+    assert "started from bns at 6 NFE" in bnsbench("solver", "show", "older.json").out.splitlines()
+    shown = json.loads(bnsbench("solver", "show", "older.json", "--json").out)
+    assert shown["start"] == {"name": "bns at 6 NFE", "distance": None}
+
+
+@pytest.mark.parametrize("more", [(), ("--json",)])
+def test_picture(bnsbench, artefact, tmp_path, more):
+    done = bnsbench("solver", "show", "mine.json", "--output", "pictures/mine.svg", *more)
+    assert (done.code, done.err) == (0, "")
+    assert "bns at 2 NFE for ring8, w = 1.5, condot path" in (tmp_path / "pictures/mine.svg").read_text()
+    if more:
+        json.loads(done.out)
+    else:
+        assert done.out.endswith("picture: pictures/mine.svg\n")
+
+
 def test_difference(bnsbench, artefact):
     done = bnsbench("solver", "diff", "euler", "mine.json", "--nfe", 2)
     rows = [numbers(line) for line in done.out.splitlines()[1:4]]
@@ -90,6 +156,7 @@ def test_difference(bnsbench, artefact):
         (("show", "bns", "--nfe", 4), "has to be trained: run `bnsbench train MODEL --nfe 4 --output FILE`"),
         (("show", "nowhere.json"), "nowhere.json cannot be read"),
         (("show", "mine.json", "--nfe", 3), "The solver in mine.json spends 2 evaluations, not 3"),
+        (("show", "mine.json", "-o", "mine.pdf"), "The picture 'mine.pdf' must end in .png or .svg."),
         (("diff", "euler", "mine.json", "--nfe", 3), "spends 2 evaluations, not 3"),
         (("show", "straight", "--nfe", 3, "--plugin", "direct.py"), "'straight' runs directly, so it has no table"),
     ],

@@ -51,6 +51,21 @@ def test_checkpoint_is_kept_and_of_the_last_step(tmp_path):
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["checkpoint.pt"]
 
 
+def test_a_checkpoint_that_cannot_be_written_keeps_the_one_before(tmp_path, monkeypatch):
+    file = tmp_path / "checkpoint.pt"
+    torch.save(learner(7).state(), file)
+
+    def fill(state, temporary):
+        temporary.write_bytes(b"half")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(torch, "save", fill)
+    with pytest.raises(OSError, match="No space"):
+        learn(learner(7), file, "test", progress=False)
+    assert torch.load(file, weights_only=True)["done"] == 0
+    assert list(tmp_path.iterdir()) == [file]
+
+
 def test_checkpoint_of_another_budget_is_refused(tmp_path):
     learn(learner(5), tmp_path / "checkpoint.pt", "test", progress=False)
     with pytest.raises(UsageError, match="budget of 5 steps, not 9"):

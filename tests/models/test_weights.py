@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -27,6 +28,19 @@ def test_manifest_records_the_file_s_own_hash_and_keeps_other_entries(tmp_path):
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert {name: entry["training"]["steps"] for name, entry in manifest.items()} == {"one": 1, "two": 2}
     assert manifest["one"]["sha256"] == hashlib.sha256((tmp_path / "one.safetensors").read_bytes()).hexdigest()
+
+
+def test_a_failed_write_keeps_the_old_weights(tmp_path, monkeypatch):
+    save_weights("net", TENSORS, {}, tmp_path)
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+
+    def fail(*_):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match="No space"):
+        save_weights("net", {"a": torch.zeros(2)}, {}, tmp_path)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
 @pytest.mark.parametrize("damage", [lambda f: f.write_bytes(f.read_bytes()[:-1] + b"\x7f"), lambda f: f.unlink()])

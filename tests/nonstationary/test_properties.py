@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -49,6 +51,19 @@ def test_figures():
     figures = properties(table, CondOT())
     assert (figures.nfe, figures.largest_b, figures.increasing) == (3, 2.0, False)
     assert properties(traced(euler, 3, CondOT()), CondOT()).increasing
+
+
+def test_amplification():
+    figures = properties(traced(euler, 4, CondOT()), CondOT())
+    assert (figures.start_gain, figures.noise_gain, figures.largest_noise_gain) == (1.0, 0.5, 0.5)
+    assert figures.stability_limit == pytest.approx(8)
+    assert figures.decay_errors == pytest.approx({-1.0: math.exp(-1) - 0.75**4, -4.0: math.exp(-4)})
+    table = NonStationarySolver(
+        torch.tensor([0.0, 1.0, 2.0]), torch.tensor([1.0, -0.5]), torch.tensor([[4.0, 0.0], [0.6, 0.8]])
+    )
+    figures = properties(table, CondOT())
+    assert (figures.start_gain, figures.largest_noise_gain) == (0.5, 2.0)
+    assert figures.noise_gain == pytest.approx(0.5)
 
 
 def test_distance():

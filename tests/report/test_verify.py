@@ -103,6 +103,17 @@ def test_altered_suite_is_found(store, host):
     assert any("suite.toml does not give" in fault for fault in _verify(store, host, cells=0).faults)
 
 
+def test_metrics_of_another_version_are_found(store, host):
+    """A metric whose classifier has been trained again measures something else, even where the numbers agree."""
+    records = [record for record in store.records() if record.status == "ok"]
+    for record in records[:2]:
+        scores = {**record.metrics, "width": replace(record.metrics["width"], version="1+0123456789ab")}
+        store.record_file(record.key).write_text(format_record(replace(record, metrics=scores)))
+    write_reports(store)
+    (fault,) = _verify(store, host, cells=None).faults
+    assert fault.startswith(f"2 records lack a metric in the version that it has here, such as {records[0].key}")
+
+
 def test_missing_files_are_found(store, host):
     sorted(store.solvers.iterdir())[0].unlink()
     sorted(store.cells.iterdir())[0].unlink()

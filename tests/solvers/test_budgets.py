@@ -11,6 +11,7 @@ import sys
 import pytest
 import torch
 
+from bnsbench.errors import UsageError
 from bnsbench.flows.fields import CountingField, FunctionField
 from bnsbench.flows.paths import EDM, VE, VP, CondOT, Cosine, DiscreteVP, Preconditioned
 from bnsbench.nonstationary.tracing import trace
@@ -95,6 +96,25 @@ def test_ddim_is_euler_on_the_flow_path(solver):
     tables = [trace(functools.partial(solver(name), nfe=6), CondOT()) for name in ("ddim", "euler")]
     torch.testing.assert_close(tables[0].b, tables[1].b, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(tables[0].a, torch.ones(6, dtype=torch.float64), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("spec", [spec for spec in SOLVERS if "grid" in spec.parameters], ids=lambda spec: spec.name)
+def test_grids_have_a_step_for_every_so_many_evaluations(solver, setting, spec):
+    path, interval = SETTINGS[setting]
+    for nfe in budgets(spec.name, 12):
+        steps = nfe // spec.stages
+        assert nfe % spec.stages == 0
+        table = trace(functools.partial(solver(spec.name, grid=nodes(steps)), nfe=nfe), path, interval)
+        assert table.nfe == nfe
+        for wrong in {*range(1, nfe + 3)} - {steps}:
+            with pytest.raises(UsageError, match=f"gives {wrong - 1} inner times, but {steps} steps take {steps - 1}"):
+                solver(spec.name, grid=nodes(wrong))(FunctionField(lambda t, x: -x, path, interval), torch.ones(1, 1), nfe)
+
+
+def nodes(steps):
+    """A grid of unequal steps."""
+    return ":".join(["nodes", *(str((k / steps) ** 1.5) for k in range(1, steps))])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

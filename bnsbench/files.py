@@ -1,0 +1,24 @@
+"""Writing files so that a reader, or a run that goes on after an interrupt, never meets half a one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``target``, of this process alone, whose file becomes ``target`` if nothing is raised.
+
+    Folders are made as needed. Whatever is raised, ``target`` stays as it was and the temporary file is removed; OSError
+    where the disk refuses.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,72 @@
+"""How a table amplifies errors: exact figures of linear decays and of noisy evaluations, with no model at hand."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from bnsbench.nonstationary.table import NonStationarySolver
+
+LARGEST_LIMIT = 1e6
+"""Stability limits beyond this count as infinite."""
+
+_SCAN_POINTS = 20_000  # a ratio of 1.001 from one to the next, where R of n <= 100 evaluations oscillates far more slowly
+_ROUNDING = 1e-9
+
+
+def stability(solver: NonStationarySolver, z: Tensor | complex) -> Tensor:
+    """Return R(z), the end state of dx/dt = (z / T) x for x_0 = 1, where T = times[n] - times[0] is the interval's length.
+
+    Inserting u_j = (z / T) x_j into the table gives r_0 = 1, r_{i+1} = a_i + (z / T) sum_{j<=i} b_ij r_j and R = r_n, a
+    polynomial of degree n at most with R(0) = a_{n-1}; the exact end state is exp(z). For m equal steps of a Runge-Kutta
+    method with stability function S it is S(z / m)^m (Hairer & Wanner 1996, Section IV.2).
+    z may have any shape, which the result keeps; it is complex128 for complex z and float64 for real ones.
+    """
+    is_complex = z.is_complex() if isinstance(z, Tensor) else isinstance(z, complex)
+    rate = torch.as_tensor(z, dtype=torch.complex128 if is_complex else torch.float64) / _length(solver)
+    a, b = solver.a.to(rate.dtype), solver.b.to(rate.dtype)
+    states = rate.new_ones(solver.nfe + 1, rate.numel())
+    for i in range(solver.nfe):
+        states[i + 1] = a[i] + rate.reshape(-1) * (b[i, : i + 1] @ states[: i + 1])
+    return states[-1].reshape(rate.shape)
+
+
+def stability_limit(solver: NonStationarySolver) -> float:
+    """Return the largest L such that |R(z)| <= max(1, |R(0)|) for all real z in [-L, 0]; inf if it is above LARGEST_LIMIT.
+
+    For z <= 0 the exact state does not grow, and up to a decay of L the table's does not either. Euler's n equal steps
+    have L = 2 n, midpoint and Heun n, RK4 2.785 n / 4. Where the table multiplies x_0 by |R(0)| = |a_{n-1}| > 1 even
+    without a field, which no L could undo, growth beyond that factor is meant; else the bound is the usual 1.
+    """
+    bound = max(1.0, float(stability(solver, 0.0).abs())) + _ROUNDING
+    scan = torch.logspace(-3, math.log10(LARGEST_LIMIT), _SCAN_POINTS, dtype=torch.float64)
+    low, high = _crossing(solver, torch.cat([scan.new_zeros(1), scan]), bound)
+    for _ in range(6 if high < math.inf else 0):  # each a hundred times finer
+        low, high = _crossing(solver, torch.linspace(low, high, 101, dtype=torch.float64), bound)
+    return high
+
+
+def noise_gains(solver: NonStationarySolver) -> Tensor:
+    """Return how far independent errors of the evaluations move each state, float64 [n]: ||b_i||_2 / T for x_{i+1}.
+
+    If the table gets u_j + e_j with independent e_j of standard deviation s, row i adds sum_j b_ij e_j to the state, whose
+    standard deviation is s ||b_i||_2. It is given relative to s T, what the same error s moves all along the interval.
+    Since the field's answer to moved states is left out, this is the first effect only. Euler's n equal steps end with
+    1 / sqrt(n), the least that a row can have whose weights sum to T.
+    """
+    return solver.b.square().sum(dim=1).sqrt() / _length(solver)
+
+
+def _length(solver: NonStationarySolver) -> float:
+    return float(solver.times[-1] - solver.times[0])
+
+
+def _crossing(solver: NonStationarySolver, decays: Tensor, bound: float) -> tuple[float, float]:
+    """Return the two neighbours of the increasing ``decays`` between which |R(-decay)| first leaves the bound."""
+    outside = ~(stability(solver, -decays).abs() <= bound)  # an overflow is outside, too
+    if not bool(outside.any()):
+        return float(decays[-1]), math.inf
+    first = int(outside.int().argmax())
+    return float(decays[max(first - 1, 0)]), float(decays[first])

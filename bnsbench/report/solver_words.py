@@ -1,0 +1,108 @@
+"""What a solver's table and the record of its training say, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bnsbench.flows.mixed import guidance_in_words
+from bnsbench.flows.paths import Path
+from bnsbench.nonstationary.artefact import SolverArtefact
+from bnsbench.nonstationary.properties import Distance, Properties, distance, properties
+from bnsbench.nonstationary.table import NonStationarySolver
+
+CONSISTENT = 1e-9
+"""Residuals of the sum rules up to this size count as rounding."""
+
+LEARNING = ("family", "objective", "optimiser")
+"""Keys of a training record that say in a word or two how a solver was trained."""
+
+
+def properties_in_words(table: NonStationarySolver, path: Path) -> list[str]:
+    """Return lines on the table's size, its errors' growth, and whether its rows are consistent on the path."""
+    figures = properties(table, path)
+    euler_noise, euler_limit = table.nfe**-0.5, 2 * table.nfe
+    decays = ", ".join(f"{error:.2g} at z = {z:g}" for z, error in figures.decay_errors.items())
+    return [
+        f"largest |b|: {figures.largest_b:.4g}",
+        f"times increase strictly: {'yes' if figures.increasing else 'no'}",
+        f"start gain: {figures.start_gain:.4g} (an error of x[0] moves x[n] by this times itself, the field aside)",
+        f"noise gain: {figures.noise_gain:.3g}, at most {figures.largest_noise_gain:.3g} on the way, Euler {euler_noise:.3g}"
+        " (independent errors of size s in u move x[n] by this times s T)",
+        f"stability limit: {figures.stability_limit:.4g}, Euler {euler_limit}"
+        " (dx/dt = z x / T stays within max(1, start gain) for z from minus this to 0)",
+        f"decay: its x[n] misses exp(z) by {decays}, where T = t[n] - t[0]",
+        *_sum_rules(figures, path),
+    ]
+
+
+def _sum_rules(figures: Properties, path: Path) -> list[str]:
+    largest = f"largest residual: noise {figures.noise_error:.2e}, data {figures.data_error:.2e}"
+    if max(figures.noise_error, figures.data_error) <= CONSISTENT:
+        lines = [f"all rows fulfil the sum rules of the path; {largest}"]
+    else:
+        lines = [
+            f"some rows miss the sum rules of the path; {largest}",
+            "  noise: how much more of the noise than sigma(t[i+1]) is in x[i+1], if all data are one point",
+            "  data: how much more of the data than alpha(t[i+1]) is in x[i+1], if all data are one point",
+        ]
+    on_condot = ["  (on CondOT the rules are: a[i] = 1, and the sum of row i of b = t[i+1] - t[0])"]
+    return lines + (on_condot if path.name == "condot" else [])
+
+
+def origin_in_words(artefact: SolverArtefact) -> list[str]:
+    """Return lines on what a trained solver was made for, and how; what its record lacks is left out."""
+    record = artefact.training
+    made_for = f"{artefact.model} at guidance {guidance_in_words(artefact.guidance)}"
+    return [
+        f"trained for {made_for}, weights {artefact.fingerprint[:12]}",
+        *_learning(record),
+        *_start(artefact),
+        *_validation(record),
+        *_cost(record),
+        *([f"stopped: {record['stopped']}"] if record.get("stopped") else []),
+    ]
+
+
+def start_of(artefact: SolverArtefact) -> tuple[str | None, Distance | None]:
+    """Return the name of the table that the training started from and the distance from it, as far as they are recorded."""
+    start = artefact.training.get("start")
+    if not isinstance(start, Mapping):
+        return (str(start) if start else None), None
+    name = str(start["name"]) if start.get("name") else None
+    if "table" not in start:
+        return name, None
+    table = NonStationarySolver.from_dict(start["table"])
+    return name, distance(table, artefact.solver) if table.nfe == artefact.solver.nfe else None
+
+
+def _learning(record: Mapping[str, Any]) -> list[str]:
+    facts = [f"{key} {record[key]}" for key in LEARNING if record.get(key)]
+    return [", ".join(facts)] if facts else []
+
+
+def _start(artefact: SolverArtefact) -> list[str]:
+    name, gaps = start_of(artefact)
+    if gaps is None:
+        return [f"started from {name}"] if name else []
+    largest = f"times {gaps.times:.3g}, a {gaps.a:.3g}, b {gaps.b:.3g}"
+    return [f"started from {name or 'a table of its record'}, largest differences: {largest}"]
+
+
+def _validation(record: Mapping[str, Any]) -> list[str]:
+    """Return a line on pairs and validation PSNR; a number that was not finite is None in the record."""
+    facts = [f"trained on {record['pairs']} pairs"] if record.get("pairs") else []
+    if record.get("psnr") is not None:
+        over = f" over {record['validation_pairs']} pairs" if record.get("validation_pairs") else ""
+        facts.append(f"validation PSNR {record['psnr']:.2f} dB{over}")
+    return [", ".join(facts)] if facts else []
+
+
+def _cost(record: Mapping[str, Any]) -> list[str]:
+    facts = []
+    if forwards := record.get("forwards"):
+        kinds = ", ".join(f"{kind} {count:,}" for kind, count in forwards.items())
+        facts.append(f"{sum(forwards.values()):,} network forwards ({kinds})")
+    if record.get("seconds") is not None:
+        facts.append(f"{record['seconds']:.1f} seconds")
+    return [f"cost: {', '.join(facts)}"] if facts else []

@@ -1,0 +1,136 @@
+"""What a solver is trained for: residuals of every sample, and how their mean squares add up to one loss.
+
+With e_s = |r_s|^2 / m the mean square of a sample's m residuals and w_s its weight (all weights sum to one), the loss is
+sum_s w_s log e_s ("log-" objectives: every sample's decibels count alike) or log sum_s w_s e_s (the others: the logarithm
+of the mean, so that losses are nats in both cases and their differences are relative). Optimisers know nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from bnsbench.errors import NotApplicableError, UsageError
+from bnsbench.flows.pairs import Pairs
+
+SMALLEST_ERROR = 1e-28
+"""Mean squares below this are taken for it, so that an exact solver has a finite loss."""
+
+Features = Callable[[Tensor], Tensor]
+"""Differentiable features [n, k] of end states [n, *shape], such as a metric's extractor after the model's decoder."""
+
+
+class Objective(ABC):
+    """An objective of training.
+
+    name: as users write it. logarithmic: whether samples count by the logarithm of their errors.
+    """
+
+    whole = False
+    """Whether residuals look at all states x_1 .. x_n of a solver; else they look at x_n alone."""
+    exact_end = False
+    """Whether the residuals are x_n - x_1, so that a table's last row has a closed form."""
+
+    def __init__(self, name: str, logarithmic: bool) -> None:
+        self.name = name
+        self.logarithmic = logarithmic
+
+    @abstractmethod
+    def residuals(self, pairs: Pairs, states: Tensor, times: Tensor) -> Tensor:
+        """Return the residuals [N, m], differentiable in states [1 or n, N, d] and their times [1 or n, N]."""
+
+    def errors(self, pairs: Pairs, states: Tensor, times: Tensor) -> Tensor:
+        """Return the mean squared residuals e_s [N] in float64."""
+        return self.residuals(pairs, states, times).double().square().mean(1)
+
+    def loss(self, errors: Tensor, weights: Tensor) -> Tensor:
+        """Return the loss in nats (0-d) of errors [N] with weights [N] that sum to one."""
+        errors = errors.clamp_min(SMALLEST_ERROR)
+        return (weights * errors.log()).sum() if self.logarithmic else (weights * errors).sum().log()
+
+    def importance(self, errors: Tensor, weights: Tensor) -> Tensor:
+        """Return d loss / d e_s [N], by which least squares reweights each sample."""
+        errors = errors.clamp_min(SMALLEST_ERROR)
+        return weights / errors if self.logarithmic else weights / (weights * errors).sum()
+
+
+class EndError(Objective):
+    """r_s = x_n - x_1: the log MSE of Shaul et al. 2024, Eq. 13, or the plain MSE."""
+
+    exact_end = True
+
+    def residuals(self, pairs: Pairs, states: Tensor, times: Tensor) -> Tensor:
+        del times
+        return states[-1] - pairs.x1.flatten(1).to(states)
+
+
+class FeatureError(Objective):
+    """r_s = phi(x_n) - phi(x_1) for features phi: a perceptual loss, as LD3, S4S and GS use LPIPS."""
+
+    def __init__(self, name: str, logarithmic: bool, features: Features) -> None:
+        super().__init__(name, logarithmic)
+        self._features = features
+        self._known: list[tuple[Tensor, Tensor]] = []
+
+    def residuals(self, pairs: Pairs, states: Tensor, times: Tensor) -> Tensor:
+        del times
+        end = states[-1].reshape(pairs.x1.shape).to(pairs.x1.dtype)
+        return self._features(end).flatten(1) - self._targets(pairs.x1)
+
+    def _targets(self, truth: Tensor) -> Tensor:
+        """Return the features of true end states, computed once for each of the few sets in use."""
+        for known, features in self._known:
+            if known is truth:
+                return features
+        with torch.no_grad():
+            features = self._features(truth).flatten(1)
+        self._known = [*self._known[-3:], (truth, features)]
+        return features
+
+
+class TrajectoryError(Objective):
+    """r_s = (x_i - x*(t_i)) for i = 1 .. n: every state against the true trajectory at its time, as DSS trains."""
+
+    whole = True
+
+    def residuals(self, pairs: Pairs, states: Tensor, times: Tensor) -> Tensor:
+        if pairs.trajectory is None:
+            raise NotApplicableError("Matching trajectories needs pairs with their ground-truth trajectories.")
+        along = [state - pairs.trajectory.along(t).flatten(1).to(state) for state, t in zip(states, times, strict=True)]
+        return torch.cat(along, dim=1)
+
+
+OBJECTIVES = ("log-mse", "mse", "features", "log-features", "trajectory", "log-trajectory")
+"""The names; "soft-" before one of them adds LD3's soft teacher."""
+
+
+def make_objective(name: str, features: Features | None) -> Objective:
+    """Return the objective of a name of `OBJECTIVES`, a "soft-" before it left out of account.
+
+    features: for the perceptual ones; NotApplicableError if there are none. UsageError for an unknown name.
+    """
+    plain = name.removeprefix("soft-")
+    if plain not in OBJECTIVES:
+        raise UsageError(
+            f"There is no objective {name!r}; choose from {', '.join(OBJECTIVES)}, with 'soft-' before it or not."
+        )
+    logarithmic, kind = plain.startswith("log-"), plain.removeprefix("log-")
+    if kind == "mse":
+        return EndError(name, logarithmic)
+    if kind == "trajectory":
+        return TrajectoryError(name, logarithmic)
+    if features is None:
+        raise NotApplicableError(f"The objective {name!r} needs a feature extractor, and this model has none.")
+    return FeatureError(name, logarithmic, features)
+
+
+def soft_radius(dim: int, nfe: int) -> float:
+    """Return the radius within which a soft teacher may move the noise, r = 0.001 d / NFE^2 (LD3, arXiv 2405.15506).
+
+    As a distance, not its square, and never more than a tenth of the noise's own length sqrt(d).
+    """
+    return min(0.001 * dim / nfe**2, 0.1 * math.sqrt(dim))
