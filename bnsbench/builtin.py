@@ -21,6 +21,7 @@ _CHOICES: dict[str, Scalar] = {
     "derivative": "backward",
     "pairs": 0,
     "iterations": 0,
+    "gain": 0.0,
     "rate": 0.005,
     "checkpointed": False,
 }

@@ -59,18 +59,19 @@ class _Lines:
 
     def __init__(self) -> None:
         self._last = -SECONDS_BETWEEN_LINES
-        self._began: dict[int, float] = {}
+        self._first: dict[int, tuple[float, int]] = {}
 
     def stage(self, text: str) -> None:
         typer.echo(text, err=True)
 
     def training(self, status: TrainingStatus) -> None:
         now = time.monotonic()
-        began = self._began.setdefault(status.nfe, now)
+        began, first = self._first.setdefault(status.nfe, (now, status.iteration))
         if now - self._last >= SECONDS_BETWEEN_LINES or status.iteration == status.total:
             self._last = now
-            left = (now - began) / max(status.iteration, 1) * (status.total - status.iteration)
-            eta = f", at most {left:.0f} s left" if status.iteration else ""
+            pace = (now - began) / max(status.iteration - first, 1)
+            left = pace * (status.total - status.iteration)
+            eta = f", at most {left:.0f} s left" if left else ""
             done = f"{status.nfe} NFE: {status.stage} {status.iteration}/{status.total}"
             typer.echo(f"{done}, {figures(status)}{eta}", err=True)
 

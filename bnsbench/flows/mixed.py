@@ -52,7 +52,7 @@ class MixedSource:
     weights: how much each source counts, all the same if empty.
     condition_weights: how much a condition counts, as a function from conditions [n, ...] to weights [n]; None for all
         the same.
-    Raises UsageError unless there is a weight for each source.
+    Raises UsageError unless there is a source, and a weight above 0 for each or none at all.
     """
 
     sources: tuple[PairSource, ...]
@@ -60,6 +60,8 @@ class MixedSource:
     condition_weights: Callable[[Tensor], Tensor] | None = None
 
     def __post_init__(self) -> None:
+        if not self.sources:
+            raise UsageError("A mixture needs at least one guidance scale.")
         if self.weights and len(self.weights) != len(self.sources):
             raise UsageError(f"{len(self.weights)} weights are given for {len(self.sources)} guidance scales.")
         if any(weight <= 0 for weight in self.weights):
@@ -107,6 +109,8 @@ class MixedSource:
 
     def _shares(self, count: int) -> list[int]:
         kinds = len(self.sources)
+        if count < kinds:
+            raise UsageError(f"{count} pairs cannot be shared by {kinds} guidance scales; each needs one.")
         return [(count - k + kinds - 1) // kinds for k in range(kinds)]
 
     def _joined(self, parts: Sequence[Pairs]) -> Pairs:
@@ -120,7 +124,9 @@ class MixedSource:
         x0, x1 = (torch.cat([getattr(part, name) for part in parts])[order] for name in ("x0", "x1"))
         condition = torch.cat(known)[order].to(x0.device) if known else None
         kind = torch.arange(count) % kinds
-        field = self.model.field(condition, torch.tensor(self.guidance)[kind].to(x0))
+        scales = torch.tensor(self.guidance, dtype=torch.float64)[kind].to(x0)
+        # A single scale stays a number, so that w = 0 costs no second forward.
+        field = self.model.field(condition, scales if len(set(self.guidance)) > 1 else self.guidance[0])
         nfe = sum(part.nfe * len(part) for part in parts) / count
         trajectory = _joined_trajectories([part.trajectory for part in parts], order)
         return Pairs(x0, x1, field, nfe, self._weights(kind, condition), trajectory)

@@ -97,7 +97,10 @@ class Model(ABC):
         time = t if t.ndim == 0 else torch.cat([t, t])
         with_condition, without = self.predict(time, torch.cat([x, x]), both).chunk(2)
         if isinstance(guidance, Tensor):
-            return torch.lerp(without, with_condition, per_sample(1.0 + guidance, x))
+            # At least float32, in which torch also takes a weight that is a number: 3.3 is no bfloat16.
+            precision = torch.promote_types(without.dtype, torch.float32)
+            ends = without.to(precision), with_condition.to(precision)
+            return torch.lerp(*ends, per_sample(1.0 + guidance, ends[0])).to(without.dtype)
         return torch.lerp(without, with_condition, 1.0 + guidance)
 
     def field(self, condition: Tensor | None, guidance: Guidance = 0.0) -> ModelField:

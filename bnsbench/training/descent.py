@@ -1,4 +1,4 @@
-"""The trainer of every learned solver: a family of tables, an objective and an optimiser, the best validation iterate kept."""
+"""The trainer of every learned solver: a family, an objective and an optimiser, the best validation iterate kept."""
 
 from __future__ import annotations
 
@@ -52,7 +52,8 @@ class Choices:
 
     objective: of `bnsbench.training.objectives`. optimiser: "gauss-newton" or "adam". derivative: how Gauss-Newton
     differentiates the network: "backward", or "forward" and "difference" where backpropagation does not fit.
-    pairs, iterations: 0 means the default. rate: Adam's learning rate. checkpointed: whether Adam recomputes activations.
+    pairs, iterations: 0 means the default. gain: nats that three iterations must gain for a descent to go on, 0 for the
+    default. rate: Adam's learning rate. checkpointed: whether Adam recomputes activations.
     UsageError for what is none of these.
     """
 
@@ -61,6 +62,7 @@ class Choices:
     derivative: str = "backward"
     pairs: int = 0
     iterations: int = 0
+    gain: float = 0.0
     rate: float = AdamSettings.rate
     checkpointed: bool = False
 
@@ -69,8 +71,8 @@ class Choices:
             raise UsageError(f"There is no optimiser {self.optimiser!r}; choose from {', '.join(OPTIMISERS)}.")
         if self.derivative not in get_args(Derivative):
             raise UsageError(f"There is no derivative {self.derivative!r}; choose from {', '.join(get_args(Derivative))}.")
-        if self.pairs < 0 or self.iterations < 0 or self.rate <= 0:
-            raise UsageError("Pairs and iterations cannot be negative, and the rate must be above 0.")
+        if min(self.pairs, self.iterations, self.gain) < 0 or self.rate <= 0:
+            raise UsageError("Pairs, iterations and gain cannot be negative, and the rate must be above 0.")
 
 
 def pairs_for(nfe: int) -> int:
@@ -124,8 +126,8 @@ class _Descent:
         self.count = choices.pairs or pairs_for(nfe)
         self.train = self._pairs("train", self.count, along)
         validation = self._pairs("validation", VALIDATION, along)
-        self.patience = 3
-        self.selection = Selection(problem, self.objective, validation, nfe, cost, self.patience)
+        gain = choices.gain or Selection.smallest_gain
+        self.selection = Selection(problem, self.objective, validation, nfe, cost, patience=3, smallest_gain=gain)
         self.stopped = ""
         self.rejected = 0
 
@@ -138,7 +140,7 @@ class _Descent:
     def legs(self, blocks: Sequence[Tensor]) -> list[Leg]:
         """Return the stretches of the Gauss-Newton descent."""
         most = self.choices.iterations or Schedule.iterations
-        full = Schedule(iterations=most)
+        full = Schedule(iterations=most, smallest_gain=self.choices.gain or Schedule.smallest_gain)
         if blocks:
             return [Leg(self.count, block, replace(full, patience=2)) for block in (*blocks, *blocks, *blocks)]
         first = Leg(self.count // FIRST_SHARE, None, replace(FIRST, iterations=most))
@@ -246,7 +248,7 @@ class _Stretch:
             cost=descent.cost,
             seed=descent.problem.source.seed,
             schedule=self.leg.schedule,
-            derivative=cast(Derivative, descent.choices.derivative),
+            derivative=cast("Derivative", descent.choices.derivative),
             precision=descent.problem.source.model.dtype,
         )
 

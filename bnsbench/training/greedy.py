@@ -9,7 +9,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bnsbench.flows.fields import BatchField
 from bnsbench.flows.pairs import Pairs
 from bnsbench.training.objectives import EndError, Objective
 from bnsbench.training.table import Table

@@ -93,7 +93,7 @@ def gradient_rows(table: Table, field: BatchField, x0: Tensor, rollout: Rollout,
             at_state, at_time = _pull_back(field, table.times[i], rollout.states[i], x0, adjoint[:, i + 1])
             d_times[:, :, i - 1] = at_time.double().cpu()
             if i >= n - reach + 1:
-                at_state = at_state + cotangents[:, i - 1 - n]
+                at_state = at_state + cotangents[:, i - 1 - n].to(at_state)
     row, column = lower(n)
     return torch.cat([d_times, d_rows[:, :, row, column]], dim=2)
 
@@ -104,8 +104,11 @@ def _pull_back(field: BatchField, t: Tensor, state: Tensor, like: Tensor, cotang
     times = t.to(like.device).expand(len(state)).clone().requires_grad_()
     with torch.enable_grad():
         u = field(times, x)
+    if not u.requires_grad:  # the same everywhere and always
+        return torch.zeros_like(cotangents), cotangents.new_zeros(cotangents.shape[:2])
     pulled = []
     for k, cotangent in enumerate(cotangents):
-        keep = k + 1 < len(cotangents)
-        pulled.append(torch.autograd.grad(u, (x, times), cotangent.reshape(u.shape).to(u.dtype), retain_graph=keep))
+        keep, aim = k + 1 < len(cotangents), cotangent.reshape(u.shape).to(u.dtype)
+        # A field may know no time, or no state.
+        pulled.append(torch.autograd.grad(u, (x, times), aim, retain_graph=keep, materialize_grads=True))
     return torch.stack([dx.flatten(1).to(state.dtype) for dx, _ in pulled]), torch.stack([dt for _, dt in pulled])

@@ -7,6 +7,7 @@ exact by forward-mode differentiation, or from differences of evaluations.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Literal
 
@@ -61,11 +62,18 @@ def forward_mode(field: BatchField, t: Tensor, x: Tensor, u: Tensor, dx: Tensor,
     for direction, moment in zip(dx, dt.tolist(), strict=True):
         with forward_ad.dual_level():
             times = t.to(x.device).expand(len(x)).clone()
-            dual_t = forward_ad.make_dual(times, torch.full_like(times, moment))  # type: ignore[no-untyped-call]
-            dual_x = forward_ad.make_dual(x, direction.reshape(x.shape).to(x.dtype))  # type: ignore[no-untyped-call]
+            dual_t = _dual(times, torch.full_like(times, moment))
+            dual_x = _dual(x, direction.reshape(x.shape).to(x.dtype))
             tangent = forward_ad.unpack_dual(field(dual_t, dual_x)).tangent  # type: ignore[no-untyped-call]
         found.append(torch.zeros_like(direction) if tangent is None else tangent.flatten(1).to(direction.dtype))
     return torch.stack(found)
+
+
+def _dual(value: Tensor, tangent: Tensor) -> Tensor:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # torch scripts some of its own derivatives at the first call
+        dual: Tensor = forward_ad.make_dual(value, tangent)  # type: ignore[no-untyped-call]
+    return dual
 
 
 def differences(precision: torch.dtype) -> Directional:

@@ -31,7 +31,7 @@ def test_lines_come_now_and_then_and_at_the_end(capsys, monkeypatch):
     assert captured.err.splitlines() == [
         "solving ground truth",
         "4 NFE: Adam 1/8, 21.00 dB",
-        "4 NFE: Adam 6/8, 26.00 dB",
+        "4 NFE: Adam 6/8, 26.00 dB, at most 2 s left",
         "4 NFE: Adam 8/8, 28.00 dB",
     ]
 
@@ -46,3 +46,10 @@ def test_terminals_get_bars_and_keep_the_stages(capsys, monkeypatch, count):
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "solving [ground] truth" in captured.err
+
+
+def test_figures_are_those_that_are_known():
+    plain = TrainingStatus(8, "Adam", 1, 2, 30.0)
+    assert progress.figures(plain) == "30.00 dB"
+    full = TrainingStatus(8, "Gauss-Newton", 1, 2, 30.0, damping=1e-3, loss=-5.5, forwards=1_234_567)
+    assert progress.figures(full) == "30.00 dB, loss -5.500, damping 1e-03, 1.23 M forwards"

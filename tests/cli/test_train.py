@@ -52,11 +52,77 @@ def test_what_a_trainer_is_given(bnsbench, tmp_path):
     assert "6 NFE: copying 1/1, 12.50 dB" in done.err
 
 
+def test_several_budgets_fill_a_folder_and_start_from_each_other(bnsbench, tmp_path):
+    done = bnsbench("train", "ring8", "--nfe", "4-5,8", "--solver", "copy", "--plugin", "copy.py", "-o", "all")
+    assert done.code == 2
+    assert "'copy' spends 2, 4, 6, ... evaluations, not 5" in done.err
+    done = bnsbench("train", "ring8", "--nfe", "4,6", "--solver", "copy", "--plugin", "copy.py", "-o", "all")
+    assert done.code == 0
+    found = {file.name: SolverArtefact.load(file) for file in (tmp_path / "all").iterdir()}
+    assert {name: artefact.solver.nfe for name, artefact in found.items()} == {"copy_nfe4.json": 4, "copy_nfe6.json": 6}
+    assert done.err.count("6 NFE: copying") == done.err.count("4 NFE: copying") == 1
+
+
+def test_one_solver_for_several_guidance_scales(bnsbench, tmp_path):
+    arguments = ("--nfe", 2, "--guidance", "0,2", "--weights", "1,3", "--solver", "bns[pairs=32,iterations=2]", "--quiet")
+    done = bnsbench("train", "digits-gmm", *arguments, "-o", "both.json")
+    assert done.code == 0
+    assert SolverArtefact.load(tmp_path / "both.json").guidance == (0.0, 2.0)
+    assert "at guidance 0, 2 and 2 NFE" in done.out
+    header = next(line for line in done.out.splitlines() if line.startswith("solver "))
+    assert "w = 0" in header
+    assert "w = 2" in header
+
+
+def test_choices_can_be_options(bnsbench, tmp_path):
+    arguments = ("--init", "heun", "--objective", "mse", "--derivative", "difference", "--quiet")
+    done = bnsbench("train", "ring8", "--nfe", 4, "--parametrisation", "bns[pairs=32,iterations=2]", *arguments, "-o", "b.json")
+    assert done.code == 0
+    artefact = SolverArtefact.load(tmp_path / "b.json")
+    assert artefact.name == "bns[derivative=difference,init=heun,iterations=2,objective=mse,pairs=32]"
+    assert artefact.training["start"]["name"] == "heun"
+    assert artefact.training["derivative"] == "difference"
+    again = bnsbench("train", "ring8", "--nfe", 6, "--init", "b.json", "--solver", "bns[pairs=32,iterations=1]", "-o", "c.json")
+    assert again.code == 0
+    start = SolverArtefact.load(tmp_path / "c.json").training["start"]["name"]
+    assert start.startswith("greedy on bns[")
+    assert start.endswith("at 4 NFE for ring8 w=0")
+
+
+def test_an_interrupted_training_goes_on_where_it_was(bnsbench, tmp_path, monkeypatch):
+    from bnsbench.training import descent
+
+    arguments = ("train", "ring8", "--nfe", 4, "--solver", "bns[pairs=64,iterations=6]", "-o", "bns.json")
+    whole = bnsbench(*arguments)
+    expected = SolverArtefact.load(tmp_path / "bns.json")
+    (tmp_path / "bns.json").unlink()
+    calls = []
+    check = descent.Selection.check
+
+    def interrupted(self, table, stage, iteration, total, damping=None):
+        calls.append(iteration)
+        if iteration == 3:
+            raise KeyboardInterrupt
+        return check(self, table, stage, iteration, total, damping)
+
+    monkeypatch.setattr(descent.Selection, "check", interrupted)
+    stopped = bnsbench(*arguments)
+    assert stopped.code == 130
+    assert not (tmp_path / "bns.json").exists()
+    monkeypatch.setattr(descent.Selection, "check", check)
+    resumed = bnsbench(*arguments)
+    found = SolverArtefact.load(tmp_path / "bns.json")
+    assert (whole.code, resumed.code) == (0, 0)
+    assert found.solver.fingerprint() == expected.solver.fingerprint()
+    assert found.training["forwards"] == expected.training["forwards"]
+    assert "Gauss-Newton 0/" not in resumed.err
+
+
 def test_standings_are_sorted_and_like_for_like(bnsbench):
     done = bnsbench("train", "ring8", "--nfe", 4, "--solver", "copy", "--plugin", "copy.py", "-o", "copy.json", "--quiet")
     assert done.err == ""
     table = standings(done.out)
-    assert table["copy[rule=midpoint]"] == table["midpoint"]
+    assert table["copy"] == table["midpoint"]
     assert list(table.values()) == sorted(table.values(), reverse=True)
     assert {"euler", "midpoint", "rk4", "dpm++2m"} <= set(table)
 
@@ -73,7 +139,14 @@ def test_classics_that_cannot_spend_the_budget_are_left_out(bnsbench):
         (("--nfe", 3, "--solver", "copy"), "'copy' spends 2, 4, 6, ... evaluations, not 3"),
         (("--nfe", 4, "--solver", "copy[role=heun]"), "did you mean 'rule'?"),
         (("--nfe", 4, "--dtype", "float8"), "float8"),
-        (("--nfe", "four"), "--nfe"),
+        (("--nfe", "four"), "--nfe takes numbers"),
+        (("--nfe", "0"), "at least one budget of 1 or more"),
+        (("--nfe", 4, "--guidance", "high"), "--guidance takes numbers"),
+        (("--nfe", 4, "--objective", "mse", "--solver", "copy"), "'copy' has no parameter 'objective'"),
+        (("--nfe", 4, "--solver", "bns", "--objective", "best"), "There is no objective 'best'"),
+        (("--nfe", 4, "--solver", "bns", "--optimiser", "sgd"), "There is no optimiser 'sgd'"),
+        (("--nfe", 4, "--solver", "bns", "--init", "bns"), "is itself trained"),
+        (("--nfe", 4, "--weights", "1,2"), "2 weights are given for 1 guidance scales"),
     ],
 )
 def test_misuse(bnsbench, arguments, sentence):

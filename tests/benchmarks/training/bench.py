@@ -1,0 +1,117 @@
+"""What the benchmarks share: a field with its trained solvers, PSNR on test noise, and tables that grow row by row."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bnsbench.errors import BnsbenchError
+from bnsbench.flows.mixed import Source
+from bnsbench.flows.pairs import PairSource
+from bnsbench.nonstationary.artefact import SolverArtefact
+from bnsbench.nonstationary.tracing import trace
+from bnsbench.plugins import PluginHost
+from bnsbench.suite.environment import cache_folder
+from bnsbench.suite.plan import readable
+from bnsbench.suite.suitefile import find_suite
+from bnsbench.suite.trained import make_problem, train_solver
+from bnsbench.training.problem import TrainingStatus
+from bnsbench.training.selection import psnr
+from bnsbench.training.table import Table
+
+TEST = 1024
+KEYS = ("model", "guidance", "nfe", "seed", "kind")
+
+
+class Bench:
+    """A field, such as "digits-ot:2", under one seed.
+
+    output: folder of the results. work: folder of solvers that are not results themselves.
+    """
+
+    def __init__(self, field: str, seed: int, output: Path, work: Path) -> None:
+        self.model, _, scale = field.rpartition(":")
+        self.guidance, self.seed, self.output = float(scale), seed, output
+        self.folder = output / readable(f"{self.model}_w{self.guidance:g}_seed{seed}")
+        self.work = work / self.folder.name
+        self.host = PluginHost.load()
+
+    @cached_property
+    def source(self) -> PairSource:
+        """The field's pairs."""
+        made = self.host.model(self.model).make()
+        return PairSource(made, self.model, self.guidance, self.seed, cache=cache_folder() / "pairs")
+
+    def trained(self, solver: str, nfe: int, file: Path | None = None, source: Source | None = None) -> SolverArtefact:
+        """Return a trained solver, from its file (by default in the working folder) if it is there.
+
+        Rungs of a ladder are kept in the same folder under the solver's name.
+        """
+        selection = self.host.solver(solver)
+        target = file or self.work / f"{readable(solver)}_nfe{nfe}.json"
+
+        def at(budget: int) -> SolverArtefact:
+            own = target if budget == nfe else target.with_name(f"{readable(solver)}_nfe{budget}.json")
+            if not own.exists():
+                problem = make_problem(
+                    source or self.source, self.host, previous=at, progress=_show, checkpoint=own.with_suffix(".pt")
+                )
+                train_solver(selection, problem, budget).save(own)
+            return SolverArtefact.load(own)
+
+        return at(nfe)
+
+    def psnr(self, artefact: SolverArtefact, source: Source | None = None) -> float:
+        """Return the PSNR of a trained solver on test noise."""
+        field = source or self.source
+        return psnr(Table.of(artefact.solver), field.pairs("test", TEST), field.model.data_range)
+
+    def best_classic(self, nfe: int) -> tuple[str, float]:
+        """Return the best of the default suite's classic solvers on test noise, and its PSNR."""
+        found = dict(self._classics(nfe))
+        best = max(found, key=lambda name: found[name])
+        return best, found[best]
+
+    def _classics(self, nfe: int) -> Iterator[tuple[str, float]]:
+        model, test = self.source.model, self.source.pairs("test", TEST)
+        for name in find_suite("default", self.host).solvers:
+            selection = self.host.solver(name)
+            if selection.spec.kind != "traced" or selection.spec.budgets.reason_against(nfe):
+                continue
+            function = selection.make()
+            try:
+                table = trace(lambda field, x0, f=function: f(field, x0, nfe), model.path, model.interval)
+            except BnsbenchError:  # no such grid on this path
+                continue
+            yield name, psnr(Table.of(table), test, model.data_range)
+
+    def row(self, nfe: int, **figures: Any) -> dict[str, Any]:
+        """Return a table's row: what was measured, and its figures."""
+        return {"model": self.model, "guidance": self.guidance, "nfe": nfe, "seed": self.seed, **figures}
+
+    def write(self, table: str, row: dict[str, Any]) -> None:
+        """Add a row to the table of that name, in place of an earlier measurement of the same."""
+        self.output.mkdir(parents=True, exist_ok=True)
+        file, frame = self.output / f"{table}.csv", pd.DataFrame([row])
+        keys = [key for key in KEYS if key in row]
+        if file.exists():
+            frame = pd.concat([pd.read_csv(file, float_precision="round_trip"), frame]).drop_duplicates(keys, keep="last")
+        frame = frame.sort_values(keys)
+        frame.to_csv(file, index=False, float_format="%.6g")
+        text = frame.to_markdown(index=False, floatfmt=".4g")
+        (self.output / f"{table}.md").write_text(f"{text}\n", encoding="utf-8")
+
+
+def evaluations(artefact: SolverArtefact) -> int:
+    """Return the evaluations that training took, ground truth and validation apart."""
+    return int(artefact.training["curve"][-1]["evaluations"])
+
+
+def _show(status: TrainingStatus) -> None:
+    sys.stderr.write(f"\r{status.nfe} NFE {status.stage} {status.iteration}/{status.total}: {status.psnr:.2f} dB   ")
+    sys.stderr.flush()
