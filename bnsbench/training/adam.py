@@ -82,7 +82,7 @@ class Adam:
         torch.autograd.backward(self.loss(self.theta, batch))
         if self.theta.grad is not None and bool(self.theta.grad.isfinite().all()):
             self.optimiser.step()
-        self.decay.step()
+            self.decay.step()
         self.iteration += 1
         self.selection.cost.training += self.evaluations * len(batch)
 

@@ -32,6 +32,10 @@ class ScaleTime(Parametrisation):
         self._log_speed = math.log(interval[1] - interval[0])
         self.log_gaps = n - 1
 
+    @property
+    def logarithms(self) -> int:
+        return self.log_gaps + 2 * self._n
+
     def start(self) -> Tensor:
         n = self._n
         speed = torch.full((n,), self._log_speed, dtype=torch.float64)
@@ -98,6 +102,6 @@ class ScaleTime(Parametrisation):
         h = 2.0 / self._n
         begins = torch.arange(self._n) % 2 == 0
         stay = torch.where(begins, (now + 0.5 * h * slope) / after, h * slope / after)
-        push = torch.where(begins, 0.5 * h, h) * speed * now / after
+        push = torch.where(begins, 0.5, 1.0) * (h * speed * now / after)
         leap = torch.where(begins[:-1], now[:-1] / after[1:], 0.0)
         return torch.diag(stay) + torch.diag(leap, -1), torch.diag(push)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +23,19 @@ class Checkpoint:
         if self.file is None or not self.file.exists():
             return None
         try:
-            state: dict[str, Any] = torch.load(self.file, weights_only=True)
-        except (OSError, RuntimeError, EOFError, ValueError):  # cut off while it was written by an older version, say
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torch remarks on foreign pickles before it refuses them
+                state = torch.load(self.file, weights_only=True)
+        except (
+            OSError,
+            RuntimeError,
+            EOFError,
+            ValueError,
+            LookupError,
+            pickle.UnpicklingError,
+        ):  # no file of ours, or cut off
             return None
-        return state
+        return state if isinstance(state, dict) else None
 
     def save(self, state: dict[str, Any]) -> None:
         """Replace the saved state."""

@@ -26,11 +26,12 @@ from bnsbench.training.soft import EVALUATIONS, relaxed
 from bnsbench.training.table import Table
 from bnsbench.training.tangents import Derivative
 
-VALIDATION = 256
+VALIDATION = 1024
 OPTIMISERS = ("gauss-newton", "adam")
 
-FIRST_SHARE, FIRST_LEAST = 4, 256
-"""The descent begins on a quarter of the pairs, where most of the way is as good and costs a quarter, if there are this
+PAIRS = 1024
+FIRST_SHARE, FIRST_LEAST = 8, 512
+"""The descent begins on an eighth of the pairs, where most of the way is as good and costs an eighth, if there are this
 many pairs; it leaves them at this schedule's end."""
 FIRST = Schedule(patience=2, smallest_gain=0.03)
 
@@ -73,11 +74,6 @@ class Choices:
             raise UsageError(f"There is no derivative {self.derivative!r}; choose from {', '.join(get_args(Derivative))}.")
         if min(self.pairs, self.iterations, self.gain) < 0 or self.rate <= 0:
             raise UsageError("Pairs, iterations and gain cannot be negative, and the rate must be above 0.")
-
-
-def pairs_for(nfe: int) -> int:
-    """Return how many training pairs a table of that NFE is given by default."""
-    return 512 if nfe <= 12 else 1024
 
 
 @dataclass(frozen=True)
@@ -123,7 +119,7 @@ class _Descent:
     ) -> None:
         self.problem, self.nfe, self.family, self.choices, self.cost = problem, nfe, family, choices, cost
         self.objective: Objective = make_objective(choices.objective, problem.features)
-        self.count = choices.pairs or pairs_for(nfe)
+        self.count = choices.pairs or PAIRS
         self.train = self._pairs("train", self.count, along)
         validation = self._pairs("validation", VALIDATION, along)
         gain = choices.gain or Selection.smallest_gain
@@ -142,7 +138,7 @@ class _Descent:
         most = self.choices.iterations or Schedule.iterations
         full = Schedule(iterations=most, smallest_gain=self.choices.gain or Schedule.smallest_gain)
         if blocks:
-            return [Leg(self.count, block, replace(full, patience=2)) for block in (*blocks, *blocks, *blocks)]
+            return [Leg(self.count, block, replace(full, patience=2)) for block in (*blocks, *blocks, *blocks) if len(block)]
         first = Leg(self.count // FIRST_SHARE, None, replace(FIRST, iterations=most))
         return [*([first] if self.count >= FIRST_LEAST else []), Leg(self.count, None, full)]
 
@@ -218,12 +214,14 @@ class _Stretch:
             descent.selection.idle = 0
             halt = self._check(iterate, done, damping)
         else:
-            damping, idle, here, halt = state["damping"], state["idle"], state["here"], False
+            damping, idle, here, halt = state["damping"], state["idle"], state["here"], state["halt"]
+            descent.rejected = state["rejected"]
             self.pairs = replace(self.pairs, x0=state["noise"]) if self.soft else self.pairs
             newton = self._newton(family)
             spent = descent.cost.to_dict()
             iterate = newton.evaluate(family.start())
             descent.cost.restore(spent)  # it was paid before the interruption
+            newton.rejected = 0
         while not halt and here < schedule.iterations and idle < schedule.patience:
             iterate = self._relax(newton, iterate) if self.soft else iterate
             before = iterate.loss
@@ -231,7 +229,8 @@ class _Stretch:
             idle = idle + 1 if before - iterate.loss < schedule.smallest_gain else 0
             here, done = here + 1, done + 1
             halt = self._check(iterate, done, damping)
-            kept = {"leg": self.number, "done": done, "here": here, "damping": damping, "idle": idle}
+            kept = {"leg": self.number, "done": done, "here": here, "damping": damping, "idle": idle, "halt": halt}
+            kept["rejected"] = descent.rejected + newton.rejected
             noise = {"noise": newton.pairs.x0} if self.soft else {}
             theta = family.whole(iterate.theta)
             checkpoint.save({**kept, **noise, "theta": theta, "selection": descent.selection.state()})

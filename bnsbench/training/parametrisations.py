@@ -35,6 +35,11 @@ class Parametrisation(ABC):
     differentiable = True
     """Whether autograd can follow `table`; if not, `jacobian` is another's."""
 
+    @property
+    def logarithms(self) -> int:
+        """How many parameters at the beginning are logarithms, whose steps have to be bounded: log-gaps, and maybe others."""
+        return self.log_gaps
+
     @abstractmethod
     def start(self) -> Tensor:
         """Return the parameters from which training starts [p]."""
@@ -151,6 +156,10 @@ class Block(Parametrisation):
         self.log_gaps = int((free < family.log_gaps).sum())
         self.differentiable = family.differentiable
         self.holds_last_row = family.holds_last_row and int(free[-1]) == len(theta) - 1
+
+    @property
+    def logarithms(self) -> int:
+        return int((self._free < self._family.logarithms).sum())
 
     def start(self) -> Tensor:
         return self._theta[self._free]

@@ -35,6 +35,8 @@ class RuleTimes(Parametrisation):
         return self._rule(self._gaps.times(theta[: self.log_gaps]))
 
     def jacobian(self, theta: Tensor) -> Tensor:
+        if not self.log_gaps:  # a single step has no time to choose
+            return torch.zeros(len(entries(self.table(theta))), 0, dtype=torch.float64)
         steps = self.step * torch.eye(self.log_gaps, len(theta), dtype=torch.float64)
         columns = [entries(self.table(theta + h)) - entries(self.table(theta - h)) for h in steps]
         return torch.stack(columns, dim=1) / (2 * self.step)
@@ -80,6 +82,10 @@ class Decoupled(Parametrisation):
         self._shifts = family.table(family.start()).n - 1
         self.log_gaps = family.log_gaps
         self.differentiable = family.differentiable
+
+    @property
+    def logarithms(self) -> int:
+        return self._family.logarithms
 
     def start(self) -> Tensor:
         return torch.cat([self._family.start(), torch.zeros(self._shifts, dtype=torch.float64)])

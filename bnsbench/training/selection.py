@@ -43,7 +43,7 @@ class Selection:
     nfe: int
     cost: Cost
     patience: int
-    smallest_gain: float = 0.01
+    smallest_gain: float = 3e-3
     curve: Curve = field(default_factory=Curve)
     best: Table | None = None
     best_loss: float = math.inf
