@@ -83,7 +83,7 @@ def train(
         ]
         counts = _numbers("--weights", weights) if weights else []
         source = parts[0] if len(parts) == 1 and not counts else MixedSource(tuple(parts), tuple(counts))
-        session = _Session(host, chosen, selection, source, progress)
+        session = _Session(host, chosen, selection, source, progress, counts)
         for budget in budgets:
             session.trained(budget).save(_file(output, selection, budget, len(budgets) > 1))
         progress.stage("comparing with the classic solvers")
@@ -103,6 +103,7 @@ class _Session:
     selection: Selection[SolverSpec]
     source: Source
     progress: TrainingProgress
+    weights: Sequence[float] = ()
 
     def __post_init__(self) -> None:
         from bnsbench.suite.environment import cache_folder
@@ -110,6 +111,7 @@ class _Session:
 
         made, source = self.source.model, self.source
         task = {"model": made.fingerprint(), "name": source.name, "guidance": source.guidance, "dtype": str(made.dtype)}
+        task["weights"] = self.weights
         task |= {"solver": self.selection.name, "version": self.selection.spec.version, "seed": source.seed}
         self.folder = cache_folder() / "training" / digest(task)
         self.known: dict[int, SolverArtefact] = {}
@@ -233,6 +235,8 @@ def _print(artefact: SolverArtefact, output: Path, scales: Sequence[float], stan
     typer.echo(f"{artefact.name} for {words}: {output}")
     if artefact.training.get("stopped"):
         typer.echo(f"training stopped: {artefact.training['stopped']}")
+    if artefact.training.get("rejected"):
+        typer.echo(f"{artefact.training['rejected']} trial tables left the finite numbers and were rejected")
     several = len(scales) > 1
     columns = [f"PSNR in dB, {TEST_SAMPLES} test samples" + (f", w = {w:g}" if several else "") for w in scales]
     shown = [row for rank, row in enumerate(standings) if not brief or rank == 0 or row[0] == artefact.name or rank == 1]

@@ -181,14 +181,18 @@ class GaussNewton:
         """Return residuals [N, m] of a part of the samples and their derivatives [p, N, m], in float64."""
         pairs, own = self.pairs.part(part), Rollout(rollout.basis[:, part], rollout.states[:, part])
         directional = forward_mode if self.derivative == "forward" else differences(self.precision)
-        tangents, directions = state_tangents(table, jacobian, pairs.field, pairs.x0, own, directional)
+        # In the entries of a table, fewer directions are alive at a time than in log-gaps, which move every time.
+        entries = torch.eye(len(jacobian), dtype=jacobian.dtype)
+        along = jacobian if jacobian.shape[1] < len(jacobian) else entries
+        tangents, directions = state_tangents(table, along, pairs.field, pairs.x0, own, directional)
         self.cost.training += directions * len(pairs) * evaluations_per_direction(self.derivative, self.precision)
         states, times = own.seen(table, self.objective.whole)
-        moments = torch.cat([jacobian[: table.n - 1], jacobian.new_zeros(1, jacobian.shape[1])])[-len(states) :]
+        moments = torch.cat([along[: table.n - 1], along.new_zeros(1, along.shape[1])])[-len(states) :]
         residuals, columns = _push(
             lambda at, when: self.objective.residuals(pairs, at, when), states, times, tangents[-len(states) :], moments
         )
-        return residuals.double(), columns.double()
+        columns = columns.double()
+        return residuals.double(), columns if along is jacobian else torch.tensordot(jacobian.T.to(columns), columns, dims=1)
 
     def _importance(self, residuals: Tensor) -> Tensor:
         return self.objective.importance(residuals.double().square().mean(1).cpu(), self.weights)

@@ -37,7 +37,7 @@ class Parametrisation(ABC):
 
     @property
     def logarithms(self) -> int:
-        """How many parameters at the beginning are logarithms, whose steps have to be bounded: log-gaps, and maybe others."""
+        """How many parameters at the beginning are logarithms, of gaps and maybe more; their steps have to be bounded."""
         return self.log_gaps
 
     @abstractmethod

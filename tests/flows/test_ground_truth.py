@@ -3,10 +3,11 @@ from __future__ import annotations
 import pytest
 import torch
 from scipy.integrate import solve_ivp
+from torch import Tensor
 
 from bnsbench.errors import DivergedError
 from bnsbench.flows.fields import FunctionField
-from bnsbench.flows.ground_truth import ceiling, solve, solve_trajectory
+from bnsbench.flows.ground_truth import Trajectory, ceiling, solve, solve_trajectory
 from bnsbench.flows.paths import VP, CondOT
 from tests.flows.toy import GaussianModel, SineField
 
@@ -58,6 +59,70 @@ def test_trajectory_interpolates_to_fourth_order() -> None:
     assert errors[0] / errors[1] > 8
     torch.testing.assert_close(trajectory.at(0.0), x0)
     torch.testing.assert_close(trajectory.at(1.0), trajectory.x[-1])
+
+
+def wavy() -> tuple[Trajectory, Tensor]:
+    """A made-up trajectory of 4 samples on unequal times, and times for each of them, none at a knot."""
+    generator = torch.Generator().manual_seed(5)
+    times = torch.tensor([0.0, 0.2, 0.5, 0.6, 1.0], dtype=torch.float64)
+    x, u = torch.randn(2, 5, 4, 2, 3, generator=generator, dtype=torch.float64)
+    return Trajectory(times, x, u), torch.tensor([0.77, 0.05, 0.55, 0.31], dtype=torch.float64)
+
+
+def test_interpolation_along_the_samples_own_times_is_that_at_each() -> None:
+    trajectory, t = wavy()
+    along = trajectory.along(t)
+    assert along.shape == (4, 2, 3)
+    for sample, moment in enumerate(t.tolist()):
+        torch.testing.assert_close(along[sample], trajectory.at(moment)[sample], rtol=0, atol=0)
+
+
+def test_interpolation_is_the_cubic_with_the_states_and_velocities_at_the_knots() -> None:
+    cubic = torch.tensor([[0.3, -1.0, 2.0, 0.7], [1.0, 0.5, -0.4, -2.0]], dtype=torch.float64)
+    times = torch.tensor([0.0, 0.1, 0.45, 1.0], dtype=torch.float64)
+    powers = times[:, None] ** torch.arange(4)
+    slopes = torch.arange(1, 4) * times[:, None] ** torch.arange(3)
+    trajectory = Trajectory(times, powers @ cubic.T, slopes @ cubic[:, 1:].T)
+    t = torch.tensor([0.83, 0.2], dtype=torch.float64)
+    torch.testing.assert_close(trajectory.along(t), (t[:, None] ** torch.arange(4) * cubic).sum(1), rtol=1e-13, atol=0)
+
+
+def test_interpolation_is_differentiable_in_time() -> None:
+    trajectory, t = wavy()
+    derivative = torch.autograd.functional.jacobian(trajectory.along, t)
+    for sample in range(4):
+        step = torch.zeros(4, dtype=torch.float64).index_fill(0, torch.tensor([sample]), 1e-6)
+        difference = (trajectory.along(t + step) - trajectory.along(t - step)) / 2e-6
+        torch.testing.assert_close(derivative[..., sample], difference, rtol=1e-7, atol=1e-8)
+        assert not difference[torch.arange(4) != sample].any()
+    assert torch.autograd.gradcheck(trajectory.along, t.requires_grad_())
+
+
+def test_the_derivative_at_a_knot_is_the_velocity_there() -> None:
+    trajectory, _ = wavy()
+    t = torch.tensor([0.0, 0.2, 0.6, 1.0], dtype=torch.float64)
+    derivative = torch.autograd.functional.jacobian(trajectory.along, t)
+    for sample, knot in enumerate((0, 1, 3, 4)):
+        torch.testing.assert_close(derivative[sample, ..., sample], trajectory.u[knot, sample], rtol=1e-12, atol=1e-12)
+
+
+def test_interpolation_in_float32_keeps_the_states_precision_and_the_times_gradient() -> None:
+    trajectory, t = wavy()
+    narrow = Trajectory(trajectory.times, trajectory.x.float(), trajectory.u.float())
+    for times in (t, t.float()):
+        found = narrow.along(times)
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found.double(), trajectory.along(t), rtol=0, atol=1e-5)
+    exact, rounded = (torch.autograd.functional.jacobian(each.along, t) for each in (trajectory, narrow))
+    torch.testing.assert_close(rounded.double(), exact, rtol=0, atol=1e-4)
+
+
+def test_a_part_of_a_trajectory_is_that_of_its_samples() -> None:
+    trajectory, t = wavy()
+    for index in (slice(1, 3), torch.tensor([3, 0])):
+        part = trajectory.part(index)
+        torch.testing.assert_close(part.along(t[index]), trajectory.along(t)[index], rtol=0, atol=0)
+        assert torch.equal(part.times, trajectory.times)
 
 
 def test_ceiling_is_the_truth_s_own_psnr() -> None:

@@ -5,10 +5,10 @@ from typing import get_args
 import pytest
 import torch
 
-from bnsbench.errors import NotApplicableError
+from bnsbench.errors import NotApplicableError, UsageError
 from bnsbench.flows.model import Model
 from bnsbench.flows.paths import VP, CondOT
-from bnsbench.flows.predictions import Prediction
+from bnsbench.flows.predictions import Prediction, to_velocity
 from tests.flows.toy import GaussianModel
 
 
@@ -45,6 +45,78 @@ def test_a_part_keeps_its_samples_conditions() -> None:
     assert field.interval == (0.0, 1.0)
 
 
+SCALES = torch.tensor([0.0, 2.0, -0.5, 6.5], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("prediction", get_args(Prediction))
+@pytest.mark.parametrize("per_sample_times", [False, True], ids=["one time", "times"])
+def test_a_scale_for_each_sample_is_each_sample_under_its_own(prediction: Prediction, per_sample_times: bool) -> None:
+    model = GaussianModel(VP(), prediction)
+    labels = torch.tensor([0, 1, 2, 1])
+    x = torch.randn(4, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    t = torch.tensor([0.2, 0.9, 0.5, 0.7], dtype=torch.float64) if per_sample_times else torch.tensor(0.4)
+    field = model.field(labels, SCALES)
+    found = field(t, x)
+    assert field.forwards_per_evaluation == 2
+    assert model.calls == [8]
+    for s, scale in enumerate(SCALES.tolist()):
+        own = model.field(labels[s : s + 1], scale)(t[s : s + 1] if per_sample_times else t, x[s : s + 1])
+        torch.testing.assert_close(found[s : s + 1], own, rtol=1e-13, atol=1e-13)
+
+
+def test_a_part_keeps_its_samples_scales() -> None:
+    model = GaussianModel()
+    field = model.field(torch.tensor([0, 1, 2, 2]), SCALES)
+    x = torch.randn(4, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    t = torch.tensor(0.4)
+    for chosen in (torch.tensor([3, 1]), slice(1, 3)):
+        torch.testing.assert_close(field.part(chosen)(t, x[chosen]), field(t, x)[chosen], rtol=1e-14, atol=1e-14)
+
+
+class Narrow(Model):
+    """A network that computes in bfloat16: it predicts 3 x under a condition of 1 and x under none."""
+
+    path = CondOT()
+    shape = (2, 3)
+    dtype = torch.bfloat16
+
+    def __init__(self, prediction: Prediction = "velocity") -> None:
+        self.prediction = prediction
+
+    def predict(self, t, x, condition):
+        assert x.dtype == torch.bfloat16
+        return x if condition is None else x * (1 + 2 * condition.to(x.dtype))[:, None, None]
+
+    def null_condition(self, condition):
+        return torch.zeros_like(condition)
+
+    def fingerprint(self) -> str:
+        return "narrow"
+
+
+@pytest.mark.parametrize("prediction", get_args(Prediction))
+def test_a_bfloat16_network_gets_bfloat16_and_gives_back_velocities_in_the_states_precision(prediction: Prediction) -> None:
+    x = torch.randn(4, 2, 3, generator=torch.Generator().manual_seed(0))
+    t = torch.tensor(0.25)
+    found = Narrow(prediction).field(None)(t, x)
+    assert found.dtype == torch.float32
+    # Rounding touches what the network sees alone; the conversion to a velocity takes the state as it is.
+    expected = to_velocity(CondOT(), prediction, t, x, x.bfloat16().float())
+    assert torch.equal(found, expected)
+
+
+def test_scales_of_samples_are_no_bfloat16() -> None:
+    x = torch.randn(4, 2, 3, generator=torch.Generator().manual_seed(0))
+    model, labels, t = Narrow(), torch.ones(4), torch.tensor(0.25)
+    scales = torch.tensor([2.3, 0.1, 2.3, 5.7])
+    found = model.field(labels, scales)(t, x)
+    assert found.dtype == torch.float32
+    for s, scale in enumerate(scales.tolist()):
+        assert torch.equal(found[s : s + 1], model.field(labels[s : s + 1], scale)(t, x[s : s + 1]))
+    exact = (1 + 2 * (1 + scales))[:, None, None] * x.bfloat16().float()
+    torch.testing.assert_close(found, exact, rtol=2**-7, atol=0)
+
+
 class Unconditional(Model):
     path = CondOT()
     shape = (2,)
@@ -66,6 +138,13 @@ def test_guidance_without_conditions_is_refused() -> None:
     assert model.field(None).part(slice(1)).condition is None
     with pytest.raises(NotApplicableError, match="unconditional"):
         model.field(None, 2.0)(torch.tensor(0.0), x)
+    with pytest.raises(NotApplicableError, match="unconditional"):
+        model.field(None, torch.zeros(2))(torch.tensor(0.0), x)
     with pytest.raises(NotApplicableError, match="no unconditional prediction"):
         model.null_condition(torch.zeros(2))
     assert model.to("cpu", torch.float64).dtype == torch.float64
+
+
+def test_a_misspelt_prediction_is_refused() -> None:
+    with pytest.raises(UsageError, match="no prediction type 'eps'; choose from velocity, epsilon"):
+        GaussianModel(prediction="eps").field(torch.tensor([0]))

@@ -31,6 +31,7 @@ PATHS = [
     DiscreteVP.linear(),
     DiscreteVP.scaled_linear(),
     EDM(),
+    EDM(0.0),
     VE(),
     Preconditioned(CondOT(), 5.0),
     Preconditioned(VP(), 2.0),
@@ -65,6 +66,31 @@ def test_derivatives_agree_with_autograd(path: Path) -> None:
             slope = torch.zeros_like(t)
         torch.testing.assert_close(derivative(t).detach(), slope, rtol=1e-9, atol=1e-12)
     torch.testing.assert_close(path.sigma_d_sigma(t), path.sigma(t) * path.d_sigma(t), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("end", [0.0, 1.0])
+def test_gradients_are_finite_at_both_ends(path: Path, end: float) -> None:
+    for value in (path.alpha, path.sigma, path.log_snr, path.d_alpha, path.d_sigma, path.sigma_d_sigma):
+        t = torch.tensor([end, 0.5], dtype=torch.float64, requires_grad=True)
+        values = value(t)
+        if values.requires_grad:
+            (slope,) = torch.autograd.grad(values.sum(), t)
+            assert torch.isfinite(slope).all()
+
+
+def test_gradients_at_the_ends_are_the_derivatives(path: Path) -> None:
+    t = torch.tensor([0.0, 1.0], dtype=torch.float64, requires_grad=True)
+    for value, derivative in ((path.alpha, path.d_alpha), (path.sigma, path.d_sigma)):
+        values = value(t)
+        if values.requires_grad:
+            (slope,) = torch.autograd.grad(values.sum(), t)
+            torch.testing.assert_close(slope, derivative(t).detach(), rtol=1e-9, atol=1e-12)
+
+
+def test_the_noise_of_variance_preserving_paths_is_the_root_to_the_last_bit() -> None:
+    t = torch.cat([torch.linspace(0, 1, 101, dtype=torch.float64), 1 - torch.logspace(-16, -1, 31, dtype=torch.float64)])
+    for path in (VP(), VP(1e-30, 5.0), DiscreteVP.linear()):
+        assert torch.equal(path.sigma(t), torch.sqrt(-torch.expm1(-path.rate_integral(t))))
 
 
 def test_log_snr_increases_and_time_inverts_it(path: Path) -> None:

@@ -73,7 +73,7 @@ def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
 def test_a_newer_schema_asks_for_an_upgrade(tmp_path):
     file = tmp_path / "solver.json"
     file.write_text(json.dumps({**artefact().to_dict(), "schema": SCHEMA + 1}))
-    with pytest.raises(UsageError, match=r"solver\.json cannot be used: It has schema 2.*upgrade bnsbench"):
+    with pytest.raises(UsageError, match=rf"solver\.json cannot be used: It has schema {SCHEMA + 1}.*upgrade bnsbench"):
         SolverArtefact.load(file)
 
 

@@ -41,6 +41,15 @@ def test_repeated_times_can_be_opened() -> None:
     assert torch.equal(opened.rows, table.rows)
 
 
+def test_opened_gaps_are_at_least_the_smallest_and_the_ends_stay() -> None:
+    times = torch.tensor([0.0, 0.0, 0.4, 0.4, 0.4, 0.9, 0.9], dtype=torch.float64)
+    opened = Table(times, random_table(6).rows).opened(1e-2)
+    assert opened.times.diff().min() > 0.9 * 1e-2 * 0.95
+    assert (opened.times[0], opened.times[-1]) == (0.0, 0.9)
+    regular = random_table(6)
+    torch.testing.assert_close(regular.opened(1e-6).times, regular.times)
+
+
 def test_a_row_can_be_replaced() -> None:
     row = torch.arange(4, dtype=torch.float64)
     replaced = random_table(5).with_row(2, row)

@@ -1,0 +1,84 @@
+"""Small problems for the training tests: models in the plane, features, and sources whose pairs are solved once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from bnsbench.flows.model import Model
+from bnsbench.flows.pairs import PairSource
+from bnsbench.flows.paths import CondOT
+from bnsbench.models.mixtures import Mixture, MixtureModel
+from bnsbench.training.table import Table
+
+
+class PlaneModel(Model):
+    """A velocity field in the plane from a plain function u(t [n], x [n, 2]), in float64."""
+
+    path = CondOT()
+    shape = (2,)
+    dtype = torch.float64
+
+    def __init__(self, function: Callable[[Tensor, Tensor], Tensor]) -> None:
+        self.function = function
+
+    def predict(self, t: Tensor, x: Tensor, condition: Tensor | None) -> Tensor:
+        del condition
+        return self.function(t.to(x).expand(len(x))[:, None], x)
+
+    def fingerprint(self) -> str:
+        return "plane"
+
+
+def plane_source(function: Callable[[Tensor, Tensor], Tensor], **more) -> PairSource:
+    """Return the pairs of a field in the plane."""
+    return PairSource(PlaneModel(function), "plane", **{"tolerance": 1e-5, **more})
+
+
+def bend(t: Tensor, x: Tensor) -> Tensor:
+    """A smooth, non-linear, time-dependent field that turns and contracts."""
+    return torch.sin(2 * x + 3 * t) - x.roll(1, -1) * torch.cos(4 * t) - 0.5 * x
+
+
+def cross() -> MixtureModel:
+    """Return four round Gaussians in the plane, in two classes of two: exact, non-linear and guidable."""
+    means = torch.tensor([[0.8, 0.0], [0.0, 0.8], [-0.8, 0.0], [0.0, -0.8]], dtype=torch.float64)
+    factors = 0.15 * torch.eye(2, dtype=torch.float64).expand(4, 2, 2)
+    return MixtureModel(Mixture(torch.full((4,), 0.25, dtype=torch.float64), means, factors, 2), CondOT(), (2,))
+
+
+def cross_source(**more) -> PairSource:
+    """Return the pairs of `cross`."""
+    return PairSource(cross(), "cross", **{"tolerance": 1e-5, **more})
+
+
+def smooth_features(dim: int = 2, width: int = 4, seed: int = 0) -> Callable[[Tensor], Tensor]:
+    """Return a small random network with smooth activations, from [n, dim] to [n, width]."""
+    generator = torch.Generator().manual_seed(seed)
+    inner = torch.randn(dim, 8, generator=generator, dtype=torch.float64)
+    outer = torch.randn(8, width, generator=generator, dtype=torch.float64)
+    return lambda x: torch.tanh(x.flatten(1) @ inner + 0.3) @ outer
+
+
+def uniform(n: int) -> Tensor:
+    """Return n equal steps from 0 to 1."""
+    return torch.linspace(0, 1, n + 1, dtype=torch.float64)
+
+
+def euler_table(n: int) -> Table:
+    """Return Euler's method with n equal steps."""
+    rows = torch.tril(torch.full((n, n + 1), 1 / n, dtype=torch.float64), 1)
+    rows[:, 0] = 1
+    return Table(uniform(n), rows)
+
+
+def plain_states(table: Table, field: Callable[[Tensor, Tensor], Tensor], x0: Tensor) -> list[Tensor]:
+    """Return the states x_1 .. x_n of a table as the paper writes them, one sum after the other."""
+    x, velocities, states = x0, [], []
+    for i in range(table.n):
+        velocities.append(field(table.times[i], x))
+        x = table.rows[i, 0] * x0 + sum(table.rows[i, j + 1] * u for j, u in enumerate(velocities))
+        states.append(x)
+    return states
