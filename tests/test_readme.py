@@ -58,3 +58,30 @@ def test_bns_leads_everywhere(board: pd.DataFrame) -> None:
 def test_links_to_files_lead_somewhere() -> None:
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
         assert (ROOT / target).exists(), target
+
+
+def test_the_costs_follow_from_the_benchmark() -> None:
+    costs = pd.read_csv(ROOT / "results/training/costs.csv")
+    costs = costs[costs.seed == 0]
+    rows = table_after("What training costs:")
+    assert len(rows) == len(costs)
+    for model, guidance, nfe, classic, greedy, paper, bns, reached, full, early in rows:
+        row = costs[(costs.model == model) & (costs.guidance == float(guidance)) & (costs.nfe == int(nfe))].iloc[0]
+        assert paper.endswith("†") == (row.kind != "full")
+        found = (row.classic_psnr, row.greedy_psnr, row.paper_psnr, row.bns_psnr)
+        assert [f"{value:.1f}" for value in found] == [classic, greedy, paper.rstrip("†"), bns]
+        assert f"{row.bns_evaluations_to_paper_psnr / 1e3:.0f} k" == reached
+        assert [f"{100 * row.share_of_full:.2f} %", f"{100 * row.share_of_early:.1f} %"] == [full, early]
+
+
+def test_the_default_trainer_holds_what_the_benchmark_is_to_show() -> None:
+    """Never below the published recipe, the greedy start above every classic from 6 NFE on, at a small part of the cost."""
+    costs = pd.read_csv(ROOT / "results/training/costs.csv")
+    assert (costs.bns_psnr >= costs.paper_psnr).all()
+    assert (costs.bns_psnr >= costs.best_psnr - 0.2).all()
+    assert (costs.greedy_psnr >= costs.classic_psnr)[costs.nfe >= 6].all()
+    full = costs[(costs.kind == "full") & (costs.nfe <= 8)]
+    assert (full.share_of_full <= 0.015).all()
+    assert (full.share_of_early <= 0.08).all()
+    mixtures = full[full.model.str.startswith("digits-gmm") & (full.nfe == 8)]
+    assert (mixtures.bns_psnr >= mixtures.paper_psnr + 6).all()

@@ -42,7 +42,7 @@ def make_problem(
         selection = host.solver(name)
         if selection.spec.kind == "trained":
             raise UsageError(f"The solver {name!r} is itself trained; a learned one starts from a classic solver or a file.")
-        return Classic(selection.make(), selection.spec.stages)
+        return Classic(selection.make(), selection.spec.stages if "grid" in selection.parameters else 0)
 
     features = differentiable_features(source.model)
     return Problem(source, previous, progress, classic, features, checkpoint)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from bnsbench.errors import NotApplicableError
+from bnsbench.flows.fields import BatchField
 from bnsbench.flows.mixed import guidance_in_words
 from bnsbench.flows.pairs import CHUNK, Pairs
 from bnsbench.flows.paths import Path
@@ -53,7 +54,11 @@ def given_start(problem: Problem, nfe: int, start: str, sigma_0: float, cost: Co
     if start.endswith(".json"):
         return _from_file(problem, nfe, SolverArtefact.load(FilePath(start)), cost)
     rule = classic(problem, start)
-    sampler = preconditioned(rule.sample, sigma_0, nfe)
+
+    def plain(field: BatchField, x0: Tensor) -> Tensor:
+        return rule.sample(field, x0, nfe)
+
+    sampler = plain if sigma_0 == 1 else preconditioned(rule.sample, sigma_0, nfe)
     table = Table.of(trace(sampler, model.path, model.interval))
     if table.n != nfe:
         raise NotApplicableError(f"The solver {start!r} spends {table.n} evaluations instead of {nfe}.")

@@ -74,6 +74,7 @@ class LogGaps:
         """Return the times [n + 1]."""
         gaps = torch.softmax(torch.cat([logs, logs.new_zeros(1)]), 0)
         reached = self.begin + (self.end - self.begin) * torch.cumsum(gaps, 0)[:-1]
+        reached = torch.minimum(reached, self.end)  # which rounding may pass where the last gap has closed
         return torch.cat([self.begin[None], reached, self.end[None]])
 
 

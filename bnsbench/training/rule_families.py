@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from bnsbench.errors import UsageError
 from bnsbench.flows.paths import Path
 from bnsbench.flows.predictions import Prediction, velocity_coefficients
 from bnsbench.nonstationary.table import canonical
@@ -18,7 +19,10 @@ Rule = Callable[[Tensor], Table]
 
 
 class RuleTimes(Parametrisation):
-    """The grid of a classic rule: the family of LD3 (arXiv 2405.15506); its derivative is taken by central differences."""
+    """The grid of a classic rule: the family of LD3 (arXiv 2405.15506); its derivative is taken by central differences.
+
+    Where a step has closed so far that the rule has no coefficients, the rows are NaN, which every trainer turns away from.
+    """
 
     step = 1e-5
     differentiable = False
@@ -27,12 +31,16 @@ class RuleTimes(Parametrisation):
         self._rule = rule
         self._gaps = LogGaps(times)
         self.log_gaps = len(times) - 2
+        self._standard = rule(times)
 
     def start(self) -> Tensor:
         return self._gaps.start.clone()
 
     def table(self, theta: Tensor) -> Table:
-        return self._rule(self._gaps.times(theta[: self.log_gaps]))
+        try:
+            return self._rule(self._gaps.times(theta[: self.log_gaps]))
+        except (UsageError, ArithmeticError, ValueError):
+            return Table(self._standard.times, torch.full_like(self._standard.rows, torch.nan))
 
     def jacobian(self, theta: Tensor) -> Tensor:
         if not self.log_gaps:  # a single step has no time to choose
@@ -51,7 +59,7 @@ class Anchored(RuleTimes):
     holds_last_row = True
 
     def start(self) -> Tensor:
-        n = self._rule(self._gaps.times(self._gaps.start)).n
+        n = self._standard.n
         return torch.cat([self._gaps.start, torch.zeros(n * (n + 3) // 2, dtype=torch.float64)])
 
     def table(self, theta: Tensor) -> Table:

@@ -76,13 +76,14 @@ def test_one_solver_for_several_guidance_scales(bnsbench, tmp_path):
 
 def test_choices_can_be_options(bnsbench, tmp_path):
     arguments = ("--init", "heun", "--objective", "mse", "--derivative", "difference", "--quiet")
-    done = bnsbench("train", "ring8", "--nfe", 4, "--parametrisation", "bns[pairs=32,iterations=2]", *arguments, "-o", "b.json")
+    small = "bns[pairs=32,iterations=2]"
+    done = bnsbench("train", "ring8", "--nfe", 4, "--parametrisation", small, *arguments, "-o", "b.json")
     assert done.code == 0
     artefact = SolverArtefact.load(tmp_path / "b.json")
     assert artefact.name == "bns[derivative=difference,init=heun,iterations=2,objective=mse,pairs=32]"
     assert artefact.training["start"]["name"] == "heun"
     assert artefact.training["derivative"] == "difference"
-    again = bnsbench("train", "ring8", "--nfe", 6, "--init", "b.json", "--solver", "bns[pairs=32,iterations=1]", "-o", "c.json")
+    again = bnsbench("train", "ring8", "--nfe", 6, "--init", "b.json", "--solver", small, "-o", "c.json")
     assert again.code == 0
     start = SolverArtefact.load(tmp_path / "c.json").training["start"]["name"]
     assert start.startswith("greedy on bns[")

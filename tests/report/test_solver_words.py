@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
+from bnsbench.flows.mixed import guidance_in_words
 from bnsbench.flows.paths import VP, CondOT
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.properties import Distance
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.nonstationary.tracing import trace
-from bnsbench.flows.mixed import guidance_in_words
 from bnsbench.report.solver_words import origin_in_words, properties_in_words, start_of
 from bnsbench.solvers.runge_kutta import euler
 

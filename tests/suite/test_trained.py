@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from bnsbench.errors import BnsbenchError, CorruptFileError, NotApplicableError, UsageError
+from bnsbench.flows.mixed import MixedSource
+from bnsbench.flows.pairs import PairSource
+from bnsbench.models.mixtures import digits_gmm
+from bnsbench.nonstationary.artefact import SolverArtefact
+from bnsbench.nonstationary.tracing import trace
+from bnsbench.solvers.runge_kutta import midpoint
+from bnsbench.suite.plan import make_plan
+from bnsbench.suite.store import ResultStore
+from bnsbench.suite.suitefile import read_suite
+from bnsbench.suite.trained import TrainedSolvers, make_problem, solver_key, train_solver
+from bnsbench.training import descent
+from bnsbench.training.classics import rule_on_grid
+from bnsbench.training.problem import TrainingStatus
+
+SUITE = """
+name = "trained"
+samples = 40
+nfe = [4, 6]
+metrics = ["psnr"]
+solvers = ["bns[iterations=3,pairs=24]", "s4s[iterations=2,pairs=24,rule=ab2]"]
+models = [{ name = "tiny", guidance = [1.0], tolerance = 1e-4 }]
+"""
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch):
+    monkeypatch.setattr(descent, "VALIDATION", 32)
+
+
+@pytest.fixture
+def source(host):
+    return PairSource(host.model("tiny").make(), "tiny", guidance=1.0, tolerance=1e-4)
+
+
+@pytest.fixture
+def cells(tmp_path, host):
+    file = tmp_path / "trained.toml"
+    file.write_text(SUITE)
+    return {(cell.solver.name.split("[")[0], cell.nfe): cell for cell in make_plan(read_suite(file), host)}
+
+
+@pytest.fixture
+def open_store(tmp_path, host, source):
+    """Return a function that opens the trained solvers of one folder, which notices and statuses go to."""
+
+    def open_store(notices=None, told=None, **more):
+        store = ResultStore(tmp_path / "results" / "trained")
+        listen = (lambda status: None) if told is None else told
+        notice = (lambda text: None) if notices is None else notices.append
+        return TrainedSolvers(store, source, tmp_path / "work" / "locks", notice, listen, host, **more)
+
+    return open_store
+
+
+def problem(source, host, **more):
+    def previous(nfe):
+        raise AssertionError("nobody asked for a ladder")
+
+    settings = {"previous": previous, "progress": lambda status: None, "checkpoint": None, **more}
+    return make_problem(source, host, **settings)
+
+
+@pytest.mark.parametrize("selector", ["bns[iterations=1,ladder=none,pairs=16]", "gs[iterations=1,pairs=16]", "learned"])
+def test_a_trained_solver_bears_its_selector_s_name(source, host, selector):
+    selection = host.solver(selector)
+    made = train_solver(selection, problem(source, host), 2)
+    assert made.name == selection.name == selector
+    assert made.solver.nfe == 2
+    assert (made.model, made.guidance, made.fingerprint) == ("tiny", 1.0, source.model.fingerprint())
+
+
+def test_default_settings_leave_the_plain_name(source, host):
+    selection = host.solver("bns[rate=0.005,pairs=16,ladder=standard,iterations=1]")
+    assert train_solver(selection, problem(source, host), 2).name == "bns[iterations=1,pairs=16]"
+
+
+def test_a_solver_of_another_nfe_is_a_fault(source, host):
+    class Greedy:
+        name = "greedy"
+
+        def make(self):
+            return lambda given, nfe: host.solver("learned").make()(given, nfe + 1)
+
+    with pytest.raises(BnsbenchError, match="greedy trained for 3 evaluations instead of 2"):
+        train_solver(Greedy(), problem(source, host), 2)
+
+
+def test_the_host_s_solvers_are_at_hand_with_their_parameters(source, host):
+    given = problem(source, host)
+    assert given.classic("midpoint").stages == 2
+    ours = trace(lambda field, x0: given.classic("midpoint").sample(field, x0, 4), source.model.path)
+    theirs = trace(lambda field, x0: midpoint(field, x0, 4), source.model.path)
+    assert ours.fingerprint() == theirs.fingerprint()
+    second, third = (rule_on_grid(given, 6, name)[0] for name in ("unipc", "unipc[order=3]"))
+    times = torch.linspace(0, 1, 7, dtype=torch.float64)
+    assert not torch.allclose(second(times).rows, third(times).rows)
+    bound = rule_on_grid(given, 6, "unipc[grid=logsnr]")[0]  # the grid that is learned takes the place of the named one
+    assert torch.equal(bound(times).rows, second(times).rows)
+
+
+def test_solvers_without_a_grid_have_no_times_to_learn(source, host):
+    given = problem(source, host)
+    assert given.classic("steps").stages == 0
+    with pytest.raises(NotApplicableError, match="'steps' takes no time grid"):
+        rule_on_grid(given, 4, "steps")
+    started = train_solver(host.solver("bns[init=steps,iterations=1,pairs=16]"), given, 4)
+    assert started.training["start"]["name"] == "steps"
+
+
+def test_trained_solvers_are_nothing_to_learn_from(source, host):
+    with pytest.raises(UsageError, match=r"'bns' is itself trained"):
+        problem(source, host).classic("bns")
+    with pytest.raises(UsageError, match="unipcc"):
+        problem(source, host).classic("unipcc")
+
+
+def test_features_are_there_for_images_alone(source, host):
+    assert problem(source, host).features is None
+    model = digits_gmm()
+    features = problem(PairSource(model, "digits-gmm"), host).features
+    states = torch.rand(3, *model.shape, dtype=torch.float64, requires_grad=True)
+    found = features(states)
+    assert found.shape[0] == 3
+    found.square().sum().backward()
+    assert states.grad is not None
+    assert states.grad.abs().max() > 0
+
+
+def test_a_mixture_is_a_source_too(source, host):
+    mixed = MixedSource.of(source, (0.0, 2.0))
+    made = train_solver(host.solver("bns[iterations=1,pairs=16]"), problem(mixed, host), 2)
+    assert made.guidance == (0.0, 2.0)
+
+
+def test_a_solver_is_trained_once_with_the_rungs_that_it_stands_on(cells, open_store):
+    told = []
+    solvers, selection = open_store(told=told.append), cells["bns", 6]
+    made = solvers.get(selection, solvers.host.solver(selection.solver.name))
+    assert {status.nfe for status in told} == {4, 6}
+    count = len(told)
+    again = open_store(told=told.append)
+    for nfe in (4, 6):
+        cell = cells["bns", nfe]
+        found = again.get(cell, again.host.solver(cell.solver.name))
+        assert found.solver.nfe == nfe
+    assert len(told) == count
+    assert found.solver.fingerprint() == made.solver.fingerprint()
+    assert found.name == made.name == selection.solver.name
+    assert made.training["start"]["name"] == "greedy on bns at 4 NFE"
+    other = cells["s4s", 4]
+    assert solver_key(other) != solver_key(cells["bns", 4])
+    assert again.get(other, again.host.solver(other.solver.name)).name == other.solver.name
+
+
+def test_a_damaged_or_foreign_file_is_trained_anew_with_a_notice(cells, open_store):
+    cell, notices = cells["s4s", 4], []
+    solvers = open_store(notices)
+    first = solvers.get(cell, solvers.host.solver(cell.solver.name))
+    file = solvers.store.solver_file(solver_key(cell))
+    file.write_text(file.read_text()[:100])
+    assert solvers.get(cell, solvers.host.solver(cell.solver.name)).solver.fingerprint() == first.solver.fingerprint()
+    assert ["is damaged" in text for text in notices] == [True] * len(notices)
+    assert notices
+    notices.clear()
+    text = file.read_text()
+    file.write_text(text.replace(first.fingerprint, "0" * 64))
+    solvers.get(cell, solvers.host.solver(cell.solver.name))
+    assert "another version of tiny" in notices[0]
+    assert SolverArtefact.load(file).fingerprint == first.fingerprint
+
+
+def test_where_nothing_may_be_trained_a_missing_file_is_a_fault(cells, open_store):
+    cell = cells["s4s", 4]
+    solvers = open_store(train=False)
+    with pytest.raises(CorruptFileError, match="missing or damaged"):
+        solvers.get(cell, solvers.host.solver(cell.solver.name))
+
+
+def test_an_interrupted_training_goes_on_and_leaves_no_state(cells, open_store, tmp_path):
+    cell = cells["bns", 4]
+
+    def stop(status: TrainingStatus):
+        if status.iteration == 2:
+            raise KeyboardInterrupt
+
+    solvers = open_store(told=stop)
+    with pytest.raises(KeyboardInterrupt):
+        solvers.get(cell, solvers.host.solver(cell.solver.name))
+    states = list(Path(tmp_path / "work" / "training").glob("*.pt"))
+    assert [state.stem for state in states] == [solvers.store.solver_file(solver_key(cell)).stem]
+    told = []
+    resumed = open_store(told=told.append)
+    made = resumed.get(cell, resumed.host.solver(cell.solver.name))
+    assert [status.iteration for status in told] == [2, 3]
+    assert not states[0].exists()
+    whole = train_solver(resumed.host.solver(cell.solver.name), problem(resumed.source, resumed.host), 4)
+    assert made.solver.fingerprint() == whole.solver.fingerprint()
