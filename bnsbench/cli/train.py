@@ -110,8 +110,8 @@ class _Session:
         from bnsbench.suite.plan import digest
 
         made, source = self.source.model, self.source
-        task = {"model": made.fingerprint(), "name": source.name, "guidance": source.guidance, "dtype": str(made.dtype)}
-        task["weights"] = self.weights
+        task: dict[str, object] = {"model": made.fingerprint(), "name": source.name, "dtype": str(made.dtype)}
+        task |= {"guidance": source.guidance, "weights": list(self.weights)}
         task |= {"solver": self.selection.name, "version": self.selection.spec.version, "seed": source.seed}
         self.folder = cache_folder() / "training" / digest(task)
         self.known: dict[int, SolverArtefact] = {}

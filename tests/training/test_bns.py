@@ -127,9 +127,7 @@ def test_a_given_start_is_descended_from(source: PairSource, tmp_path: Path) -> 
     other = replace(source, guidance=2.0)
     again = train_bns(Problem(other), 4, init=str(tmp_path / "bns.json"), pairs=128, iterations=2).training
     assert again["start"]["name"] == "bns at 4 NFE for cross w=1"
-    torch.testing.assert_close(
-        torch.tensor(again["start"]["table"]["times"], dtype=torch.float64), trained.solver.times
-    )
+    torch.testing.assert_close(torch.tensor(again["start"]["table"]["times"], dtype=torch.float64), trained.solver.times)
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import io
 import pickle
-import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -75,8 +75,8 @@ def test_a_file_that_is_no_state_is_ignored(file: Path, damage: str) -> None:
 def test_no_damage_raises(file: Path) -> None:
     """Files of random bytes, and files cut off anywhere."""
     file.parent.mkdir()
-    draw, whole = random.Random(0), saved(STATE)
-    cases = [draw.randbytes(draw.randint(1, 400)) for _ in range(150)]
+    draw, whole = np.random.default_rng(0), saved(STATE)
+    cases = [draw.bytes(int(draw.integers(1, 400))) for _ in range(150)]
     cases += [whole[:length] for length in range(0, len(whole), 37)]
     for content in cases:
         file.write_bytes(content)

@@ -74,7 +74,7 @@ def test_rules_of_plugins_are_reached_through_the_problem() -> None:
 
 
 def test_what_takes_no_grid_at_a_budget_is_refused() -> None:
-    gridless = Problem(SOURCE, classic=lambda name: Classic(lambda field, x0, nfe: euler(field, x0, nfe), 0))
+    gridless = Problem(SOURCE, classic=lambda name: Classic(euler, 0))
     with pytest.raises(NotApplicableError, match=r"'fixed' takes no time grid at 4 NFE"):
         rule_on_grid(gridless, 4, "fixed")
     with pytest.raises(NotApplicableError, match="'rk4' takes no time grid at 7 NFE"):

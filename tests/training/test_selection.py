@@ -61,6 +61,10 @@ def test_the_table_with_the_least_loss_is_kept_whenever_it_came(pairs: Pairs) ->
         chosen.check(table, "test", k, 3)
     assert chosen.result() is tables[1]
     assert chosen.best_psnr == pytest.approx(psnr(tables[1], pairs, 2.0))
+    errors = (plain_states(tables[1], pairs.field, pairs.x0)[-1] - pairs.x1).square().mean(1)
+    assert pairs.weights is not None
+    weights = pairs.weights.double() / pairs.weights.double().sum()
+    assert chosen.best_loss == pytest.approx(float((weights * errors.log()).sum()), abs=1e-9)
     losses = [point["loss"] for point in chosen.curve.points]
     assert chosen.best_loss == pytest.approx(min(losses), abs=1e-6)
     assert losses.index(min(losses)) == 1
