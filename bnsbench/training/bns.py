@@ -43,6 +43,9 @@ def train_bns(
     began = time.perf_counter()
     chosen = Choices(**choices)
     if recipe == "paper":
+        fixed = ("objective", "optimiser", "derivative")
+        if any(getattr(chosen, name) != getattr(Choices, name) for name in fixed):
+            raise UsageError("The recipe 'paper' has its own objective and optimiser; leave them out.")
         published = PaperRecipe()
         pairs, iterations = chosen.pairs or published.pairs, chosen.iterations or published.iterations
         table, record = train_paper(problem, nfe, replace(published, pairs=pairs, iterations=iterations))

@@ -102,6 +102,8 @@ def distil(
     """
     descent = _Descent(problem, nfe, family, choices, cost, loss is not None)
     checkpoint = Checkpoint(problem.checkpoint)
+    if choices.optimiser == "adam" and blocks:
+        raise UsageError("Parameters can be trained in turn by the optimiser gauss-newton only.")
     if choices.optimiser == "adam" or loss is not None:
         descent.adam(loss, checkpoint)
     else:

@@ -200,3 +200,8 @@ def test_what_there_is_not_is_refused(source: PairSource) -> None:
             train_bns(Problem(source), 4, pairs=16, **settings)
     with pytest.raises(BnsbenchError, match="midpoint"):
         train_bns(Problem(source), 5, init="midpoint")
+
+
+def test_the_paper_s_recipe_takes_no_other_objective(source: PairSource) -> None:
+    with pytest.raises(UsageError, match="has its own objective and optimiser"):
+        train_bns(Problem(source), 2, recipe="paper", objective="mse")

@@ -211,3 +211,8 @@ def test_what_cannot_be_learned_from_is_refused(source: PairSource) -> None:
         learned.train_gs(Problem(source), N, objective="features", pairs=16)
     with pytest.raises(UsageError, match="no optimiser 'sgd'"):
         learned.train_dss(Problem(source), N, optimiser="sgd")
+
+
+def test_alternating_needs_gauss_newton(source: PairSource) -> None:
+    with pytest.raises(UsageError, match="in turn by the optimiser gauss-newton only"):
+        learned.train_s4s(Problem(source), 4, alternate=True, optimiser="adam", pairs=32)
