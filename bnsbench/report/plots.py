@@ -35,6 +35,10 @@ STYLE: dict[str, Any] = {
 }
 
 
+NAMED = 3
+"""Learned solvers that a panel names and emphasises: its best ones."""
+
+
 @dataclass(frozen=True)
 class Curve:
     """A solver's values by NFE in one panel."""
@@ -52,7 +56,8 @@ class Curve:
 def draw_metric(frame: pd.DataFrame, metric: str, file: Path) -> None:
     """Draw the metric over the NFE for every field, as ``file`` with the suffixes .png and .svg.
 
-    Learned solvers and each panel's best other one are emphasised; colours and markers follow from a solver's name.
+    Each panel's best learned solvers and its best other one are emphasised; colours and markers follow from a solver's
+    name.
     """
     panels = [(key, rows) for key, rows in frame.groupby(list(FIELD), sort=False) if rows[metric].notna().any()]
     if not panels:
@@ -86,13 +91,15 @@ def _figure(panels: list[tuple[Any, pd.DataFrame]], metric: str, unit: str) -> F
 
 def _draw_panel(axes: Axes, curves: list[Curve], look: dict[str, Look], unit: str) -> None:
     best = _best([curve for curve in curves if not curve.learned])
+    learned = sorted((curve for curve in curves if curve.learned), key=lambda curve: -curve.mean)
+    named = [*learned[:NAMED], *([] if best is None else [best])]
     for curve in curves:
-        line = _line(curve.solver, look[curve.solver], emphasised=curve.learned or curve is best)
+        line = _line(curve.solver, look[curve.solver], emphasised=curve in named)
         line.set_data(curve.nfe, curve.values)
         axes.add_line(line)
     axes.autoscale_view()
     axes.set_xticks(sorted({n for curve in curves for n in curve.nfe}))
-    _name(axes, [curve for curve in curves if curve.learned or curve is best], look, unit)
+    _name(axes, named, look, unit)
 
 
 def _curves(part: pd.DataFrame, metric: str) -> Iterator[Curve]:
@@ -123,12 +130,12 @@ def _line(solver: str, look: Look, emphasised: bool) -> Line2D:
         label=solver,
         color=look.colour,
         marker=look.marker,
-        linewidth=2.4 if look.learned else 1.9 if emphasised else 0.9,
+        linewidth=(2.4 if look.learned else 1.9) if emphasised else (1.2 if look.learned else 0.9),
         markersize=5.5 if emphasised else 3.2,
         markeredgecolor="white",
         markeredgewidth=0.5,
         alpha=1.0 if emphasised else 0.6,
-        zorder=4 if look.learned else 3 if emphasised else 2,
+        zorder=2 + emphasised + look.learned,
     )
 
 

@@ -33,3 +33,13 @@ def test_nothing_to_draw_draws_nothing(make_records, tmp_path):
     frame["psnr"] = float("nan")
     draw_metric(frame, "psnr", tmp_path / "psnr")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_of_many_learned_solvers_a_panel_names_its_best(make_records, tmp_path):
+    learned = [f"bns[pairs={count}]" for count in (16, 32, 64, 128, 256)]
+    values = {(solver, n): (20.0 + n + k, 1.0) for k, solver in enumerate(["euler", *learned]) for n in (4, 8)}
+    frame = leaderboard(make_records(values, models=("ring8",)))
+    frame["train_forwards"] = frame["solver"].str.startswith("bns").astype(int)
+    draw_metric(frame, "psnr", tmp_path / "psnr")
+    named = [text.rsplit("  ", 1)[0] for text in _texts(tmp_path / "psnr.svg") if text.endswith("dB at 8")]
+    assert named == [*reversed(learned[-3:]), "euler"]
