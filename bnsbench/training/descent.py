@@ -213,8 +213,8 @@ class _Stretch:
         newton = self._newton(family)
         if state is None:
             iterate, damping, idle, here = newton.evaluate(family.start()), schedule.damping, 0, 0
-            descent.selection.idle = 0
-            halt = self._check(iterate, done, damping)
+            self._check(iterate, done, damping)
+            descent.selection.idle, halt = 0, False
         else:
             damping, idle, here, halt = state["damping"], state["idle"], state["here"], state["halt"]
             descent.rejected = state["rejected"]

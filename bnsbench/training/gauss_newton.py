@@ -32,6 +32,8 @@ from bnsbench.training.tangents import (
 )
 
 _LARGEST_LOG_STEP = 2.0
+_LARGEST_DAMPING = 1e6
+"""Steps damped more than this are a millionth of a gradient step, each parameter scaled by its effect."""
 _LEAST_EFFECT = 1e-6
 """A parameter whose effect is smaller than this part of all effects is lost in rounding, and stays."""
 _TANGENT_NUMBERS = 2**25
@@ -89,22 +91,24 @@ class GaussNewton:
     def step(self, iterate: Iterate, iteration: int, damping: float) -> tuple[Iterate, float]:
         """Return the next iterate and damping.
 
-        The damping adapts by the measured loss: the best of a few multiples is kept; if none improves, the iterate stays
-        and the damping grows thirtyfold. A step that helps is doubled while that helps more, since Gauss-Newton falls short
-        in the narrow valleys that an easy field has.
+        The damping adapts by the measured loss: the best of a few multiples is kept; while none improves, it grows
+        thirtyfold, and if it grows too large the iterate stays. A step that helps is doubled while that helps more, since
+        Gauss-Newton falls short in the narrow valleys that an easy field has.
         """
         gradient, curvature = self.system(iterate, iteration)
         if not bool(gradient.isfinite().all() & curvature.isfinite().all()):
-            return iterate, 30.0 * damping
+            return iterate, damping
         move = _damped_step(gradient, curvature, self.family.logarithms)
-        best, kept = iterate, None
-        for factor in self.schedule.factors:
-            trial = self.evaluate(iterate.theta + move(factor * damping))
-            if trial.loss < best.loss:
-                best, kept = trial, factor * damping
-        if kept is None:
-            return iterate, 30.0 * damping
-        return self._stretched(best, iterate.theta, move(kept)), max(kept, 1e-12)
+        tried = damping
+        while tried < _LARGEST_DAMPING:
+            trials = {
+                factor * tried: self.evaluate(iterate.theta + move(factor * tried)) for factor in self.schedule.factors
+            }
+            kept = min(trials, key=lambda value: trials[value].loss)
+            if trials[kept].loss < iterate.loss:
+                return self._stretched(trials[kept], iterate.theta, move(kept)), max(kept, 1e-12)
+            tried *= 30.0
+        return iterate, damping
 
     def _stretched(self, best: Iterate, theta: Tensor, move: Tensor) -> Iterate:
         """Return the best of an iterate at theta + move and those at theta + 2 move, theta + 4 move, and so on."""
