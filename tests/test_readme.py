@@ -85,3 +85,14 @@ def test_the_default_trainer_holds_what_the_benchmark_is_to_show() -> None:
     assert (full.share_of_early <= 0.08).all()
     mixtures = full[full.model.str.startswith("digits-gmm") & (full.nfe == 8)]
     assert (mixtures.bns_psnr >= mixtures.paper_psnr + 6).all()
+
+
+def test_the_learned_solvers_follow_from_their_leaderboard() -> None:
+    board = pd.read_csv(ROOT / "results/learned/leaderboard.csv")
+    field = board[(board.model == "digits-ot") & (board.guidance == 2)]
+    rows = table_after("All of them on the digits network at w = 2")
+    assert {row[0] for row in rows} == set(field.solver)
+    for solver, *values, forwards in rows:
+        cells = field[field.solver == solver].set_index("nfe")
+        assert values == [f"{cells.psnr[nfe]:.1f}" for nfe in (4, 6, 8, 10)]
+        assert forwards == f"{cells.train_forwards[8] / 1e6:.2f} M"
