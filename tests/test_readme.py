@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import dropwhile, takewhile
 from pathlib import Path
 
 import pandas as pd
@@ -20,9 +21,8 @@ def board() -> pd.DataFrame:
 def table_after(heading: str) -> list[list[str]]:
     """Return the cells of the first Markdown table after a text, without its head."""
     lines = README.split(heading, maxsplit=1)[1].splitlines()
-    rows = [line for line in lines if line.startswith("|")]
-    last = next(i for i, line in enumerate(lines) if i > lines.index(rows[0]) and not line.startswith("|"))
-    return [[cell.strip(" *≈`") for cell in row.strip("|").split("|")] for row in rows if lines.index(row) < last][2:]
+    table = takewhile(lambda line: line.startswith("|"), dropwhile(lambda line: not line.startswith("|"), lines))
+    return [[cell.strip(" *≈`") for cell in row.strip("|").split("|")] for row in table][2:]
 
 
 def test_the_summary_follows_from_the_leaderboard(board: pd.DataFrame) -> None:
