@@ -19,7 +19,7 @@ from bnsbench.plain import plain
 from bnsbench.training import descent, learned
 from bnsbench.training.bns import train_bns
 from bnsbench.training.classics import rule_on_grid
-from bnsbench.training.descent import CONVERGED, IDLE, SPENT, Choices, Leg, artefact, distil
+from bnsbench.training.descent import ACCURATE, CONVERGED, IDLE, SPENT, Choices, Leg, artefact, distil
 from bnsbench.training.gauss_newton import GaussNewton, Iterate, Schedule
 from bnsbench.training.objectives import make_objective
 from bnsbench.training.parametrisations import FreeTable, LinearMultistep, LogGaps, Parametrisation
@@ -83,6 +83,22 @@ def test_nonsense_is_refused_before_a_step_is_made(choice) -> None:
 def test_features_are_refused_where_there_are_none() -> None:
     with pytest.raises(NotApplicableError, match="needs a feature extractor"):
         distil(Problem(SOURCE), N, free(), Choices(objective="log-features"), Cost())
+
+
+def test_a_training_ends_when_it_is_accurate_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    def train() -> tuple[float, int, str]:
+        _, record = distil(Problem(SOURCE), N, free(), Choices(pairs=64), Cost())
+        return record["psnr"], len(record["curve"]), record["stopped"]
+
+    most, checks, ended = train()
+    assert ended != ACCURATE
+    monkeypatch.setattr(descent, "ENOUGH", most - 3.0)
+    enough, fewer, stopped = train()
+    assert stopped == ACCURATE
+    assert most - 3.0 <= enough <= most
+    assert fewer < checks
+    monkeypatch.setattr(descent, "ENOUGH", 0.0)
+    assert train()[1:] == (1, ACCURATE)  # the start was measured, and that was it
 
 
 def test_the_record_says_what_was_done() -> None:
