@@ -27,3 +27,8 @@ def test_the_python_interface_is_reached_from_the_package() -> None:
 def test_versions_agree() -> None:
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
     assert bnsbench.__version__ == project["version"] == version("bnsbench")
+
+
+def test_the_package_runs_as_a_module() -> None:
+    done = subprocess.run([sys.executable, "-m", "bnsbench", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"bnsbench {bnsbench.__version__}\n"
