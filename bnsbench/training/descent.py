@@ -56,8 +56,9 @@ class Choices:
 
     objective: of `bnsbench.training.objectives`. optimiser: "gauss-newton" or "adam". derivative: how Gauss-Newton
     differentiates the network: "backward", or "forward" and "difference" where backpropagation does not fit.
-    pairs, iterations: 0 means the default. gain: nats that three iterations must gain for a descent to go on, 0 for the
-    default. rate: Adam's learning rate. checkpointed: whether Adam recomputes activations.
+    pairs, iterations: 0 means the default. gain: nats that three iterations must gain for a descent to go on, however
+    accurate it is; 0 for the default, which is content with 90 dB. rate: Adam's learning rate. checkpointed: whether Adam
+    recomputes activations.
     UsageError for what is none of these.
     """
 
@@ -162,8 +163,8 @@ class _Descent:
 
     @property
     def accurate(self) -> bool:
-        """Whether the best table so far is accurate enough for any use."""
-        return self.selection.best_psnr >= ENOUGH
+        """Whether the best table so far is accurate enough for any use, unless the user has said how far to go."""
+        return not self.choices.gain and self.selection.best_psnr >= ENOUGH
 
     def adam(self, loss: Loss | None, checkpoint: Checkpoint) -> None:
         """Descend by Adam on the objective, or on another loss of the parameters."""

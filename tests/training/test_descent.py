@@ -99,6 +99,8 @@ def test_a_training_ends_when_it_is_accurate_enough(monkeypatch: pytest.MonkeyPa
     assert fewer < checks
     monkeypatch.setattr(descent, "ENOUGH", 0.0)
     assert train()[1:] == (1, ACCURATE)  # the start was measured, and that was it
+    _, record = distil(Problem(SOURCE), N, free(), Choices(pairs=64, gain=3e-3), Cost())
+    assert record["psnr"] == most  # the user has said how far to go
 
 
 def test_the_record_says_what_was_done() -> None:
