@@ -152,7 +152,7 @@ def _mixture(name: str, summary: str, version: str = "1", *, modality: str = "im
 
 def _digits(variant: str, summary: str) -> ModelSpec:
     name = f"digits-{variant}"
-    return ModelSpec(name, f"bnsbench.models.digits:digits_{variant}", summary, _weights_version(name), guidable=True)
+    return ModelSpec(name, f"bnsbench.models.digits.model:digits_{variant}", summary, _weights_version(name), guidable=True)
 
 
 def _weights_version(name: str) -> str:

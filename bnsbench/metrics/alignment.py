@@ -9,8 +9,8 @@ from torch import Tensor
 
 from bnsbench.errors import NotApplicableError
 from bnsbench.metrics.base import MetricValue, SampleSet
-from bnsbench.models.digits import digit_classifier
-from bnsbench.models.digits_data import CLASSES, SHAPE
+from bnsbench.models.digits.data import CLASSES, SHAPE
+from bnsbench.models.digits.model import digit_classifier
 from bnsbench.models.weights import weights_fingerprint
 
 

@@ -17,9 +17,9 @@ from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY, register_featur
 
 from bnsbench.errors import NotApplicableError, UsageError
 from bnsbench.flows.model import Model
-from bnsbench.models.digits import digit_classifier
-from bnsbench.models.digits_data import SHAPE
-from bnsbench.models.networks import DigitClassifier
+from bnsbench.models.digits.data import SHAPE
+from bnsbench.models.digits.model import digit_classifier
+from bnsbench.models.digits.network import DigitClassifier
 from bnsbench.models.weights import weights_fingerprint
 
 DIGITS = "bnsbench-digits"

@@ -16,7 +16,7 @@ from torch import Tensor
 from bnsbench.errors import NotApplicableError, UsageError
 from bnsbench.flows.model import Model, Reference
 from bnsbench.flows.paths import Path, make_path
-from bnsbench.models.digits_data import CLASSES, SHAPE
+from bnsbench.models.digits.data import CLASSES, SHAPE
 from bnsbench.models.weights import WEIGHTS, load_weights
 
 REFERENCE_SAMPLES = 2000

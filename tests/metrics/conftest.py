@@ -8,8 +8,8 @@ import torch
 
 from bnsbench.flows.model import Reference
 from bnsbench.metrics.base import SampleSet
-from bnsbench.models.digits import DigitsModel, digits
-from bnsbench.models.digits_data import load_digits
+from bnsbench.models.digits.data import load_digits
+from bnsbench.models.digits.model import DigitsModel, digits
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from sklearn.metrics import accuracy_score
 
 from bnsbench.errors import DivergedError, NotApplicableError
 from bnsbench.metrics.alignment import ClassAccuracy, wilson_interval
-from bnsbench.models.digits import digit_classifier
+from bnsbench.models.digits.model import digit_classifier
 
 
 def test_accuracy_agrees_with_scikit_learn(sample_set, images):

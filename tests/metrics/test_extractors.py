@@ -6,7 +6,7 @@ from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
 from bnsbench.errors import NotApplicableError, UsageError
 from bnsbench.metrics.extractors import DIGITS, DigitsExtractor, extractor_for, register_digits, to_uint8
-from bnsbench.models.digits import digit_classifier
+from bnsbench.models.digits.model import digit_classifier
 
 
 def test_uint8_rule_clamps_and_rounds():

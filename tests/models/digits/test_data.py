@@ -3,7 +3,7 @@ from __future__ import annotations
 import sklearn.datasets
 import torch
 
-from bnsbench.models.digits_data import augment, load_digits, split_digits
+from bnsbench.models.digits.data import augment, load_digits, split_digits
 
 
 def test_images_are_scikit_learn_s_scaled_to_plus_minus_one():

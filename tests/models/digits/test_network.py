@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bnsbench.models.networks import DigitClassifier, ResidualMLP
+from bnsbench.models.digits.network import DigitClassifier, ResidualMLP
 
 
 @pytest.fixture

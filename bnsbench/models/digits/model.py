@@ -15,8 +15,8 @@ from bnsbench.errors import UsageError
 from bnsbench.flows.model import Model, Reference
 from bnsbench.flows.paths import VP, CondOT, Cosine, Path
 from bnsbench.flows.predictions import Prediction
-from bnsbench.models.digits_data import CLASSES, SHAPE, load_digits
-from bnsbench.models.networks import DigitClassifier, ResidualMLP
+from bnsbench.models.digits.data import CLASSES, SHAPE, load_digits
+from bnsbench.models.digits.network import DigitClassifier, ResidualMLP
 from bnsbench.models.weights import WEIGHTS, load_weights, weights_fingerprint
 
 DIM = 64

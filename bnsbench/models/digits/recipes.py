@@ -1,0 +1,111 @@
+"""How the digits weights are made: the three networks, their classifier and the Gaussian mixture fitted on digits."""
+
+from __future__ import annotations
+
+import warnings
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy, mse_loss
+
+from bnsbench.models.digits.data import CLASSES, Digits, augment, load_digits, split_digits
+from bnsbench.models.digits.figures import measure_classifier, measure_generator, measure_mixture
+from bnsbench.models.digits.model import DIM, VARIANTS, Variant
+from bnsbench.models.digits.network import DigitClassifier, ResidualMLP
+from bnsbench.models.learning import Learner
+from bnsbench.models.recipe import SEED, Recipe, gradient_training, seeded
+
+BATCH = 256
+LABEL_DROP = 0.12
+COMPONENTS_PER_CLASS = 3
+COVARIANCE_FLOOR = 0.01
+RECONSTRUCTION_WEIGHT = 5.0
+
+
+def generator_learner(name: str, steps: int) -> Learner[ResidualMLP]:
+    """Return the learner of a digits network, on the 1500 training images."""
+    kept, _ = split_digits()
+    network = seeded(lambda: ResidualMLP(DIM, CLASSES))
+    loss = partial(prediction_loss, variant=VARIANTS[name.removeprefix("digits-")], data=kept)
+    return Learner(network, loss, steps, rate=2e-3, seed=SEED)
+
+
+def classifier_learner(steps: int) -> Learner[DigitClassifier]:
+    """Return the learner of the digit classifier, on the 1500 training images."""
+    kept, _ = split_digits()
+    return Learner(seeded(DigitClassifier), partial(classification_loss, data=kept), steps, rate=4e-3, seed=SEED)
+
+
+def prediction_loss(network: ResidualMLP, generator: torch.Generator, *, variant: Variant, data: Digits) -> Tensor:
+    """Return the mean squared error of the prediction on one batch of augmented images at stratified uniform times.
+
+    The target at x_t = sigma x_0 + alpha x_1 is the velocity sigma' x_0 + alpha' x_1, the noise x_0 or
+    v = alpha x_0 - sigma x_1, as the variant predicts.
+    """
+    images, labels = _batch(data, BATCH, generator)
+    x1 = images.flatten(1)
+    x0 = torch.randn(x1.shape, generator=generator)
+    t = variant.end * (torch.arange(BATCH) + torch.rand(BATCH, generator=generator)) / BATCH
+    alpha, sigma = (value.float()[:, None] for value in (variant.path.alpha(t), variant.path.sigma(t)))
+    dropped = torch.rand(BATCH, generator=generator) < LABEL_DROP
+    prediction = network(variant.clock(t).float(), sigma * x0 + alpha * x1, labels.masked_fill(dropped, CLASSES))
+    if variant.prediction == "velocity":
+        d_alpha, d_sigma = (value.float()[:, None] for value in (variant.path.d_alpha(t), variant.path.d_sigma(t)))
+        return mse_loss(prediction, d_sigma * x0 + d_alpha * x1)
+    return mse_loss(prediction, x0 if variant.prediction == "epsilon" else alpha * x0 - sigma * x1)
+
+
+def classification_loss(network: DigitClassifier, generator: torch.Generator, *, data: Digits) -> Tensor:
+    """Return cross-entropy plus weighted reconstruction error, both from the features, on one batch of augmented images."""
+    images, labels = _batch(data, BATCH // 2, generator)
+    features = network.features(images)
+    reconstruction = mse_loss(network.decoder(features), images.flatten(1))
+    return cross_entropy(network.head(features), labels) + RECONSTRUCTION_WEIGHT * reconstruction
+
+
+def fit_mixture(data: Digits, iterations: int) -> dict[str, Tensor]:
+    """Fit three full-covariance Gaussians to each class by expectation maximisation; classes get equal weights."""
+    from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415 - sklearn is slow to import
+    from sklearn.mixture import GaussianMixture  # noqa: PLC0415
+
+    parts: dict[str, list[Tensor]] = {"weights": [], "means": [], "factors": []}
+    for label in range(CLASSES):
+        images = data.images[data.labels == label].flatten(1).double().numpy()
+        fit = GaussianMixture(COMPONENTS_PER_CLASS, reg_covar=COVARIANCE_FLOOR, max_iter=iterations, random_state=SEED)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            fit.fit(images)
+        parts["weights"].append(torch.from_numpy(fit.weights_) / CLASSES)
+        parts["means"].append(torch.from_numpy(fit.means_))
+        parts["factors"].append(torch.linalg.cholesky(torch.from_numpy(fit.covariances_)))
+    return {name: torch.cat(tensors) for name, tensors in parts.items()}
+
+
+def _batch(data: Digits, size: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    chosen = torch.randint(0, len(data.images), (size,), generator=generator)
+    return augment(data.images[chosen], generator), data.labels[chosen]
+
+
+def _train_mixture(steps: int, checkpoint: Path, progress: bool) -> dict[str, Tensor]:
+    del checkpoint, progress  # it takes six seconds
+    return fit_mixture(load_digits(), steps)
+
+
+def _generator(name: str, accuracy_w0: float) -> Recipe:
+    gates = {"accuracy_w0": accuracy_w0, "accuracy_w2": 0.99, "nearest_ratio": 0.75}
+    train = gradient_training(name, partial(generator_learner, name))
+    return Recipe(6000, train, partial(measure_generator, name.removeprefix("digits-")), gates)
+
+
+DIGITS = {
+    "digits-ot": _generator("digits-ot", 0.90),
+    "digits-cos": _generator("digits-cos", 0.90),
+    "digits-vp": _generator("digits-vp", 0.85),
+    "digits-classifier": Recipe(
+        2500, gradient_training("digits-classifier", classifier_learner), measure_classifier, {"accuracy": 0.99}
+    ),
+    "digits-gmm": Recipe(100, _train_mixture, measure_mixture, {"accuracy": 0.85}),
+}
+"""The recipes of the digits weights, by name."""

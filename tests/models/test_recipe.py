@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from bnsbench.errors import BnsbenchError
+from bnsbench.models.recipe import Recipe, seeded
+
+RECIPE = Recipe(1, lambda steps, checkpoint, progress: {}, lambda folder: {}, {"accuracy": 0.99})
+
+
+def test_missed_gate_names_the_figure():
+    RECIPE.check("digits-classifier", {"accuracy": 0.99, "other": 0.0})
+    with pytest.raises(BnsbenchError, match=r"'digits-classifier' miss their gate: accuracy 0\.500 < 0\.99"):
+        RECIPE.check("digits-classifier", {"accuracy": 0.5})
+    with pytest.raises(BnsbenchError, match="nan"):
+        RECIPE.check("digits-classifier", {"accuracy": math.nan})
+
+
+def test_seeded_networks_repeat_and_leave_the_random_state_alone():
+    state = torch.random.get_rng_state()
+    first, second = (seeded(lambda: torch.nn.Linear(3, 2)) for _ in range(2))
+    assert torch.equal(first.weight, second.weight)
+    assert torch.equal(torch.random.get_rng_state(), state)
