@@ -8,9 +8,10 @@ from typing import Any
 from bnsbench.errors import UsageError
 from bnsbench.models.digits.recipes import DIGITS
 from bnsbench.models.recipe import SEED, Recipe
+from bnsbench.models.scenes.recipes import SCENES
 from bnsbench.models.weights import WEIGHTS, save_weights
 
-RECIPES: dict[str, Recipe] = {**DIGITS}
+RECIPES: dict[str, Recipe] = {**DIGITS, **SCENES}
 """The recipes of all shipped weights, by name."""
 
 

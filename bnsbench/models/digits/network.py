@@ -2,31 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm, silu
 
-
-class ClockEmbedding(nn.Module):
-    """Embed a clock value c in about [-1, 1] by low-frequency Fourier features and a two-layer network.
-
-    The highest frequency is low (four periods over [-1, 1]), so the velocity is smooth in time and high-order solvers work.
-    """
-
-    def __init__(self, width: int, frequencies: int = 16, highest: float = 4 * math.pi) -> None:
-        super().__init__()
-        exponents = torch.linspace(math.log(0.5 * math.pi), math.log(highest), frequencies)
-        self.frequencies: Tensor
-        self.register_buffer("frequencies", exponents.exp(), persistent=False)
-        self.layers = nn.Sequential(nn.Linear(2 * frequencies + 1, width), nn.SiLU(), nn.Linear(width, width))
-
-    def forward(self, clock: Tensor) -> Tensor:
-        clock = clock[..., None]
-        angles = clock * self.frequencies
-        embedded: Tensor = self.layers(torch.cat([clock, angles.sin(), angles.cos()], dim=-1))
-        return embedded
+from bnsbench.models.layers import ClockEmbedding
 
 
 class ResidualBlock(nn.Module):

@@ -1,0 +1,77 @@
+"""Text to image: a small network that draws captioned scenes."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from bnsbench.flows.model import Model, Reference
+from bnsbench.flows.paths import CondOT
+from bnsbench.models.scenes.data import SHAPE, caption_tokens, random_scenes, tokenise
+from bnsbench.models.scenes.network import SceneClassifier, ScenesNetwork
+from bnsbench.models.weights import WEIGHTS, load_weights, weights_fingerprint
+
+NAME = "scenes"
+CLASSIFIER = "scenes-classifier"
+REFERENCES = 4096
+
+
+class ScenesModel(Model):
+    """A text-to-image model of 32x32 scenes on the CondOT path; conditions are tokens [batch, 5], 0 meaning "no caption"."""
+
+    shape = SHAPE
+    path = CondOT()
+
+    def __init__(self, network: ScenesNetwork, fingerprint: str) -> None:
+        self.network = network.eval().requires_grad_(False)
+        self._fingerprint = fingerprint
+
+    def predict(self, t: Tensor, x: Tensor, condition: Tensor | None) -> Tensor:
+        if condition is None:
+            condition = self.null_condition(caption_tokens(torch.zeros(len(x))))
+        clock = (2.0 * t.to(torch.float64) - 1.0).to(x)
+        velocity: Tensor = self.network(clock, x, condition.to(x.device))
+        return velocity
+
+    def conditions(self, indices: Tensor) -> Tensor:
+        return caption_tokens(indices)
+
+    def describe(self, text: str, voice: int | None = None) -> Tensor:
+        del voice
+        return tokenise(text)
+
+    def null_condition(self, condition: Tensor) -> Tensor:
+        return torch.zeros_like(condition)
+
+    def reference(self) -> Reference:
+        return Reference(_references())
+
+    def fingerprint(self) -> str:
+        return self._fingerprint
+
+    def to(self, device: torch.device | str, dtype: torch.dtype) -> Self:
+        self.network.to(device=device, dtype=dtype)
+        return super().to(device, dtype)
+
+
+@lru_cache(maxsize=1)
+def _references() -> Tensor:
+    return random_scenes(REFERENCES, torch.Generator().manual_seed(0)).images
+
+
+def scenes(folder: Path = WEIGHTS) -> ScenesModel:
+    """Return the shipped text-to-image model; CorruptFileError if the weights do not match their recorded hash."""
+    network = ScenesNetwork()
+    network.load_state_dict(load_weights(NAME, folder))
+    return ScenesModel(network, weights_fingerprint(NAME, folder))
+
+
+def scene_classifier(folder: Path = WEIGHTS) -> SceneClassifier:
+    """Return the shipped reader of scenes, in float32 and evaluation mode."""
+    classifier = SceneClassifier()
+    classifier.load_state_dict(load_weights(CLASSIFIER, folder))
+    return classifier.eval().requires_grad_(False)

@@ -1,0 +1,61 @@
+"""How the scenes weights are made: the text-to-image network and the reader of scenes, both on scenes drawn as they go."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, cross_entropy, mse_loss
+
+from bnsbench.models.learning import Learner
+from bnsbench.models.recipe import SEED, Recipe, gradient_training, seeded
+from bnsbench.models.scenes.data import LENGTH, SHAPE, SIZE, attributes, random_scenes
+from bnsbench.models.scenes.figures import measure_classifier, measure_generator
+from bnsbench.models.scenes.model import CLASSIFIER, NAME
+from bnsbench.models.scenes.network import SceneClassifier, ScenesNetwork
+
+BATCH = 32
+CAPTION_DROP = 0.12
+CLASSIFIER_BATCH = 128
+THUMBNAIL_WEIGHT = 5.0
+
+
+def generator_learner(steps: int) -> Learner[ScenesNetwork]:
+    """Return the learner of the text-to-image network."""
+    return Learner(seeded(ScenesNetwork), velocity_loss, steps, rate=2e-3, seed=SEED)
+
+
+def classifier_learner(steps: int) -> Learner[SceneClassifier]:
+    """Return the learner of the reader of scenes."""
+    return Learner(seeded(SceneClassifier), reading_loss, steps, rate=4e-3, seed=SEED)
+
+
+def velocity_loss(network: ScenesNetwork, generator: torch.Generator) -> Tensor:
+    """Return the mean squared error of the velocity x_1 - x_0 on fresh scenes at stratified uniform times."""
+    x1, tokens = random_scenes(BATCH, generator)
+    x0 = torch.randn(BATCH, *SHAPE, generator=generator)
+    t = (torch.arange(BATCH) + torch.rand(BATCH, generator=generator)) / BATCH
+    dropped = torch.rand(BATCH, generator=generator) < CAPTION_DROP
+    tokens = tokens.masked_fill(dropped[:, None].expand(-1, LENGTH), 0)
+    velocity = network(2.0 * t - 1.0, torch.lerp(x0, x1, t[:, None, None, None]), tokens)
+    return mse_loss(velocity, x1 - x0)
+
+
+def reading_loss(network: SceneClassifier, generator: torch.Generator) -> Tensor:
+    """Return mean cross-entropy plus the weighted error of the thumbnail, both from the features, on fresh scenes."""
+    images, tokens = random_scenes(CLASSIFIER_BATCH, generator)
+    wanted = attributes(tokens)
+    features = network.features(images)
+    reading = torch.stack(
+        [cross_entropy(one, wanted[:, place]) for place, one in enumerate(network.logits(features))]
+    ).mean()
+    thumbnails = avg_pool2d(images, SIZE // network.thumbnail)
+    return reading + THUMBNAIL_WEIGHT * mse_loss(network.decoder(features), thumbnails.flatten(1))
+
+
+SCENES = {
+    NAME: Recipe(14_000, gradient_training(NAME, generator_learner), measure_generator, {"all_attributes_w2": 0.80}),
+    CLASSIFIER: Recipe(
+        3000, gradient_training(CLASSIFIER, classifier_learner), measure_classifier, {"all_attributes": 0.995}
+    ),
+}
+"""The recipes of the scenes weights, by name."""
