@@ -65,6 +65,14 @@ class Model(ABC):
         del condition
         raise NotApplicableError(f"{type(self).__name__} has no unconditional prediction, so guidance needs w = 0.")
 
+    def describe(self, text: str, voice: int | None = None) -> Tensor:
+        """Return the condition [...] of one sample that a text asks for, spoken by that voice if it is speech.
+
+        UsageError if the model does not understand the text, NotApplicableError if it is not told things by text.
+        """
+        del text, voice
+        raise NotApplicableError(f"{type(self).__name__} is not told by a text what to make.")
+
     def decode(self, x: Tensor) -> Tensor:
         """Return what metrics look at, such as images [batch, C, H, W] in [-1, 1], for end states x [batch, *shape]."""
         return x

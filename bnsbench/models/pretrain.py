@@ -9,9 +9,10 @@ from bnsbench.errors import UsageError
 from bnsbench.models.digits.recipes import DIGITS
 from bnsbench.models.recipe import SEED, Recipe
 from bnsbench.models.scenes.recipes import SCENES
+from bnsbench.models.speech.recipes import SPEECH
 from bnsbench.models.weights import WEIGHTS, save_weights
 
-RECIPES: dict[str, Recipe] = {**DIGITS, **SCENES}
+RECIPES: dict[str, Recipe] = {**DIGITS, **SCENES, **SPEECH}
 """The recipes of all shipped weights, by name."""
 
 
