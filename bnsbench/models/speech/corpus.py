@@ -77,7 +77,7 @@ def split_corpus(clips: Clips) -> tuple[Clips, Clips]:
 def _record(progress: Progress) -> Clips:
     ways = list(product(range(len(WORDS)), range(len(VOICES)), SPEEDS, PITCHES))
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor() as pool:
-        sounds = list(pool.map(lambda way: _speak(*way, Path(folder)), progress(ways)))
+        sounds = list(pool.map(lambda way: _speak(way, Path(folder)), progress(ways)))
     padded = torch.zeros(len(sounds), SAMPLES)
     for row, sound in zip(padded, sounds, strict=True):
         length = min(len(sound), SAMPLES - ONSET * HOP)
@@ -87,8 +87,9 @@ def _record(progress: Progress) -> Clips:
     return Clips(log_mel(padded).half(), words.clone(), voices.clone(), ends)
 
 
-def _speak(word: int, voice: int, speed: int, pitch: int, folder: Path) -> Tensor:
+def _speak(way: Way, folder: Path) -> Tensor:
     """Return a word without the silence around it, at 16 kHz and of one loudness."""
+    word, voice, speed, pitch = way
     file = folder / f"{word}-{voice}-{speed}-{pitch}.wav"
     options = ["-v", VOICES[voice], "-s", str(speed), "-p", str(pitch), "-w", str(file)]
     subprocess.run(["espeak-ng", *options, WORDS[word]], check=True, capture_output=True)  # noqa: S603, S607

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import math
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io.wavfile
+import torch
+import torchaudio
+
+from bnsbench.models.speech.audio import BANDS, CENTRE, FLOOR, FRAMES, HOP, RATE, SAMPLES, SPREAD, WINDOW
+from bnsbench.models.speech.audio import log_mel, read_wav, waveform, write_wav
+
+
+def tone(hertz: float) -> torch.Tensor:
+    """A tone with a soft beginning and end [16384]."""
+    time = torch.arange(SAMPLES) / RATE
+    return 0.3 * torch.sin(2 * math.pi * hertz * time) * torch.sin(math.pi * time / time[-1]).square()
+
+
+def test_latents_are_torchaudio_s_log_mel_spectrogram():
+    sound = torch.stack([tone(440), tone(2000)])
+    spectrogram = torchaudio.transforms.MelSpectrogram(
+        RATE, n_fft=WINDOW, hop_length=HOP, n_mels=BANDS, f_min=50.0, power=1.0
+    )(sound)[..., :FRAMES]
+    expected = (spectrogram.clamp_min(FLOOR).log() - CENTRE) / SPREAD
+    torch.testing.assert_close(log_mel(sound), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("hertz", [440.0, 2000.0])
+def test_sound_of_latents_has_their_spectrum(hertz):
+    latents = log_mel(tone(hertz)[None])
+    sound = waveform(latents)
+    assert sound.shape == (1, SAMPLES)
+    peak = torch.fft.rfft(sound[0]).abs().argmax() * RATE / SAMPLES
+    assert peak == pytest.approx(hertz, rel=0.05)
+    loud = latents > latents.max() - 1.0
+    assert (log_mel(sound)[loud] - latents[loud]).abs().mean() < 0.15
+
+
+def test_silence_stays_silent_and_sound_repeats():
+    silent = log_mel(torch.zeros(1, SAMPLES))
+    assert waveform(silent).abs().max() == 0
+    latents = log_mel(tone(300)[None])
+    assert torch.equal(waveform(latents), waveform(latents))
+
+
+def test_wav_files_are_what_scipy_reads(tmp_path: Path):
+    sound = torch.tensor([0.0, 0.5, -1.0, 2.0, 1e-5])
+    write_wav(tmp_path / "x.wav", sound)
+    rate, numbers = scipy.io.wavfile.read(tmp_path / "x.wav")
+    assert rate == RATE
+    assert numbers.tolist() == [0, 16384, -32767, 32767, 0]
+    read, rate = read_wav(tmp_path / "x.wav")
+    torch.testing.assert_close(read, sound.clamp(-1, 1), atol=2e-5, rtol=0)
+    scipy.io.wavfile.write(tmp_path / "y.wav", 8000, np.array([[100, 300], [-5, 5]], dtype=np.int16))
+    stereo, rate = read_wav(tmp_path / "y.wav")
+    assert rate == 8000
+    assert (stereo * 32767).round().tolist() == [200, 0]
+    scipy.io.wavfile.write(tmp_path / "z.wav", 8000, np.zeros(4, dtype=np.uint8))
+    with pytest.raises(wave.Error, match="8 bits per sample"):
+        read_wav(tmp_path / "z.wav")
