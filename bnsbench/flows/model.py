@@ -38,6 +38,7 @@ class Model(ABC):
     interval: the times on which it may be evaluated; epsilon-VP networks end at 1 - 1e-3.
     data_range: peak-to-peak range of the data, which PSNR uses.
     dtype: the precision in which it is meant to be used; states of the ODE are kept in at least float32.
+    extractor: the kind of data, if an embedded feature extractor knows it: "digits", "scenes" or "speech".
     """
 
     path: Path
@@ -46,6 +47,7 @@ class Model(ABC):
     interval: tuple[float, float] = (0.0, 1.0)
     data_range: float = 2.0
     dtype: torch.dtype = torch.float32
+    extractor: str = ""
 
     @abstractmethod
     def predict(self, t: Tensor, x: Tensor, condition: Tensor | None) -> Tensor:

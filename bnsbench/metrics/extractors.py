@@ -1,4 +1,4 @@
-"""Feature extractors for torch-fidelity: the embedded digit network and Inception-v3 from a local file."""
+"""Feature extractors for torch-fidelity: the embedded classifiers and Inception-v3 from a local file."""
 
 from __future__ import annotations
 
@@ -17,12 +17,16 @@ from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY, register_featur
 
 from bnsbench.errors import NotApplicableError, UsageError
 from bnsbench.flows.model import Model
-from bnsbench.models.digits.data import SHAPE
+from bnsbench.models.digits import data as digits_data
 from bnsbench.models.digits.model import digit_classifier
 from bnsbench.models.digits.network import DigitClassifier
+from bnsbench.models.scenes import data as scenes_data
+from bnsbench.models.scenes.model import scene_classifier
+from bnsbench.models.scenes.network import SceneClassifier
 from bnsbench.models.weights import weights_fingerprint
 
 DIGITS = "bnsbench-digits"
+SCENES = "bnsbench-scenes"
 INCEPTION = "inception-v3-compat"
 EXTRACTION_BATCH = 256
 
@@ -32,16 +36,18 @@ def to_uint8(images: Tensor) -> Tensor:
     return ((images.clamp(-1.0, 1.0) + 1.0) * 127.5).round().to(torch.uint8)
 
 
-class DigitsExtractor(FeatureExtractorBase):  # type: ignore[misc]
-    """The embedded digit classifier as a torch-fidelity extractor, for uint8 images [n, 1 or 3, 8, 8].
+class EmbeddedExtractor(FeatureExtractorBase):  # type: ignore[misc]
+    """An embedded classifier as a torch-fidelity extractor, for uint8 images; the weights are the shipped ones.
 
-    Colour images are averaged to grey, because torch-fidelity opens image files as RGB. The weights are the shipped ones.
+    Colour images are averaged to grey where the classifier sees grey ones, because torch-fidelity opens image files as RGB.
     """
+
+    network: DigitClassifier | SceneClassifier
+    shape: tuple[int, int, int]
 
     def __init__(self, name: str, features_list: list[str], **unused: Any) -> None:
         del unused  # torch-fidelity hands over all keywords of its call
         super().__init__(name, features_list)
-        self.network = digit_classifier()
 
     @staticmethod
     def get_provided_features_list() -> tuple[str, ...]:
@@ -55,21 +61,46 @@ class DigitsExtractor(FeatureExtractorBase):  # type: ignore[misc]
     def can_be_compiled() -> bool:
         return False
 
-    @staticmethod
-    def get_dummy_input_for_compile() -> Tensor:
-        return torch.zeros(1, *SHAPE, dtype=torch.uint8)
+    @classmethod
+    def get_dummy_input_for_compile(cls) -> Tensor:
+        return torch.zeros(1, *cls.shape, dtype=torch.uint8)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        grey = images.float().mean(dim=1, keepdim=True) / 127.5 - 1.0
-        features = self.network.features(grey)
+        features = self.network.features(self.seen(images))
         layers = {"features": features, "logits": self.network.head(features)}
         return tuple(layers[name] for name in self.features_list)
 
+    def seen(self, images: Tensor) -> Tensor:
+        """Return what the classifier sees of images in [0, 255]."""
+        scaled = images.float() / 127.5 - 1.0
+        return scaled if len(scaled[0]) == self.shape[0] else scaled.mean(dim=1, keepdim=True)
 
-def register_digits() -> None:
-    """Register the digits extractor with torch-fidelity, which refuses a second registration of a name."""
-    if DIGITS not in FEATURE_EXTRACTORS_REGISTRY:
-        register_feature_extractor(DIGITS, DigitsExtractor)
+
+class DigitsExtractor(EmbeddedExtractor):
+    """The digit classifier, for images [n, 1 or 3, 8, 8]."""
+
+    shape = digits_data.SHAPE
+
+    def __init__(self, name: str, features_list: list[str], **unused: Any) -> None:
+        super().__init__(name, features_list, **unused)
+        self.network = digit_classifier()
+
+
+class ScenesExtractor(EmbeddedExtractor):
+    """The reader of scenes, for images [n, 3, 32, 32]."""
+
+    shape = scenes_data.SHAPE
+
+    def __init__(self, name: str, features_list: list[str], **unused: Any) -> None:
+        super().__init__(name, features_list, **unused)
+        self.network = scene_classifier()
+
+
+def register_embedded() -> None:
+    """Register the embedded extractors with torch-fidelity, which refuses a second registration of a name."""
+    for name, extractor in ((DIGITS, DigitsExtractor), (SCENES, ScenesExtractor)):
+        if name not in FEATURE_EXTRACTORS_REGISTRY:
+            register_feature_extractor(name, extractor)
 
 
 @dataclass(frozen=True)
@@ -90,22 +121,24 @@ class Extractor:
             return torch.cat([self.network(part)[0].cpu() for part in torch.split(images, EXTRACTION_BATCH)])
 
 
-def extractor_for(shape: tuple[int, ...], weights: str = "") -> Extractor:
-    """Return the extractor for images of that shape [C, H, W]: the embedded one for digits, Inception-v3 for RGB.
+def extractor_for(shape: tuple[int, ...], weights: str = "", kind: str = "") -> Extractor:
+    """Return the extractor for images of that shape [C, H, W]: an embedded one, or Inception-v3 for RGB.
 
-    weights: path of torch-fidelity's Inception-v3 file; nothing is ever downloaded, so RGB images without it raise
-    NotApplicableError, as do samples that are no images. A path that is no file raises UsageError.
+    weights: path of torch-fidelity's Inception-v3 file, which takes precedence. kind: what the images show ("digits",
+    "scenes"), see `Model.extractor`; 8x8 images are taken for digits. Nothing is ever downloaded, so other RGB images
+    without weights raise NotApplicableError, as do samples that are no images. A path that is no file raises UsageError.
     """
-    if shape == SHAPE:
-        return _digits()
-    if len(shape) != 3 or shape[0] != 3:
+    rgb = len(shape) == 3 and shape[0] == 3
+    if shape == DigitsExtractor.shape:
+        return _embedded("digits")
+    if kind in EMBEDDED and not (weights and rgb):
+        return _embedded(kind)
+    if not rgb:
         raise NotApplicableError(
             f"Samples of shape {shape} have no feature extractor: they are neither digits nor RGB images."
         )
     if not weights:
-        raise NotApplicableError(
-            "The Frechet distance of RGB images needs Inception-v3's weights for torch-fidelity: give weights=PATH."
-        )
+        raise NotApplicableError("Features of RGB images need Inception-v3's weights for torch-fidelity: give weights=PATH.")
     if not Path(weights).is_file():
         raise UsageError(f"There is no Inception-v3 weights file {weights}.")
     return _inception(weights)
@@ -118,7 +151,7 @@ def differentiable_features(model: Model) -> Callable[[Tensor], Tensor] | None:
     no embedded extractor.
     """
     try:
-        extractor = extractor_for(model.shape)
+        extractor = extractor_for(model.shape, kind=model.extractor)
     except NotApplicableError:
         return None
     network = extractor.network
@@ -132,11 +165,18 @@ def differentiable_features(model: Model) -> Callable[[Tensor], Tensor] | None:
     return features
 
 
-@lru_cache(maxsize=1)
-def _digits() -> Extractor:
-    register_digits()
-    network = DigitsExtractor(DIGITS, ["features"]).eval()
-    return Extractor(network, DigitClassifier.width, weights_fingerprint("digits-classifier"))
+EMBEDDED = {
+    "digits": (DIGITS, DigitsExtractor, DigitClassifier.width, "digits-classifier"),
+    "scenes": (SCENES, ScenesExtractor, SceneClassifier.width, "scenes-classifier"),
+}
+"""By kind: torch-fidelity's name, the extractor, its width and the name of its weights."""
+
+
+@lru_cache(maxsize=len(EMBEDDED))
+def _embedded(kind: str) -> Extractor:
+    register_embedded()
+    name, extractor, width, weights = EMBEDDED[kind]
+    return Extractor(extractor(name, ["features"]).eval(), width, weights_fingerprint(weights))
 
 
 @lru_cache(maxsize=1)

@@ -5,7 +5,7 @@ import torch
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
 from bnsbench.errors import NotApplicableError, UsageError
-from bnsbench.metrics.extractors import DIGITS, DigitsExtractor, extractor_for, register_digits, to_uint8
+from bnsbench.metrics.extractors import DIGITS, DigitsExtractor, extractor_for, register_embedded, to_uint8
 from bnsbench.models.digits.model import digit_classifier
 
 
@@ -15,8 +15,8 @@ def test_uint8_rule_clamps_and_rounds():
 
 
 def test_registration_is_repeatable():
-    register_digits()
-    register_digits()
+    register_embedded()
+    register_embedded()
     assert FEATURE_EXTRACTORS_REGISTRY[DIGITS] is DigitsExtractor
 
 

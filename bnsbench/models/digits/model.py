@@ -50,6 +50,7 @@ class DigitsModel(Model):
     """A class-conditional generator of 8x8 digits; conditions are int64 labels [batch], 10 standing for "no condition"."""
 
     shape = SHAPE
+    extractor = "digits"
 
     def __init__(self, network: ResidualMLP, variant: Variant, fingerprint: str) -> None:
         self.network = network.eval().requires_grad_(False)

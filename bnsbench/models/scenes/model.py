@@ -24,6 +24,7 @@ class ScenesModel(Model):
     """A text-to-image model of 32x32 scenes on the CondOT path; conditions are tokens [batch, 5], 0 meaning "no caption"."""
 
     shape = SHAPE
+    extractor = "scenes"
     path = CondOT()
 
     def __init__(self, network: ScenesNetwork, fingerprint: str) -> None:

@@ -40,7 +40,7 @@ def _accuracies(model: SpeechModel, guidance: int) -> tuple[float, float]:
     x0 = noise(0, "speech-gate", "validation", range(SAMPLES), model.shape).float()
     condition = model.conditions(torch.arange(SAMPLES))
     parts = [
-        model.complete(solve(model.field(condition[part], guidance), x0[part], TOLERANCE)[0], condition[part])
+        solve(model.field(condition[part], guidance), x0[part], TOLERANCE)[0]
         for part in torch.split(torch.arange(SAMPLES), BATCH)
     ]
     classifier = word_classifier()

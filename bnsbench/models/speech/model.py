@@ -37,6 +37,7 @@ class SpeechModel(Model):
     """
 
     shape = (BANDS, FRAMES)
+    extractor = "speech"
     path = CondOT()
 
     def __init__(self, network: SpeechNetwork, clips: Clips, task: str, fingerprint: str) -> None:
@@ -77,13 +78,8 @@ class SpeechModel(Model):
     def null_condition(self, condition: Tensor) -> Tensor:
         return unconditional(condition)
 
-    def complete(self, latents: Tensor, condition: Tensor) -> Tensor:
-        """Return latents [n, 64, 64] with the frames that the conditions give in their place."""
-        made = filled(condition)[:, None].to(latents.device)
-        return torch.where(made, latents, self._given(condition).to(latents))
-
-    def sound(self, latents: Tensor) -> Tensor:
-        return waveform(latents.cpu())
+    def decode(self, x: Tensor) -> Tensor:
+        return waveform(x.cpu())
 
     def fingerprint(self) -> str:
         return self._fingerprint

@@ -42,8 +42,7 @@ def classifier_learner(clips: Clips, steps: int) -> Learner[WordClassifier]:
 def velocity_loss(network: SpeechNetwork, generator: torch.Generator, *, clips: Clips) -> Tensor:
     """Return the mean squared error of the velocity x_1 - x_0 at stratified uniform times.
 
-    Half of the clips are to be spoken from nothing, of the others a random part is to be filled in; only what is made up
-    counts (Le et al. 2023, Section 3.3).
+    Half of the clips are to be spoken from nothing, of the others a random part is to be filled in (after Le et al. 2023).
     """
     x1, words, voices, ends = _batch(clips, BATCH, generator)
     made = _spans(ends, generator)

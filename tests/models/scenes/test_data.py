@@ -64,7 +64,9 @@ def test_objects_lie_as_the_caption_has_it(relation, axis, sign):
 
 
 def test_attributes_name_the_left_or_upper_object_first():
-    said = [attributes(tokenise(f"a green cross {relation} a yellow circle")[None])[0].tolist() for relation in data.RELATIONS]
+    said = [
+        attributes(tokenise(f"a green cross {relation} a yellow circle")[None])[0].tolist() for relation in data.RELATIONS
+    ]
     assert said == [[0, 1, 3, 3, 0], [0, 3, 0, 1, 3], [1, 1, 3, 3, 0], [1, 3, 0, 1, 3]]
 
 

@@ -54,4 +54,9 @@ def test_the_classifier_reads_each_attribute():
     torch.testing.assert_close(features.mean(1), torch.zeros(5), atol=1e-5, rtol=0)
     assert [tuple(one.shape) for one in classifier(images)] == [(5, count) for count in ATTRIBUTES.values()]
     assert torch.equal(classifier.read(images)[:, 2], classifier(images)[2].argmax(1))
-    assert [tuple(one.shape[1:]) for one in classifier.activations(images)] == [(32, 32, 32), (48, 16, 16), (64, 8, 8), (64, 4, 4)]
+    assert [tuple(one.shape[1:]) for one in classifier.activations(images)] == [
+        (32, 32, 32),
+        (48, 16, 16),
+        (64, 8, 8),
+        (64, 4, 4),
+    ]

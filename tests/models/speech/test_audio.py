@@ -10,8 +10,21 @@ import scipy.io.wavfile
 import torch
 import torchaudio
 
-from bnsbench.models.speech.audio import BANDS, CENTRE, FLOOR, FRAMES, HOP, RATE, SAMPLES, SPREAD, WINDOW
-from bnsbench.models.speech.audio import log_mel, read_wav, waveform, write_wav
+from bnsbench.models.speech.audio import (
+    BANDS,
+    CENTRE,
+    FLOOR,
+    FRAMES,
+    HOP,
+    RATE,
+    SAMPLES,
+    SPREAD,
+    WINDOW,
+    log_mel,
+    read_wav,
+    waveform,
+    write_wav,
+)
 
 
 def tone(hertz: float) -> torch.Tensor:
