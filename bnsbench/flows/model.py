@@ -39,6 +39,7 @@ class Model(ABC):
     data_range: peak-to-peak range of the data, which PSNR uses.
     dtype: the precision in which it is meant to be used; states of the ODE are kept in at least float32.
     extractor: the kind of data, if an embedded feature extractor knows it: "digits", "scenes" or "speech".
+    sample_rate: of decoded waveforms [batch, samples] in Hz; None for models of anything but sound.
     """
 
     path: Path
@@ -48,6 +49,7 @@ class Model(ABC):
     data_range: float = 2.0
     dtype: torch.dtype = torch.float32
     extractor: str = ""
+    sample_rate: int | None = None
 
     @abstractmethod
     def predict(self, t: Tensor, x: Tensor, condition: Tensor | None) -> Tensor:

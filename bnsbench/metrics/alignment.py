@@ -1,34 +1,102 @@
-"""Whether samples show what their condition asked for: class accuracy."""
+"""Whether samples show what their condition asked for, by the embedded classifiers: classes, attributes, words."""
 
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor
 
 from bnsbench.errors import NotApplicableError
 from bnsbench.metrics.base import MetricValue, SampleSet
-from bnsbench.models.digits.data import CLASSES, SHAPE
+from bnsbench.metrics.extractors import EXTRACTION_BATCH
+from bnsbench.models.digits.data import CLASSES
 from bnsbench.models.digits.model import digit_classifier
+from bnsbench.models.scenes.data import ATTRIBUTES, attributes
+from bnsbench.models.scenes.model import scene_classifier
+from bnsbench.models.speech.data import LETTERS, SPELLINGS
+from bnsbench.models.speech.model import word_classifier
 from bnsbench.models.weights import weights_fingerprint
 
 
-class ClassAccuracy:
-    """The share of conditional digits that the embedded classifier assigns to the class of their condition.
+class Agreement(ABC):
+    """The share of samples in which an embedded classifier finds what the condition asked for.
 
-    The interval is Wilson's; details hold the ground-truth samples' own accuracy as ``truth``.
-    Raises NotApplicableError for unconditional samples and for models of other data than 8x8 digits.
+    The interval is Wilson's; details hold the ground-truth samples' own share as ``truth``.
+    Raises NotApplicableError for unconditional samples and for models of other data, DivergedError for samples that are not
+    finite.
     """
+
+    kind: str
+    classifier: str
+
+    @abstractmethod
+    def right(self, latents: Tensor, condition: Tensor) -> Tensor:
+        """Return for end states [n, *shape] and their conditions what of it is found [n, parts]; all of it counts."""
+
+    def parts(self, right: Tensor) -> dict[str, float]:
+        """Return further numbers for the record."""
+        del right
+        return {}
 
     def __call__(self, samples: SampleSet) -> MetricValue:
         samples.require_finite()
-        labels = _labels(samples)
-        correct = _correct(samples.samples, labels)
-        low, high = wilson_interval(int(correct.sum()), len(correct))
-        details = {"n": float(len(correct)), "truth": float(_correct(samples.truth, labels).mean())}
-        info = {"classifier": weights_fingerprint("digits-classifier")}
-        return MetricValue(float(correct.mean()), low, high, details, correct.tolist(), info)
+        condition = self._condition(samples)
+        with torch.no_grad():
+            right, truth = (
+                self.right(states.cpu().float(), condition) for states in (samples.latents, samples.truth_latents)
+            )
+        found = right.all(dim=1)
+        low, high = wilson_interval(int(found.sum()), len(found))
+        details = {"n": float(len(found)), "truth": float(truth.all(dim=1).double().mean()), **self.parts(right)}
+        info = {"classifier": weights_fingerprint(self.classifier)}
+        return MetricValue(float(found.double().mean()), low, high, details, found.double().tolist(), info)
+
+    def _condition(self, samples: SampleSet) -> Tensor:
+        if samples.model.extractor != self.kind:
+            raise NotApplicableError(f"{type(self).__name__} is defined for {self.kind} only.")
+        if samples.condition is None:
+            raise NotApplicableError(f"{type(self).__name__} needs samples that are all conditioned.")
+        return samples.condition.cpu()
+
+
+class ClassAccuracy(Agreement):
+    """The share of conditional digits that the embedded classifier assigns to the class of their condition."""
+
+    kind, classifier = "digits", "digits-classifier"
+
+    def right(self, latents: Tensor, condition: Tensor) -> Tensor:
+        if condition.ndim != 1 or bool((condition >= CLASSES).any()):
+            raise NotApplicableError("Class accuracy needs samples that are all conditioned on a class.")
+        return torch.eq(digit_classifier()(latents.clamp(-1.0, 1.0)).argmax(dim=-1), condition)[:, None]
+
+
+class AttributeAlignment(Agreement):
+    """The share of scenes in which all attributes are read as the caption has them: layout, and two colours and shapes.
+
+    It stands in for a CLIP score. Details: the share of each attribute.
+    """
+
+    kind, classifier = "scenes", "scenes-classifier"
+
+    def right(self, latents: Tensor, condition: Tensor) -> Tensor:
+        reader = scene_classifier()
+        read = torch.cat([reader.read(part) for part in torch.split(latents.clamp(-1.0, 1.0), EXTRACTION_BATCH)])
+        return read == attributes(condition)
+
+    def parts(self, right: Tensor) -> dict[str, float]:
+        return dict(zip(ATTRIBUTES, right.double().mean(dim=0).tolist(), strict=True))
+
+
+class WordAccuracy(Agreement):
+    """The share of clips in which the embedded classifier recognises the word that was asked for, from the latents."""
+
+    kind, classifier = "speech", "speech-classifier"
+
+    def right(self, latents: Tensor, condition: Tensor) -> Tensor:
+        words = SPELLINGS[word_classifier()(latents).argmax(dim=1)]
+        return (words == condition[:, :LETTERS]).all(dim=1, keepdim=True)
 
 
 def wilson_interval(successes: int, n: int, z: float = 1.959964) -> tuple[float, float]:
@@ -37,19 +105,3 @@ def wilson_interval(successes: int, n: int, z: float = 1.959964) -> tuple[float,
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     return centre - half, centre + half
-
-
-def _labels(samples: SampleSet) -> Tensor:
-    if tuple(samples.samples.shape[1:]) != SHAPE:
-        raise NotApplicableError("Class accuracy is defined for 8x8 digits only.")
-    labels = samples.condition
-    if labels is None or labels.ndim != 1 or bool((labels >= CLASSES).any()):
-        raise NotApplicableError("Class accuracy needs samples that are all conditioned on a class.")
-    return labels.cpu()
-
-
-def _correct(images: Tensor, labels: Tensor) -> Tensor:
-    """Return 1 for each image [n, 1, 8, 8] that is classified as its label, else 0, in float64."""
-    with torch.no_grad():
-        logits = digit_classifier()(images.cpu().float().clamp(-1.0, 1.0))
-    return torch.eq(logits.argmax(dim=-1), labels).double()

@@ -1,8 +1,9 @@
-"""Frechet distances between feature distributions (FID, Heusel et al. 2017), by torch-fidelity's own functions."""
+"""Comparisons of feature distributions by torch-fidelity's own functions: FID, KID, precision and recall."""
 
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from typing import Literal
 
@@ -10,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
+from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, KEY_METRIC_KID_STD, kid_features_to_metric
+from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
 
 from bnsbench.errors import NotApplicableError
 from bnsbench.flows.model import Reference
@@ -18,6 +21,9 @@ from bnsbench.metrics.extractors import Extractor, extractor_for, to_uint8
 
 SAMPLES_PER_FEATURE = 15
 """Below 15 samples per feature the covariances' noise dominates the distance."""
+KID_SUBSETS, KID_SUBSET, KID_LEAST = 100, 1000, 100
+NEIGHBOURS, NEIGHBOURS_LEAST = 3, 250
+"""Of fewer samples, the third nearest neighbours lie so far away that nearly everything is near."""
 
 
 class FeatureCache:
@@ -48,52 +54,124 @@ def frechet_distance(features: Tensor, other: Tensor) -> float:
     return float(metric[KEY_METRIC_FID])
 
 
-class FrechetDistance:
-    """The Frechet distance of the decoded samples to the data set or to the ground-truth samples.
+class FeatureMetric(ABC):
+    """A comparison of the features of all samples with those of the data set or of the ground-truth samples.
 
-    to: "data" or "truth". weights: path of Inception-v3's weights, needed for RGB images only.
-    minimum: fewest samples accepted; 0 stands for 15 times the feature width.
-    Details: the number of samples and of reference images, the feature width and, for "data", the real-vs-real ``floor``
-    of as many real images against the rest of the data set (at most half of it).
-    Raises NotApplicableError for too few samples, samples without an extractor or models without data.
+    to: "data" or "truth". weights: path of Inception-v3's weights, needed for RGB images that no embedded extractor knows.
+    minimum: fewest samples accepted; 0 stands for the metric's own rule.
+    Details: the number of samples and of reference images, the feature width and what `compare` adds.
+    Raises NotApplicableError for too few samples, samples without an extractor or models without data, DivergedError for
+    samples that are not finite.
     """
 
-    def __init__(self, to: Literal["data", "truth"], weights: str = "", minimum: int = 0) -> None:
+    def __init__(self, to: Literal["data", "truth"] = "data", weights: str = "", minimum: int = 0) -> None:
         self.to = to
         self.weights = weights
         self.minimum = minimum
 
+    @abstractmethod
+    def least(self, width: int) -> int:
+        """Return the fewest samples whose features of that width the metric can judge."""
+
+    @abstractmethod
+    def compare(self, features: Tensor, reference: Tensor) -> tuple[float, dict[str, float]]:
+        """Return the value for features [n, width] against a reference [m, width], and further numbers."""
+
     def __call__(self, samples: SampleSet) -> MetricValue:
         samples.require_finite()
-        extractor = extractor_for(tuple(samples.samples.shape[1:]), self.weights)
+        extractor = extractor_for(tuple(samples.samples.shape[1:]), self.weights, samples.model.extractor)
         self._require_enough(len(samples), extractor.width)
         features = extractor.features(to_uint8(samples.samples))
         real = self._reference(samples)
         reference = _CACHE.features(extractor, to_uint8(real.samples))
+        value, further = self.compare(features, reference)
         details = {"n": float(len(features)), "reference_n": float(len(reference)), "width": float(extractor.width)}
+        details |= further
         if self.to == "data":
-            details["floor"] = real_floor(reference, real.labels, len(features))
-        return MetricValue(frechet_distance(features, reference), details=details, info={"extractor": extractor.fingerprint})
+            details |= self.floor(reference, real.labels, len(features))
+        return MetricValue(value, details=details, info={"extractor": extractor.fingerprint})
+
+    def floor(self, reference: Tensor, labels: Tensor | None, n: int) -> dict[str, float]:
+        """Return as ``floor`` what as many real images as there are samples score against the rest of the data set."""
+        chosen, others = deal(reference, labels, n)
+        return {"floor": self.compare(chosen, others)[0]}
 
     def _reference(self, samples: SampleSet) -> Reference:
         if self.to == "truth":
             return Reference(samples.truth)
         reference = samples.model.reference()
         if reference is None:
-            raise NotApplicableError("The model offers no data set, so the distance to the data is not defined.")
+            raise NotApplicableError("The model offers no data set, so a comparison with the data is not defined.")
         return reference
 
     def _require_enough(self, n: int, width: int) -> None:
-        least = self.minimum or SAMPLES_PER_FEATURE * width
+        least = self.minimum or self.least(width)
         if n < max(least, 2):
             raise NotApplicableError(
-                f"A Frechet distance in {width} features needs at least {least} samples, not {n}: "
+                f"{type(self).__name__} in {width} features needs at least {least} samples, not {n}: "
                 f"raise the number of samples or set minimum."
             )
 
 
-def real_floor(features: Tensor, labels: Tensor | None, n: int) -> float:
-    """Return the distance of n random real images (at most half of them) to the others: what perfect samples would score.
+class FrechetDistance(FeatureMetric):
+    """The Frechet distance of two sets of features (FID, Heusel et al. 2017); it needs 15 samples per feature."""
+
+    def least(self, width: int) -> int:
+        return SAMPLES_PER_FEATURE * width
+
+    def compare(self, features: Tensor, reference: Tensor) -> tuple[float, dict[str, float]]:
+        return frechet_distance(features, reference), {}
+
+
+class KernelDistance(FeatureMetric):
+    """The squared maximum mean discrepancy under a cubic kernel (KID, Binkowski et al. 2018), unbiased: perhaps below 0.
+
+    A mean over random subsets of at most 1,000 samples; their standard deviation is among the details.
+    """
+
+    def least(self, width: int) -> int:
+        del width
+        return KID_LEAST
+
+    def compare(self, features: Tensor, reference: Tensor) -> tuple[float, dict[str, float]]:
+        size = min(KID_SUBSET, len(features), len(reference))
+        found = kid_features_to_metric(features, reference, kid_subsets=KID_SUBSETS, kid_subset_size=size, verbose=False)
+        return float(found[KEY_METRIC_KID_MEAN]), {
+            "subset": float(size),
+            "subset_deviation": float(found[KEY_METRIC_KID_STD]),
+        }
+
+
+class PrecisionRecall(FeatureMetric):
+    """Improved precision (share of samples near the reference) or recall (share of the reference near the samples).
+
+    which: "precision" or "recall". Near is within the distance of the third nearest neighbour (Kynkaanniemi et al. 2019).
+    """
+
+    def __init__(
+        self,
+        which: Literal["precision", "recall"],
+        to: Literal["data", "truth"] = "data",
+        weights: str = "",
+        minimum: int = 0,
+    ) -> None:
+        super().__init__(to, weights, minimum)
+        self.which = which
+
+    def least(self, width: int) -> int:
+        del width
+        return NEIGHBOURS_LEAST
+
+    def compare(self, features: Tensor, reference: Tensor) -> tuple[float, dict[str, float]]:
+        found = prc_features_to_metric(
+            features, reference, prc_neighborhood=NEIGHBOURS, prc_batch_size=10_000, save_cpu_ram=True, verbose=False
+        )
+        precision, recall = float(found[KEY_METRIC_PRECISION]), float(found[KEY_METRIC_RECALL])
+        return precision if self.which == "precision" else recall, {}
+
+
+def deal(features: Tensor, labels: Tensor | None, n: int) -> tuple[Tensor, Tensor]:
+    """Return n random real images (at most half of them) and the others, to say what perfect samples would score.
 
     features [m, width] and labels [m] are those of the data set; with labels, the n images are drawn evenly from the
     classes, as conditional samples are.
@@ -105,7 +183,7 @@ def real_floor(features: Tensor, labels: Tensor | None, n: int) -> float:
         turns = (members.cumsum(dim=0) * members).sum(dim=1)
         order = order[torch.argsort(turns, stable=True)]
     n = min(n, len(features) // 2)
-    return frechet_distance(features[order[:n]], features[order[n:]])
+    return features[order[:n]], features[order[n:]]
 
 
 def fid(weights: str = "", minimum: int = 0) -> FrechetDistance:
@@ -116,3 +194,23 @@ def fid(weights: str = "", minimum: int = 0) -> FrechetDistance:
 def fid_gt(weights: str = "", minimum: int = 0) -> FrechetDistance:
     """Return the Frechet distance to the ground-truth samples, which ranks solvers where the model itself is imperfect."""
     return FrechetDistance("truth", weights, minimum)
+
+
+def kid(weights: str = "", minimum: int = 0) -> KernelDistance:
+    """Return the kernel distance to the data set."""
+    return KernelDistance("data", weights, minimum)
+
+
+def kid_gt(weights: str = "", minimum: int = 0) -> KernelDistance:
+    """Return the kernel distance to the ground-truth samples."""
+    return KernelDistance("truth", weights, minimum)
+
+
+def precision(weights: str = "", minimum: int = 0) -> PrecisionRecall:
+    """Return the share of samples that lie among the data."""
+    return PrecisionRecall("precision", "data", weights, minimum)
+
+
+def recall(weights: str = "", minimum: int = 0) -> PrecisionRecall:
+    """Return the share of the data that lies among the samples."""
+    return PrecisionRecall("recall", "data", weights, minimum)

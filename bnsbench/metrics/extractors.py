@@ -144,6 +144,14 @@ def extractor_for(shape: tuple[int, ...], weights: str = "", kind: str = "") -> 
     return _inception(weights)
 
 
+def embedded_network(model: Model) -> DigitClassifier | SceneClassifier:
+    """Return the embedded classifier of what the model shows; NotApplicableError if there is none."""
+    if model.extractor not in EMBEDDED:
+        raise NotApplicableError(f"No embedded classifier knows what {type(model).__name__} shows.")
+    network: DigitClassifier | SceneClassifier = _embedded(model.extractor).network.network
+    return network
+
+
 def differentiable_features(model: Model) -> Callable[[Tensor], Tensor] | None:
     """Return the features [n, width] of a model's end states as a differentiable function, for training by them.
 

@@ -1,41 +1,83 @@
-"""How near the samples are to the ground truth of the same noise: the peak signal-to-noise ratio."""
+"""How near images are to the ground truth of the same noise: PSNR, SSIM and a perceptual distance."""
 
 from __future__ import annotations
 
-import math
-
-from scipy.stats import t as student
+import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
+from bnsbench.errors import NotApplicableError
 from bnsbench.flows.psnr import psnr_per_sample
-from bnsbench.metrics.base import MetricValue, SampleSet
+from bnsbench.metrics.base import SampleSet
+from bnsbench.metrics.extractors import EXTRACTION_BATCH, embedded_network
+from bnsbench.metrics.paired import PairedMetric
+
+GAUSSIAN_WINDOW, UNIFORM_WINDOW = 11, 7
+SMALLEST_FOR_GAUSSIAN = 16
+"""Sides in pixels: of SSIM's window by Wang et al., of scikit-image's default, and of the least image for the former."""
 
 
-def mean_interval(values: Tensor, confidence: float = 0.95) -> tuple[float, float] | tuple[None, None]:
-    """Return Student's interval of the mean of independent values [n]; (None, None) for a single value."""
-    n = len(values)
-    if n < 2:
-        return None, None
-    half = float(student.ppf(0.5 + confidence / 2, n - 1)) * float(values.std()) / math.sqrt(n)
-    mean = float(values.mean())
-    return mean - half, mean + half
-
-
-class Psnr:
-    """The mean over samples of the PSNR of the ODE's end states, in dB, with median and 5 % quantile.
+class Psnr(PairedMetric):
+    """The PSNR of the ODE's end states in dB.
 
     It looks at the latents, which are what a solver determines, without decoding or clamping.
-    Raises DivergedError for samples that are not finite.
     """
 
-    def __call__(self, samples: SampleSet) -> MetricValue:
-        samples.require_finite()
-        values = psnr_per_sample(samples.latents, samples.truth_latents, samples.data_range).cpu()
-        low, high = mean_interval(values)
-        details = {
-            "n": float(len(values)),
-            "data_range": samples.data_range,
-            "median": float(values.quantile(0.5)),
-            "p05": float(values.quantile(0.05)),
-        }
-        return MetricValue(float(values.mean()), low, high, details, per_sample=values.tolist())
+    def compare(self, samples: SampleSet) -> Tensor:
+        return psnr_per_sample(samples.latents, samples.truth_latents, samples.data_range)
+
+    def details(self, samples: SampleSet) -> dict[str, float]:
+        return {"data_range": samples.data_range}
+
+
+class Ssim(PairedMetric):
+    """Structural similarity (Wang et al. 2004) of images in [-1, 1]; 1 for equal images.
+
+    Gaussian windows of 11x11 pixels; uniform ones of 7x7 for images with a side below 16.
+    Raises NotApplicableError for samples that are no images of at least 7x7.
+    """
+
+    def compare(self, samples: SampleSet) -> Tensor:
+        from torchmetrics.functional.image import structural_similarity_index_measure  # noqa: PLC0415 - slow to import
+
+        images, truth = (clamped_images(values) for values in (samples.samples, samples.truth))
+        side = min(images.shape[2:])
+        if side < UNIFORM_WINDOW:
+            raise NotApplicableError(f"SSIM needs images of at least {UNIFORM_WINDOW}x{UNIFORM_WINDOW} pixels, not {side}.")
+        gaussian = side >= SMALLEST_FOR_GAUSSIAN
+        window = GAUSSIAN_WINDOW if gaussian else UNIFORM_WINDOW
+        _, everywhere = structural_similarity_index_measure(
+            images, truth, gaussian_kernel=gaussian, kernel_size=window, data_range=2.0, return_full_image=True
+        )
+        # Only windows that lie inside the image count, as in the paper's own code; torchmetrics averages padded ones too.
+        edge = window // 2
+        return torch.as_tensor(everywhere)[..., edge:-edge, edge:-edge].flatten(1).mean(dim=1)
+
+
+class Perceptual(PairedMetric):
+    """The perceptual distance of LPIPS (Zhang et al. 2018, eq. 1) in the embedded classifier's activations, all weights one.
+
+    0 for equal images. Raises NotApplicableError for models whose data no embedded classifier knows.
+    """
+
+    worst = 0.95
+
+    def compare(self, samples: SampleSet) -> Tensor:
+        network = embedded_network(samples.model)
+        images, truth = (clamped_images(values).cpu() for values in (samples.samples, samples.truth))
+        parts = zip(torch.split(images, EXTRACTION_BATCH), torch.split(truth, EXTRACTION_BATCH), strict=True)
+        with torch.no_grad():
+            return torch.cat([perceptual_distance(network.activations(a), network.activations(b)) for a, b in parts])
+
+
+def perceptual_distance(activations: list[Tensor], others: list[Tensor]) -> Tensor:
+    """Return sum over layers of mean over places of |a / |a| - b / |b||^2, for activations [n, C, H, W] of each layer."""
+    layers = zip(activations, others, strict=True)
+    return torch.stack([(normalize(a) - normalize(b)).square().sum(1).mean((1, 2)) for a, b in layers]).sum(0)
+
+
+def clamped_images(samples: Tensor) -> Tensor:
+    """Return images [n, C, H, W] clamped to [-1, 1] in float32; NotApplicableError for anything else."""
+    if samples.ndim != 4:
+        raise NotApplicableError(f"Samples of shape {tuple(samples.shape[1:])} are no images.")
+    return samples.float().clamp(-1.0, 1.0)

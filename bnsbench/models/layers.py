@@ -95,3 +95,9 @@ class TextEncoder(nn.Module):
             x = x + attention(layer_norm(x, x.shape[-1:]))
             x = x + out(silu(into(layer_norm(x, x.shape[-1:]))))
         return layer_norm(x, x.shape[-1:])
+
+
+def hidden_matrices(network: nn.Module) -> list[Tensor]:
+    """Return the weights of the linear layers inside a network's transformer blocks and text encoders."""
+    rooms = [module for module in network.modules() if isinstance(module, ModulatedBlock | TextEncoder)]
+    return [layer.weight for room in rooms for layer in room.modules() if isinstance(layer, nn.Linear)]

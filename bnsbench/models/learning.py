@@ -1,16 +1,17 @@
-"""A resumable training loop: AdamW under a warm-up and cosine decay, with an averaged copy of the network."""
+"""A resumable training loop: AdamW, and Muon for hidden matrices, under a warm-up and cosine decay, with averaging."""
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from bnsbench.errors import UsageError
 from bnsbench.files import replacing
@@ -18,6 +19,7 @@ from bnsbench.files import replacing
 Network = TypeVar("Network", bound=nn.Module)
 
 WARM_UP = 200
+MUON_RATE = 0.02
 AVERAGE_DECAY = 0.999
 CHECKPOINT_EVERY = 500
 
@@ -25,32 +27,40 @@ CHECKPOINT_EVERY = 500
 class Learner(Generic[Network]):
     """A network in training, with everything that a checkpoint has to hold.
 
-    loss(network, generator) draws its own batch; steps is the whole budget; rate is the peak learning rate.
+    loss(network, generator) draws its own batch; steps is the whole budget; rate is AdamW's peak learning rate.
+    matrices: parameters that Muon trains instead (Jordan et al. 2024), at a peak rate of 0.02; for the matrices inside
+    transformer blocks it needs about a third fewer steps.
     average: the exponentially averaged network, which is the one to use.
     """
 
     def __init__(
-        self, network: Network, loss: Callable[[Network, torch.Generator], Tensor], steps: int, rate: float, seed: int
+        self,
+        network: Network,
+        loss: Callable[[Network, torch.Generator], Tensor],
+        steps: int,
+        rate: float,
+        seed: int,
+        matrices: Iterable[Tensor] = (),
     ) -> None:
         self.network = network
         self.average = copy.deepcopy(network).requires_grad_(False)
         self.loss = loss
         self.steps = steps
-        self.rate = rate
         self.done = 0
         self.generator = torch.Generator().manual_seed(seed)
-        self.optimiser = torch.optim.AdamW(network.parameters(), rate, betas=(0.9, 0.99), weight_decay=0.01)
+        self.optimisers = _optimisers(network, rate, list(matrices))
 
     def step(self) -> float:
         """Take one optimiser step and return the batch's loss."""
         decay = 0.5 + 0.5 * math.cos(math.pi * self.done / self.steps)
-        for group in self.optimiser.param_groups:
-            group["lr"] = self.rate * decay * min(1.0, self.done / WARM_UP)
+        for optimiser, rate in self.optimisers:
+            optimiser.param_groups[0]["lr"] = rate * decay * min(1.0, self.done / WARM_UP)
         loss = self.loss(self.network, self.generator)
-        self.optimiser.zero_grad()
+        self.network.zero_grad()
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-        self.optimiser.step()
+        for optimiser, _ in self.optimisers:
+            optimiser.step()
         self.done += 1
         # The share of the past grows from 0.1, so early averages forget the initial weights.
         past = min(AVERAGE_DECAY, self.done / (self.done + 9))
@@ -66,7 +76,7 @@ class Learner(Generic[Network]):
             "done": self.done,
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
+            "optimisers": [optimiser.state_dict() for optimiser, _ in self.optimisers],
             "generator": self.generator.get_state(),
         }
 
@@ -80,8 +90,19 @@ class Learner(Generic[Network]):
         self.done = state["done"]
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        for (optimiser, _), kept in zip(self.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(kept)
         self.generator.set_state(state["generator"])
+
+
+def _optimisers(network: nn.Module, rate: float, matrices: list[Tensor]) -> list[tuple[Optimizer, float]]:
+    """Return the optimisers with their peak rates."""
+    chosen = {id(matrix) for matrix in matrices}
+    rest = [parameter for parameter in network.parameters() if id(parameter) not in chosen]
+    adam = torch.optim.AdamW(rest, rate, betas=(0.9, 0.99), weight_decay=0.01)
+    if not matrices:
+        return [(adam, rate)]
+    return [(adam, rate), (torch.optim.Muon(matrices, MUON_RATE, weight_decay=0.01), MUON_RATE)]
 
 
 def learn(learner: Learner[Any], checkpoint: Path, title: str, progress: bool = True) -> None:

@@ -181,7 +181,9 @@ def digits_gmm(path: str = "condot", folder: FilePath = WEIGHTS) -> MixtureModel
     fitted = {name: tensor.to(torch.float64) for name, tensor in load_weights("digits-gmm", folder).items()}
     weights = fitted["weights"] / fitted["weights"].sum()
     mixture = Mixture(weights, fitted["means"], fitted["factors"].tril(), len(weights) // CLASSES)
-    return _model(mixture, path, SHAPE)
+    model = _model(mixture, path, SHAPE)
+    model.extractor = "digits"
+    return model
 
 
 def mixture_path(name: str) -> tuple[Path, float]:

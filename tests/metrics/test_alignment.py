@@ -8,8 +8,11 @@ import torch
 from sklearn.metrics import accuracy_score
 
 from bnsbench.errors import DivergedError, NotApplicableError
-from bnsbench.metrics.alignment import ClassAccuracy, wilson_interval
+from bnsbench.metrics.alignment import AttributeAlignment, ClassAccuracy, WordAccuracy, wilson_interval
 from bnsbench.models.digits.model import digit_classifier
+from bnsbench.models.scenes.data import attributes, random_scenes
+from bnsbench.models.speech.data import spoken
+from bnsbench.models.speech.model import reference_clips
 
 
 def test_accuracy_agrees_with_scikit_learn(sample_set, images):
@@ -50,12 +53,14 @@ def test_wilson_interval_inverts_the_score_test(successes, n):
 
 def test_unconditional_or_other_samples_are_not_applicable(sample_set, images):
     chosen = images.samples[:5]
-    with pytest.raises(NotApplicableError, match="conditioned on a class"):
+    with pytest.raises(NotApplicableError, match="that are all conditioned"):
         ClassAccuracy()(sample_set(chosen, chosen))
     with pytest.raises(NotApplicableError, match="conditioned on a class"):
         ClassAccuracy()(sample_set(chosen, chosen, condition=torch.tensor([0, 1, 2, 10, 4])))
-    with pytest.raises(NotApplicableError, match="8x8 digits only"):
-        ClassAccuracy()(sample_set(torch.zeros(5, 2), torch.zeros(5, 2), condition=torch.zeros(5)))
+    with pytest.raises(NotApplicableError, match="defined for scenes only"):
+        AttributeAlignment()(sample_set(chosen, chosen, condition=torch.zeros(5, 5)))
+    with pytest.raises(NotApplicableError, match="defined for speech only"):
+        WordAccuracy()(sample_set(chosen, chosen, condition=torch.zeros(5, 13)))
 
 
 def test_diverged_samples_raise(sample_set, images):
@@ -63,3 +68,33 @@ def test_diverged_samples_raise(sample_set, images):
     broken[2] = torch.inf
     with pytest.raises(DivergedError, match="1 of 5"):
         ClassAccuracy()(sample_set(broken, images.samples[:5], condition=images.labels[:5]))
+
+
+class Kind:
+    """Stands for a model whose data are of one kind."""
+
+    def __init__(self, extractor: str) -> None:
+        self.extractor = extractor
+
+
+def test_drawn_scenes_are_as_their_captions_say(sample_set):
+    images, tokens = random_scenes(300, torch.Generator().manual_seed(5))
+    said = {"condition": tokens, "model": Kind("scenes")}
+    result = AttributeAlignment()(sample_set(images, images, **said))
+    assert result.value > 0.99
+    assert result.details["layout"] == 1.0
+    swapped = sample_set(images.flip(3), images, **said)
+    beside = attributes(tokens)[:, 0] == 0
+    same = (attributes(tokens)[:, 1:3] == attributes(tokens)[:, 3:]).all(1)
+    # Mirrored, objects beside each other change places; those above each other do not.
+    assert AttributeAlignment()(swapped).value == pytest.approx(float((~beside | same).double().mean()), abs=0.02)
+    assert AttributeAlignment()(swapped).details["truth"] == result.value
+
+
+def test_recorded_words_are_recognised(sample_set):
+    clips = reference_clips()
+    asked = spoken(clips.words, clips.voices)
+    same = WordAccuracy()(sample_set(clips.latents, clips.latents, condition=asked, model=Kind("speech")))
+    assert same.value > 0.95
+    others = WordAccuracy()(sample_set(clips.latents.roll(1, 0), clips.latents, condition=asked, model=Kind("speech")))
+    assert others.value < 0.1

@@ -5,12 +5,23 @@ import math
 import numpy as np
 import pytest
 import scipy.linalg
+import scipy.spatial
 import torch
 from torch.utils.data import Dataset
 from torch_fidelity import calculate_metrics
 
 from bnsbench.errors import DivergedError, NotApplicableError
-from bnsbench.metrics.distribution import FeatureCache, FrechetDistance, fid, fid_gt, frechet_distance, real_floor
+from bnsbench.metrics.distribution import (
+    FeatureCache,
+    FrechetDistance,
+    fid,
+    fid_gt,
+    frechet_distance,
+    kid,
+    kid_gt,
+    precision,
+    recall,
+)
 from bnsbench.metrics.extractors import DIGITS, Extractor, extractor_for, to_uint8
 
 
@@ -41,6 +52,10 @@ def fidelity(images: torch.Tensor, reference: torch.Tensor) -> float:
         batch_size=256,
     )
     return result["frechet_inception_distance"]
+
+
+def floor(features: torch.Tensor, labels: torch.Tensor | None, n: int) -> float:
+    return fid().floor(features, labels, n)["floor"]
 
 
 def test_distance_agrees_with_scipy_s_matrix_root():
@@ -118,8 +133,8 @@ def test_models_without_data_have_no_distance_to_it(sample_set, images, model, m
 
 def test_floor_is_small_and_shrinks_with_more_samples(images):
     features = extractor_for((1, 8, 8)).features(to_uint8(images.samples))
-    assert 0 < real_floor(features, None, 800) < real_floor(features, None, 100)
-    assert real_floor(features, images.labels, 800) < real_floor(features, images.labels, 100)
+    assert 0 < floor(features, None, 800) < floor(features, None, 100)
+    assert floor(features, images.labels, 800) < floor(features, images.labels, 100)
 
 
 def test_floor_deals_the_classes_out_evenly():
@@ -128,7 +143,7 @@ def test_floor_deals_the_classes_out_evenly():
     features = torch.stack([labels * 10.0, torch.zeros(60)], dim=1)
     # Means 5 and 7.5; variances 25 * 20/19 and 18.75 * 40/39.
     expected = 2.5**2 + (math.sqrt(25 * 20 / 19) - math.sqrt(18.75 * 40 / 39)) ** 2
-    assert real_floor(features, labels, 20) == pytest.approx(expected, rel=1e-5)
+    assert floor(features, labels, 20) == pytest.approx(expected, rel=1e-5)
 
 
 def test_cache_computes_each_content_once_and_forgets_the_oldest(images):
@@ -154,3 +169,43 @@ def test_result_names_its_extractor(sample_set, images):
     result = FrechetDistance("truth")(sample_set(images.samples[:480], images.samples[480:960]))
     assert result.info == {"extractor": extractor_for((1, 8, 8)).fingerprint}
     assert (result.details["n"], result.details["width"]) == (480, 32)
+
+
+def cubic(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return (a @ b.T / a.shape[1] + 1) ** 3
+
+
+def test_kernel_distance_is_the_unbiased_estimate(sample_set, images):
+    truth = images.samples[:300]
+    noisy = truth + 0.5 * torch.randn(truth.shape, generator=torch.Generator().manual_seed(0))
+    result = kid_gt()(sample_set(noisy, truth))
+    a, b = (extractor_for((1, 8, 8)).features(to_uint8(part)).double().numpy() for part in (noisy, truth))
+    within = [(cubic(x, x).sum() - np.trace(cubic(x, x))) / (300 * 299) for x in (a, b)]
+    # As many samples as a subset holds: every subset is the whole set, and gives the same.
+    assert result.value == pytest.approx(sum(within) - 2 * cubic(a, b).mean(), rel=1e-5)
+    assert result.details["subset"] == 300
+    assert result.details["subset_deviation"] == pytest.approx(0, abs=1e-6)
+    assert kid()(sample_set(noisy, truth)).value > 5 * abs(kid()(sample_set(truth, truth)).details["floor"])
+
+
+def test_precision_and_recall_agree_with_a_nearest_neighbour_search(sample_set, images):
+    made = images.samples[:400] + 0.4 * torch.randn(400, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    samples = sample_set(made, images.samples[:400])
+    a, b = (extractor_for((1, 8, 8)).features(to_uint8(part)).numpy() for part in (made, images.samples))
+    between = scipy.spatial.distance.cdist(a, b)
+    radii = [np.sort(scipy.spatial.distance.cdist(x, x), axis=1)[:, 3] for x in (a, b)]
+    assert precision()(samples).value == pytest.approx((between <= radii[1]).any(1).mean(), abs=0.01)
+    assert recall()(samples).value == pytest.approx((between <= radii[0][:, None]).any(0).mean(), abs=0.01)
+    assert precision()(samples).value < 0.9 * precision()(samples).details["floor"]
+
+
+@pytest.mark.parametrize(("metric", "least"), [(kid, 100), (kid_gt, 100), (precision, 250), (recall, 250)])
+def test_other_metrics_refuse_too_few_samples_and_broken_ones(metric, least, sample_set, images):
+    few = images.samples[: least - 1]
+    with pytest.raises(NotApplicableError, match=f"needs at least {least} samples, not {least - 1}"):
+        metric()(sample_set(few, few))
+    assert math.isfinite(metric(minimum=50)(sample_set(few, few)).value)
+    broken = images.samples[:least].clone()
+    broken[3] = torch.nan
+    with pytest.raises(DivergedError, match=f"1 of {least}"):
+        metric()(sample_set(broken, images.samples[:least]))

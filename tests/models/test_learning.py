@@ -78,7 +78,7 @@ def test_rate_warms_up_and_decays():
     for done in (0, 100, 500, 999):
         student.done = done
         student.step()
-        rates.append(student.optimiser.param_groups[0]["lr"])
+        rates.append(student.optimisers[0][0].param_groups[0]["lr"])
     assert rates[0] == 0
     assert rates[1] == pytest.approx(0.05 * 0.5, rel=0.05)
     assert rates[2] == pytest.approx(0.05 * 0.5, rel=0.01)

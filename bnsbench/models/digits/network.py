@@ -88,6 +88,15 @@ class DigitClassifier(nn.Module):
         self.head = nn.Linear(self.width, 10)
         self.decoder = nn.Linear(self.width, 64)
 
+    def activations(self, images: Tensor) -> list[Tensor]:
+        """Return the activations [batch, channels, height, width] of every convolution."""
+        found: list[Tensor] = []
+        for layer in self.body:
+            images = layer(images)
+            if isinstance(layer, nn.SiLU):
+                found.append(images)
+        return found
+
     def features(self, images: Tensor) -> Tensor:
         """Return the layer-normalised features [batch, 32]."""
         features: Tensor = self.body(images)

@@ -37,7 +37,7 @@ class ScenesNetwork(nn.Module):
     "no caption". Returns [batch, 3, 32, 32]. Joint attention as in Esser et al. 2024 (MM-DiT), with shared weights.
     """
 
-    def __init__(self, *, channels: int = 64, width: int = 128, blocks: int = 6, heads: int = 4) -> None:
+    def __init__(self, *, channels: int = 48, width: int = 128, blocks: int = 6, heads: int = 4) -> None:
         super().__init__()
         self.text = TextEncoder(len(VOCABULARY), LENGTH, width)
         self.clock = ClockEmbedding(width)

@@ -13,7 +13,7 @@ from torch import Tensor
 from bnsbench.errors import UsageError
 from bnsbench.flows.model import Model
 from bnsbench.flows.paths import CondOT
-from bnsbench.models.speech.audio import BANDS, FRAMES, waveform
+from bnsbench.models.speech.audio import BANDS, FRAMES, RATE, waveform
 from bnsbench.models.speech.corpus import ONSET, Clips
 from bnsbench.models.speech.data import CLIP, LETTERS, VOICE, VOICES, WORDS, filled, filling, spell, spoken, unconditional
 from bnsbench.models.speech.network import SpeechNetwork, WordClassifier
@@ -38,6 +38,7 @@ class SpeechModel(Model):
 
     shape = (BANDS, FRAMES)
     extractor = "speech"
+    sample_rate = RATE
     path = CondOT()
 
     def __init__(self, network: SpeechNetwork, clips: Clips, task: str, fingerprint: str) -> None:

@@ -11,6 +11,7 @@ from rich.progress import track
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, cross_entropy, mse_loss
 
+from bnsbench.models.layers import hidden_matrices
 from bnsbench.models.learning import Learner, learn
 from bnsbench.models.recipe import SEED, Recipe, Training, seeded
 from bnsbench.models.speech.audio import FRAMES
@@ -31,7 +32,9 @@ CORPUS = "speech-corpus.pt"
 
 def generator_learner(clips: Clips, steps: int) -> Learner[SpeechNetwork]:
     """Return the learner of the generator."""
-    return Learner(seeded(SpeechNetwork), partial(velocity_loss, clips=clips), steps, rate=2e-3, seed=SEED)
+    network = seeded(SpeechNetwork)
+    loss = partial(velocity_loss, clips=clips)
+    return Learner(network, loss, steps, rate=2e-3, seed=SEED, matrices=hidden_matrices(network))
 
 
 def classifier_learner(clips: Clips, steps: int) -> Learner[WordClassifier]:
@@ -118,7 +121,7 @@ def _no_figures(folder: Path) -> dict[str, float]:
 
 SPEECH = {
     NAME: Recipe(
-        9000,
+        7000,
         _on_the_corpus(NAME, generator_learner),
         measure_generator,
         {"word_accuracy_w1": 0.85, "infill_word_accuracy": 0.95},

@@ -1,0 +1,51 @@
+"""Metrics that are a mean over samples, each compared with the ground truth of its noise."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+
+from scipy.stats import t as student
+from torch import Tensor
+
+from bnsbench.metrics.base import MetricValue, SampleSet
+
+
+def mean_interval(values: Tensor, confidence: float = 0.95) -> tuple[float, float] | tuple[None, None]:
+    """Return Student's interval of the mean of independent values [n]; (None, None) for a single value."""
+    n = len(values)
+    if n < 2:
+        return None, None
+    half = float(student.ppf(0.5 + confidence / 2, n - 1)) * float(values.std()) / math.sqrt(n)
+    mean = float(values.mean())
+    return mean - half, mean + half
+
+
+class PairedMetric(ABC):
+    """The mean over samples of what `compare` says of each, with its 95 % interval, the median and the worst twentieth.
+
+    worst: the quantile that only a twentieth of the samples are worse than; 0.05 where higher is better, else 0.95.
+    Raises DivergedError for samples that are not finite.
+    """
+
+    worst = 0.05
+
+    @abstractmethod
+    def compare(self, samples: SampleSet) -> Tensor:
+        """Return one number for each sample [n]."""
+
+    def details(self, samples: SampleSet) -> dict[str, float]:
+        """Return further numbers for the record."""
+        del samples
+        return {}
+
+    def __call__(self, samples: SampleSet) -> MetricValue:
+        samples.require_finite()
+        values = self.compare(samples).detach().cpu()
+        low, high = mean_interval(values)
+        quantiles = {
+            "n": float(len(values)),
+            "median": float(values.quantile(0.5)),
+            f"p{round(100 * self.worst):02d}": float(values.quantile(self.worst)),
+        }
+        return MetricValue(float(values.mean()), low, high, {**quantiles, **self.details(samples)}, values.tolist())
