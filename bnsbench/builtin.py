@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 from bnsbench.hookspecs import hookimpl
 from bnsbench.solvers.specs import SOLVERS
@@ -27,6 +28,23 @@ _CHOICES: dict[str, Scalar] = {
 }
 """What may be chosen about every training; see `bnsbench.training.descent.Choices`."""
 
+_Direction = Literal["higher", "lower"]
+_FEATURE_METRICS: tuple[tuple[str, str, _Direction], ...] = (
+    ("fid", "Frechet distance of features to those of the data.", "lower"),
+    ("fid-gt", "Frechet distance of features to those of the ground truth.", "lower"),
+    ("kid", "Kernel distance of features to those of the data.", "lower"),
+    ("kid-gt", "Kernel distance of features to those of the ground truth.", "lower"),
+    ("precision", "Share of samples that lie among the data.", "higher"),
+    ("recall", "Share of the data that lies among the samples.", "higher"),
+)
+_SOUND_METRICS: tuple[tuple[str, str, str, _Direction], ...] = (
+    ("snr", "Snr", "Signal-to-noise ratio of the latents, mean over samples.", "higher"),
+    ("waveform-snr", "WaveformSnr", "Signal-to-noise ratio of waveforms under the ground truth's phases.", "higher"),
+    ("si-sdr", "SiSdr", "Scale-invariant signal-to-distortion ratio of waveforms in phase.", "higher"),
+    ("log-spectral", "LogSpectralDistance", "Root mean square difference of spectra in dB.", "lower"),
+    ("mcd", "MelCepstralDistortion", "Mel-cepstral distortion.", "lower"),
+)
+
 
 @hookimpl
 def bnsbench_models() -> Iterator[ModelSpec]:
@@ -42,6 +60,22 @@ def bnsbench_models() -> Iterator[ModelSpec]:
         "32x32 colour textures by class, as 24 Gaussians, exact.",
         parameters={"path": "condot"},
         guidable=True,
+    )
+    yield ModelSpec(
+        "scenes",
+        "bnsbench.models.scenes.model:scenes",
+        "32x32 scenes of two coloured shapes by caption, a network on the CondOT path.",
+        _weights_version("scenes"),
+        guidable=True,
+    )
+    yield ModelSpec(
+        "speech",
+        "bnsbench.models.speech.model:speech",
+        "Spoken words by text and voice, or infilling of clips; a network on the CondOT path.",
+        _weights_version("speech", "speech-clips"),
+        parameters={"task": "synthesis"},
+        guidable=True,
+        modality="audio",
     )
     yield _digits("ot", "8x8 digits by class, a network trained on the velocity of the CondOT path.")
     yield _digits("cos", "8x8 digits by class, a network trained on v of the cosine path.")
@@ -74,32 +108,53 @@ def bnsbench_solvers() -> Iterator[SolverSpec]:
 def bnsbench_metrics() -> Iterator[MetricSpec]:
     """Yield distances to the ground truth and to the data, and agreement with the condition."""
     inception: dict[str, Scalar] = {"weights": "", "minimum": 0}
-    classifier = _weights_version("digits-classifier")
+    embedded = _weights_version("digits-classifier", "scenes-classifier")
     yield MetricSpec(
         "psnr",
         "bnsbench.metrics.image:Psnr",
         "Peak signal-to-noise ratio to the ground truth, mean over samples.",
         unit="dB",
     )
+    yield MetricSpec("ssim", "bnsbench.metrics.image:Ssim", "Structural similarity to the ground truth, mean over samples.")
     yield MetricSpec(
-        "fid",
-        "bnsbench.metrics.distribution:fid",
-        "Frechet distance of features to those of the data.",
-        classifier,
-        parameters=inception,
+        "perceptual",
+        "bnsbench.metrics.image:Perceptual",
+        "LPIPS-like distance to the ground truth in an embedded classifier, mean over samples.",
+        embedded,
         direction="lower",
     )
+    for name, what, direction in _FEATURE_METRICS:
+        target = f"bnsbench.metrics.distribution:{name.replace('-', '_')}"
+        yield MetricSpec(name, target, what, embedded, parameters=inception, direction=direction)
+    for name, what in (("fad", "the data"), ("fad-gt", "the ground truth")):
+        yield MetricSpec(
+            name,
+            f"bnsbench.metrics.distribution:{name.replace('-', '_')}",
+            f"Frechet audio distance of features to those of {what}.",
+            _weights_version("speech-classifier"),
+            parameters={"network": "", "minimum": 0},
+            direction="lower",
+        )
     yield MetricSpec(
-        "fid-gt",
-        "bnsbench.metrics.distribution:fid_gt",
-        "Frechet distance of features to those of the ground truth.",
-        classifier,
-        parameters=inception,
-        direction="lower",
+        "accuracy",
+        "bnsbench.metrics.alignment:ClassAccuracy",
+        "Share of digits classified as their condition.",
+        _weights_version("digits-classifier"),
     )
     yield MetricSpec(
-        "accuracy", "bnsbench.metrics.alignment:ClassAccuracy", "Share of samples classified as their condition.", classifier
+        "alignment",
+        "bnsbench.metrics.alignment:AttributeAlignment",
+        "Share of scenes that show all that their caption says.",
+        _weights_version("scenes-classifier"),
     )
+    yield MetricSpec(
+        "word-accuracy",
+        "bnsbench.metrics.alignment:WordAccuracy",
+        "Share of clips whose word is recognised.",
+        _weights_version("speech-classifier"),
+    )
+    for name, attribute, what, direction in _SOUND_METRICS:
+        yield MetricSpec(name, f"bnsbench.metrics.audio:{attribute}", what, direction=direction, unit="dB")
 
 
 @hookimpl
@@ -155,8 +210,8 @@ def _digits(variant: str, summary: str) -> ModelSpec:
     return ModelSpec(name, f"bnsbench.models.digits.model:digits_{variant}", summary, _weights_version(name), guidable=True)
 
 
-def _weights_version(name: str) -> str:
-    """Return a version that changes with the shipped weights; weights that are missing fail when they are loaded."""
+def _weights_version(*names: str) -> str:
+    """Return a version that changes with shipped weights; weights that are missing fail when they are loaded."""
     manifest = _PACKAGE / "models" / "weights" / "manifest.json"
     entries = json.loads(manifest.read_text(encoding="utf-8")) if manifest.is_file() else {}
-    return f"1+{entries[name]['sha256'][:12]}" if name in entries else "1"
+    return "+".join(["1", *(entries[name]["sha256"][:12] for name in names if name in entries)])

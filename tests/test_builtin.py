@@ -81,7 +81,8 @@ def test_models_are_as_declared(record):
     model = Selection(record, record.parameters).make()
     conditions = model.conditions(bnsbench_indices())
     assert (conditions is not None) == record.guidable
-    assert len(model.shape) == {"image": 3, "points": 1}[record.modality]
+    assert len(model.shape) == {"image": 3, "points": 1, "audio": 2}[record.modality]
+    assert (model.sample_rate is not None) == (record.modality == "audio")
 
 
 def bnsbench_indices():
@@ -117,14 +118,17 @@ def test_versions_of_networks_follow_their_weights(tmp_path, monkeypatch):
 
 
 def test_versions_of_metrics_follow_the_weights_of_their_classifier(tmp_path, monkeypatch):
-    fingerprint = weights_fingerprint("digits-classifier")
+    digits, scenes, speech = (weights_fingerprint(f"{kind}-classifier")[:12] for kind in ("digits", "scenes", "speech"))
     versions = {spec.name: spec.version for spec in builtin.bnsbench_metrics()}
-    followers = dict.fromkeys(["fid", "fid-gt", "accuracy"], f"1+{fingerprint[:12]}")
-    assert versions == {"psnr": "1", **followers}
+    seen = dict.fromkeys(["perceptual", "fid", "fid-gt", "kid", "kid-gt", "precision", "recall"], f"1+{digits}+{scenes}")
+    heard = dict.fromkeys(["fad", "fad-gt", "word-accuracy"], f"1+{speech}")
+    read = {"accuracy": f"1+{digits}", "alignment": f"1+{scenes}"}
+    plain = dict.fromkeys(["psnr", "ssim", "snr", "waveform-snr", "si-sdr", "log-spectral", "mcd"], "1")
+    assert versions == {**seen, **heard, **read, **plain}
     monkeypatch.setattr(builtin, "_PACKAGE", tmp_path)
     assert {spec.version for spec in builtin.bnsbench_metrics()} == {"1"}
 
 
 def test_missing_weights_do_not_hide_the_models(tmp_path, monkeypatch):
     monkeypatch.setattr(builtin, "_PACKAGE", tmp_path)
-    assert len(list(builtin.bnsbench_models())) == 7
+    assert len(list(builtin.bnsbench_models())) == 9

@@ -11,47 +11,72 @@ from bnsbench.cli.options import Device, DType, Guidance, PluginFiles, Seed, ope
 from bnsbench.errors import BnsbenchError, UsageError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from bnsbench.cli.components import FoundSolver
     from bnsbench.flows.model import Model
+
+TRUTH_TOLERANCE = 1e-5
+"""Of the ground truth to look at, which is solved for these samples only."""
 
 
 def sample(
     model: Annotated[str, typer.Argument(help="Model to sample, such as digits-ot or ring8.")],
     *,
     solver: Annotated[str, typer.Option(metavar="NAME|FILE", help="A solver's name, or the file of a trained one.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures or sounds.")],
     nfe: Annotated[int | None, typer.Option(help="Evaluations to spend; a file knows its own.", show_default=False)] = None,
     count: Annotated[int, typer.Option(min=1, help="How many samples.")] = 16,
+    prompt: Annotated[
+        list[str] | None,
+        typer.Option("--prompt", "--text", help="What to make, in words; may be repeated.", show_default=False),
+    ] = None,
+    voice: Annotated[int | None, typer.Option(help="Number of the voice that speaks a text.", show_default=False)] = None,
     guidance: Guidance = 0.0,
     seed: Seed = 0,
     device: Device = "auto",
     dtype: DType = None,
     plugin: PluginFiles = None,
 ) -> None:
-    """Write pictures of samples with their ground truth beside them, and print the PSNR between the two."""
+    """Write samples as pictures or sound with their ground truth beside them, and print the PSNR between the two."""
+    import torch
+
     from bnsbench.cli.components import Setting, find_solver, make_model, pick_device
     from bnsbench.flows.fields import CountingField
+    from bnsbench.flows.ground_truth import solve
     from bnsbench.flows.pairs import PairSource
     from bnsbench.flows.psnr import psnr_per_sample
     from bnsbench.report.pictures import picture_writer
-    from bnsbench.suite.environment import cache_folder
 
+    if voice is not None and not prompt:
+        raise UsageError("A voice needs something to say: add --text.")
     host = open_host(plugin)
     selection, place = host.model(model), pick_device(device)
-    write = picture_writer(selection.spec.modality)
     made = make_model(selection, place, dtype)
+    write = picture_writer(selection.spec.modality, made.sample_rate)
     found = find_solver(host, solver, nfe, Setting(made.path, made.interval))
     _warn_of_mismatch(found, made, guidance)
-    pairs = PairSource(made, selection.name, guidance, seed, cache=cache_folder() / "pairs", device=place).pairs(
-        "test", count
-    )
-    field = CountingField(pairs.field)
-    samples = found.sampler(field, pairs.x0.clone())
+    source = PairSource(made, selection.name, guidance, seed, device=place)
+    indices = torch.arange(count)
+    velocity = made.field(_asked(made, prompt, voice, count).to(place), guidance) if prompt else source.field(indices)
+    x0, field = source.initial("test", indices), CountingField(velocity)
+    typer.echo(f"sampling and solving {count} samples of {selection.name}", err=True)
+    with torch.no_grad():
+        samples = found.sampler(field, x0.clone())
     if not bool(samples.isfinite().all()):
         raise BnsbenchError(f"The samples of {found.name!r} at {field.nfe} NFE left the finite numbers.")
-    overview = write(made.decode(samples), made.decode(pairs.x1), output)
-    psnr = float(psnr_per_sample(samples, pairs.x1, made.data_range).mean())
+    truth, _ = solve(velocity, x0, TRUTH_TOLERANCE)
+    overview = write(made.decode(samples), made.decode(truth), output)
+    psnr = float(psnr_per_sample(samples, truth, made.data_range).mean())
     typer.echo(f"{found.name} on {selection.name}: {field.nfe} NFE, {psnr:.2f} dB to the ground truth, {overview}")
+
+
+def _asked(model: Model, prompts: list[str], voice: int | None, count: int) -> Tensor:
+    """Return the conditions [count, ...] of prompts that take turns."""
+    import torch
+
+    conditions = torch.stack([model.describe(text, voice) for text in prompts])
+    return conditions[torch.arange(count) % len(prompts)]
 
 
 def _warn_of_mismatch(found: FoundSolver, model: Model, guidance: float) -> None:

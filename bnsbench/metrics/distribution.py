@@ -18,6 +18,7 @@ from bnsbench.errors import NotApplicableError
 from bnsbench.flows.model import Reference
 from bnsbench.metrics.base import MetricValue, SampleSet
 from bnsbench.metrics.extractors import Extractor, extractor_for, to_uint8
+from bnsbench.metrics.sound_extractors import sound_extractor
 
 SAMPLES_PER_FEATURE = 15
 """Below 15 samples per feature the covariances' noise dominates the distance."""
@@ -34,7 +35,7 @@ class FeatureCache:
         self._entries: OrderedDict[tuple[str, str], Tensor] = OrderedDict()
 
     def features(self, extractor: Extractor, images: Tensor) -> Tensor:
-        """Return the features of uint8 images, computing them once while they are among the most recent sets."""
+        """Return the features of samples, computing them once while they are among the most recent sets."""
         content = images.cpu().contiguous().numpy()
         key = extractor.fingerprint, hashlib.sha256(content.tobytes() + str(content.shape).encode()).hexdigest()
         if key not in self._entries:
@@ -79,17 +80,25 @@ class FeatureMetric(ABC):
 
     def __call__(self, samples: SampleSet) -> MetricValue:
         samples.require_finite()
-        extractor = extractor_for(tuple(samples.samples.shape[1:]), self.weights, samples.model.extractor)
+        extractor = self.extractor(samples)
         self._require_enough(len(samples), extractor.width)
-        features = extractor.features(to_uint8(samples.samples))
+        features = extractor.features(self.prepared(samples.samples))
         real = self._reference(samples)
-        reference = _CACHE.features(extractor, to_uint8(real.samples))
+        reference = _CACHE.features(extractor, self.prepared(real.samples))
         value, further = self.compare(features, reference)
         details = {"n": float(len(features)), "reference_n": float(len(reference)), "width": float(extractor.width)}
         details |= further
         if self.to == "data":
             details |= self.floor(reference, real.labels, len(features))
         return MetricValue(value, details=details, info={"extractor": extractor.fingerprint})
+
+    def extractor(self, samples: SampleSet) -> Extractor:
+        """Return what extracts the features."""
+        return extractor_for(tuple(samples.samples.shape[1:]), self.weights, samples.model.extractor)
+
+    def prepared(self, values: Tensor) -> Tensor:
+        """Return samples as the extractor takes them."""
+        return to_uint8(values)
 
     def floor(self, reference: Tensor, labels: Tensor | None, n: int) -> dict[str, float]:
         """Return as ``floor`` what as many real images as there are samples score against the rest of the data set."""
@@ -121,6 +130,16 @@ class FrechetDistance(FeatureMetric):
 
     def compare(self, features: Tensor, reference: Tensor) -> tuple[float, dict[str, float]]:
         return frechet_distance(features, reference), {}
+
+
+class FrechetAudioDistance(FrechetDistance):
+    """The Frechet distance of features of sound (FAD, Kilgour et al. 2019); ``weights`` is an exported network's file."""
+
+    def extractor(self, samples: SampleSet) -> Extractor:
+        return sound_extractor(samples, self.weights)
+
+    def prepared(self, values: Tensor) -> Tensor:
+        return values.cpu().float()
 
 
 class KernelDistance(FeatureMetric):
@@ -194,6 +213,16 @@ def fid(weights: str = "", minimum: int = 0) -> FrechetDistance:
 def fid_gt(weights: str = "", minimum: int = 0) -> FrechetDistance:
     """Return the Frechet distance to the ground-truth samples, which ranks solvers where the model itself is imperfect."""
     return FrechetDistance("truth", weights, minimum)
+
+
+def fad(network: str = "", minimum: int = 0) -> FrechetAudioDistance:
+    """Return the Frechet audio distance to the data set."""
+    return FrechetAudioDistance("data", network, minimum)
+
+
+def fad_gt(network: str = "", minimum: int = 0) -> FrechetAudioDistance:
+    """Return the Frechet audio distance to the ground-truth samples."""
+    return FrechetAudioDistance("truth", network, minimum)
 
 
 def kid(weights: str = "", minimum: int = 0) -> KernelDistance:

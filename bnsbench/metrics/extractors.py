@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY, register_feature_extractor
@@ -105,20 +105,20 @@ def register_embedded() -> None:
 
 @dataclass(frozen=True)
 class Extractor:
-    """A torch-fidelity extractor with the layer that its Frechet distance uses.
+    """A network whose first output are the features that distances use, such as a torch-fidelity extractor.
 
-    width: the layer's number of features. fingerprint: hash of the weights.
+    width: their number. fingerprint: hash of the weights.
     """
 
-    network: FeatureExtractorBase
+    network: nn.Module
     width: int
     fingerprint: str
 
-    def features(self, images: Tensor) -> Tensor:
-        """Return the features [n, width] of uint8 images, on the CPU, in batches of one fixed size."""
-        self.network.to(images.device)
+    def features(self, samples: Tensor) -> Tensor:
+        """Return the features [n, width] of uint8 images or of waveforms, on the CPU, in batches of one fixed size."""
+        self.network.to(samples.device)
         with torch.no_grad():
-            return torch.cat([self.network(part)[0].cpu() for part in torch.split(images, EXTRACTION_BATCH)])
+            return torch.cat([self.network(part)[0].cpu() for part in torch.split(samples, EXTRACTION_BATCH)])
 
 
 def extractor_for(shape: tuple[int, ...], weights: str = "", kind: str = "") -> Extractor:
@@ -148,8 +148,7 @@ def embedded_network(model: Model) -> DigitClassifier | SceneClassifier:
     """Return the embedded classifier of what the model shows; NotApplicableError if there is none."""
     if model.extractor not in EMBEDDED:
         raise NotApplicableError(f"No embedded classifier knows what {type(model).__name__} shows.")
-    network: DigitClassifier | SceneClassifier = _embedded(model.extractor).network.network
-    return network
+    return cast("EmbeddedExtractor", _embedded(model.extractor).network).network
 
 
 def differentiable_features(model: Model) -> Callable[[Tensor], Tensor] | None:

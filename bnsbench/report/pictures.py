@@ -1,9 +1,10 @@
-"""Pictures of samples beside the ground truth of the same noise."""
+"""Pictures and sounds of samples beside the ground truth of the same noise."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,17 +14,25 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bnsbench.errors import UsageError
+from bnsbench.wav import write_wav
 
 Pixels = NDArray[np.uint8]
 Writer = Callable[[Tensor, Tensor, Path], Path]
 
 SMALLEST_TILE = 64
 """Images smaller than this many pixels are magnified in the overview."""
+QUIET = 1e-7
+"""Added to waveforms, because silence has no level in dB."""
 
 
-def picture_writer(modality: str) -> Writer:
-    """Return the function (samples, truth, folder) -> overview file for a modality; UsageError if it has none."""
+def picture_writer(modality: str, rate: int | None = None) -> Writer:
+    """Return the function (samples, truth, folder) -> overview file for a modality; UsageError if it has none.
+
+    rate: of sound, in Hz.
+    """
     writers: dict[str, Writer] = {"image": write_images, "points": write_points}
+    if rate is not None:
+        writers["audio"] = partial(write_sounds, rate=rate)
     if modality not in writers:
         raise UsageError(f"There are no pictures of {modality!r} samples, only of {' and '.join(writers)}.")
     return writers[modality]
@@ -67,6 +76,28 @@ def write_points(samples: Tensor, truth: Tensor, folder: Path) -> Path:
     axes.legend()
     overview = folder / "overview.png"
     figure.savefig(overview, dpi=150)
+    return overview
+
+
+def write_sounds(samples: Tensor, truth: Tensor, folder: Path, rate: int) -> Path:
+    """Write waveforms [n, samples] as 000.wav, ..., their truth as 000-truth.wav, and an overview of all spectrograms."""
+    folder.mkdir(parents=True, exist_ok=True)
+    columns = min(4, len(samples))
+    rows = math.ceil(len(samples) / columns)
+    figure = Figure(figsize=(3.6 * columns, 1.9 * rows), layout="constrained")
+    axes = figure.subplots(rows, 2 * columns, sharex=True, sharey=True, squeeze=False).flatten()
+    for index, (sound, reference) in enumerate(zip(samples.cpu(), truth.cpu(), strict=True)):
+        write_wav(folder / f"{index:03d}.wav", sound, rate)
+        write_wav(folder / f"{index:03d}-truth.wav", reference, rate)
+        for place, part in enumerate((sound, reference)):
+            axis = axes[2 * index + place]
+            axis.specgram(part.double().numpy() + QUIET, NFFT=512, noverlap=384, Fs=rate, vmin=-140, vmax=-30)
+            axis.set_title(("ground truth" if place else f"{index:03d}"), fontsize=8)
+            axis.set(xticks=[], yticks=[])
+    for axis in axes[2 * len(samples) :]:
+        axis.remove()
+    overview = folder / "overview.png"
+    figure.savefig(overview, dpi=110)
     return overview
 
 

@@ -1,12 +1,9 @@
-"""Waveforms and log-mel spectrograms: the latents of the speech model, their way back to sound, and WAV files."""
+"""Waveforms and log-mel spectrograms: the latents of the speech model, and their way back to sound."""
 
 from __future__ import annotations
 
-import wave
 from functools import lru_cache
-from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 from torchaudio.functional import griffinlim, melscale_fbanks
@@ -66,23 +63,3 @@ def _filters() -> Tensor:
 @lru_cache(maxsize=1)
 def _window() -> Tensor:
     return torch.hann_window(WINDOW)
-
-
-def write_wav(file: Path, sound: Tensor, rate: int = RATE) -> None:
-    """Write mono sound [samples] in [-1, 1] as 16-bit PCM; louder parts are clipped."""
-    numbers = (sound.detach().cpu().double().clamp(-1.0, 1.0) * 32767.0).round().numpy().astype("<i2")
-    with wave.open(str(file), "wb") as clip:
-        clip.setnchannels(1)
-        clip.setsampwidth(2)
-        clip.setframerate(rate)
-        clip.writeframes(numbers.tobytes())
-
-
-def read_wav(file: Path) -> tuple[Tensor, int]:
-    """Return mono sound [samples] in [-1, 1] of a 16-bit PCM file, its channels averaged, and its rate."""
-    with wave.open(str(file), "rb") as clip:
-        channels, rate = clip.getnchannels(), clip.getframerate()
-        if clip.getsampwidth() != 2:
-            raise wave.Error(f"{file} has {8 * clip.getsampwidth()} bits per sample instead of 16")
-        numbers = np.frombuffer(clip.readframes(clip.getnframes()), dtype="<i2")
-    return torch.from_numpy(numbers.reshape(-1, channels).mean(axis=1).astype(np.float32) / 32767.0), rate

@@ -17,8 +17,9 @@ from torchaudio.functional import resample
 
 from bnsbench.errors import BnsbenchError
 from bnsbench.files import replacing
-from bnsbench.models.speech.audio import HOP, RATE, SAMPLES, log_mel, read_wav
+from bnsbench.models.speech.audio import HOP, RATE, SAMPLES, log_mel
 from bnsbench.models.speech.data import VOICES, WORDS
+from bnsbench.wav import read_wav
 
 SPEEDS = (125, 140, 155, 170, 190)
 """Words per minute."""

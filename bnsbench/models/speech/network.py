@@ -11,10 +11,12 @@ from bnsbench.models.speech.audio import BANDS, FRAMES
 from bnsbench.models.speech.data import LETTERS, VOICES, WORDS
 
 ALPHABET = 27
+FRAMES_PER_TOKEN = 2
+TOKENS = FRAMES // FRAMES_PER_TOKEN
 
 
 class SpeechNetwork(nn.Module):
-    """A prediction network on log-mel frames that attend to each other and to the letters (after Le et al. 2023, Voicebox).
+    """A prediction network on pairs of frames that attend to each other and to letters (after Le et al. 2023, Voicebox).
 
     forward(clock, x, letters, voices, given, known): clock is 0-d or [batch]; x is [batch, 64 bands, 64 frames]; letters are
     int64 [batch, 9], voices int64 [batch], 8 meaning "any"; given [batch, 64, 64] holds the frames that ``known``
@@ -28,10 +30,10 @@ class SpeechNetwork(nn.Module):
         self.clock = ClockEmbedding(width)
         self.pooled = nn.Linear(width, width)
         self.modulation = nn.Linear(width, 6 * width)
-        self.inlet = nn.Linear(2 * BANDS + 1, width)
-        self.places = nn.Parameter(0.5 * torch.randn(FRAMES, width))
+        self.inlet = nn.Linear(FRAMES_PER_TOKEN * (2 * BANDS + 1), width)
+        self.places = nn.Parameter(0.5 * torch.randn(TOKENS, width))
         self.blocks = nn.ModuleList(ModulatedBlock(width, heads) for _ in range(blocks))
-        self.outlet = zeroed(nn.Linear(width, BANDS))
+        self.outlet = zeroed(nn.Linear(width, FRAMES_PER_TOKEN * BANDS))
         nn.init.normal_(self.voices.weight, std=0.5)
         with torch.no_grad():
             self.modulation.weight.mul_(0.1)
@@ -42,11 +44,12 @@ class SpeechNetwork(nn.Module):
         embedding = silu(self.clock(clock) + self.pooled(words.mean(dim=1)) + self.voices(voices))
         modulation = self.modulation(embedding).unflatten(1, (6, -1))
         seen = torch.cat([x, given, known[:, None].to(x)], dim=1).transpose(1, 2)
-        joint = torch.cat([self.inlet(seen) + self.places, words], dim=1)
+        tokens = self.inlet(seen.reshape(len(x), TOKENS, -1)) + self.places
+        joint = torch.cat([tokens, words], dim=1)
         for block in self.blocks:
             joint = block(joint, modulation)
-        predicted: Tensor = self.outlet(layer_norm(joint[:, :FRAMES], joint.shape[-1:])).transpose(1, 2)
-        return predicted
+        predicted: Tensor = self.outlet(layer_norm(joint[:, :TOKENS], joint.shape[-1:]))
+        return predicted.reshape(len(x), FRAMES, BANDS).transpose(1, 2)
 
 
 class WordClassifier(nn.Module):

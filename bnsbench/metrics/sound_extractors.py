@@ -1,0 +1,78 @@
+"""Feature extractors of sound: the embedded recogniser of words, and any exported network in a local file."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from bnsbench.errors import NotApplicableError, UsageError
+from bnsbench.metrics.audio import sample_rate
+from bnsbench.metrics.base import SampleSet
+from bnsbench.metrics.extractors import Extractor
+from bnsbench.models.speech.audio import log_mel
+from bnsbench.models.speech.model import word_classifier
+from bnsbench.models.speech.network import WordClassifier
+from bnsbench.models.weights import weights_fingerprint
+
+
+def sound_extractor(samples: SampleSet, network: str = "") -> Extractor:
+    """Return the extractor of waveforms [n, samples]: an exported network, or the embedded recogniser for its own clips.
+
+    network: a file that `torch.export.save` wrote, of a module from waveforms [n, samples] at the model's rate to features
+    [n, width], with a dynamic n; VGGish and CLAP are exported so. UsageError for a file that is none, NotApplicableError for
+    samples that are no sound, or of another model than the embedded one without a network.
+    """
+    sample_rate(samples)
+    if network:
+        return _exported(network, samples.samples.shape[1])
+    if samples.model.extractor != "speech":
+        raise NotApplicableError("Features of sound need an exported network such as VGGish: give network=FILE.")
+    return _embedded()
+
+
+class _Recogniser(nn.Module):
+    """Waveforms to the features of the embedded recogniser."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.classifier = word_classifier()
+
+    def forward(self, waveforms: Tensor) -> tuple[Tensor]:
+        return (self.classifier.features(log_mel(waveforms)),)
+
+
+class _Exported(nn.Module):
+    """An exported network, its features flattened."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torch's own loader warns of the buffers that it reads
+                self.network = torch.export.load(file).module()
+        except Exception as error:
+            raise UsageError(f"{file} is no exported network, as torch.export.save writes them: {error}.") from error
+
+    def forward(self, waveforms: Tensor) -> tuple[Tensor]:
+        return (self.network(waveforms).flatten(1),)
+
+
+@lru_cache(maxsize=1)
+def _embedded() -> Extractor:
+    return Extractor(_Recogniser().eval(), WordClassifier.width, weights_fingerprint("speech-classifier"))
+
+
+@lru_cache(maxsize=4)
+def _exported(network: str, length: int) -> Extractor:
+    file = Path(network)
+    if not file.is_file():
+        raise UsageError(f"There is no network file {network}.")
+    module = _Exported(file)
+    with torch.no_grad():
+        width = module(torch.zeros(2, length))[0].shape[1]
+    return Extractor(module, width, hashlib.sha256(file.read_bytes()).hexdigest())

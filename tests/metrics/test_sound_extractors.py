@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from torchaudio.functional import frechet_distance
+
+from bnsbench.errors import NotApplicableError, UsageError
+from bnsbench.flows.model import Model
+from bnsbench.flows.paths import CondOT
+from bnsbench.metrics.base import SampleSet
+from bnsbench.metrics.distribution import fad, fad_gt
+from bnsbench.metrics.sound_extractors import sound_extractor
+from bnsbench.models.speech.audio import SAMPLES, log_mel, waveform
+from bnsbench.models.speech.model import reference_clips, word_classifier
+
+
+class Speaker(Model):
+    """A model whose end states are waveforms of the embedded corpus."""
+
+    path = CondOT()
+    shape = (SAMPLES,)
+    sample_rate = 16_000
+    extractor = "speech"
+
+    def predict(self, t, x, condition):
+        return x
+
+    def fingerprint(self):
+        return "0"
+
+
+class Stranger(Speaker):
+    """A model of other sound."""
+
+    extractor = ""
+
+
+def said(made: torch.Tensor, truth: torch.Tensor, model: Model | None = None) -> SampleSet:
+    return SampleSet(made, truth, made, truth, None, 2.0, model or Speaker())
+
+
+@pytest.fixture(scope="module")
+def sounds() -> torch.Tensor:
+    """The shipped clips [48, 16384]."""
+    return waveform(reference_clips().latents)
+
+
+def noisy(sounds: torch.Tensor, size: float) -> torch.Tensor:
+    return sounds + size * torch.randn(sounds.shape, generator=torch.Generator().manual_seed(0))
+
+
+def expected(made: torch.Tensor, truth: torch.Tensor) -> float:
+    """The distance by torchaudio's own formula."""
+    return float(
+        frechet_distance(made.double().mean(0), made.double().T.cov(), truth.double().mean(0), truth.double().T.cov())
+    )
+
+
+def test_embedded_features_are_the_recogniser_s(sounds):
+    extractor = sound_extractor(said(sounds, sounds))
+    features = extractor.features(sounds)
+    torch.testing.assert_close(features, word_classifier().features(log_mel(sounds)), atol=1e-4, rtol=1e-4)
+    assert features.shape == (48, extractor.width)
+
+
+def test_an_exported_network_gives_torchaudio_s_distance(sounds, tmp_path: Path):
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Unflatten(1, (1, SAMPLES)), nn.Conv1d(1, 6, 512, stride=256), nn.ReLU(), nn.AdaptiveAvgPool1d(1)
+    )
+    rows = torch.export.Dim("rows", min=2, max=4096)
+    exported = torch.export.export(network, (torch.zeros(4, SAMPLES),), dynamic_shapes=({0: rows},))
+    torch.export.save(exported, tmp_path / "vggish.pt2")
+    made = noisy(sounds, 0.05)
+    result = fad_gt(str(tmp_path / "vggish.pt2"), minimum=48)(said(made, sounds, Stranger()))
+    features = [network(part).flatten(1).detach() for part in (made, sounds)]
+    assert result.value == pytest.approx(expected(*features), rel=1e-3, abs=1e-9)
+    assert result.details["width"] == 6
+
+
+def test_distance_grows_with_the_noise(sounds):
+    values = [fad_gt(minimum=48)(said(noisy(sounds, size), sounds)).value for size in (0.0, 0.01, 0.1)]
+    assert values == sorted(values)
+    assert values[0] == pytest.approx(0, abs=1e-3)
+
+
+def test_what_cannot_be_compared_is_refused(sounds, tmp_path: Path, sample_set, images):
+    with pytest.raises(NotApplicableError, match="48 features needs at least 720 samples, not 48"):
+        fad_gt()(said(sounds, sounds))
+    with pytest.raises(NotApplicableError, match="offers no data set"):
+        fad(minimum=48)(said(sounds, sounds))
+    with pytest.raises(NotApplicableError, match="give network=FILE"):
+        fad_gt()(said(sounds, sounds, Stranger()))
+    with pytest.raises(NotApplicableError, match="no sound"):
+        fad_gt()(sample_set(images.samples[:4], images.samples[:4]))
+    with pytest.raises(UsageError, match=r"no network file .*absent\.pt2"):
+        fad_gt(str(tmp_path / "absent.pt2"))(said(sounds, sounds))
+    (tmp_path / "text.pt2").write_text("hello")
+    with pytest.raises(UsageError, match="is no exported network"):
+        fad_gt(str(tmp_path / "text.pt2"))(said(sounds, sounds))
