@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any, Literal, TypeVar
@@ -125,42 +125,30 @@ def make_plan(suite: Suite, host: PluginHost) -> tuple[Cell, ...]:
 
     Cells that cannot be run (guidance on a model without it, an NFE that a solver cannot spend) carry the reason.
     """
-    solvers = _unique([host.solver(name) for name in suite.solvers])
-    metrics = tuple(MetricComponent.of(metric) for metric in _unique([host.metric(name) for name in suite.metrics]))
-    cells = [
-        _cell(suite, entry, model=model, guidance=guidance, solver=solver, nfe=nfe, metrics=metrics)
-        for entry, model in _unique_models(suite.models, host)
-        for guidance in sorted(set(entry.guidance))
-        for solver in solvers
-        for nfe in suite.nfe
-    ]
-    return tuple(cells)
-
-
-def _cell(
-    suite: Suite,
-    entry: ModelEntry,
-    *,
-    model: Selection[ModelSpec],
-    guidance: float,
-    solver: Selection[SolverSpec],
-    nfe: int,
-    metrics: tuple[MetricComponent, ...],
-) -> Cell:
-    spec = solver.spec
-    return Cell(
-        model=Component.of(model),
-        guidance=float(guidance),
-        solver=Component.of(solver),
-        kind=spec.kind,
-        nfe=nfe,
-        seed=suite.seed,
-        samples=suite.samples,
-        tolerance=entry.tolerance,
-        dtype=entry.dtype,
-        metrics=metrics,
-        skip=_reason_to_skip(model, guidance, spec, nfe),
+    return tuple(
+        cell for entry, model in _unique_models(suite.filled(), host) for cell in _cells(entry, model, suite.seed, host)
     )
+
+
+def _cells(entry: ModelEntry, model: Selection[ModelSpec], seed: int, host: PluginHost) -> Iterator[Cell]:
+    """Yield a model's cells; the entry has everything of its own."""
+    metrics = _unique([host.metric(name) for name in entry.metrics or ()])
+    for guidance in sorted(set(entry.guidance)):
+        for solver in _unique([host.solver(name) for name in entry.solvers or ()]):
+            for nfe in entry.nfe or ():
+                yield Cell(
+                    model=Component.of(model),
+                    guidance=float(guidance),
+                    solver=Component.of(solver),
+                    kind=solver.spec.kind,
+                    nfe=nfe,
+                    seed=seed,
+                    samples=entry.samples or 0,
+                    tolerance=entry.tolerance,
+                    dtype=entry.dtype,
+                    metrics=tuple(MetricComponent.of(metric) for metric in metrics),
+                    skip=_reason_to_skip(model, guidance, solver.spec, nfe),
+                )
 
 
 def _reason_to_skip(model: Selection[ModelSpec], guidance: float, solver: SolverSpec, nfe: int) -> str | None:

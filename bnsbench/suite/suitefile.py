@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from bnsbench.errors import UsageError
 from bnsbench.plugins import PluginHost
@@ -16,6 +16,13 @@ from bnsbench.plugins import PluginHost
 DType = Literal["float64", "float32", "bfloat16"]
 Guidance = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Budget = Annotated[int, Field(ge=1)]
+
+OWN = frozenset({"samples", "nfe", "solvers", "metrics"})
+"""What a model may have of its own in a suite."""
+
+
+def _ascending(budgets: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(sorted(set(budgets)))
 
 
 class ModelEntry(BaseModel):
@@ -25,6 +32,7 @@ class ModelEntry(BaseModel):
     guidance: scales w in (1 + w) u_cond - w u_uncond.
     tolerance: of its ground truth, relative and absolute.
     dtype: precision in which it samples; None for the model's own.
+    samples, nfe, solvers, metrics: of this model, in place of the suite's.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -33,6 +41,10 @@ class ModelEntry(BaseModel):
     guidance: tuple[Guidance, ...] = Field(default=(0.0,), min_length=1)
     tolerance: float = Field(default=1e-6, gt=0, lt=1)
     dtype: DType | None = None
+    samples: int | None = Field(default=None, ge=2)
+    nfe: Annotated[tuple[Budget, ...], AfterValidator(_ascending)] | None = Field(default=None, min_length=1)
+    solvers: tuple[str, ...] | None = Field(default=None, min_length=1)
+    metrics: tuple[str, ...] | None = None
 
 
 def _named(entry: Any) -> Any:
@@ -58,15 +70,18 @@ class Suite(BaseModel):
     samples: int = Field(default=1000, ge=2)
     batch: int = Field(default=250, ge=1)
     timeout: float | None = Field(default=None, gt=0)
-    nfe: tuple[Budget, ...] = Field(min_length=1)
+    nfe: Annotated[tuple[Budget, ...], AfterValidator(_ascending)] = Field(min_length=1)
     solvers: tuple[str, ...] = Field(min_length=1)
     metrics: tuple[str, ...] = ("psnr",)
     models: tuple[Entry, ...] = Field(min_length=1)
 
-    @field_validator("nfe")
-    @classmethod
-    def _ascending(cls, nfe: tuple[int, ...]) -> tuple[int, ...]:
-        return tuple(sorted(set(nfe)))
+    def filled(self) -> tuple[ModelEntry, ...]:
+        """Return the models, each with the suite's samples, NFE, solvers and metrics where it has none of its own."""
+        shared = {name: getattr(self, name) for name in OWN}
+        return tuple(
+            entry.model_copy(update={name: value for name, value in shared.items() if getattr(entry, name) is None})
+            for entry in self.models
+        )
 
     @classmethod
     def parse(cls, content: Mapping[str, Any], origin: str) -> Self:
@@ -119,16 +134,19 @@ def override(
     """Return the suite with fields replaced; None keeps what the suite says.
 
     models: selectors; those that the suite has keep their entries. guidance and dtype: for all models.
-    fields: further fields of `Suite` by name. UsageError for a value that the field cannot take.
+    fields: further fields of `Suite` by name; they also replace what single models have of their own. UsageError for a value
+    that the field cannot take.
     """
     content = suite.model_dump()
     entries = {entry["name"]: entry for entry in content["models"]}
     if models:
         content["models"] = [entries.get(name, {"name": name}) for name in models]
     changes = {"guidance": None if guidance is None else list(guidance), "dtype": dtype}
-    replaced = {key: value for key, value in changes.items() if value is not None}
+    replaced: dict[str, Any] = {key: value for key, value in changes.items() if value is not None}
+    given = {key: value for key, value in fields.items() if value is not None}
+    replaced |= dict.fromkeys(given.keys() & OWN, None)
     content["models"] = [{**entry, **replaced} for entry in content["models"]]
-    content.update({key: value for key, value in fields.items() if value is not None})
+    content.update(given)
     return Suite.parse(content, "the command line")
 
 

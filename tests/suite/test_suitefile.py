@@ -8,6 +8,7 @@ from bnsbench.errors import UsageError
 from bnsbench.suite.suitefile import Suite, find_suite, override, read_suite
 
 MINIMAL = {"name": "s", "nfe": [4], "solvers": ["steps"], "models": ["tiny"]}
+OWN = {"name": "own", "samples": 7, "nfe": [2, 6], "solvers": ["euler"], "metrics": []}
 
 
 @pytest.mark.parametrize(
@@ -53,10 +54,20 @@ def test_toml_round_trip_keeps_everything():
         "summary": 'a "quoted" \\ line\twith ω and \x7f',
         "plugins": ["p"],
         "timeout": 2.5,
-        "models": [{"name": "tiny", "guidance": [0.0, 1e-7], "tolerance": 1e-9, "dtype": "float32"}, {"name": "plain"}],
+        "models": [{"name": "tiny", "guidance": [0.0, 1e-7], "tolerance": 1e-9, "dtype": "float32"}, {"name": "plain"}, OWN],
     }
     suite = Suite.parse(content, "here")
     assert Suite.parse(tomllib.loads(suite.to_toml()), "there") == suite
+
+
+def test_models_have_the_suite_s_settings_or_their_own():
+    suite = Suite.parse({**MINIMAL, "samples": 40, "models": ["plain", {**OWN, "nfe": [6, 2, 6]}]}, "here")
+    plain, own = suite.filled()
+    assert (plain.samples, plain.nfe, plain.solvers, plain.metrics) == (40, suite.nfe, suite.solvers, suite.metrics)
+    assert (own.samples, own.nfe, own.solvers, own.metrics) == (7, (2, 6), ("euler",), ())
+    changed = override(suite, nfe=[3], samples=9, metrics=["psnr"])
+    assert {(model.samples, model.nfe, model.metrics) for model in changed.filled()} == {(9, (3,), ("psnr",))}
+    assert [model.solvers for model in changed.filled()] == [suite.solvers, ("euler",)]
 
 
 def test_name_defaults_to_the_file_and_nfe_is_sorted(tmp_path):
