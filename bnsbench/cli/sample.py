@@ -40,33 +40,37 @@ def sample(
 ) -> None:
     """Write samples as pictures or sound with their ground truth beside them, and print the PSNR between the two."""
     import torch
+    from rich.console import Console
 
     from bnsbench.cli.components import Setting, find_solver, make_model, pick_device
     from bnsbench.flows.fields import CountingField
     from bnsbench.flows.ground_truth import solve
     from bnsbench.flows.pairs import PairSource
     from bnsbench.flows.psnr import psnr_per_sample
-    from bnsbench.report.pictures import picture_writer
+    from bnsbench.pictures import exhibit
 
     if voice is not None and not prompt:
         raise UsageError("A voice needs something to say: add --text.")
     host = open_host(plugin)
     selection, place = host.model(model), pick_device(device)
     made = make_model(selection, place, dtype)
-    write = picture_writer(selection.spec.modality, made.sample_rate)
+    shown = exhibit(selection.spec.modality, made.sample_rate)
     found = find_solver(host, solver, nfe, Setting(made.path, made.interval))
     _warn_of_mismatch(found, made, guidance)
     source = PairSource(made, selection.name, guidance, seed, device=place)
     indices = torch.arange(count)
     velocity = made.field(_asked(made, prompt, voice, count).to(place), guidance) if prompt else source.field(indices)
     x0, field = source.initial("test", indices), CountingField(velocity)
-    typer.echo(f"sampling and solving {count} samples of {selection.name}", err=True)
-    with torch.no_grad():
-        samples = found.sampler(field, x0.clone())
-    if not bool(samples.isfinite().all()):
-        raise BnsbenchError(f"The samples of {found.name!r} at {field.nfe} NFE left the finite numbers.")
-    truth, _ = solve(velocity, x0, TRUTH_TOLERANCE)
-    overview = write(made.decode(samples), made.decode(truth), output)
+    with Console(stderr=True).status(f"sampling {selection.name} and solving for the ground truth"):
+        with torch.no_grad():
+            samples = found.sampler(field, x0.clone())
+        if not bool(samples.isfinite().all()):
+            raise BnsbenchError(f"The samples of {found.name!r} at {field.nfe} NFE left the finite numbers.")
+        truth, _ = solve(velocity, x0, TRUTH_TOLERANCE)
+    decoded, overview = (made.decode(samples), made.decode(truth)), output / "overview.png"
+    output.mkdir(parents=True, exist_ok=True)
+    shown.each(*decoded, output)
+    shown.overview(*decoded, overview)
     psnr = float(psnr_per_sample(samples, truth, made.data_range).mean())
     typer.echo(f"{found.name} on {selection.name}: {field.nfe} NFE, {psnr:.2f} dB to the ground truth, {overview}")
 

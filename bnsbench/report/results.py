@@ -49,9 +49,10 @@ def sums(folder: Path) -> str:
 
 
 def files(folder: Path) -> Iterator[Path]:
-    """Yield the files in a results folder, sorted, but for SHA256SUMS itself and temporary ones."""
+    """Yield the files in a results folder, sorted, but for SHA256SUMS itself, previews and temporary ones."""
+    previews = ResultStore(folder).previews
     for file in sorted(folder.rglob("*")):
-        if file.is_file() and file.name != SUMS and not file.name.startswith("."):
+        if file.is_file() and file.name != SUMS and not file.name.startswith(".") and previews not in file.parents:
             yield file
 
 

@@ -104,7 +104,7 @@ def _job(store: ResultStore, host: PluginHost, device: str) -> Job:
 
     batch = read_suite(store.suite_file).batch
     cache, threads = environment.cache_folder(), environment.threads()
-    return Job(host, store, cache, batch, threads, choose_device(device), train=False)
+    return Job(host, store, cache, batch, threads, choose_device(device), train=False, previews=False)
 
 
 def _rerun(cells: Sequence[Cell], records: Mapping[str, Record], job: Job, observer: RunObserver) -> Iterator[str]:

@@ -22,9 +22,10 @@ from bnsbench.plain import plain
 from bnsbench.suite.context import CellContext, FieldState, Job, decode
 from bnsbench.suite.faults import describe, raise_if_disk_is_full, status_of
 from bnsbench.suite.plan import Cell
+from bnsbench.suite.previews import write_preview
 from bnsbench.suite.record import Record, Status
 from bnsbench.suite.scoring import score
-from bnsbench.suite.store import StorageError
+from bnsbench.suite.store import StorageError, storage_errors
 from bnsbench.suite.trained import solver_key
 
 Sampler = Callable[[VelocityField, Tensor], Tensor]
@@ -66,7 +67,12 @@ def _run(cell: Cell, context: CellContext, facts: dict[str, Any]) -> None:
     facts["seconds"]["sampling"] = samples.seconds
     _check(cell, samples, pairs)
     context.stage("metrics")
-    scored = score(cell.metrics, context.metric, _sample_set(context, state, pairs, samples.x))
+    found = _sample_set(context, state, pairs, samples.x)
+    if context.job.previews:
+        folder = context.job.store.previews
+        with storage_errors(folder):
+            write_preview(found, context.modality(cell), folder, cell.key)
+    scored = score(cell.metrics, context.metric, found)
     facts["metrics"], facts["per_sample"] = scored.scores, scored.per_sample
     if scored.faults:
         raise BnsbenchError("; ".join(scored.faults))

@@ -39,6 +39,7 @@ class Job:
     """What all cells of a run share; it can be sent to another process.
 
     device: such as "cpu" or "cuda:0". cache: folder for ground truth. train: whether missing solvers may be trained.
+    previews: whether a few samples of each cell are kept to look at.
     """
 
     host: PluginHost
@@ -49,6 +50,7 @@ class Job:
     device: str = "cpu"
     timeout: float | None = None
     train: bool = True
+    previews: bool = True
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,10 @@ class CellContext:
                 self._fields.popitem(last=False)
         self._fields.move_to_end(key)
         return self._fields[key]
+
+    def modality(self, cell: Cell) -> str:
+        """Return what the cell's model generates."""
+        return self.job.host.model(cell.model.name).spec.modality
 
     def metric(self, component: Component) -> Metric:
         """Return the metric, made once per process."""

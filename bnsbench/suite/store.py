@@ -1,7 +1,8 @@
 """The results folder: records, trained solvers and what they were made with, written so that nothing is ever half there.
 
 ``suite.toml`` is the suite after all overrides, ``plan.json`` the keys of its cells in order, ``environment.json`` versions
-and machine; ``cells/`` holds one record per cell and ``solvers/`` one file per trained solver.
+and machine; ``cells/`` holds one record per cell, ``solvers/`` one file per trained solver, ``previews/`` pictures and
+sounds of a few samples of each cell.
 """
 
 from __future__ import annotations
@@ -51,6 +52,10 @@ class ResultStore:
     @property
     def solvers(self) -> Path:
         return self.folder / "solvers"
+
+    @property
+    def previews(self) -> Path:
+        return self.folder / "previews"
 
     def record_file(self, key: str) -> Path:
         """Return where the record of that key is or would be."""

@@ -29,7 +29,13 @@ def test_every_cell_gets_a_record(options, host, store, recorder):
     assert outcome.counts == {"ok": 9, "skipped": 3}
     assert (outcome.ran, outcome.exit_code, outcome.folder) == (12, 0, store.folder)
     assert len(list(store.records())) == len(recorder.finished) == 12
-    assert {path.name for path in store.folder.iterdir()} == {"suite.toml", "plan.json", "environment.json", "cells"}
+    assert {path.name for path in store.folder.iterdir()} == {
+        "suite.toml",
+        "plan.json",
+        "environment.json",
+        "cells",
+        "previews",
+    }
 
 
 def test_finished_cells_are_not_run_again(options, host, store, recorder):

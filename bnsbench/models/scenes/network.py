@@ -35,12 +35,15 @@ class ScenesNetwork(nn.Module):
 
     forward(clock, x, tokens): clock is 0-d or [batch]; x is [batch, 3, 32, 32]; tokens are int64 [batch, 5], all 0 meaning
     "no caption". Returns [batch, 3, 32, 32]. Joint attention as in Esser et al. 2024 (MM-DiT), with shared weights.
+    ``reader`` tells from the pooled words what the image will show; training teaches the encoder to read by it, in place of
+    a text encoder that comes pretrained.
     """
 
     def __init__(self, *, channels: int = 48, width: int = 128, blocks: int = 6, heads: int = 4) -> None:
         super().__init__()
         self.text = TextEncoder(len(VOCABULARY), LENGTH, width)
         self.clock = ClockEmbedding(width)
+        self.reader = nn.Linear(width, sum(ATTRIBUTES.values()))
         self.pooled = nn.Linear(width, width)
         self.modulation = nn.Linear(width, 6 * width)
         self.inlet = nn.Conv2d(4 * SHAPE[0], channels, 3, padding=1)

@@ -8,7 +8,8 @@ import torch
 from matplotlib.image import imread
 
 from bnsbench.errors import UsageError
-from bnsbench.report.pictures import contact_sheet, picture_writer, write_images, write_points
+from bnsbench.pictures import contact_sheet, draw_images, draw_points, draw_sounds, exhibit, write_images, write_sounds
+from bnsbench.wav import read_wav
 
 
 def read(file) -> np.ndarray:
@@ -31,7 +32,8 @@ def test_colours_stay_in_place(tmp_path):
 def test_overview_shows_every_pair_once(tmp_path, count):
     levels = 10 + 5 * torch.arange(2 * count)
     images = (levels / 127.5 - 1.0).reshape(2, count, 1, 1, 1).expand(2, count, 1, 8, 8)
-    sheet = read(write_images(images[0], images[1], tmp_path))[..., 0]
+    draw_images(images[0], images[1], tmp_path / "all.png")
+    sheet = read(tmp_path / "all.png")[..., 0]
     values, areas = np.unique(sheet, return_counts=True)
     assert values.tolist() == [*levels.tolist(), 255]
     assert set(areas[:-1]) == {64 * 64}
@@ -45,7 +47,9 @@ def test_samples_are_left_of_their_truth():
 
 def test_points(tmp_path):
     points = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
-    here, there = (read(write_points(points, points + shift, tmp_path)) for shift in (0.0, 1.0))
+    for name, shift in (("here", 0.0), ("there", 1.0)):
+        draw_points(points, points + shift, tmp_path / f"{name}.png")
+    here, there = (read(tmp_path / f"{name}.png") for name in ("here", "there"))
     assert here.shape == there.shape
     assert (here != there).any()
 
@@ -57,5 +61,20 @@ def test_what_is_no_image(tmp_path, shape):
 
 
 def test_unknown_modality():
-    with pytest.raises(UsageError, match="no pictures of 'audio' samples, only of image and points"):
-        picture_writer("audio")
+    with pytest.raises(UsageError, match="no pictures of 'audio' samples, only of image, points"):
+        exhibit("audio")
+    assert exhibit("audio", 16_000) is not None
+
+
+def test_sounds_are_written_and_drawn(tmp_path):
+    time = torch.arange(4000) / 8000
+    tones = torch.stack([0.5 * torch.sin(2 * torch.pi * hertz * time) for hertz in (500, 1000, 3000)])
+    write_sounds(tones, tones.flip(0), tmp_path, 8000)
+    assert sorted(file.name for file in tmp_path.iterdir())[:3] == ["000-truth.wav", "000.wav", "001-truth.wav"]
+    sound, rate = read_wav(tmp_path / "000.wav")
+    assert rate == 8000
+    torch.testing.assert_close(sound, tones[0], atol=1e-4, rtol=0)
+    torch.testing.assert_close(read_wav(tmp_path / "000-truth.wav")[0], tones[2], atol=1e-4, rtol=0)
+    draw_sounds(tones, tones, tmp_path / "same.png")
+    draw_sounds(tones, torch.zeros_like(tones), tmp_path / "silent.png")
+    assert (read(tmp_path / "same.png") != read(tmp_path / "silent.png")).any()

@@ -1,0 +1,29 @@
+"""A few samples of every cell to look at and to listen to, from the same noise whatever the solver."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bnsbench.errors import UsageError
+from bnsbench.metrics.base import SampleSet
+from bnsbench.pictures import exhibit
+
+COUNT = 8
+HEARD = 2
+"""Sounds to listen to."""
+
+
+def write_preview(samples: SampleSet, modality: str, folder: Path, name: str) -> None:
+    """Write name.png into the folder, the first samples beside their ground truth; of sound also WAV files into name/.
+
+    Nothing for modalities that have no pictures.
+    """
+    try:
+        shown = exhibit(modality, samples.model.sample_rate)
+    except UsageError:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    shown.overview(samples.samples[:COUNT], samples.truth[:COUNT], folder / f"{name}.png")
+    if modality == "audio":
+        (folder / name).mkdir(exist_ok=True)
+        shown.each(samples.samples[:HEARD], samples.truth[:HEARD], folder / name)
