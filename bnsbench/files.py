@@ -1,8 +1,9 @@
-"""Writing files so that a reader, or a run that goes on after an interrupt, never meets half a one."""
+"""Names of files, and writing them so that a reader, or a run that goes on after an interrupt, never meets half a one."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,3 +23,8 @@ def replacing(target: Path) -> Iterator[Path]:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def name_of(text: str) -> str:
+    """Return the text as a part of a file name: letters, digits and ``._=+-``, at most 120 of them."""
+    return re.sub(r"[^A-Za-z0-9._=+-]+", "-", text).replace("-_", "_").strip("-")[:120]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 
@@ -17,6 +18,9 @@ from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.nonstationary.tracing import Sampler, trace
 from bnsbench.plugins import PluginHost, Selection
 from bnsbench.specs import ModelSpec, SolverSpec
+
+Shipped = Callable[[str, int], SolverArtefact | None]
+"""From a solver's name and an NFE to the trained solver that the package ships, None if it ships none."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +68,13 @@ def make_model(selection: Selection[ModelSpec], device: str, dtype: str | None) 
     return model.to(device, getattr(torch, dtype) if dtype else model.dtype)
 
 
-def find_solver(host: PluginHost, text: str, nfe: int | None, setting: Setting) -> FoundSolver:
+def find_solver(
+    host: PluginHost, text: str, nfe: int | None, setting: Setting, shipped: Shipped | None = None
+) -> FoundSolver:
     """Return the solver that ``text`` means, the file of a trained one or a selector.
 
-    Raises UsageError for a solver that needs an NFE and gets none, cannot spend it, or has to be trained first.
+    shipped: gives the solver of that name and NFE that the package ships, if it does. Raises UsageError for a solver that
+    needs an NFE and gets none, cannot spend it, or has to be trained first.
     """
     if text.endswith(".json") or FilePath(text).is_file():
         return _from_file(FilePath(text), nfe)
@@ -76,6 +83,9 @@ def find_solver(host: PluginHost, text: str, nfe: int | None, setting: Setting) 
         raise UsageError(f"The solver {selection.name!r} needs a budget: add --nfe.")
     check_budget(selection, nfe)
     if selection.spec.kind == "trained":
+        artefact = None if shipped is None else shipped(selection.name, nfe)
+        if artefact is not None:
+            return _from_artefact(artefact)
         raise UsageError(
             f"{selection.name!r} has to be trained: run `bnsbench train MODEL --nfe {nfe} --output FILE`, then pass FILE."
         )
@@ -103,4 +113,9 @@ def _from_file(file: FilePath, nfe: int | None) -> FoundSolver:
     table = artefact.solver
     if nfe not in (None, table.nfe):
         raise UsageError(f"The solver in {file} spends {table.nfe} evaluations, not {nfe}.")
+    return _from_artefact(artefact)
+
+
+def _from_artefact(artefact: SolverArtefact) -> FoundSolver:
+    table = artefact.solver
     return FoundSolver(artefact.name, table.nfe, Setting(artefact.path, artefact.interval), table, table, artefact)

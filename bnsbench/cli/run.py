@@ -38,6 +38,7 @@ def run(
     plugin: PluginFiles = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be run.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Run finished cells and training again.")] = False,
+    retrain: Annotated[bool, typer.Option("--retrain", help="Train also the solvers that the package ships.")] = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
@@ -64,6 +65,7 @@ def run(
         workers=workers,
         results=results,
         fresh=fresh,
+        retrain=retrain,
     )
     file = Path(suite)
     host = open_host(plugin, file.parent if file.suffix == ".toml" else None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -47,6 +48,7 @@ def sample(
     from bnsbench.flows.ground_truth import solve
     from bnsbench.flows.pairs import PairSource
     from bnsbench.flows.psnr import psnr_per_sample
+    from bnsbench.models.shipped import shipped_solver
     from bnsbench.pictures import exhibit
 
     if voice is not None and not prompt:
@@ -55,7 +57,8 @@ def sample(
     selection, place = host.model(model), pick_device(device)
     made = make_model(selection, place, dtype)
     shown = exhibit(selection.spec.modality, made.sample_rate)
-    found = find_solver(host, solver, nfe, Setting(made.path, made.interval))
+    shipped = partial(shipped_solver, selection.name, made, guidance)
+    found = find_solver(host, solver, nfe, Setting(made.path, made.interval), shipped)
     _warn_of_mismatch(found, made, guidance)
     source = PairSource(made, selection.name, guidance, seed, device=place)
     indices = torch.arange(count)

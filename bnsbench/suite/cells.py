@@ -107,6 +107,7 @@ def _trained(cell: Cell, context: CellContext, state: FieldState, facts: dict[st
         "file": f"{solver_key(cell)}.json",
         "forwards": forwards,
         "psnr": plain(artefact.training.get("psnr")),
+        **({"shipped": True} if artefact.training.get("shipped") else {}),
     }
     facts["train_forwards"] = sum(forwards.values())
     facts["seconds"]["training"] = round(float(artefact.training.get("seconds") or 0.0), 3)

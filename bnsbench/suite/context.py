@@ -39,7 +39,8 @@ class Job:
     """What all cells of a run share; it can be sent to another process.
 
     device: such as "cpu" or "cuda:0". cache: folder for ground truth. train: whether missing solvers may be trained.
-    previews: whether a few samples of each cell are kept to look at.
+    previews: whether a few samples of each cell are kept to look at. retrain: whether to train even where the package ships
+    a solver.
     """
 
     host: PluginHost
@@ -51,6 +52,7 @@ class Job:
     timeout: float | None = None
     train: bool = True
     previews: bool = True
+    retrain: bool = False
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ class CellContext:
         """Return the trained solvers for a field."""
         job = self.job
         locks = job.cache / "locks"
-        return TrainedSolvers(job.store, state.source, locks, self.notice, self.training, job.host, job.train)
+        return TrainedSolvers(job.store, state.source, locks, self.notice, self.training, job.host, job.train, job.retrain)
 
     def notice(self, text: str) -> None:
         """Pass on a sentence for the user."""

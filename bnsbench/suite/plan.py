@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any, Literal, TypeVar
 
+from bnsbench.files import name_of
 from bnsbench.plugins import PluginHost, Selection
 from bnsbench.specs import MetricSpec, ModelSpec, Scalar, SolverKind, SolverSpec, Spec
 from bnsbench.suite.suitefile import ModelEntry, Suite
@@ -91,7 +91,7 @@ class Cell:
     def key(self) -> str:
         """A readable slug and a hash of the content, fit for a file name."""
         slug = f"{self.model.name}_w{self.guidance:g}_{self.solver.name}_nfe{self.nfe}_seed{self.seed}"
-        return f"{readable(slug)}-{digest(self.content)}"
+        return f"{name_of(slug)}-{digest(self.content)}"
 
     @property
     def label(self) -> str:
@@ -113,11 +113,6 @@ def digest(content: Mapping[str, Any]) -> str:
     """Return a short hash of plain data that ignores the order of its keys."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:KEY_DIGITS]
-
-
-def readable(text: str) -> str:
-    """Return the text as a part of a file name: letters, digits and ``._=+-``, at most 120 of them."""
-    return re.sub(r"[^A-Za-z0-9._=+-]+", "-", text).replace("-_", "_").strip("-")[:120]
 
 
 def make_plan(suite: Suite, host: PluginHost) -> tuple[Cell, ...]:

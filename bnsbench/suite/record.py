@@ -43,7 +43,8 @@ class Record:
     metrics: selector -> score. per_sample: selector -> values by sample index, of metrics that have them.
     nfe: counted by the field. forwards: network forwards per sample. train_forwards: those that training the solver cost.
     seconds: "sampling" per sample, "training" of the solver, "total" of the cell.
-    solver: "fingerprint" of its table; "file" and "training" facts for a trained one.
+    solver: "fingerprint" of its table; for a trained one also "file", "forwards" and "psnr" of its training, and "shipped"
+        if the package brought it.
     truth: "tolerance", "ceiling" (the PSNR in dB that it can resolve) and "nfe". model: "fingerprint" and "dtype".
     environment: versions, device and threads that computed it.
     """
@@ -68,6 +69,11 @@ class Record:
         if self.status in RETRIED:
             return False
         return self.status != "ok" or all(self._has(metric) for metric in cell.metrics)
+
+    @property
+    def shipped(self) -> bool:
+        """Whether its solver came with the package."""
+        return bool(self.solver.get("shipped"))
 
     def _has(self, metric: Component) -> bool:
         return metric.name in self.metrics and self.metrics[metric.name].version == metric.version

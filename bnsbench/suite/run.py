@@ -32,7 +32,7 @@ class RunOptions:
     device: "auto", "cpu", "cuda" or "cuda:<i>". workers: of the executor "processes".
     executor: a selector, or "auto": worker processes where there are several cores or devices and enough to do. Programs
         that use processes need the usual ``if __name__ == "__main__"``, so "local" is the default here.
-    fresh: run finished cells and training again.
+    fresh: run finished cells and training again. retrain: train solvers also where the package ships them.
     """
 
     suite: str = "default"
@@ -51,6 +51,7 @@ class RunOptions:
     workers: int | None = None
     results: Path = RESULTS
     fresh: bool = False
+    retrain: bool = False
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def run_suite(options: RunOptions, host: PluginHost, observer: RunObserver) -> R
     plan.store.begin(plan.suite.to_toml(), plan.cells)
     if options.fresh:
         _forget(plan)
-    records = _finished(plan, observer)
+    records = _finished(plan, observer, options.retrain)
     pending = [cell for cell in plan.cells if cell.key not in records]
     observer.planned(plan.cells, pending)
     for cell, record in _run_all(pending, plan, options, host, observer):
@@ -146,6 +147,7 @@ def _run_all(
         threads=environment.threads(),
         device=choose_device(options.device),
         timeout=plan.suite.timeout,
+        retrain=options.retrain,
     )
     yield from _make_executor(options, host, job.device, len(rest)).execute(rest, job, observer)
 
@@ -190,8 +192,11 @@ def _forget(plan: RunPlan) -> None:
                 plan.store.solver_file(solver_key(cell)).unlink(missing_ok=True)
 
 
-def _finished(plan: RunPlan, observer: RunObserver) -> dict[str, Record]:
-    """Return the records that answer their cells; damaged ones are told of and left out."""
+def _finished(plan: RunPlan, observer: RunObserver, retrain: bool) -> dict[str, Record]:
+    """Return the records that answer their cells; damaged ones are told of and left out.
+
+    retrain: leave out those whose solver was shipped.
+    """
     found = {}
     for cell in plan.cells:
         try:
@@ -199,7 +204,7 @@ def _finished(plan: RunPlan, observer: RunObserver) -> dict[str, Record]:
         except CorruptFileError as error:
             observer.notice(f"{error} Its cell is run again.")
             continue
-        if record is not None and record.answers(cell):
+        if record is not None and record.answers(cell) and not (retrain and record.shipped):
             found[cell.key] = record
     return found
 

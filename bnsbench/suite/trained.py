@@ -10,13 +10,15 @@ from pathlib import Path
 from filelock import FileLock
 
 from bnsbench.errors import BnsbenchError, CorruptFileError, UsageError
+from bnsbench.files import name_of
 from bnsbench.flows.mixed import Source
 from bnsbench.flows.pairs import PairSource
 from bnsbench.metrics.extractors import differentiable_features
+from bnsbench.models.shipped import shipped_solver
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.plugins import PluginHost, Selection
 from bnsbench.specs import SolverSpec
-from bnsbench.suite.plan import Cell, digest, readable
+from bnsbench.suite.plan import Cell, digest
 from bnsbench.suite.store import ResultStore, storage_errors
 from bnsbench.training.problem import Classic, Problem, TrainingStatus
 
@@ -25,7 +27,7 @@ def solver_key(cell: Cell) -> str:
     """Return the key of the solver that a cell needs trained; it does not depend on how many samples are tested."""
     content = {**cell.field_content, "solver": asdict(cell.solver), "nfe": cell.nfe}
     slug = f"{cell.model.name}_w{cell.guidance:g}_{cell.solver.name}_nfe{cell.nfe}_seed{cell.seed}"
-    return f"{readable(slug)}-{digest(content)}"
+    return f"{name_of(slug)}-{digest(content)}"
 
 
 def make_problem(
@@ -63,6 +65,7 @@ class TrainedSolvers:
     locks: a folder for lock files. train: whether a missing solver may be trained; if not, CorruptFileError is raised.
     host: knows the classic solvers that learned ones start from.
     notice: told of solver files that cannot be used and are trained again.
+    retrain: whether to train even where the package ships a solver.
     """
 
     store: ResultStore
@@ -72,6 +75,7 @@ class TrainedSolvers:
     progress: Callable[[TrainingStatus], None]
     host: PluginHost
     train: bool = True
+    retrain: bool = False
 
     def get(self, cell: Cell, solver: Selection[SolverSpec]) -> SolverArtefact:
         """Return the solver that ``cell`` needs, training it if it is not there."""
@@ -82,7 +86,17 @@ class TrainedSolvers:
         if not self.train:
             raise CorruptFileError(f"The trained solver {file} is missing or damaged.")
         with self._lock(file):
-            return self._find(file) or self._train(cell, solver, file)
+            return self._find(file) or self._take(cell, file) or self._train(cell, solver, file)
+
+    def _take(self, cell: Cell, file: Path) -> SolverArtefact | None:
+        """Return the solver that the package ships, now among the results, or None if there is none or it is not wanted."""
+        if self.retrain:
+            return None
+        shipped = shipped_solver(cell.model.name, self.source.model, cell.guidance, cell.solver.name, cell.nfe)
+        if shipped is not None:
+            with storage_errors(file):
+                shipped.save(file)
+        return shipped
 
     def _train(self, cell: Cell, solver: Selection[SolverSpec], file: Path) -> SolverArtefact:
         problem = make_problem(
@@ -109,7 +123,7 @@ class TrainedSolvers:
         if artefact.fingerprint != self.source.model.fingerprint():
             self.notice(f"The solver file {file} was made for another version of {artefact.model}.")
             return None
-        return artefact
+        return None if self.retrain and artefact.training.get("shipped") else artefact
 
     def _lock(self, file: Path) -> FileLock:
         self.locks.mkdir(parents=True, exist_ok=True)

@@ -26,7 +26,8 @@ from bnsbench.training.soft import EVALUATIONS, relaxed
 from bnsbench.training.table import Table
 from bnsbench.training.tangents import Derivative
 
-VALIDATION = 1024
+VALIDATION, LEAST_VALIDATION = 1024, 256
+"""Pairs to validate on: as many as there are to train on, within these bounds."""
 OPTIMISERS = ("gauss-newton", "adam")
 
 PAIRS = 1024
@@ -127,7 +128,8 @@ class _Descent:
         self.objective: Objective = make_objective(choices.objective, problem.features)
         self.count = choices.pairs or PAIRS
         self.train = self._pairs("train", self.count, along)
-        validation = self._pairs("validation", VALIDATION, along)
+        held_out = min(VALIDATION, max(LEAST_VALIDATION, self.count))
+        validation = self._pairs("validation", held_out, along)
         gain = choices.gain or Selection.smallest_gain
         self.selection = Selection(problem, self.objective, validation, nfe, cost, patience=3, smallest_gain=gain)
         self.stopped = ""
@@ -191,7 +193,7 @@ class _Descent:
             "optimiser": self.choices.optimiser,
             "derivative": self.choices.derivative,
             "pairs": self.count,
-            "validation_pairs": VALIDATION,
+            "validation_pairs": len(self.selection.pairs),
             "tolerance": self.problem.source.truth_tolerance,
             "psnr": self.selection.best_psnr,
             "loss": self.selection.best_loss,

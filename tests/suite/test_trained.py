@@ -12,6 +12,7 @@ from bnsbench.models.mixtures import digits_gmm
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.tracing import trace
 from bnsbench.solvers.runge_kutta import midpoint
+from bnsbench.suite import trained
 from bnsbench.suite.plan import make_plan
 from bnsbench.suite.store import ResultStore
 from bnsbench.suite.suitefile import read_suite
@@ -203,3 +204,28 @@ def test_an_interrupted_training_goes_on_and_leaves_no_state(cells, open_store, 
     assert not states[0].exists()
     whole = train_solver(resumed.host.solver(cell.solver.name), problem(resumed.source, resumed.host), 4)
     assert made.solver.fingerprint() == whole.solver.fingerprint()
+
+
+def test_shipped_solvers_are_taken_unless_they_are_to_be_trained(cells, open_store, host, source, monkeypatch):
+    cell = cells["bns", 4]
+    selection = host.solver(cell.solver.name)
+    asked = []
+
+    def shipped(name, model, guidance, solver, nfe):
+        asked.append((name, guidance, solver, nfe))
+        table = trace(lambda field, x0: midpoint(field, x0, nfe), model.path)
+        training = {"shipped": True, "forwards": {"teacher": 7}}
+        return SolverArtefact(table, model.path, model.interval, name, model.fingerprint(), guidance, solver, training)
+
+    monkeypatch.setattr(trained, "shipped_solver", shipped)
+    taken = open_store().get(cell, selection)
+    assert taken.training["shipped"]
+    assert open_store().get(cell, selection).solver.fingerprint() == taken.solver.fingerprint()
+    assert asked == [("tiny", 1.0, cell.solver.name, 4)]
+    told = []
+    made = open_store(told=told.append, retrain=True).get(cell, selection)
+    assert "shipped" not in made.training
+    assert told
+    assert made.solver.fingerprint() != taken.solver.fingerprint()
+    assert open_store(retrain=True).get(cell, selection).solver.fingerprint() == made.solver.fingerprint()
+    assert len(asked) == 1

@@ -11,13 +11,13 @@ from typing import Any
 import pandas as pd
 
 from bnsbench.errors import BnsbenchError
+from bnsbench.files import name_of
 from bnsbench.flows.mixed import Source
 from bnsbench.flows.pairs import PairSource
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.tracing import trace
 from bnsbench.plugins import PluginHost
 from bnsbench.suite.environment import cache_folder
-from bnsbench.suite.plan import readable
 from bnsbench.suite.suitefile import find_suite
 from bnsbench.suite.trained import make_problem, train_solver
 from bnsbench.training.problem import TrainingStatus
@@ -37,7 +37,7 @@ class Bench:
     def __init__(self, field: str, seed: int, output: Path, work: Path) -> None:
         self.model, _, scale = field.rpartition(":")
         self.guidance, self.seed, self.output = float(scale), seed, output
-        self.folder = output / readable(f"{self.model}_w{self.guidance:g}_seed{seed}")
+        self.folder = output / name_of(f"{self.model}_w{self.guidance:g}_seed{seed}")
         self.work = work / self.folder.name
         self.host = PluginHost.load()
 
@@ -53,10 +53,10 @@ class Bench:
         Rungs of a ladder are kept in the same folder under the solver's name.
         """
         selection = self.host.solver(solver)
-        target = file or self.work / f"{readable(solver)}_nfe{nfe}.json"
+        target = file or self.work / f"{name_of(solver)}_nfe{nfe}.json"
 
         def at(budget: int) -> SolverArtefact:
-            own = target if budget == nfe else target.with_name(f"{readable(solver)}_nfe{budget}.json")
+            own = target if budget == nfe else target.with_name(f"{name_of(solver)}_nfe{budget}.json")
             if not own.exists():
                 problem = make_problem(
                     source or self.source, self.host, previous=at, progress=_show, checkpoint=own.with_suffix(".pt")

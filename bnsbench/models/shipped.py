@@ -1,0 +1,34 @@
+"""Trained solvers that come with the package, for those of its own models on which training takes long."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from bnsbench.files import name_of
+from bnsbench.flows.model import Model
+from bnsbench.nonstationary.artefact import SolverArtefact
+
+SOLVERS = Path(__file__).parent / "solvers"
+"""The folder of the shipped files."""
+
+
+def shipped_solver(
+    name: str, model: Model, guidance: float, solver: str, nfe: int, folder: Path = SOLVERS
+) -> SolverArtefact | None:
+    """Return the shipped solver of a model (by its selector), or None if there is none for these very weights.
+
+    Its training record says that it was shipped.
+    """
+    file = shipped_file(name, guidance, solver, nfe, folder)
+    if not file.is_file():
+        return None
+    artefact = SolverArtefact.load(file)
+    if artefact.fingerprint != model.fingerprint():
+        return None
+    return replace(artefact, training={**artefact.training, "shipped": True})
+
+
+def shipped_file(name: str, guidance: float, solver: str, nfe: int, folder: Path = SOLVERS) -> Path:
+    """Return where the solver of a model, a guidance scale and an NFE is shipped, if it is."""
+    return folder / f"{name_of(f'{name}_w{guidance:g}_{solver}_nfe{nfe}')}.json"

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bnsbench.models.mixtures import ring8
+from bnsbench.models.shipped import shipped_file, shipped_solver
+from bnsbench.nonstationary.artefact import SolverArtefact
+from bnsbench.nonstationary.tracing import trace
+from bnsbench.solvers.runge_kutta import midpoint
+
+
+@pytest.fixture
+def artefact() -> SolverArtefact:
+    model = ring8()
+    table = trace(lambda field, x0: midpoint(field, x0, 4), model.path)
+    return SolverArtefact(table, model.path, model.interval, "ring8", model.fingerprint(), 2.0, "bns", {"seed": 0})
+
+
+def test_a_shipped_solver_is_found_and_says_so(artefact, tmp_path: Path):
+    file = shipped_file("ring8[path=condot]", 2.0, "bns", 4, tmp_path)
+    assert file.name == "ring8-path=condot_w2_bns_nfe4.json"
+    artefact.save(file)
+    found = shipped_solver("ring8[path=condot]", ring8(), 2.0, "bns", 4, tmp_path)
+    assert found is not None
+    assert found.solver.fingerprint() == artefact.solver.fingerprint()
+    assert found.training == {"seed": 0, "shipped": True}
+
+
+def test_only_for_the_very_weights_and_setting(artefact, tmp_path: Path):
+    artefact.save(shipped_file("ring8", 2.0, "bns", 4, tmp_path))
+    assert shipped_solver("ring8", ring8(), 0.0, "bns", 4, tmp_path) is None
+    assert shipped_solver("ring8", ring8(), 2.0, "bns", 6, tmp_path) is None
+    replace(artefact, fingerprint="0" * 64).save(shipped_file("ring8", 2.0, "bns", 4, tmp_path))
+    assert shipped_solver("ring8", ring8(), 2.0, "bns", 4, tmp_path) is None
