@@ -56,16 +56,16 @@ class Remaining:
     """An estimate of the seconds that cells still take, from those that are done.
 
     The first cell of a field also makes the field (its ground truth), so it tells what fields cost. Of the others, those
-    that sample alone and those that train have a rate each, in seconds per network forward of a sample. Until something
-    has been trained, training is taken to cost TRAINING_GUESS times as much as sampling.
+    that sample alone and those that train have a rate each for every model, in seconds per network forward of a sample; a
+    model of which nothing is known has the rate of all. Until something has been trained, training is taken to cost
+    TRAINING_GUESS times as much as sampling.
     """
 
     TRAINING_GUESS = 30.0
 
     cells: list[Cell] = field(default_factory=list)
     _made: dict[str, float] = field(default_factory=dict)
-    _seconds: dict[bool, float] = field(default_factory=lambda: {True: 0.0, False: 0.0})
-    _forwards: dict[bool, float] = field(default_factory=lambda: {True: 0.0, False: 0.0})
+    _spent: dict[tuple[str, bool], tuple[float, float]] = field(default_factory=dict)
 
     def finish(self, cell: Cell, seconds: float) -> None:
         """Take a cell off the list and learn from how long it took."""
@@ -73,22 +73,26 @@ class Remaining:
         if _field(cell) not in self._made:
             self._made[_field(cell)] = seconds
         else:
-            self._seconds[cell.trained] += seconds
-            self._forwards[cell.trained] += cell.forwards
+            before = self._spent.get((cell.model.name, cell.trained), (0.0, 0.0))
+            self._spent[cell.model.name, cell.trained] = before[0] + seconds, before[1] + cell.forwards
 
     def seconds(self, workers: int = 1) -> float | None:
         """Return the estimate for that many workers, or None while nothing is known."""
-        plain = self._rate(trained=False)
-        if plain is None:
+        if not any(not trained for _, trained in self._spent):
             return None
-        learning = self._rate(trained=True) or plain * self.TRAINING_GUESS
         unmade = {_field(cell) for cell in self.cells} - self._made.keys()
         making = len(unmade) * sum(self._made.values()) / len(self._made)
-        running = sum((learning if cell.trained else plain) * cell.forwards for cell in self.cells)
+        running = sum(self._rate(cell.model.name, cell.trained) * cell.forwards for cell in self.cells)
         return (making + running) / workers
 
-    def _rate(self, trained: bool) -> float | None:
-        return self._seconds[trained] / self._forwards[trained] if self._forwards[trained] else None
+    def _rate(self, model: str, trained: bool) -> float:
+        """Return seconds per forward: of the model's own cells, else of all, and for training else by the guess."""
+        own = self._spent.get((model, trained))
+        of_all = [spent for (_, kind), spent in self._spent.items() if kind == trained]
+        if own is None and not of_all:
+            return self.TRAINING_GUESS * self._rate(model, trained=False)
+        seconds, forwards = own or (sum(spent[0] for spent in of_all), sum(spent[1] for spent in of_all))
+        return seconds / forwards
 
 
 def _field(cell: Cell) -> str:

@@ -47,3 +47,15 @@ def test_training_is_guessed_until_one_is_seen(cells):
     remaining.finish(cells[1], 4.0)
     plain = sum(cell.forwards for cell in cells[2:4])
     assert remaining.seconds() == pytest.approx(plain + Remaining.TRAINING_GUESS * sum(cell.forwards for cell in cells[4:6]))
+
+
+def test_every_model_has_its_own_pace(cells):
+    remaining = Remaining(list(cells))
+    slow, fast = cells[:12], cells[12:]
+    for cell in slow:
+        remaining.finish(cell, 100.0 * cell.forwards)
+    for cell in fast[:2]:
+        remaining.finish(cell, 1.0 * cell.forwards)
+    sampled, trained = (sum(cell.forwards for cell in fast[2:] if cell.trained == kind) for kind in (False, True))
+    # Of its own training nothing is known yet, so that goes at the slow model's pace.
+    assert remaining.seconds() == pytest.approx(sampled + 100.0 * trained)
