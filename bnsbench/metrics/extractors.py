@@ -23,6 +23,7 @@ from bnsbench.models.digits.network import DigitClassifier
 from bnsbench.models.scenes import data as scenes_data
 from bnsbench.models.scenes.model import scene_classifier
 from bnsbench.models.scenes.network import SceneClassifier
+from bnsbench.models.speech.model import word_classifier
 from bnsbench.models.weights import weights_fingerprint
 
 DIGITS = "bnsbench-digits"
@@ -154,9 +155,12 @@ def embedded_network(model: Model) -> DigitClassifier | SceneClassifier:
 def differentiable_features(model: Model) -> Callable[[Tensor], Tensor] | None:
     """Return the features [n, width] of a model's end states as a differentiable function, for training by them.
 
-    They are the extractor's, without the rounding to bytes, after the model's decoder; None for a model whose samples have
-    no embedded extractor.
+    They are the extractor's, of images without the rounding to bytes, of speech before it becomes sound; None for a model
+    whose samples have no embedded extractor.
     """
+    if model.extractor == "speech":
+        recogniser = word_classifier()
+        return lambda states: recogniser.to(states.device).features(states.float())
     try:
         extractor = extractor_for(model.shape, kind=model.extractor)
     except NotApplicableError:

@@ -5,8 +5,19 @@ import torch
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
 from bnsbench.errors import NotApplicableError, UsageError
-from bnsbench.metrics.extractors import DIGITS, DigitsExtractor, extractor_for, register_embedded, to_uint8
+from bnsbench.flows.model import Model
+from bnsbench.flows.paths import CondOT
+from bnsbench.metrics.extractors import (
+    DIGITS,
+    DigitsExtractor,
+    differentiable_features,
+    extractor_for,
+    register_embedded,
+    to_uint8,
+)
 from bnsbench.models.digits.model import digit_classifier
+from bnsbench.models.scenes.data import random_scenes
+from bnsbench.models.scenes.model import scene_classifier
 
 
 def test_uint8_rule_clamps_and_rounds():
@@ -53,3 +64,44 @@ def test_rgb_images_need_a_local_weights_file(tmp_path):
 def test_other_samples_have_no_extractor(shape):
     with pytest.raises(NotApplicableError, match="no feature extractor"):
         extractor_for(shape)
+
+
+class Kind(Model):
+    """A model of which only what it generates matters."""
+
+    path = CondOT()
+
+    def __init__(self, extractor: str, shape: tuple[int, ...]) -> None:
+        self.extractor, self.shape = extractor, shape
+
+    def predict(self, t, x, condition):
+        return x
+
+    def fingerprint(self):
+        return "0"
+
+
+@pytest.mark.parametrize(("kind", "shape"), [("digits", (1, 8, 8)), ("scenes", (3, 32, 32)), ("speech", (64, 64))])
+def test_features_can_be_trained_for(kind, shape):
+    features = differentiable_features(Kind(kind, shape))
+    states = (0.3 * torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))).requires_grad_()
+    found = features(states)
+    (slope,) = torch.autograd.grad(found[:, 0].sum(), states)
+    with torch.no_grad():
+        step = 1e-3 * slope / slope.norm()
+        moved = (features(states + step) - features(states - step))[:, 0].sum() / 2e-3
+    assert float(moved) == pytest.approx(float(slope.norm()), rel=0.02)
+
+
+def test_other_data_have_no_features_to_train_for():
+    assert differentiable_features(Kind("", (3, 32, 32))) is None
+
+
+def test_scenes_have_their_own_extractor_unless_weights_are_given(tmp_path):
+    images = random_scenes(5, torch.Generator().manual_seed(0)).images
+    extractor = extractor_for((3, 32, 32), kind="scenes")
+    torch.testing.assert_close(
+        extractor.features(to_uint8(images)), scene_classifier().features(images), atol=0.05, rtol=0.05
+    )
+    with pytest.raises(UsageError, match="no Inception-v3 weights file"):
+        extractor_for((3, 32, 32), str(tmp_path / "absent.pth"), kind="scenes")
