@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from bnsbench.cli.options import Quiet
+from bnsbench.cli.options import Quiet, open_host
 from bnsbench.cli.printing import print_table
+from bnsbench.errors import UsageError
 
 
 def pretrain(
@@ -20,12 +21,34 @@ def pretrain(
     steps: Annotated[
         int | None, typer.Option(help="Train for so many steps instead of the recipe's.", show_default=False)
     ] = None,
+    solvers: Annotated[
+        bool, typer.Option("--solvers", help="Train the solvers that the package ships for a model of that name.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train embedded weights again, going on where an interrupted training stopped."""
+    """Train embedded weights or shipped solvers again, going on where an interrupted training stopped."""
+    if solvers:
+        _train_solvers(name, output, quiet)
+        return
     from bnsbench.models.pretrain import pretrain as train_weights
 
     figures = train_weights(name, output, steps=steps, check=check, progress=not quiet)
     print_table(("figure", "value"), [[key, f"{value:.4f}"] for key, value in figures.items()])
     if not check:
         typer.echo(f"weights: {output / name}.safetensors")
+
+
+def _train_solvers(name: str, output: Path, quiet: bool) -> None:
+    from bnsbench.cli.progress import training_progress
+    from bnsbench.suite.environment import cache_folder
+    from bnsbench.suite.shipping import SHIPMENTS, ship
+
+    chosen = [shipment for shipment in SHIPMENTS if shipment.model.split("[")[0] == name]
+    if not chosen:
+        known = ", ".join(sorted({shipment.model.split("[")[0] for shipment in SHIPMENTS}))
+        raise UsageError(f"No solvers are shipped for {name!r}, only for {known}.")
+    host = open_host(None)
+    for shipment in chosen:
+        with training_progress(quiet) as progress:
+            for file in ship(shipment, host, output, cache_folder(), progress.stage, progress.training):
+                typer.echo(f"solver: {file}")

@@ -32,3 +32,9 @@ def test_no_steps(bnsbench):
     done = bnsbench("pretrain", "digits-gmm", "--steps", 0)
     assert done.code == 2
     assert "at least 1 step" in done.err
+
+
+def test_solvers_of_other_models_are_not_shipped(bnsbench):
+    done = bnsbench("pretrain", "ring8", "--solvers")
+    assert done.code == 2
+    assert "No solvers are shipped for 'ring8', only for" in done.err

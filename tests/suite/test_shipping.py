@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import pytest
+
+from bnsbench.models.shipped import shipped_solver
+from bnsbench.suite import shipping
+from bnsbench.suite.shipping import Shipment, ship
+from bnsbench.training import descent
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch):
+    monkeypatch.setattr(descent, "VALIDATION", 32)
+    monkeypatch.setattr(shipping, "PAIRS", 16)
+    monkeypatch.setattr(shipping, "TOLERANCE", 1e-3)
+
+
+def test_solvers_are_trained_once_and_found_by_the_package(host, tmp_path):
+    told = []
+
+    def everything():
+        shipment = Shipment("tiny", 1.0, (3, 4))
+        return list(ship(shipment, host, tmp_path / "solvers", tmp_path / "cache", lambda text: None, told.append))
+
+    files = everything()
+    assert [file.name for file in files] == ["tiny_w1_bns_nfe3.json", "tiny_w1_bns_nfe4.json"]
+    assert sorted(tmp_path.glob("solvers/*")) == sorted(files)
+    found = shipped_solver("tiny", host.model("tiny").make(), 1.0, "bns", 4, tmp_path / "solvers")
+    assert found is not None
+    assert (found.name, found.solver.nfe, found.training["pairs"]) == ("bns", 4, 16)
+    assert told
+    told.clear()
+    assert everything() == files
+    assert told == []
+
+
+def test_every_shipment_is_of_a_model_that_there_is(host):
+    for shipment in shipping.SHIPMENTS:
+        assert host.model(shipment.model).spec.guidable
