@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 from torch import Tensor
@@ -16,23 +17,24 @@ from bnsbench.flows.model import Model
 class SampleSet:
     """One cell's samples and the ground truth from the same noise, row by row.
 
-    samples, truth: decoded, such as images [n, C, H, W] in [-1, 1].
     latents, truth_latents: the end states of the ODE, [n, *shape].
     condition: the conditions [n, ...], None for an unconditional model.
     data_range: peak-to-peak range of the data in the space of the latents.
+    decoder: from end states to samples, the model's own if None. decoded_truth: gives the decoded ground truth, where it is
+        kept already.
     Raises UsageError if the parts do not have the same number of rows or the latents differ in shape.
     """
 
-    samples: Tensor
-    truth: Tensor
     latents: Tensor
     truth_latents: Tensor
     condition: Tensor | None
     data_range: float
     model: Model
+    decoder: Callable[[Tensor], Tensor] | None = None
+    decoded_truth: Callable[[], Tensor] | None = None
 
     def __post_init__(self) -> None:
-        parts = [self.samples, self.truth, self.latents, self.truth_latents]
+        parts = [self.latents, self.truth_latents]
         counts = [len(part) for part in parts] + ([] if self.condition is None else [len(self.condition)])
         if len(set(counts)) > 1 or counts[0] == 0:
             raise UsageError(f"Samples, ground truth and conditions must be equally many and at least one, not {counts}.")
@@ -40,8 +42,28 @@ class SampleSet:
             shapes = tuple(self.latents.shape), tuple(self.truth_latents.shape)
             raise UsageError(f"Samples and ground truth differ in shape: {shapes[0]} and {shapes[1]}.")
 
+    @cached_property
+    def samples(self) -> Tensor:
+        """What people see and hear, such as images [n, C, H, W] in [-1, 1]; decoded when it is first asked for."""
+        return self._decode(self.latents)
+
+    @cached_property
+    def truth(self) -> Tensor:
+        """The ground truth as `samples`."""
+        return self._decode(self.truth_latents) if self.decoded_truth is None else self.decoded_truth()
+
+    def part(self, index: slice) -> SampleSet:
+        """Return the rows ``index``, to be decoded by themselves."""
+        condition = None if self.condition is None else self.condition[index]
+        return SampleSet(
+            self.latents[index], self.truth_latents[index], condition, self.data_range, self.model, self.decoder
+        )
+
+    def _decode(self, states: Tensor) -> Tensor:
+        return self.model.decode(states) if self.decoder is None else self.decoder(states)
+
     def __len__(self) -> int:
-        return len(self.samples)
+        return len(self.latents)
 
     def require_finite(self) -> None:
         """Raise DivergedError if any sample or ground-truth value is NaN or infinite."""

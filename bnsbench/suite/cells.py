@@ -155,13 +155,13 @@ def _check(cell: Cell, samples: Samples, pairs: Pairs) -> None:
 def _sample_set(context: CellContext, state: FieldState, pairs: Pairs, x: Tensor) -> SampleSet:
     batch = context.job.batch
     return SampleSet(
-        samples=decode(state.model, x, batch),
-        truth=state.decoded_truth(len(pairs), batch),
         latents=x,
         truth_latents=pairs.x1,
         condition=pairs.field.condition,
         data_range=state.model.data_range,
         model=state.model,
+        decoder=lambda states: decode(state.model, states, batch),
+        decoded_truth=lambda: state.decoded_truth(len(pairs), batch),
     )
 
 

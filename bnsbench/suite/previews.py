@@ -23,7 +23,8 @@ def write_preview(samples: SampleSet, modality: str, folder: Path, name: str) ->
     except UsageError:
         return
     folder.mkdir(parents=True, exist_ok=True)
-    shown.overview(samples.samples[:COUNT], samples.truth[:COUNT], folder / f"{name}.png")
+    first = samples.part(slice(COUNT))
+    shown.overview(first.samples, first.truth, folder / f"{name}.png")
     if modality == "audio":
         (folder / name).mkdir(exist_ok=True)
-        shown.each(samples.samples[:HEARD], samples.truth[:HEARD], folder / name)
+        shown.each(first.samples[:HEARD], first.truth[:HEARD], folder / name)

@@ -126,7 +126,7 @@ class TestSpiral:
 def test_misses_are_counted(host):
     truth = torch.zeros(4, 2, dtype=torch.float64)
     samples = truth + torch.tensor([0.0, 0.01, 1.0, 2.0], dtype=torch.float64)[:, None]
-    sample_set = SampleSet(samples, truth, samples, truth, None, 2.0, ring8())
+    sample_set = SampleSet(samples, truth, None, 2.0, ring8())
     # 10 log10(4 / e^2) is 46 dB for an error of 0.01, 6 dB for 1 and 0 dB for 2.
     assert host.metric("misses").make()(sample_set).value == 0.5
     assert host.metric("misses[below=5]").make()(sample_set).per_sample == [0.0, 0.0, 0.0, 1.0]

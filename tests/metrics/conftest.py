@@ -22,7 +22,7 @@ def sample_set(model: DigitsModel) -> Callable[..., SampleSet]:
     """Make a sample set from samples and truth; images are their own latents."""
 
     def make(samples: torch.Tensor, truth: torch.Tensor, **changes: object) -> SampleSet:
-        base = SampleSet(samples, truth, samples, truth, None, data_range=2.0, model=model)
+        base = SampleSet(samples, truth, None, data_range=2.0, model=model)
         return dataclasses.replace(base, **changes)
 
     return make

@@ -35,7 +35,7 @@ class Sound(Model):
 
 
 def sounds(made: torch.Tensor, truth: torch.Tensor) -> SampleSet:
-    return SampleSet(made, truth, made, truth, None, 2.0, Sound())
+    return SampleSet(made, truth, None, 2.0, Sound())
 
 
 def truth(count: int = 6) -> torch.Tensor:

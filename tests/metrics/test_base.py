@@ -7,7 +7,7 @@ from bnsbench.errors import DivergedError, UsageError
 
 
 def test_unequal_counts_are_refused(sample_set):
-    with pytest.raises(UsageError, match=r"equally many and at least one, not \[3, 2, 3, 2\]"):
+    with pytest.raises(UsageError, match=r"equally many and at least one, not \[3, 2\]"):
         sample_set(torch.zeros(3, 2), torch.zeros(2, 2))
     with pytest.raises(UsageError, match="equally many"):
         sample_set(torch.zeros(3, 2), torch.zeros(3, 2), condition=torch.zeros(4))
@@ -37,3 +37,26 @@ def test_length_is_the_number_of_samples(sample_set):
     samples = sample_set(torch.zeros(3, 2), torch.ones(3, 2))
     samples.require_finite()
     assert len(samples) == 3
+
+
+def test_samples_are_decoded_once_and_when_they_are_looked_at(sample_set):
+    asked = []
+
+    def decoder(states):
+        asked.append(len(states))
+        return 2 * states
+
+    latents = torch.arange(6.0).reshape(3, 2)
+    samples = sample_set(latents, latents + 1, decoder=decoder)
+    samples.require_finite()
+    assert asked == []
+    for _ in range(2):
+        assert torch.equal(samples.samples, 2 * latents)
+    assert asked == [3]
+    assert torch.equal(samples.truth, 2 * latents + 2)
+    part = samples.part(slice(1, 3))
+    assert torch.equal(part.samples, 2 * latents[1:])
+    assert torch.equal(part.truth, 2 * latents[1:] + 2)
+    assert asked == [3, 3, 2, 2]
+    kept = sample_set(latents, latents, decoder=decoder, decoded_truth=lambda: latents + 5)
+    assert torch.equal(kept.truth, latents + 5)

@@ -39,7 +39,7 @@ class Stranger(Speaker):
 
 
 def said(made: torch.Tensor, truth: torch.Tensor, model: Model | None = None) -> SampleSet:
-    return SampleSet(made, truth, made, truth, None, 2.0, model or Speaker())
+    return SampleSet(made, truth, None, 2.0, model or Speaker())
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ class Still(Model):
 
 def samples(shape: tuple[int, ...], rate: int | None = None) -> SampleSet:
     values = torch.rand(COUNT + 3, *shape, generator=torch.Generator().manual_seed(0)) - 0.5
-    return SampleSet(values, values, values, values, None, 2.0, Still(rate))
+    return SampleSet(values, values, None, 2.0, Still(rate))
 
 
 @pytest.mark.parametrize(

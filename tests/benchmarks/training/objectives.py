@@ -31,5 +31,5 @@ def frechet(bench: Bench, artefact: SolverArtefact) -> float:
     with torch.no_grad():
         x = artefact.solver(pairs.field, pairs.x0)
     condition = pairs.field.condition
-    samples = SampleSet(model.decode(x), model.decode(pairs.x1), x, pairs.x1, condition, model.data_range, model)
+    samples = SampleSet(x, pairs.x1, condition, model.data_range, model)
     return float(bench.host.metric("fid-gt").make()(samples).value)
