@@ -13,6 +13,7 @@ from bnsbench.models.mixtures import ring8
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.tracing import trace
 from bnsbench.solvers.runge_kutta import midpoint
+from bnsbench.wav import read_wav
 
 
 def psnr(text: str) -> float:
@@ -101,3 +102,33 @@ def test_modality_without_pictures(bnsbench, tmp_path):
     done = bnsbench("sample", "sound", "--solver", "euler", "--nfe", 4, "--output", "out", "--plugin", "sound.py")
     assert (done.code, done.out) == (2, "")
     assert "no pictures of 'audio' samples" in done.err
+
+
+def test_words_are_spoken_by_the_voice_asked_for(bnsbench, tmp_path):
+    common = ("sample", "speech", "--solver", "euler", "--nfe", 2, "--count", 2, "--output")
+    done = bnsbench(*common, "out", "--text", "seven", "--voice", 2)
+    assert (done.code, done.err) == (0, "")
+    names = ["000-truth.wav", "000.wav", "001-truth.wav", "001.wav", "overview.png"]
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == names
+    sound, rate = read_wav(tmp_path / "out" / "000-truth.wav")
+    assert (len(sound), rate) == (16_384, 16_000)
+    assert sound.abs().max() > 0.05
+    other = bnsbench(*common, "other", "--text", "seven", "--voice", 3)
+    assert psnr(other.out) != psnr(done.out)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("speech", "--text", "eleven"), "does not know the word 'eleven'"),
+        (("speech", "--text", "one", "--voice", 9), "There is no voice 9"),
+        (("speech", "--voice", 1), "A voice needs something to say: add --text."),
+        (("digits-ot", "--prompt", "seven"), "is not told by a text what to make"),
+    ],
+)
+def test_what_a_model_is_not_told_is_refused(bnsbench, arguments, complaint):
+    model, *rest = arguments
+    done = bnsbench("sample", model, "--solver", "euler", "--nfe", 2, "--output", "out", *rest)
+    assert done.code in (1, 2)
+    assert complaint in done.err
+    assert "Traceback" not in done.err

@@ -37,6 +37,7 @@ class SpeechModel(Model):
     """
 
     shape = (BANDS, FRAMES)
+    data_range = 3.75  # from silence to the loudest of the corpus
     extractor = "speech"
     sample_rate = RATE
     path = CondOT()
