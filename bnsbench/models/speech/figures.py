@@ -13,7 +13,8 @@ from bnsbench.models.speech.data import VOICE, WORDS, asked
 from bnsbench.models.speech.model import SpeechModel, reference_clips, speech, word_classifier
 from bnsbench.models.weights import WEIGHTS
 
-SAMPLES = 384
+SAMPLES = 192
+"""Every word in every voice once."""
 TOLERANCE = 1e-4
 BATCH = 128
 
