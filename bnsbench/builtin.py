@@ -62,13 +62,6 @@ def bnsbench_models() -> Iterator[ModelSpec]:
         guidable=True,
     )
     yield ModelSpec(
-        "scenes",
-        "bnsbench.models.scenes.model:scenes",
-        "32x32 scenes of two coloured shapes by caption, a network on the CondOT path.",
-        _weights_version("scenes"),
-        guidable=True,
-    )
-    yield ModelSpec(
         "speech",
         "bnsbench.models.speech.model:speech",
         "Spoken words by text and voice, or infilling of clips; a network on the CondOT path.",

@@ -131,4 +131,4 @@ def test_versions_of_metrics_follow_the_weights_of_their_classifier(tmp_path, mo
 
 def test_missing_weights_do_not_hide_the_models(tmp_path, monkeypatch):
     monkeypatch.setattr(builtin, "_PACKAGE", tmp_path)
-    assert len(list(builtin.bnsbench_models())) == 9
+    assert len(list(builtin.bnsbench_models())) == 8

