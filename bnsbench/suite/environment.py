@@ -25,6 +25,7 @@ PACKAGES = (
     "scipy",
     "scikit-learn",
     "torch-fidelity",
+    "torchmetrics",
     "torchvision",
     "torchaudio",
     "pandas",
