@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from bnsbench.errors import UsageError
@@ -16,15 +17,13 @@ HEARD = 2
 def write_preview(samples: SampleSet, modality: str, folder: Path, name: str) -> None:
     """Write name.png into the folder, the first samples beside their ground truth; of sound also WAV files into name/.
 
-    Nothing for modalities that have no pictures.
+    Nothing for samples that cannot be shown: of another modality, or unlike what the model's record says of them.
     """
-    try:
-        shown = exhibit(modality, samples.model.sample_rate)
-    except UsageError:
-        return
-    folder.mkdir(parents=True, exist_ok=True)
     first = samples.part(slice(COUNT))
-    shown.overview(first.samples, first.truth, folder / f"{name}.png")
-    if modality == "audio":
-        (folder / name).mkdir(exist_ok=True)
-        shown.each(first.samples[:HEARD], first.truth[:HEARD], folder / name)
+    folder.mkdir(parents=True, exist_ok=True)
+    with suppress(UsageError):
+        shown = exhibit(modality, samples.model.sample_rate)
+        shown.overview(first.samples, first.truth, folder / f"{name}.png")
+        if modality == "audio":
+            (folder / name).mkdir(exist_ok=True)
+            shown.each(first.samples[:HEARD], first.truth[:HEARD], folder / name)

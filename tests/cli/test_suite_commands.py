@@ -93,7 +93,7 @@ def test_failed_cells_are_named_and_exit_with_1(run):
         (("--guidance", "nan"), "not 'nan'"),
         (("--guidance", "inf"), "not 'inf'"),
         (("--executor", "dask"), "There is no executor 'dask'"),
-        (("--metric", "snr"), "There is no metric 'snr'"),
+        (("--metric", "loudness"), "There is no metric 'loudness'"),
         (("--samples", "0"), "samples"),
         (("--seed=-3",), "seed"),
     ],
@@ -165,7 +165,7 @@ def test_leaderboard_of_unfinished_results_says_so(run, bnsbench, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code"), [(("absent",), 1), (("results", "--metric", "snr"), 2), (("results", "--format", "pdf"), 2)]
+    ("arguments", "code"), [(("absent",), 1), (("results", "--metric", "loudness"), 2), (("results", "--format", "pdf"), 2)]
 )
 def test_leaderboard_misused(run, bnsbench, arguments, code):
     run()

@@ -37,6 +37,7 @@ def samples(shape: tuple[int, ...], rate: int | None = None) -> SampleSet:
         ("points", samples((2,)), ["cell.png"]),
         ("audio", samples((4000,), 8000), ["000-truth.wav", "000.wav", "001-truth.wav", "001.wav", "cell", "cell.png"]),
         ("smell", samples((4,)), []),
+        ("image", samples((4,)), []),
     ],
 )
 def test_every_modality_is_shown_as_it_is(modality, found, expected, tmp_path):
