@@ -10,6 +10,7 @@ import typer
 from bnsbench.cli.options import Quiet, open_host
 from bnsbench.cli.printing import print_table
 from bnsbench.errors import UsageError
+from bnsbench.memory import keep_freed_memory
 
 
 def pretrain(
@@ -27,6 +28,7 @@ def pretrain(
     quiet: Quiet = False,
 ) -> None:
     """Train embedded weights or shipped solvers again, going on where an interrupted training stopped."""
+    keep_freed_memory()
     if solvers:
         _train_solvers(name, output, quiet)
         return

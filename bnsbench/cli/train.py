@@ -12,6 +12,7 @@ import typer
 from bnsbench.cli.options import Device, DType, PluginFiles, Quiet, Seed, open_host
 from bnsbench.cli.printing import print_table
 from bnsbench.errors import BnsbenchError, UsageError
+from bnsbench.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from bnsbench.cli.progress import TrainingProgress
@@ -56,6 +57,7 @@ def train(
     derivative: Annotated[
         str | None, typer.Option(help="backward, or forward or difference to spare memory.", show_default=False)
     ] = None,
+    tolerance: Annotated[float, typer.Option(help="Of the ground truth; a coarser one is cheaper.")] = 1e-6,
     seed: Seed = 0,
     device: Device = "auto",
     dtype: DType = None,
@@ -69,18 +71,18 @@ def train(
     from bnsbench.flows.pairs import PairSource
     from bnsbench.suite.environment import cache_folder
 
+    keep_freed_memory()
     host = open_host(plugin)
     settings = {"init": init, "objective": objective, "optimiser": optimiser, "derivative": derivative}
     selection, chosen = _with(host.solver(solver), settings), host.model(model)
     budgets, scales = _budgets(nfe), _numbers("--guidance", guidance)
     _check(selection, budgets, output)
-    place = pick_device(device)
+    if not 0 < tolerance < 1:
+        raise UsageError(f"--tolerance must lie between 0 and 1, not {tolerance:g}.")
+    place, cache = pick_device(device), cache_folder() / "pairs"
     with training_progress(quiet) as progress:
         made = make_model(chosen, place, dtype)
-        parts = [
-            PairSource(made, chosen.name, w, seed, cache=cache_folder() / "pairs", device=place, progress=progress.stage)
-            for w in scales
-        ]
+        parts = [PairSource(made, chosen.name, w, seed, tolerance, cache, place, progress.stage) for w in scales]
         counts = _numbers("--weights", weights) if weights else []
         source = parts[0] if len(parts) == 1 and not counts else MixedSource(tuple(parts), tuple(counts))
         session = _Session(host, chosen, selection, source, progress, counts)
@@ -113,6 +115,7 @@ class _Session:
         task: dict[str, object] = {"model": made.fingerprint(), "name": source.name, "dtype": str(made.dtype)}
         task |= {"guidance": source.guidance, "weights": list(self.weights)}
         task |= {"solver": self.selection.name, "version": self.selection.spec.version, "seed": source.seed}
+        task |= {"tolerance": source.truth_tolerance}
         self.folder = cache_folder() / "training" / digest(task)
         self.known: dict[int, SolverArtefact] = {}
 

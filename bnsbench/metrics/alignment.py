@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -18,6 +19,10 @@ from bnsbench.models.scenes.model import scene_classifier
 from bnsbench.models.speech.data import LETTERS, SPELLINGS
 from bnsbench.models.speech.model import word_classifier
 from bnsbench.models.weights import weights_fingerprint
+
+_digits = lru_cache(maxsize=1)(digit_classifier)
+_scenes = lru_cache(maxsize=1)(scene_classifier)
+_words = lru_cache(maxsize=1)(word_classifier)
 
 
 class Agreement(ABC):
@@ -69,7 +74,7 @@ class ClassAccuracy(Agreement):
     def right(self, latents: Tensor, condition: Tensor) -> Tensor:
         if condition.ndim != 1 or bool((condition >= CLASSES).any()):
             raise NotApplicableError("Class accuracy needs samples that are all conditioned on a class.")
-        return torch.eq(digit_classifier()(latents.clamp(-1.0, 1.0)).argmax(dim=-1), condition)[:, None]
+        return torch.eq(_digits()(latents.clamp(-1.0, 1.0)).argmax(dim=-1), condition)[:, None]
 
 
 class AttributeAlignment(Agreement):
@@ -81,8 +86,7 @@ class AttributeAlignment(Agreement):
     kind, classifier = "scenes", "scenes-classifier"
 
     def right(self, latents: Tensor, condition: Tensor) -> Tensor:
-        reader = scene_classifier()
-        read = torch.cat([reader.read(part) for part in torch.split(latents.clamp(-1.0, 1.0), EXTRACTION_BATCH)])
+        read = torch.cat([_scenes().read(part) for part in torch.split(latents.clamp(-1.0, 1.0), EXTRACTION_BATCH)])
         return read == attributes(condition)
 
     def parts(self, right: Tensor) -> dict[str, float]:
@@ -95,7 +99,7 @@ class WordAccuracy(Agreement):
     kind, classifier = "speech", "speech-classifier"
 
     def right(self, latents: Tensor, condition: Tensor) -> Tensor:
-        words = SPELLINGS[word_classifier()(latents).argmax(dim=1)]
+        words = SPELLINGS[_words()(latents).argmax(dim=1)]
         return (words == condition[:, :LETTERS]).all(dim=1, keepdim=True)
 
 

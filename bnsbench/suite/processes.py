@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any, cast
 
 from bnsbench.errors import UsageError
+from bnsbench.memory import keep_freed_memory
 from bnsbench.suite.environment import cores, threads
 from bnsbench.suite.faults import describe
 from bnsbench.suite.plan import Cell
@@ -222,6 +223,7 @@ def work(connection: Connection, job: Job) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    keep_freed_memory()
     torch.set_num_threads(job.threads)
     context = CellContext(job)
     context.listener = _Sender(connection.send)

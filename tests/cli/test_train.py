@@ -25,7 +25,7 @@ def train(problem, nfe, rule):
     assert below == 0 or problem.previous(nfe - 2) is problem.previous(nfe - 2)
     problem.report(TrainingStatus(nfe, "copying", 1, 1, 12.5))
     table = trace(lambda field, x0: getattr(runge_kutta, rule)(field, x0, nfe), source.model.path, source.model.interval)
-    record = {"below": below, "seed": source.seed, "psnr": 12.5}
+    record = {"below": below, "seed": source.seed, "tolerance": source.truth_tolerance, "psnr": 12.5}
     names = source.model.fingerprint(), source.guidance, f"copy[rule={rule}]"
     return SolverArtefact(table, source.model.path, source.model.interval, source.name, *names, record)
 """
@@ -43,12 +43,12 @@ def standings(text: str) -> dict[str, float]:
 
 
 def test_what_a_trainer_is_given(bnsbench, tmp_path):
-    common = ("--solver", "copy[rule=heun]", "--seed", 7, "--plugin", "copy.py", "--output", "deep/copy.json")
-    done = bnsbench("train", "ring8", "--nfe", 6, *common)
+    common = ("--solver", "copy[rule=heun]", "--seed", 7, "--tolerance", 1e-3, "--plugin", "copy.py")
+    done = bnsbench("train", "ring8", "--nfe", 6, *common, "--output", "deep/copy.json")
     assert done.code == 0
     artefact = SolverArtefact.load(tmp_path / "deep" / "copy.json")
     assert (artefact.solver.nfe, artefact.model, artefact.name) == (6, "ring8", "copy[rule=heun]")
-    assert artefact.training == {"below": 4, "seed": 7, "psnr": 12.5}
+    assert artefact.training == {"below": 4, "seed": 7, "tolerance": 1e-3, "psnr": 12.5}
     assert "6 NFE: copying 1/1, 12.50 dB" in done.err
 
 
@@ -141,6 +141,7 @@ def test_classics_that_cannot_spend_the_budget_are_left_out(bnsbench):
         (("--nfe", 4, "--solver", "copy[role=heun]"), "did you mean 'rule'?"),
         (("--nfe", 4, "--dtype", "float8"), "float8"),
         (("--nfe", "four"), "--nfe takes numbers"),
+        (("--nfe", 4, "--tolerance", 0), "--tolerance must lie between 0 and 1, not 0"),
         (("--nfe", "0"), "at least one budget of 1 or more"),
         (("--nfe", 4, "--guidance", "high"), "--guidance takes numbers"),
         (("--nfe", 4, "--objective", "mse", "--solver", "copy"), "'copy' has no parameter 'objective'"),

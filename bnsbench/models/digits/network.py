@@ -76,6 +76,7 @@ class DigitClassifier(nn.Module):
     """
 
     width = 32
+    convolutions = 3
 
     def __init__(self) -> None:
         super().__init__()
@@ -91,15 +92,14 @@ class DigitClassifier(nn.Module):
     def activations(self, images: Tensor) -> list[Tensor]:
         """Return the activations [batch, channels, height, width] of every convolution."""
         found: list[Tensor] = []
-        for layer in self.body:
-            images = layer(images)
-            if isinstance(layer, nn.SiLU):
-                found.append(images)
+        for index in range(self.convolutions):
+            found.append(self.body[2 * index : 2 * index + 2](found[-1] if found else images))
         return found
 
     def features(self, images: Tensor) -> Tensor:
         """Return the layer-normalised features [batch, 32]."""
-        features: Tensor = self.body(images)
+        after = self.body[2 * self.convolutions :]
+        features: Tensor = after(self.activations(images)[-1])
         return features
 
     def forward(self, images: Tensor) -> Tensor:
