@@ -48,7 +48,7 @@ _SOUND_METRICS: tuple[tuple[str, str, str, _Direction], ...] = (
 
 @hookimpl
 def bnsbench_models() -> Iterator[ModelSpec]:
-    """Yield the exact mixtures and the digit networks."""
+    """Yield the exact mixtures and the networks."""
     yield _mixture("ring8", "Eight round Gaussians on a circle, exact.", modality="points")
     yield _mixture("aniso5", "Five elongated Gaussians in a pinwheel, exact.", modality="points")
     yield _mixture(
@@ -59,6 +59,13 @@ def bnsbench_models() -> Iterator[ModelSpec]:
         "bnsbench.models.textures:textures",
         "32x32 colour textures by class, as 24 Gaussians, exact.",
         parameters={"path": "condot"},
+        guidable=True,
+    )
+    yield ModelSpec(
+        "scenes",
+        "bnsbench.models.scenes.model:scenes",
+        "32x32 scenes of two coloured shapes by caption, a network on the CondOT path.",
+        _weights_version("scenes"),
         guidable=True,
     )
     yield ModelSpec(
@@ -157,6 +164,7 @@ def bnsbench_suites() -> Iterator[SuiteSpec]:
     yield SuiteSpec("default", folder / "default.toml", "The embedded models, the classics and bns.")
     yield SuiteSpec("learned", folder / "learned.toml", "Every learned family beside the best classics.")
     yield SuiteSpec("quick", folder / "quick.toml", "A first look that takes a minute.")
+    yield SuiteSpec("paper", folder / "paper.toml", "The paper's figures, mirrored on the embedded models.")
 
 
 @hookimpl

@@ -32,10 +32,13 @@ def test_nothing_is_wrong_with_them():
 @pytest.mark.parametrize(
     ("kind", "names"),
     [
-        ("models", {"ring8", "aniso5", "digits-gmm", "digits-ot", "digits-cos", "digits-vp", "textures"}),
+        (
+            "models",
+            {"ring8", "aniso5", "digits-gmm", "digits-ot", "digits-cos", "digits-vp", "textures", "scenes", "speech"},
+        ),
         ("solvers", {"euler", "midpoint", "heun", "rk4", "ab2", "ddim", "dpm++2m", "unipc", "deis", "bns"}),
         ("metrics", {"psnr", "fid", "fid-gt", "accuracy"}),
-        ("suites", {"default", "learned", "quick"}),
+        ("suites", {"default", "learned", "paper", "quick"}),
         ("executors", {"local", "processes"}),
         ("reports", {"markdown", "latex", "csv", "json"}),
     ],
@@ -94,12 +97,12 @@ def bnsbench_indices():
 @pytest.mark.parametrize("suite", HOST.suites, ids=lambda suite: suite.name)
 def test_suites_name_components_that_exist(suite):
     content = read_suite(suite.file)
-    for entry in content.models:
+    for entry in content.filled():
         HOST.model(entry.name)
-    for name in content.solvers:
-        HOST.solver(name)
-    for name in content.metrics:
-        HOST.metric(name)
+        for name in entry.solvers:
+            HOST.solver(name)
+        for name in entry.metrics:
+            HOST.metric(name)
 
 
 def test_versions_of_networks_follow_their_weights(tmp_path, monkeypatch):
@@ -131,4 +134,4 @@ def test_versions_of_metrics_follow_the_weights_of_their_classifier(tmp_path, mo
 
 def test_missing_weights_do_not_hide_the_models(tmp_path, monkeypatch):
     monkeypatch.setattr(builtin, "_PACKAGE", tmp_path)
-    assert len(list(builtin.bnsbench_models())) == 8
+    assert len(list(builtin.bnsbench_models())) == 9

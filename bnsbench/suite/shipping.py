@@ -29,7 +29,11 @@ class Shipment:
     nfe: tuple[int, ...] = (4, 8)
 
 
-SHIPMENTS = (Shipment("speech", 0.0), Shipment("speech", 2.0), Shipment("speech[task=infill]", 0.0))
+SHIPMENTS = (
+    *(Shipment("scenes", guidance) for guidance in (0.0, 2.0, 6.5)),
+    *(Shipment("speech", guidance) for guidance in (0.0, 2.0)),
+    Shipment("speech[task=infill]", 0.0),
+)
 
 
 def ship(

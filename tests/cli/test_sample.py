@@ -6,10 +6,12 @@ import re
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.image import imread
 
 from bnsbench.flows.paths import VP, CondOT
 from bnsbench.models.mixtures import ring8
+from bnsbench.models.scenes.model import scene_classifier
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.tracing import trace
 from bnsbench.solvers.runge_kutta import midpoint
@@ -117,9 +119,20 @@ def test_words_are_spoken_by_the_voice_asked_for(bnsbench, tmp_path):
     assert psnr(other.out) != psnr(done.out)
 
 
+def test_a_scene_is_drawn_as_its_prompt_says_by_the_shipped_solver(bnsbench, tmp_path):
+    common = ("sample", "scenes", "--solver", "bns", "--nfe", 4, "--guidance", 2, "--count", 2, "--output", "out")
+    done = bnsbench(*common, "--prompt", "a red circle left of a blue square", "--prompt", "a green cross above a red cross")
+    assert (done.code, done.err) == (0, "")
+    assert psnr(done.out) > 20
+    pictures = [torch.tensor(imread(tmp_path / "out" / name))[..., :3].permute(2, 0, 1) for name in ("000.png", "001.png")]
+    read = scene_classifier().read(2 * torch.stack(pictures) - 1)
+    assert read.tolist() == [[0, 0, 0, 2, 1], [1, 1, 3, 0, 3]]
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
+        (("scenes", "--prompt", "a red dog left of a blue square"), "do not know the word 'dog'"),
         (("speech", "--text", "eleven"), "does not know the word 'eleven'"),
         (("speech", "--text", "one", "--voice", 9), "There is no voice 9"),
         (("speech", "--voice", 1), "A voice needs something to say: add --text."),

@@ -15,7 +15,7 @@ from bnsbench.models.scenes.model import ScenesModel, scene_classifier, scenes
 from bnsbench.models.weights import WEIGHTS
 from bnsbench.solvers.runge_kutta import euler, midpoint
 
-SAMPLES = {0: 128, 2: 512, 6: 128}
+SAMPLES = {0.0: 128, 2.0: 512, 6.5: 128}
 """By guidance scale; the gate is at 2."""
 HELD_OUT = 10_000
 TOLERANCE = 1e-4
@@ -29,16 +29,16 @@ def measure_classifier(folder: Path = WEIGHTS) -> dict[str, float]:
 
 
 def measure_generator(folder: Path = WEIGHTS) -> dict[str, float]:
-    """Return attributes read right in ground-truth samples and PSNR of two classics, at w = 0, 2 and 6."""
+    """Return attributes read right in ground-truth samples and PSNR of two classics, at w = 0, 2 and 6.5."""
     model = scenes(folder)
     figures: dict[str, float] = {}
     for guidance, count in SAMPLES.items():
         found = _measure(model, guidance, count)
-        figures.update({f"{name}_w{guidance}": value for name, value in found.items()})
+        figures.update({f"{name}_w{guidance:g}": value for name, value in found.items()})
     return figures
 
 
-def _measure(model: ScenesModel, guidance: int, count: int) -> dict[str, float]:
+def _measure(model: ScenesModel, guidance: float, count: int) -> dict[str, float]:
     x0 = noise(0, "scenes-gate", "validation", range(count), model.shape).float()
     tokens = model.conditions(torch.arange(count))
     truths, decibels = [], []
