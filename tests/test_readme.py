@@ -9,6 +9,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from bnsbench.models.pretrain import RECIPES
+from bnsbench.models.weights import read_manifest
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -18,9 +21,9 @@ def board() -> pd.DataFrame:
     return pd.read_csv(ROOT / "results/default/leaderboard.csv")
 
 
-def table_after(heading: str) -> list[list[str]]:
-    """Return the cells of the first Markdown table after a text, without its head."""
-    lines = README.split(heading, maxsplit=1)[1].splitlines()
+def table_after(heading: str, text: str = README) -> list[list[str]]:
+    """Return the cells of the first Markdown table after a heading, without its head."""
+    lines = text.split(heading, maxsplit=1)[1].splitlines()
     table = takewhile(lambda line: line.startswith("|"), dropwhile(lambda line: not line.startswith("|"), lines))
     return [[cell.strip(" *≈`") for cell in row.strip("|").split("|")] for row in table][2:]
 
@@ -96,3 +99,19 @@ def test_the_learned_solvers_follow_from_their_leaderboard() -> None:
         cells = field[field.solver == solver].set_index("nfe")
         assert values == [f"{cells.psnr[nfe]:.1f}" for nfe in (4, 6, 8, 10)]
         assert forwards == f"{cells.train_forwards[8] / 1e6:.2f} M"
+
+
+def test_the_gates_are_those_of_the_recipes_and_the_figures_those_of_the_weights() -> None:
+    rows = table_after("## Gates", (ROOT / "docs/samples/README.md").read_text(encoding="utf-8"))
+    manifest = read_manifest()
+    for name, figure, gate, measured in rows:
+        key = figure.replace(" ", "_")
+        assert float(gate) == RECIPES[name].gates[key]
+        assert measured == f"{manifest[name]['training']['figures'][key]:.3f}"
+    assert {row[0] for row in rows} == {name for name in manifest if RECIPES[name].gates}
+
+
+def test_the_pictures_of_the_samples_are_there() -> None:
+    page = ROOT / "docs/samples/README.md"
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), target
