@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from bnsbench import __version__
+from bnsbench.cli.check import check
 from bnsbench.cli.compare import compare
 from bnsbench.cli.doctor import doctor
 from bnsbench.cli.leaderboard import leaderboard
@@ -65,6 +66,7 @@ app.command("sample")(sample)
 app.add_typer(solver, name="solver")
 app.command("list")(list_components)
 app.command("plugins")(plugins)
+app.command("check")(check)
 app.command("doctor")(doctor)
 app.command("pretrain")(pretrain)
 

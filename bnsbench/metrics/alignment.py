@@ -48,7 +48,8 @@ class Agreement(ABC):
     def __call__(self, samples: SampleSet) -> MetricValue:
         samples.require_finite()
         condition = self._condition(samples)
-        with torch.no_grad():
+        # Building a classifier draws initial weights, which would move the global random state.
+        with torch.no_grad(), torch.random.fork_rng(devices=()):
             right, truth = (
                 self.right(states.cpu().float(), condition) for states in (samples.latents, samples.truth_latents)
             )

@@ -6,9 +6,7 @@ first, the k-th velocity is the k-th after it), every state that it shows to the
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +17,7 @@ from bnsbench.errors import NotApplicableError
 from bnsbench.flows.fields import BatchField
 from bnsbench.flows.paths import Path, as_time
 from bnsbench.nonstationary.table import NonStationarySolver
+from bnsbench.random_states import seeded_random_states
 
 Sampler = Callable[[BatchField, Tensor], Tensor]
 """Takes a field and initial states, and returns end states of the same shape."""
@@ -56,7 +55,7 @@ def trace(
     """
 
     def run(values: Values, size: tuple[int, ...], seed: int = 0) -> _Run:
-        with _random_states(seed):
+        with seeded_random_states(seed):
             return _run(sampler, _Probe(path, interval, values, size))
 
     rows, *rest = shape(4)
@@ -191,18 +190,3 @@ def _check_linear(rows: Tensor, values: Tensor, states: Tensor, tolerance: float
     scale = float((rows.abs() @ values.abs()).max())
     deviation = float((rows @ values - states).abs().max())
     _check(deviation <= tolerance * scale, "not linear in its states and the field's values: it clips, thresholds or shifts")
-
-
-@contextmanager
-def _random_states(seed: int) -> Iterator[None]:
-    """Seed the global random states of torch, NumPy and Python, and restore them in the end."""
-    torch_state, numpy_state, python_state = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
-    try:
-        torch.default_generator.manual_seed(seed)
-        np.random.seed(seed)  # noqa: NPY002
-        random.seed(seed)
-        yield
-    finally:
-        torch.set_rng_state(torch_state)
-        np.random.set_state(numpy_state)  # noqa: NPY002
-        random.setstate(python_state)

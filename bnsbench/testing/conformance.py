@@ -1,0 +1,92 @@
+"""One call that runs all checks on a component: what plugin authors call from their tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from bnsbench.errors import UsageError
+from bnsbench.plugins import PluginHost, Selection, did_you_mean, parse_selector
+from bnsbench.testing.metrics import METRIC_CHECKS, MetricSubject
+from bnsbench.testing.models import MODEL_CHECKS, ModelSubject
+from bnsbench.testing.records import RECORD_CHECKS
+from bnsbench.testing.report import Report, Result, run_checks
+from bnsbench.testing.solvers import SOLVER_CHECKS
+from bnsbench.testing.subjects import SolverSubject
+from bnsbench.testing.trained import TRAINED_CHECKS, TrainedSubject
+
+Kind = Literal["solver", "model", "metric"]
+
+
+def check_solver(selector: str, *, plugins: Sequence[Path | str] = (), host: PluginHost | None = None) -> Report:
+    """Run all checks on the solver that a selector means, such as "leapfrog[grid=chebyshev]".
+
+    plugins: single plugin files to load. host: in their place, what has been loaded already.
+    Raises UsageError for a name that means no solver or several.
+    """
+    opened = _opened(host, plugins)
+    selection = opened.solver(selector)
+    if selection.spec.kind == "trained":
+        return _report("solver", TrainedSubject(opened, selection), TRAINED_CHECKS)
+    return _report("solver", SolverSubject(opened, selection), SOLVER_CHECKS)
+
+
+def check_model(selector: str, *, plugins: Sequence[Path | str] = (), host: PluginHost | None = None) -> Report:
+    """Run all checks on the model that a selector means; arguments and errors are those of `check_solver`."""
+    opened = _opened(host, plugins)
+    return _report("model", ModelSubject(opened, opened.model(selector)), MODEL_CHECKS)
+
+
+def check_metric(
+    selector: str, *, on: str = "", plugins: Sequence[Path | str] = (), host: PluginHost | None = None
+) -> Report:
+    """Run all checks on the metric that a selector means, on samples of the model ``on``, or of the first that fits.
+
+    Other arguments and errors are those of `check_solver`.
+    """
+    opened = _opened(host, plugins)
+    return _report("metric", MetricSubject(opened, opened.metric(selector), on), METRIC_CHECKS)
+
+
+def check(selector: str, *, plugins: Sequence[Path | str] = (), host: PluginHost | None = None) -> Report:
+    """Run all checks on the solver, model or metric that a selector means, whichever it is.
+
+    Arguments and errors are those of `check_solver`; UsageError also for a name that components of several kinds have.
+    """
+    opened = _opened(host, plugins)
+    return check_component(selector, find_kind(selector, opened), opened)
+
+
+def check_component(selector: str, kind: Kind, host: PluginHost, on: str = "") -> Report:
+    """Run all checks on a component of that kind; ``on`` as for `check_metric`."""
+    if kind == "solver":
+        return check_solver(selector, host=host)
+    return check_model(selector, host=host) if kind == "model" else check_metric(selector, on=on, host=host)
+
+
+def find_kind(selector: str, host: PluginHost) -> Kind:
+    """Return whether a name is a solver's, a model's or a metric's; UsageError if it is none's, or several kinds have it."""
+    provider, name, _ = parse_selector(selector)
+    names = {kind: _names(getattr(host, f"{kind}s"), provider) for kind in get_args(Kind)}
+    kinds: list[Kind] = [kind for kind, known in names.items() if name in known]
+    if len(kinds) > 1:
+        raise UsageError(f"{name!r} is the name of a {' and of a '.join(kinds)}; add --kind.")
+    if not kinds:
+        hint = did_you_mean(name, set().union(*names.values()))
+        raise UsageError(f"There is no solver, model or metric {name!r}; {hint}")
+    return kinds[0]
+
+
+def _names(records: Iterable[Any], provider: str | None) -> set[str]:
+    return {record.name for record in records if provider in (None, record.provider)}
+
+
+def _opened(host: PluginHost | None, plugins: Sequence[Path | str]) -> PluginHost:
+    return host or PluginHost.load([Path(file) for file in plugins], Path())
+
+
+def _report(kind: Kind, subject: Any, checks: Mapping[str, Any]) -> Report:
+    found: tuple[Result, ...] = tuple(run_checks({**RECORD_CHECKS, **checks}, subject))
+    selection: Selection[Any] = subject.selection
+    return Report(kind, selection.name, selection.spec.provider, found)

@@ -1,0 +1,173 @@
+"""Models with one fault each: the check that is to find it has the model's name, spelt with hyphens."""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+
+from bnsbench.errors import NotApplicableError
+from bnsbench.flows.paths import CondOT
+from bnsbench.hookspecs import hookimpl
+from bnsbench.models.mixtures import MixtureModel
+from bnsbench.specs import ModelSpec
+from bnsbench.testing.problems import image_model
+
+_CALLS = itertools.count(1)
+
+
+@hookimpl
+def bnsbench_models():
+    for name, target in TARGETS.items():
+        modality = "audio" if name == "modality" else "image"
+        guidable = name != "guidable-unsaid"
+        yield ModelSpec(name, f":{target}", "A model with a fault.", guidable=guidable, modality=modality)
+
+
+class Sound(MixtureModel):
+    def __init__(self):
+        self.__dict__.update(image_model(CondOT(), (0.0, 1.0)).__dict__)
+
+
+class Reshapes(Sound):
+    def predict(self, t, x, condition):
+        return super().predict(t, x, condition)[:, :, :1]
+
+
+class Precision(Sound):
+    def predict(self, t, x, condition):
+        return super().predict(t, x, condition) * torch.ones(1, dtype=torch.float64)
+
+
+class Rounding(Sound):
+    def predict(self, t, x, condition):
+        return super().predict(t, x, condition) * (1.1 if x.dtype == torch.float32 else 1.0)
+
+
+class Stuck(Sound):
+    def to(self, device, dtype):
+        super().to(device, dtype)
+        self.dtype = torch.float64
+        return self
+
+
+class Finite(Sound):
+    def predict(self, t, x, condition):
+        return super().predict(t, x, condition) / (1.0 - t.to(x)).reshape(-1, 1, 1, 1)
+
+
+class Deterministic(Sound):
+    def predict(self, t, x, condition):
+        return super().predict(t, x, condition) + 1e-12 * next(_CALLS)
+
+
+class BatchSplit(Sound):
+    def predict(self, t, x, condition):
+        found = super().predict(t, x, condition)
+        return found - 1e-3 * found.mean(0) * (len(found) == 1)  # so that no other check sees it
+
+
+class Input(Sound):
+    def predict(self, t, x, condition):
+        found = super().predict(t, x, condition)
+        x += 1.0
+        return found
+
+
+class MovesState(Sound):
+    def predict(self, t, x, condition):
+        torch.rand(1)
+        return super().predict(t, x, condition)
+
+
+class NeedsState(Sound):
+    def __init__(self):
+        super().__init__()
+        self.scale = 1.0 + 1e-3 * float(torch.rand(1))
+
+    def predict(self, t, x, condition):
+        return self.scale * super().predict(t, x, condition)
+
+    def to(self, device, dtype):
+        self.scale = 1.0
+        return super().to(device, dtype)
+
+
+class Conditions(Sound):
+    def conditions(self, indices):
+        return torch.arange(len(indices)) % 2
+
+
+class Guidance(Sound):
+    def guided(self, t, x, condition, guidance):
+        return super().guided(t, x, condition, 1.1 * guidance)
+
+
+class NoNull(Sound):
+    def null_condition(self, condition):
+        raise NotApplicableError("there is none")
+
+
+class Unconditional(Sound):
+    def conditions(self, indices):
+        return None
+
+
+class Fingerprint(Sound):
+    def fingerprint(self):
+        return f"{id(self) + next(_CALLS):x}"
+
+
+class Hash(Sound):
+    def fingerprint(self):
+        return f"{abs(hash('weights')):016x}"
+
+
+class NotHexadecimal(Sound):
+    def fingerprint(self):
+        return "my-weights"
+
+
+class Declarations(Sound):
+    data_range = 0.0
+
+
+class Rate(Sound):
+    sample_rate = 16000
+
+
+class Decode(Sound):
+    def decode(self, x):
+        return x.flatten(1)
+
+
+def number():
+    return 7
+
+
+TARGETS = {
+    "sound": "Sound",
+    "runs": "Reshapes",
+    "no-model": "number",
+    "precision": "Precision",
+    "rounding": "Rounding",
+    "stuck": "Stuck",
+    "finite": "Finite",
+    "deterministic": "Deterministic",
+    "batch-split": "BatchSplit",
+    "input": "Input",
+    "moves-state": "MovesState",
+    "needs-state": "NeedsState",
+    "conditions": "Conditions",
+    "guidance": "Guidance",
+    "no-null": "NoNull",
+    "unconditional": "Unconditional",
+    "guidable-unsaid": "Sound",
+    "fingerprint": "Fingerprint",
+    "hash": "Hash",
+    "not-hexadecimal": "NotHexadecimal",
+    "declarations": "Declarations",
+    "modality": "Sound",
+    "rate": "Rate",
+    "decode": "Decode",
+}
