@@ -23,6 +23,7 @@ from bnsbench.cli.compare import compare
 from bnsbench.cli.doctor import doctor
 from bnsbench.cli.leaderboard import leaderboard
 from bnsbench.cli.list import list_components
+from bnsbench.cli.new import new
 from bnsbench.cli.plugins import plugins
 from bnsbench.cli.pretrain import pretrain
 from bnsbench.cli.run import run
@@ -67,6 +68,7 @@ app.add_typer(solver, name="solver")
 app.command("list")(list_components)
 app.command("plugins")(plugins)
 app.command("check")(check)
+app.command("new")(new)
 app.command("doctor")(doctor)
 app.command("pretrain")(pretrain)
 
