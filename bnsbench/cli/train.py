@@ -144,7 +144,12 @@ class _Session:
 
         checkpoint = self.folder / f"nfe{budget}.pt"
         problem = make_problem(
-            self.source, self.host, previous=self.trained, progress=self.progress.training, checkpoint=checkpoint
+            self.source,
+            self.host,
+            previous=self.trained,
+            progress=self.progress.training,
+            checkpoint=checkpoint,
+            provider=self.selection.spec.provider,
         )
         artefact = train_solver(self.selection, problem, budget)
         artefact.save(self.folder / f"nfe{budget}.json")

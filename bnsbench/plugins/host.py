@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from bnsbench.errors import BnsbenchError, UsageError
 from bnsbench.plugins.reading import Contribution, read
@@ -95,6 +95,16 @@ class PluginHost:
     def metric(self, selector: str) -> Selection[MetricSpec]:
         """Return the metric that the selector means; UsageError if it means none or several."""
         return _find("metric", self.metrics, selector)
+
+    def settled(self, kind: Literal["model", "solver", "metric"], selector: str, provider: str) -> str:
+        """Return the selector as ``provider`` means it: its own component where several plugins offer the name.
+
+        Any other selector is returned as it is.
+        """
+        given, name, _ = parse_selector(selector)
+        offering = {record.provider for record in getattr(self, f"{kind}s") if record.name == name}
+        own = given is None and len(offering) > 1 and provider in offering
+        return f"{provider}/{selector.strip()}" if own else selector
 
     def executor(self, selector: str) -> Selection[ExecutorSpec]:
         """Return the executor that the selector means; UsageError if it means none or several."""

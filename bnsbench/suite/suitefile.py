@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -12,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from bnsbench.errors import UsageError
 from bnsbench.plugins import PluginHost
+from bnsbench.specs import SuiteSpec
 
 DType = Literal["float64", "float32", "bfloat16"]
 Guidance = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -111,9 +113,12 @@ def read_suite(file: Path) -> Suite:
 
 
 def find_suite(name: str, host: PluginHost) -> Suite:
-    """Return the suite of that name (of bnsbench or a plugin) or in that TOML file, its plugins checked."""
+    """Return the suite of that name (of bnsbench or a plugin) or in that TOML file, its plugins checked.
+
+    In a suite that a plugin ships, names that several plugins offer are the plugin's own.
+    """
     file = Path(name)
-    suite = read_suite(file if file.suffix == ".toml" else host.suite(name).file)
+    suite = read_suite(file) if file.suffix == ".toml" else _shipped(host.suite(name), host)
     installed = {plugin.name for plugin in host.plugins}
     missing = sorted(set(suite.plugins) - installed)
     if missing:
@@ -121,6 +126,31 @@ def find_suite(name: str, host: PluginHost) -> Suite:
             f"The suite {suite.name!r} needs the plugin {missing[0]!r}; 'bnsbench plugins' lists those that are installed."
         )
     return suite
+
+
+def _shipped(record: SuiteSpec, host: PluginHost) -> Suite:
+    """Return a plugin's suite with its own components named in full wherever another plugin has the name as well."""
+    suite = read_suite(record.file)
+    own = partial(_own, host=host, provider=record.provider)
+    models = tuple(
+        entry.model_copy(
+            update={
+                "name": host.settled("model", entry.name, record.provider),
+                "solvers": own("solver", entry.solvers),
+                "metrics": own("metric", entry.metrics),
+            }
+        )
+        for entry in suite.models
+    )
+    return suite.model_copy(
+        update={"models": models, "solvers": own("solver", suite.solvers), "metrics": own("metric", suite.metrics)}
+    )
+
+
+def _own(
+    kind: Literal["solver", "metric"], names: tuple[str, ...] | None, host: PluginHost, provider: str
+) -> tuple[str, ...] | None:
+    return None if names is None else tuple(host.settled(kind, name, provider) for name in names)
 
 
 def override(

@@ -17,6 +17,7 @@ from bnsbench.metrics.extractors import differentiable_features
 from bnsbench.models.shipped import shipped_solver
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.plugins import PluginHost, Selection
+from bnsbench.plugins.sources import BUILTIN
 from bnsbench.specs import SolverSpec
 from bnsbench.suite.plan import Cell, digest
 from bnsbench.suite.store import ResultStore, storage_errors
@@ -37,11 +38,15 @@ def make_problem(
     previous: Callable[[int], SolverArtefact],
     progress: Callable[[TrainingStatus], None],
     checkpoint: Path,
+    provider: str = BUILTIN,
 ) -> Problem:
-    """Return the problem of training for a source, with the host's classic solvers and the model's features at hand."""
+    """Return the problem of training for a source, with the host's classic solvers and the model's features at hand.
+
+    provider: of the solver to be trained; where several plugins offer a classic that it names, it means its own.
+    """
 
     def classic(name: str) -> Classic:
-        selection = host.solver(name)
+        selection = host.solver(host.settled("solver", name, provider))
         if selection.spec.kind == "trained":
             raise UsageError(f"The solver {name!r} is itself trained; a learned one starts from a classic solver or a file.")
         return Classic(selection.make(), selection.spec.stages if "grid" in selection.parameters else 0)
@@ -105,6 +110,7 @@ class TrainedSolvers:
             previous=lambda nfe: self.get(replace(cell, nfe=nfe), solver),
             progress=self.progress,
             checkpoint=self.locks.parent / "training" / f"{file.stem}.pt",
+            provider=solver.spec.provider,
         )
         artefact = train_solver(solver, problem, cell.nfe)
         with storage_errors(file):

@@ -51,6 +51,7 @@ class TrainedSubject(SolverSubject):
                 previous=self.train,
                 progress=_ignore,
                 checkpoint=Path(folder) / "training.pt",
+                provider=self.spec.provider,
             )
             artefact: SolverArtefact = self.selection.make()(problem, nfe)
         return artefact

@@ -24,7 +24,7 @@ RUNS = {
 def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "BNSBENCH_CACHE": str(folder / "cache")}
     environment.pop("PYTHONPATH", None)
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=250, check=False, env=environment)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600, check=False, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     return done
 
@@ -40,6 +40,7 @@ def python(tmp_path: Path) -> str:
     return str(Path(sysconfig.get_path("scripts", "venv", scheme)) / "python")
 
 
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("kind", RUNS)
 def test_a_new_package_works_as_it_is(tmp_path: Path, python: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     name = f"my-{kind}"

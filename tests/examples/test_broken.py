@@ -12,6 +12,7 @@ import pytest
 from bnsbench.cli import main
 from bnsbench.errors import BnsbenchError
 from bnsbench.plugins import PluginHost
+from bnsbench.testing import records
 
 PACKAGE = Path(__file__).parents[2] / "plugins" / "broken"
 PROJECT = tomllib.loads((PACKAGE / "pyproject.toml").read_text())["project"]
@@ -67,18 +68,71 @@ def test_strict(monkeypatch):
         PluginHost.load()
 
 
-def test_run_gets_to_its_end(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    solvers = "builtin/euler,absent,raising,greedy,diverging"
-    words = f"run quick --model ring8 --guidance 0 --solver {solvers} --nfe 4 --metric psnr --samples 8 --quiet"
+def run(*words: str) -> int:
     with pytest.raises(SystemExit) as done:
-        main(words.split())
-    assert done.value.code == 1
-    rows = list(csv.DictReader((tmp_path / "results/quick/leaderboard.csv").read_text().splitlines()))
-    assert {row["solver"]: row["status"] for row in rows} == {
+        main(words)
+    return done.value.code or 0
+
+
+def run_quick(folder: Path, solvers: str) -> dict[str, dict[str, str]]:
+    """Run solvers on a model, and return the rows of the leaderboard by solver."""
+    words = f"run quick --model ring8 --guidance 0 --nfe 4 --metric psnr --samples 8 --quiet --results {folder}"
+    run(*words.split(), "--solver", solvers)
+    return {row["solver"]: row for row in csv.DictReader((folder / "quick/leaderboard.csv").read_text().splitlines())}
+
+
+def test_run_gets_to_its_end_and_names_each_problem(tmp_path, capsys):
+    rows = run_quick(tmp_path, "builtin/euler,mutating,absent,raising,greedy,diverging,midpoint")
+    assert {solver: row["status"] for solver, row in rows.items()} == {
         "builtin/euler": "ok",
+        "mutating": "ok",
         "absent": "failed",
         "raising": "failed",
         "greedy": "failed",
         "diverging": "diverged",
+        "midpoint": "ok",
     }
+    told = capsys.readouterr().err
+    for plugin, reasons in REASONS.items():
+        assert f"Plugin {plugin} has a problem: " in told
+        assert all(reason in told for reason in reasons)
+    assert "bnsbench_solvers raised RuntimeError: the list of solvers ended badly" in told
+    assert "greedy_nfe4_seed0" in told
+    assert "overspent: it used 5 evaluations instead of 4" in told
+
+
+def test_a_solver_that_overwrites_its_input_spoils_no_other(tmp_path):
+    beside, alone = (
+        run_quick(tmp_path / str(k), f"{first}builtin/euler,midpoint") for k, first in enumerate(("mutating,", ""))
+    )
+    for solver in ("builtin/euler", "midpoint"):
+        assert beside[solver]["psnr"] == alone[solver]["psnr"]
+    assert float(beside["mutating"]["psnr"]) == pytest.approx(float(alone["builtin/euler"]["psnr"]), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("solver", "fault"),
+    [
+        ("mutating", "It overwrites its input x0."),
+        ("greedy", "It overspends: asked for 1 evaluations, it used 2."),
+        ("diverging", "Its states are not finite on the condot path."),
+        ("raising", "It raised ValueError: this solver never works (solvers.py"),
+        ("absent", "'absent' of plugin 'broken-solvers' could not be loaded"),
+        ("exiting", "It raised SystemExit: 7 (solvers.py"),
+    ],
+)
+def test_check_names_the_fault(monkeypatch, capsys, solver, fault):
+    monkeypatch.setattr(records, "_in_another_process", lambda _: {"modules": []})
+    assert run("check", solver) == 1
+    assert fault in capsys.readouterr().out
+
+
+def test_check_of_a_name_that_two_plugins_offer(capsys):
+    assert run("check", "euler") == 2
+    assert "write builtin/euler or broken-solvers/euler" in capsys.readouterr().err
+
+
+def test_check_names_the_faults_of_the_plugin(monkeypatch, capsys):
+    monkeypatch.setattr(records, "_in_another_process", lambda _: {"modules": [], "fingerprint": ""})
+    assert run("check", "sound") == 1
+    assert "The plugin 'broken-records' has faults: " in capsys.readouterr().out

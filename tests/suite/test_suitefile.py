@@ -5,6 +5,8 @@ import tomllib
 import pytest
 
 from bnsbench.errors import UsageError
+from bnsbench.plugins import PluginHost
+from bnsbench.suite.plan import make_plan
 from bnsbench.suite.suitefile import Suite, find_suite, override, read_suite
 
 MINIMAL = {"name": "s", "nfe": [4], "solvers": ["steps"], "models": ["tiny"]}
@@ -88,6 +90,70 @@ def test_installed_plugin_satisfies_the_suite(host, tmp_path):
     file = tmp_path / "fine.toml"
     file.write_text("plugins = ['tiny_plugin']\nnfe = [4]\nsolvers = ['steps']\nmodels = ['tiny']")
     assert find_suite(str(file), host).name == "fine"
+
+
+CLASH = """
+from pathlib import Path
+from bnsbench.hookspecs import hookimpl
+from bnsbench.specs import *
+
+@hookimpl
+def bnsbench_solvers():
+    yield SolverSpec("unipc", ":nothing")
+    yield SolverSpec("mine", ":nothing")
+
+@hookimpl
+def bnsbench_metrics():
+    yield MetricSpec("fid", ":nothing")
+
+@hookimpl
+def bnsbench_models():
+    yield ModelSpec("digits-gmm", ":nothing", guidable=True)
+
+@hookimpl
+def bnsbench_suites():
+    yield SuiteSpec("theirs", Path(__file__).with_name("theirs.toml"))
+"""
+THEIRS = """
+nfe = [4]
+solvers = ["unipc", "euler", "mine"]
+models = ["digits-gmm", { name = "ring8", solvers = ["builtin/unipc[order=3]", "unipc"], metrics = ["fid"] }]
+"""
+
+
+@pytest.fixture
+def clashing(tmp_path):
+    """A host with a plugin that offers names which built-in components have."""
+    (tmp_path / "clash.py").write_text(CLASH)
+    (tmp_path / "theirs.toml").write_text(THEIRS)
+    return PluginHost.load([tmp_path / "clash.py"])
+
+
+def test_names_in_a_built_in_suite_are_built_in(clashing):
+    suite = find_suite("quick", clashing)
+    assert {"builtin/unipc", "euler"} <= set(suite.solvers)
+    assert "builtin/fid" in suite.metrics
+    assert [model.name for model in suite.models] == ["builtin/digits-gmm", "digits-ot"]
+    cells = make_plan(suite, clashing)
+    assert {cell.solver.provider for cell in cells} == {cell.model.provider for cell in cells} == {"builtin"}
+
+
+def test_names_in_a_plugin_s_suite_are_its_own(clashing):
+    first, second = make_plan(find_suite("theirs", clashing), clashing)[::3]
+    suite = find_suite("theirs", clashing)
+    assert suite.solvers == ("clash/unipc", "euler", "mine")
+    assert [model.name for model in suite.models] == ["clash/digits-gmm", "ring8"]
+    assert suite.models[1].solvers == ("builtin/unipc[order=3]", "clash/unipc")
+    assert suite.models[1].metrics == ("clash/fid",)
+    assert (first.model.provider, second.model.provider) == ("clash", "builtin")
+
+
+def test_elsewhere_such_names_need_their_provider(clashing, tmp_path):
+    """In the user's own file and on the command line nobody can know which is meant."""
+    with pytest.raises(UsageError, match="write builtin/unipc or clash/unipc"):
+        make_plan(find_suite(str(tmp_path / "theirs.toml"), clashing), clashing)
+    with pytest.raises(UsageError, match="write builtin/unipc or clash/unipc"):
+        make_plan(override(find_suite("quick", clashing), solvers=["unipc"]), clashing)
 
 
 def test_unknown_suite_is_a_usage_error(host):

@@ -11,6 +11,7 @@ from bnsbench.flows.pairs import PairSource
 from bnsbench.models.mixtures import digits_gmm
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.tracing import trace
+from bnsbench.plugins import PluginHost
 from bnsbench.solvers.runge_kutta import midpoint
 from bnsbench.suite import trained
 from bnsbench.suite.plan import make_plan
@@ -105,6 +106,16 @@ def test_the_host_s_solvers_are_at_hand_with_their_parameters(source, host):
     assert not torch.allclose(second(times).rows, third(times).rows)
     bound = rule_on_grid(given, 6, "unipc[grid=logsnr]")[0]  # the grid that is learned takes the place of the named one
     assert torch.equal(bound(times).rows, second(times).rows)
+
+
+def test_a_classic_that_two_plugins_offer_is_that_of_the_trainer_s(source, tmp_path):
+    (tmp_path / "clash.py").write_text(
+        "from bnsbench.hookspecs import hookimpl\nfrom bnsbench.specs import SolverSpec\n\n@hookimpl\n"
+        "def bnsbench_solvers():\n    yield SolverSpec('midpoint', 'bnsbench.solvers.runge_kutta:euler', stages=1)\n"
+    )
+    clashing = PluginHost.load([tmp_path / "clash.py"])
+    assert problem(source, clashing).classic("midpoint").stages == 2
+    assert problem(source, clashing, provider="clash").classic("midpoint").stages == 0
 
 
 def test_solvers_without_a_grid_have_no_times_to_learn(source, host):

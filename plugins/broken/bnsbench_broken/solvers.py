@@ -13,6 +13,7 @@ def bnsbench_solvers():
     yield SolverSpec("absent", ":nowhere")
     yield SolverSpec("raising", ":raising")
     yield SolverSpec("greedy", ":greedy", kind="direct")
+    yield SolverSpec("mutating", ":mutating", kind="direct")
     yield SolverSpec("diverging", ":diverging", kind="direct")
     yield SolverSpec("exiting", ":exiting", kind="direct")
     yield SolverSpec("crashing", ":crashing", kind="direct")
@@ -28,6 +29,13 @@ def greedy(field, x0, nfe):
     """Spend one evaluation more than it may."""
     for _ in range(nfe + 1):
         x0 = x0 + field(x0.new_zeros(()), x0) / nfe
+    return x0
+
+
+def mutating(field, x0, nfe):
+    """Integrate by Euler's method in the memory of its input."""
+    for k in range(nfe):
+        x0 += field(x0.new_tensor(k / nfe), x0) / nfe
     return x0
 
 
