@@ -1,0 +1,1 @@
+"""Pipelines, schedulers and trained solvers of diffusers for bnsbench."""

@@ -1,0 +1,1 @@
+"""diffusers' schedulers as solvers, and solvers as a scheduler of diffusers."""

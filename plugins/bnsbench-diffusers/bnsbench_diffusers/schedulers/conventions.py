@@ -1,0 +1,124 @@
+"""The border between bnsbench's conventions and those of diffusers; every conversion of schedulers is in this file.
+
+| | bnsbench | diffusers |
+|---|---|---|
+| time | t from 0 (noise) to 1 (data) | timesteps from T - 1 (noise) to 0 (data); 1000 sigma on flows |
+| noise level | alpha_t, sigma_t | sigma / alpha of the same state; sigma itself on flows |
+| velocity | u = dx/dt | the output "flow_prediction" is noise - data = -u |
+| outputs | "epsilon", "x", "v" | "epsilon", "sample", "v_prediction" |
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path as FilePath
+from typing import Any
+
+import diffusers
+import torch
+from torch import Tensor
+
+from bnsbench.errors import UsageError
+from bnsbench.flows.paths import CondOT, DiscreteVP, Path
+from bnsbench.flows.predictions import Prediction, combine, noise_coefficients, velocity_coefficients
+
+FLOW = "flow_prediction"
+
+OUTPUTS: Mapping[str, Prediction] = {"epsilon": "epsilon", "sample": "x", "v_prediction": "v"}
+"""What diffusers calls the outputs of networks on diffusion paths; that of flows is FLOW."""
+
+SMALLEST_ALPHA_CUMPROD = 2.0**-24
+"""Stands for the 0 of schedules that end in pure noise, as it does in several of diffusers' schedulers."""
+
+SAME_LOG_SNR = 2e-3
+"""Schedules whose log-SNR differ by less are the same one: diffusers multiplies up its alphas in float32."""
+
+
+def output_coefficients(path: Path, prediction_type: str, t: Tensor) -> tuple[Tensor, Tensor]:
+    """Return float64 (beta, gamma) with u = beta x + gamma f for diffusers' network output f; UsageError if unknown."""
+    if prediction_type == FLOW:
+        return torch.zeros_like(t), -torch.ones_like(t)
+    if prediction_type not in OUTPUTS:
+        known = ", ".join([*OUTPUTS, FLOW])
+        raise UsageError(f"There is no prediction type {prediction_type!r} in diffusers; choose from {known}.")
+    return velocity_coefficients(path, OUTPUTS[prediction_type], t)
+
+
+def network_output(path: Path, prediction_type: str, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
+    """Return the output "epsilon", "v_prediction" or FLOW that the velocity u means at (t, x); finite where alpha is 0.
+
+    v refers to the state on the variance-preserving path of the same log-SNR, which is where diffusers' networks see it.
+    """
+    if prediction_type == FLOW:
+        return -u
+    p, q = noise_coefficients(path, t)
+    if prediction_type == "epsilon":
+        return combine(p, x, q, u)
+    # Inserting eps and x1 into (alpha eps - sigma x1) / norm, alpha cancels.
+    alpha, sigma, d_alpha, d_sigma = path.alpha(t), path.sigma(t), path.d_alpha(t), path.d_sigma(t)
+    norm, wronskian = torch.sqrt(alpha**2 + sigma**2), sigma * d_alpha - d_sigma * alpha
+    slope = (alpha * d_alpha + path.sigma_d_sigma(t)) / (norm * wronskian)
+    return combine(slope, x, -norm / wronskian, u)
+
+
+def timesteps_of(path: Path, times: Tensor, train_timesteps: int) -> Tensor:
+    """Return the float64 timesteps that networks on the path are told at ``times``; UsageError if there are none."""
+    if isinstance(path, CondOT):
+        return train_timesteps * path.sigma(times)
+    if isinstance(path, DiscreteVP):
+        return path.timestep(times)
+    raise UsageError(f"diffusers has no timesteps on the path {path.name!r}: its pipelines know DDPM schedules and flows.")
+
+
+def times_of(path: Path, timesteps: Tensor, train_timesteps: int) -> Tensor:
+    """Return the float64 times at which networks are told these timesteps, the inverse of `timesteps_of`."""
+    last = train_timesteps if isinstance(path, CondOT) else train_timesteps - 1
+    return 1.0 - timesteps.to(torch.float64) / last
+
+
+def noise_ratio(path: Path, times: Tensor) -> Tensor:
+    """Return float64 sigma / alpha at ``times``, or sigma on flows: what diffusers calls sigmas."""
+    return path.sigma(times) if isinstance(path, CondOT) else torch.exp(-path.log_snr(times))
+
+
+def path_of(scheduler: Any) -> Path:
+    """Return the path of the networks that a scheduler of diffusers serves; UsageError if it does not tell."""
+    config = scheduler.config
+    if prediction_type_of(scheduler) == FLOW:
+        return CondOT()
+    if "path" in config:
+        raise UsageError("This is a NonStationaryScheduler already; pass the scheduler that the pipeline came with.")
+    cumulative = getattr(scheduler, "alphas_cumprod", None)
+    if cumulative is None:
+        raise UsageError(f"{type(scheduler).__name__} has no alphas_cumprod, so the path of its networks is unknown.")
+    return DiscreteVP(cumulative.to(torch.float64).clamp_min(SMALLEST_ALPHA_CUMPROD).tolist())
+
+
+def prediction_type_of(scheduler: Any) -> str:
+    """Return what the networks that a scheduler of diffusers serves predict, in diffusers' terms."""
+    config = scheduler.config
+    if config.get("use_flow_sigmas") or type(scheduler).__name__.startswith("FlowMatch"):
+        return FLOW
+    return str(config.get("prediction_type", "epsilon"))
+
+
+def same_path(one: Path, other: Path) -> bool:
+    """Whether two paths are the same up to the rounding of diffusers' schedules."""
+    if not (isinstance(one, DiscreteVP) and isinstance(other, DiscreteVP)):
+        return one == other
+    if len(one.alphas_cumprod) != len(other.alphas_cumprod):
+        return False
+    nodes = torch.linspace(0.0, 1.0, len(one.alphas_cumprod), dtype=torch.float64)
+    return bool((one.log_snr(nodes) - other.log_snr(nodes)).abs().max() < SAME_LOG_SNR)
+
+
+def scheduler_of(pipeline: FilePath | str) -> Any:
+    """Return the scheduler in a pipeline's folder; UsageError if there is none."""
+    file = FilePath(pipeline) / "scheduler" / "scheduler_config.json"
+    try:
+        config = json.loads(file.read_bytes())
+        scheduler_class = getattr(diffusers, config["_class_name"])
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise UsageError(f"{file} holds no scheduler of diffusers: {error}.") from error
+    return scheduler_class.from_config(config)

@@ -1,0 +1,231 @@
+"""NonStationaryScheduler against the engine on the same network, and its refusals."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from bnsbench_diffusers.schedulers.nonstationary import NonStationaryScheduler
+from diffusers import DDIMScheduler, DDPMScheduler, EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler
+
+from bnsbench.errors import UsageError
+from bnsbench.flows.paths import VP, CondOT, DiscreteVP
+from bnsbench.nonstationary.table import NonStationarySolver
+
+DDPM = DiscreteVP.linear()
+PAIRINGS = [(DDPM, "epsilon"), (DDPM, "v_prediction"), (DDPM, "sample"), (CondOT(), "flow_prediction")]
+
+
+class TestEqualsTheEngine:
+    @pytest.mark.parametrize(("path", "prediction"), PAIRINGS)
+    @pytest.mark.parametrize("nfe", [1, 5, 8])
+    def test_in_float64_up_to_the_timesteps(
+        self, path, prediction, nfe, network, noise, artefact_for, field_of, run_loop, deviation
+    ):
+        """Timesteps are float32, as those of other schedulers are."""
+        artefact = artefact_for(path, nfe)
+        scheduler = NonStationaryScheduler.from_artefact(artefact, prediction_type=prediction)
+        field = field_of(network, path, prediction)
+        expected = artefact.solver(field, noise * scheduler.init_noise_sigma)
+        assert deviation(run_loop(scheduler, network, noise, nfe), expected) < 1e-7
+
+    @pytest.mark.parametrize(("path", "prediction"), PAIRINGS)
+    def test_in_float32(self, path, prediction, network, noise, artefact_for, field_of, run_loop, deviation):
+        artefact = artefact_for(path, 8)
+        network, noise = network.float(), noise.float()
+        scheduler = NonStationaryScheduler.from_artefact(artefact, prediction_type=prediction)
+        expected = artefact.solver(field_of(network, path, prediction), noise * scheduler.init_noise_sigma)
+        found = run_loop(scheduler, network, noise, 8)
+        assert found.dtype == torch.float32
+        assert deviation(found, expected) < 1e-5
+
+    def test_in_bfloat16_sums_are_kept_in_float32(self, network, noise, artefact_for, field_of, run_loop, deviation):
+        """Each state is rounded once, as in the engine, whatever the number of terms."""
+        artefact = artefact_for(CondOT(), 8)
+        network, noise = network.bfloat16(), noise.bfloat16()
+        scheduler = NonStationaryScheduler.from_artefact(artefact)
+        expected = artefact.solver(field_of(network, CondOT(), "flow_prediction"), noise)
+        found = run_loop(scheduler, network, noise, 8)
+        assert found.dtype == torch.bfloat16
+        assert deviation(found, expected) < 1e-2
+
+    def test_times_that_repeat(self, network, noise, field_of, run_loop, deviation):
+        times = torch.tensor([0.0, 0.5, 0.5, 1.0])
+        table = NonStationarySolver(times, torch.ones(3), torch.tensor([[0.5, 0, 0], [0.2, 0.3, 0], [0.2, 0.3, 0.5]]))
+        scheduler = NonStationaryScheduler(table.to_dict(), CondOT().to_dict(), prediction_type="flow_prediction")
+        expected = table(field_of(network, CondOT(), "flow_prediction"), noise)
+        assert deviation(run_loop(scheduler, network, noise, 3), expected) < 1e-7
+
+    def test_again_with_other_states(self, network, noise, artefact_for, run_loop):
+        scheduler = NonStationaryScheduler.from_artefact(artefact_for(CondOT()))
+        first = run_loop(scheduler, network, noise, 5)
+        run_loop(scheduler, network, noise[:2].float().double() + 1, 5)
+        assert torch.equal(run_loop(scheduler, network, noise, 5), first)
+
+    def test_noise_is_left_as_it_is(self, network, noise, artefact_for, run_loop):
+        kept = noise.clone()
+        run_loop(NonStationaryScheduler.from_artefact(artefact_for(CondOT())), network, noise, 5)
+        assert torch.equal(noise, kept)
+
+
+class TestWhatPipelinesLookAt:
+    def test_diffusion(self, artefact_for):
+        scheduler = NonStationaryScheduler.from_artefact(artefact_for(DDPM), prediction_type="epsilon")
+        times = artefact_for(DDPM).solver.times
+        torch.testing.assert_close(scheduler.timesteps.double(), 999 * (1 - times[:-1]), rtol=1e-7, atol=0)
+        beginning = DDPMScheduler().alphas_cumprod[-1].double()
+        assert float(scheduler.sigmas[0]) == pytest.approx(float(((1 - beginning) / beginning) ** 0.5), rel=1e-4)
+        assert scheduler.init_noise_sigma == pytest.approx(float((1 - beginning) ** 0.5))
+        assert (scheduler.order, scheduler.step_index, scheduler.begin_index, len(scheduler)) == (1, None, 0, 1000)
+
+    def test_flow(self, artefact_for):
+        scheduler = NonStationaryScheduler.from_artefact(artefact_for(CondOT()))
+        torch.testing.assert_close(scheduler.timesteps, 1000 * scheduler.sigmas[:-1])
+        assert (float(scheduler.sigmas[0]), float(scheduler.sigmas[-1]), scheduler.init_noise_sigma) == (1.0, 0.0, 1.0)
+
+    def test_added_noise_is_that_of_diffusers(self, artefact_for):
+        data, noise = torch.randn(2, 5, 3)
+        timesteps = torch.tensor([0, 10, 500, 998, 999])
+        scheduler = NonStationaryScheduler.from_artefact(artefact_for(DDPM), prediction_type="epsilon")
+        torch.testing.assert_close(
+            scheduler.add_noise(data, noise, timesteps),
+            DDPMScheduler().add_noise(data, noise, timesteps),
+            rtol=1e-4,
+            atol=1e-5,
+        )
+
+    def test_sums_run_in_one_product_on_the_device_of_the_states(self, noise, monkeypatch, artefact_for):
+        """No step copies coefficients: after the first, the rows are those that it has placed."""
+        scheduler = NonStationaryScheduler.from_artefact(artefact_for(CondOT()))
+        scheduler.set_timesteps(5)
+        output = torch.zeros_like(noise)
+        x = scheduler.step(output, scheduler.timesteps[0], noise).prev_sample
+        products = []
+        monkeypatch.setattr(torch, "mv", lambda *args, mv=torch.mv, **kwargs: products.append(1) or mv(*args, **kwargs))
+        monkeypatch.setattr(torch.Tensor, "item", None)
+        placed = scheduler._running
+        scheduler.step(output, scheduler.timesteps[1], x)
+        assert scheduler._running is placed
+        assert products == [1]
+
+
+class TestFile:
+    @pytest.mark.parametrize(("path", "prediction"), PAIRINGS)
+    def test_round_trip(self, path, prediction, tmp_path, network, noise, artefact_for, run_loop):
+        made = NonStationaryScheduler.from_artefact(artefact_for(path), prediction_type=prediction)
+        made.save_pretrained(tmp_path)
+        read = NonStationaryScheduler.from_pretrained(tmp_path)
+        assert {key: read.config[key] for key in made.config} == dict(made.config)
+        assert torch.equal(run_loop(read, network, noise, 5), run_loop(made, network, noise, 5))
+
+    def test_holds_the_table_and_its_origin(self, tmp_path, artefact_for):
+        artefact = artefact_for(CondOT())
+        NonStationaryScheduler.from_artefact(artefact).save_pretrained(tmp_path)
+        held = json.loads((tmp_path / "scheduler_config.json").read_text())
+        assert held["_class_name"] == "NonStationaryScheduler"
+        assert held["solver"] == artefact.solver.to_dict()
+        assert (held["name"], held["model"], held["guidance"]) == ("bns", "tiny", 0.5)
+
+    def test_of_an_artefact(self, tmp_path, artefact_for):
+        artefact_for(CondOT()).save(tmp_path / "bns.json")
+        scheduler = NonStationaryScheduler.from_artefact(tmp_path / "bns.json")
+        assert scheduler.config.solver == artefact_for(CondOT()).solver.to_dict()
+
+
+class TestWrongPairing:
+    def test_another_number_of_steps(self, artefact_for):
+        scheduler = NonStationaryScheduler.from_artefact(artefact_for(CondOT(), 5))
+        with pytest.raises(UsageError, match="spends 5 evaluations: call the pipeline with num_inference_steps=5, not 6"):
+            scheduler.set_timesteps(6)
+
+    @pytest.mark.parametrize(
+        ("path", "scheduler", "sentence"),
+        [
+            (DDPM, EulerDiscreteScheduler(beta_schedule="scaled_linear"), "another path than the pipeline's"),
+            (DDPM, DDPMScheduler(num_train_timesteps=500), "another path than the pipeline's"),
+            (DDPM, FlowMatchEulerDiscreteScheduler(), "No pipeline on the path 'discrete-vp'.*'flow_prediction'"),
+            (CondOT(), DDPMScheduler(), "No pipeline on the path 'condot'.*'epsilon'"),
+            (VP(), DDPMScheduler(), "no timesteps on the path 'vp'"),
+        ],
+    )
+    def test_another_path(self, path, scheduler, sentence, artefact_for):
+        with pytest.raises(UsageError, match=sentence):
+            NonStationaryScheduler.from_artefact(artefact_for(path), scheduler)
+
+    def test_another_prediction_type(self, artefact_for):
+        scheduler = NonStationaryScheduler.from_artefact(artefact_for(DDPM), prediction_type="epsilon")
+        scheduler.check(DDIMScheduler())
+        with pytest.raises(UsageError, match="predict 'epsilon', but the pipeline's predicts 'v_prediction'"):
+            scheduler.check(DDIMScheduler(prediction_type="v_prediction"))
+
+    def test_a_prediction_type_that_nobody_has_said(self, artefact_for):
+        with pytest.raises(UsageError, match=r"pass pipe\.scheduler, or prediction_type"):
+            NonStationaryScheduler.from_artefact(artefact_for(DDPM))
+
+    def test_a_prediction_type_that_there_is_not(self, artefact_for):
+        with pytest.raises(UsageError, match="no prediction type 'noise' in diffusers"):
+            NonStationaryScheduler.from_artefact(artefact_for(DDPM), prediction_type="noise")
+
+    def test_the_configuration_of_another_scheduler(self):
+        with pytest.raises(UsageError, match="make it by from_artefact"):
+            NonStationaryScheduler.from_config({})
+
+    def test_data_at_the_end_of_a_schedule(self):
+        times = torch.tensor([0.0, 1.0, 1.0])
+        table = NonStationarySolver(times, torch.ones(2), torch.tensor([[1.0, 0.0], [0.5, 0.5]]))
+        still = NonStationaryScheduler(table.to_dict(), DDPM.to_dict(), prediction_type="sample")
+        assert still.table.nfe == 2
+
+
+class TestMisuse:
+    @pytest.fixture
+    def scheduler(self, artefact_for):
+        scheduler = NonStationaryScheduler.from_artefact(artefact_for(CondOT(), 2))
+        scheduler.set_timesteps(2)
+        return scheduler
+
+    def test_default_sigmas_of_flow_pipelines_and_their_shift_have_no_effect(self, scheduler):
+        scheduler.set_timesteps(sigmas=np.linspace(1.0, 0.5, 2), mu=1.15, device="cpu")
+        assert len(scheduler.timesteps) == 2
+
+    @pytest.mark.parametrize("sigmas", [[1.0, 0.3], [0.5, 1.0]])
+    def test_sigmas_of_the_user_s(self, scheduler, sigmas):
+        with pytest.raises(UsageError, match="has times of its own: call the pipeline without sigmas"):
+            scheduler.set_timesteps(sigmas=sigmas)
+
+    def test_default_sigmas_of_another_number(self, scheduler):
+        with pytest.raises(UsageError, match="num_inference_steps=2, not 4"):
+            scheduler.set_timesteps(sigmas=[1.0, 0.75, 0.5, 0.25])
+
+    def test_beginning_in_the_middle(self, scheduler):
+        scheduler.set_begin_index(0)
+        with pytest.raises(UsageError, match="cannot begin at step 1"):
+            scheduler.set_begin_index(1)
+
+    def test_a_step_too_many(self, scheduler):
+        x = torch.ones(1, 3)
+        for _ in range(2):
+            x = scheduler.step(torch.zeros(1, 3), 0, x, return_dict=False)[0]
+        assert scheduler.step_index == 2
+        with pytest.raises(UsageError, match="All 2 steps of this scheduler are taken"):
+            scheduler.step(torch.zeros(1, 3), 0, x)
+
+    def test_an_output_with_variances(self, scheduler):
+        with pytest.raises(UsageError, match=r"but it is \[1, 6\] for a state of shape \[1, 3\]"):
+            scheduler.step(torch.zeros(1, 6), 0, torch.ones(1, 3))
+
+    @pytest.mark.parametrize("settings", [{"eta": 0.5}, {"use_clipped_model_output": True}])
+    def test_noise_and_clipping(self, scheduler, settings):
+        with pytest.raises(UsageError, match="deterministic and does not clip"):
+            scheduler.step(torch.zeros(1, 3), 0, torch.ones(1, 3), **settings)
+
+    def test_a_state_that_something_else_has_changed(self, scheduler):
+        x = scheduler.step(torch.zeros(1, 3), 0, torch.ones(1, 3)).prev_sample
+        with pytest.raises(UsageError, match="changed the state between two steps"):
+            scheduler.step(torch.zeros(1, 3), 0, x + 0.1)
+
+    def test_a_state_in_a_copy(self, scheduler):
+        x = scheduler.step(torch.zeros(1, 3), 0, torch.ones(1, 3)).prev_sample
+        scheduler.step(torch.zeros(1, 3), 0, torch.cat([x]).bfloat16())
