@@ -11,7 +11,7 @@ from typing import Any
 
 import pluggy
 
-from bnsbench.specs import ExecutorSpec, MetricSpec, ModelSpec, ReportSpec, SolverSpec, SuiteSpec
+from bnsbench.specs import ExecutorSpec, ExporterSpec, MetricSpec, ModelSpec, ReportSpec, SolverSpec, SuiteSpec
 
 GROUP = "bnsbench"
 
@@ -52,6 +52,12 @@ def bnsbench_executors() -> Iterable[ExecutorSpec]:
 @hookspec
 def bnsbench_reports() -> Iterable[ReportSpec]:
     """Yield a record for every rendering of a leaderboard that the plugin offers."""
+    return ()
+
+
+@hookspec
+def bnsbench_exporters() -> Iterable[ExporterSpec]:
+    """Yield a record for every format of other software that the plugin writes solvers in."""
     return ()
 
 

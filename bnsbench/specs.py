@@ -123,5 +123,14 @@ class ReportSpec(Spec):
     suffix: str = ".txt"
 
 
-AnySpec = ModelSpec | SolverSpec | MetricSpec | SuiteSpec | ExecutorSpec | ReportSpec
+@dataclass(frozen=True)
+class ExporterSpec(Spec):
+    """A format that other software reads solvers in.
+
+    Its target, ``target(artefact, folder, **parameters) -> Path``, writes a
+    `bnsbench.nonstationary.artefact.SolverArtefact` into the folder and returns the path of what it has written.
+    """
+
+
+AnySpec = ModelSpec | SolverSpec | MetricSpec | SuiteSpec | ExecutorSpec | ReportSpec | ExporterSpec
 Parameters = Mapping[str, Any]

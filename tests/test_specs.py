@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bnsbench.specs import Budgets, ExecutorSpec, MetricSpec, ModelSpec, ReportSpec, SolverSpec
+from bnsbench.specs import Budgets, ExecutorSpec, ExporterSpec, MetricSpec, ModelSpec, ReportSpec, SolverSpec
 
 
-@pytest.mark.parametrize("kind", [ModelSpec, SolverSpec, MetricSpec, ExecutorSpec, ReportSpec])
+@pytest.mark.parametrize("kind", [ModelSpec, SolverSpec, MetricSpec, ExecutorSpec, ReportSpec, ExporterSpec])
 def test_name_and_target_suffice(kind):
     record = kind("name", "module:attribute")
     assert (record.version, dict(record.parameters), record.provider) == ("1", {}, "")

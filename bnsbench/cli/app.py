@@ -28,7 +28,7 @@ from bnsbench.cli.plugins import plugins
 from bnsbench.cli.pretrain import pretrain
 from bnsbench.cli.run import run
 from bnsbench.cli.sample import sample
-from bnsbench.cli.solver import diff, show
+from bnsbench.cli.solver import diff, export, show
 from bnsbench.cli.train import train
 from bnsbench.cli.verify import verify
 from bnsbench.errors import BnsbenchError
@@ -54,9 +54,10 @@ app = typer.Typer(
     rich_markup_mode=None,  # typer's rich help takes half a second to import
 )
 
-solver = typer.Typer(help="Look at a solver's non-stationary table.", no_args_is_help=True)
+solver = typer.Typer(help="Look at a solver's non-stationary table, or hand it on.", no_args_is_help=True)
 solver.command("show")(show)
 solver.command("diff")(diff)
+solver.command("export")(export)
 
 app.command("run")(run)
 app.command("leaderboard")(leaderboard)

@@ -21,6 +21,7 @@ class Kind(StrEnum):
     solvers = "solvers"
     metrics = "metrics"
     suites = "suites"
+    exporters = "exporters"
 
 
 COLUMNS = {
@@ -28,13 +29,14 @@ COLUMNS = {
     Kind.solvers: ("name", "kind", "order", "nfe", "parameters", "provider", "summary"),
     Kind.metrics: ("name", "unit", "better", "parameters", "provider", "summary"),
     Kind.suites: ("name", "provider", "summary"),
+    Kind.exporters: ("name", "parameters", "provider", "summary"),
 }
 
 
 def list_components(
     kind: Annotated[Kind, typer.Argument(help="What to list.")], plugin: PluginFiles = None, as_json: AsJson = False
 ) -> None:
-    """List the models, solvers, metrics or suites that can be used by name."""
+    """List the models, solvers, metrics, suites or exporters that can be used by name."""
     host = open_host(plugin)
     records: Sequence[AnySpec] = getattr(host, kind.value)
     if as_json:

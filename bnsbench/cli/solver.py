@@ -1,4 +1,4 @@
-"""``bnsbench solver show`` and ``bnsbench solver diff``: a solver's non-stationary table, and how two of them differ."""
+"""``bnsbench solver show``, ``diff`` and ``export``: a solver's table, how two differ, and one for other software."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from bnsbench.cli.components import FoundSolver
+    from bnsbench.nonstationary.artefact import SolverArtefact
     from bnsbench.plugins import PluginHost
 
 Solver = Annotated[str, typer.Argument(metavar="NAME|FILE", help="A solver's name, or the file of a trained one.")]
@@ -76,6 +77,38 @@ def diff(
         return
     _print_numbers(other.times - one.times, other.a - one.a, other.b - one.b)
     typer.echo(f"\nlargest differences: times {gaps.times:.3g}, a {gaps.a:.3g}, b {gaps.b:.3g}")
+
+
+def export(
+    solver: Solver,
+    folder: Annotated[FilePath, typer.Argument(metavar="DIR", help="Where to write.", show_default=False)],
+    *,
+    to: Annotated[str, typer.Option(metavar="EXPORTER", help="The format; `bnsbench list exporters` shows all.")],
+    nfe: Budget = None,
+    model: ForModel = None,
+    plugin: PluginFiles = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a solver for other software, such as a scheduler for diffusers, and print the path."""
+    host = open_host(plugin)
+    write = host.exporter(to).make()
+    written = write(_artefact(host, solver, nfe, model), folder)
+    if as_json:
+        print_json({"path": written})
+    else:
+        typer.echo(str(written))
+
+
+def _artefact(host: PluginHost, solver: str, nfe: int | None, model: str | None) -> SolverArtefact:
+    """Return the file's content, or else the classic's table for the model."""
+    from bnsbench.nonstationary.artefact import SolverArtefact
+
+    found = _find(host, solver, nfe, model)
+    if found.artefact is not None:
+        return found.artefact
+    name, fingerprint = ("", "") if model is None else (host.model(model).name, host.model(model).make().fingerprint())
+    setting = found.setting
+    return SolverArtefact(found.require_table(), setting.path, setting.interval, name, fingerprint, 0.0, found.name)
 
 
 def _find(host: PluginHost, solver: str, nfe: int | None, model: str | None) -> FoundSolver:

@@ -1,4 +1,4 @@
-"""The plugin host: every model, solver, metric, suite, executor and report there is, found by name."""
+"""The plugin host: every model, solver, metric, suite, executor, report and exporter there is, found by name."""
 
 from bnsbench.plugins.host import LoadedPlugin, PluginHost
 from bnsbench.plugins.selectors import Selection, did_you_mean, parse_selector, split_selectors

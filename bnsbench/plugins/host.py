@@ -14,13 +14,13 @@ from bnsbench.errors import BnsbenchError, UsageError
 from bnsbench.plugins.reading import Contribution, read
 from bnsbench.plugins.selectors import Selection, did_you_mean, parse_selector, select
 from bnsbench.plugins.sources import BUILTIN, PluginProblem, find_sources
-from bnsbench.specs import AnySpec, ExecutorSpec, MetricSpec, ModelSpec, ReportSpec, SolverSpec, SuiteSpec
+from bnsbench.specs import AnySpec, ExecutorSpec, ExporterSpec, MetricSpec, ModelSpec, ReportSpec, SolverSpec, SuiteSpec
 
 STRICT = "BNSBENCH_STRICT_PLUGINS"
 
 _log = logging.getLogger(__name__)
 _Record = TypeVar("_Record", bound=AnySpec)
-_SpecT = TypeVar("_SpecT", ModelSpec, SolverSpec, MetricSpec, ExecutorSpec, ReportSpec)
+_SpecT = TypeVar("_SpecT", ModelSpec, SolverSpec, MetricSpec, ExecutorSpec, ReportSpec, ExporterSpec)
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ class PluginHost:
     suites: tuple[SuiteSpec, ...]
     executors: tuple[ExecutorSpec, ...]
     reports: tuple[ReportSpec, ...]
+    exporters: tuple[ExporterSpec, ...]
     plugins: tuple[LoadedPlugin, ...]
     problems: tuple[PluginProblem, ...]
     files: tuple[Path, ...] = ()
@@ -74,6 +75,7 @@ class PluginHost:
             suites=_gather(found, SuiteSpec),
             executors=_gather(found, ExecutorSpec),
             reports=_gather(found, ReportSpec),
+            exporters=_gather(found, ExporterSpec),
             plugins=tuple(_loaded(each) for each in found if each.loaded),
             problems=tuple(problems),
             files=tuple(Path(file).resolve() for file in files),
@@ -113,6 +115,10 @@ class PluginHost:
     def report(self, selector: str) -> Selection[ReportSpec]:
         """Return the report that the selector means; UsageError if it means none or several."""
         return _find("report", self.reports, selector)
+
+    def exporter(self, selector: str) -> Selection[ExporterSpec]:
+        """Return the exporter that the selector means; UsageError if it means none or several."""
+        return _find("exporter", self.exporters, selector)
 
     def suite(self, name: str) -> SuiteSpec:
         """Return the suite of that name; UsageError if it means none or several."""

@@ -14,7 +14,17 @@ import pluggy
 from bnsbench import hookspecs
 from bnsbench.plugins.selectors import did_you_mean
 from bnsbench.plugins.sources import Source
-from bnsbench.specs import AnySpec, ExecutorSpec, MetricSpec, ModelSpec, ReportSpec, Scalar, SolverSpec, SuiteSpec
+from bnsbench.specs import (
+    AnySpec,
+    ExecutorSpec,
+    ExporterSpec,
+    MetricSpec,
+    ModelSpec,
+    ReportSpec,
+    Scalar,
+    SolverSpec,
+    SuiteSpec,
+)
 
 KINDS: Mapping[str, type[AnySpec]] = {
     "models": ModelSpec,
@@ -23,6 +33,7 @@ KINDS: Mapping[str, type[AnySpec]] = {
     "suites": SuiteSpec,
     "executors": ExecutorSpec,
     "reports": ReportSpec,
+    "exporters": ExporterSpec,
 }
 """What plugins can offer; the hook of each kind is ``bnsbench_<kind>``."""
 

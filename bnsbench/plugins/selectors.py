@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from typing import Any, Generic, TypeVar
 
 from bnsbench.errors import BnsbenchError, UsageError
-from bnsbench.specs import ReportSpec, Scalar, SolverSpec, Spec
+from bnsbench.specs import ExporterSpec, ReportSpec, Scalar, SolverSpec, Spec
 
 SpecT_co = TypeVar("SpecT_co", bound=Spec, covariant=True)
 _SpecT = TypeVar("_SpecT", bound=Spec)
@@ -43,10 +43,10 @@ class Selection(Generic[SpecT_co]):
     def make(self) -> Any:
         """Return the ready component: what the target returns for the parameters.
 
-        The target of a solver or report is the component itself, so there the parameters are bound to it instead.
+        The target of a solver, report or exporter is the component itself, so there the parameters are bound to it instead.
         """
         target = self.resolve()
-        if isinstance(self.spec, SolverSpec | ReportSpec):
+        if isinstance(self.spec, SolverSpec | ReportSpec | ExporterSpec):
             return functools.partial(target, **self.parameters)
         return target(**self.parameters)
 

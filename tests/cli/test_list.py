@@ -9,13 +9,13 @@ import pytest
 from bnsbench.plugins import PluginHost
 
 
-@pytest.mark.parametrize("kind", ["models", "solvers", "metrics", "suites"])
+@pytest.mark.parametrize("kind", ["models", "solvers", "metrics", "suites", "exporters"])
 def test_json_has_every_record(bnsbench, kind):
     listed = json.loads(bnsbench("list", kind, "--json").out)
     assert [entry["name"] for entry in listed] == [record.name for record in getattr(PluginHost.load(), kind)]
 
 
-@pytest.mark.parametrize("kind", ["models", "solvers", "metrics", "suites"])
+@pytest.mark.parametrize("kind", ["models", "solvers", "metrics", "suites", "exporters"])
 def test_pipes_get_one_plain_line_per_record(bnsbench, kind):
     lines = bnsbench("list", kind).out.splitlines()
     records = getattr(PluginHost.load(), kind)

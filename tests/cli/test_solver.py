@@ -1,4 +1,4 @@
-"""``bnsbench solver show`` and ``bnsbench solver diff``."""
+"""``bnsbench solver show``, ``diff`` and ``export``."""
 
 from __future__ import annotations
 
@@ -174,3 +174,62 @@ def test_files_of_different_nfe(bnsbench, artefact):
     done = bnsbench("solver", "diff", "one.json", "mine.json")
     assert done.code == 2
     assert "Solvers of 1 and 2 NFE cannot be compared" in done.err
+
+
+EXPORTER = """
+import json
+from bnsbench.hookspecs import hookimpl
+from bnsbench.specs import ExporterSpec
+
+@hookimpl
+def bnsbench_exporters():
+    yield ExporterSpec("plain", ":write", "As it is.", parameters={"indent": 1})
+
+def write(artefact, folder, indent):
+    folder.mkdir()
+    file = folder / "solver.json"
+    file.write_text(json.dumps(artefact.to_dict(), indent=indent))
+    return file
+"""
+
+
+@pytest.fixture
+def exporter(tmp_path):
+    (tmp_path / "exporter.py").write_text(EXPORTER)
+    return ("--plugin", "exporter.py")
+
+
+def test_export_of_a_file(bnsbench, artefact, exporter, tmp_path):
+    done = bnsbench("solver", "export", "mine.json", "--to", "plain", "out", *exporter)
+    assert (done.code, done.out, done.err) == (0, "out/solver.json\n", "")
+    assert json.loads((tmp_path / "out/solver.json").read_text()) == artefact.to_dict()
+
+
+def test_export_of_a_classic_is_its_table_for_the_model(bnsbench, exporter, tmp_path):
+    words = ("solver", "export", "ddim", "--nfe", 3, "--model", "ring8[path=vp]", "--to", "plain[indent=2]", "out", "--json")
+    done = bnsbench(*words, *exporter)
+    assert json.loads(done.out) == {"path": "out/solver.json"}
+    written = SolverArtefact.load(tmp_path / "out/solver.json")
+    assert (written.name, written.model, written.path.name, written.interval) == (
+        "ddim",
+        "ring8[path=vp]",
+        "vp",
+        (0.0, 0.999),
+    )
+    assert len(written.fingerprint) >= 32
+    shown = json.loads(bnsbench("solver", "show", "ddim", "--nfe", 3, "--model", "ring8[path=vp]", "--json").out)
+    assert written.solver.to_dict()["b"] == shown["b"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("mine.json", "--to", "plane", "out"), "There is no exporter 'plane'; did you mean 'plain'?"),
+        (("nowhere.json", "--to", "plain", "out"), "nowhere.json cannot be read"),
+        (("euler", "--to", "plain", "out"), "needs a budget: add --nfe"),
+    ],
+)
+def test_exports_that_cannot_be(bnsbench, artefact, exporter, arguments, sentence):
+    done = bnsbench("solver", "export", *arguments, *exporter)
+    assert (done.code, done.out) == (2, "")
+    assert sentence in done.err

@@ -59,6 +59,32 @@ class TestNames:
         assert host.suite("builtin/quick").file.is_file()
 
 
+EXPORTER = f"""{HEADER}
+@hookimpl
+def bnsbench_exporters():
+    yield ExporterSpec("ledger", ":write", parameters={{"ink": "black"}})
+
+def write(artefact, folder, ink):
+    return artefact, folder, ink
+"""
+
+
+class TestExporters:
+    @pytest.fixture
+    def host(self, tmp_path):
+        return PluginHost.load([write(tmp_path, "acme", EXPORTER)])
+
+    def test_parameters_are_bound_to_the_target(self, host):
+        assert host.exporter("ledger[ink=red]").make()("artefact", "folder") == ("artefact", "folder", "red")
+
+    def test_unknown_name(self, host):
+        with pytest.raises(UsageError, match=r"There is no exporter 'legder'; did you mean 'ledger'\?"):
+            host.exporter("legder")
+
+    def test_are_counted(self, host):
+        assert {plugin.name: plugin.counts for plugin in host.plugins}["acme"] == {"exporters": 1}
+
+
 OBSERVERS = {
     "meddler": "record['scores']['psnr'] = -1",
     "raising": "raise ValueError('boom')",
