@@ -7,12 +7,12 @@ import json
 import numpy as np
 import pytest
 import torch
-from bnsbench_diffusers.schedulers.nonstationary import NonStationaryScheduler
 from diffusers import DDIMScheduler, DDPMScheduler, EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler
 
 from bnsbench.errors import UsageError
 from bnsbench.flows.paths import VP, CondOT, DiscreteVP
 from bnsbench.nonstationary.table import NonStationarySolver
+from bnsbench_diffusers.schedulers.nonstationary import NonStationaryScheduler
 
 DDPM = DiscreteVP.linear()
 PAIRINGS = [(DDPM, "epsilon"), (DDPM, "v_prediction"), (DDPM, "sample"), (CondOT(), "flow_prediction")]

@@ -1,0 +1,298 @@
+"""Unmodified pipelines with random weights under NonStationaryScheduler, against the engine on the same networks.
+
+The fields are written out here, guidance included, from what the pipelines' documentation says; nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import json
+
+import diffusers
+import pytest
+import torch
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    DDPMPipeline,
+    DDPMScheduler,
+    DiTPipeline,
+    DiTTransformer2DModel,
+    EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    UNet2DConditionModel,
+    UNet2DModel,
+)
+from torch import nn
+
+from bnsbench.errors import UsageError
+from bnsbench.flows.paths import CondOT
+from bnsbench.nonstationary.artefact import SolverArtefact
+from bnsbench_diffusers.schedulers.conventions import path_of
+from bnsbench_diffusers.schedulers.export import export
+from bnsbench_diffusers.schedulers.nonstationary import NonStationaryScheduler
+from bnsbench_diffusers.schedulers.traced import table
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+NFE = 4
+LATENTS = (2, 4, 8, 8)
+
+
+@pytest.fixture
+def latents():
+    return torch.randn(LATENTS)
+
+
+@pytest.fixture
+def ddpm():
+    def make(prediction="epsilon"):
+        unet = UNet2DModel(
+            sample_size=8,
+            block_out_channels=(8, 16),
+            layers_per_block=1,
+            norm_num_groups=4,
+            down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+            up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+            attention_head_dim=4,
+        )
+        return quiet(DDPMPipeline(unet.eval(), DDPMScheduler(prediction_type=prediction, clip_sample=False)))
+
+    return make
+
+
+@pytest.fixture
+def autoencoder():
+    return AutoencoderKL(
+        latent_channels=4,
+        block_out_channels=(8, 8),
+        norm_num_groups=4,
+        sample_size=16,
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+    ).eval()
+
+
+def quiet(pipeline):
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def run(pipeline, **arguments):
+    with torch.no_grad():
+        return pipeline(num_inference_steps=NFE, return_dict=False, **arguments)[0]
+
+
+def as_image(x):
+    return (x / 2 + 0.5).clamp(0, 1)
+
+
+def distance(found, expected):
+    return float((torch.as_tensor(found) - expected).abs().max() / expected.abs().max())
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_unconditional(prediction, ddpm, field_of, artefact_for, tmp_path):
+    pipeline = ddpm(prediction)
+    artefact = artefact_for(path_of(pipeline.scheduler), NFE)
+    pipeline.scheduler = NonStationaryScheduler.from_artefact(artefact, pipeline.scheduler)
+    found = run(pipeline, batch_size=2, output_type="pt", generator=torch.Generator().manual_seed(3))
+    start = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(3))
+    field = field_of(lambda x, t: pipeline.unet(x, t).sample, artefact.path, prediction)
+    with torch.no_grad():
+        expected = as_image(artefact.solver(field, start))
+    assert distance(found, expected) < 1e-5
+    pipeline.save_pretrained(tmp_path)
+    again = quiet(DDPMPipeline.from_pretrained(tmp_path, local_files_only=True))
+    assert isinstance(again.scheduler, NonStationaryScheduler)
+    assert torch.equal(run(again, batch_size=2, output_type="pt", generator=torch.Generator().manual_seed(3)), found)
+
+
+@pytest.mark.parametrize("scheduler", ["DDIM[timestep_spacing=trailing]", "UniPCMultistep", "DPMSolverMultistep"])
+def test_a_traced_scheduler_makes_the_images_of_the_scheduler_itself(scheduler, ddpm):
+    pipeline = ddpm()
+    path = path_of(pipeline.scheduler)
+    name, _, spaced = scheduler.partition("[")
+    settings = {"clip_sample": False, "set_alpha_to_one": False, "timestep_spacing": "trailing"} if spaced else {}
+    settings |= {} if spaced else {"final_sigmas_type": "sigma_min"}
+    start = pipeline.scheduler
+    images = []
+    solver = table(path, (0.0, 1.0), NFE, scheduler).to_dict()
+    for one in (
+        getattr(diffusers, f"{name}Scheduler")(**settings),
+        NonStationaryScheduler(solver, path.to_dict(), prediction_type=start.config.prediction_type),
+    ):
+        pipeline.scheduler = one
+        images.append(run(pipeline, batch_size=2, output_type="pt", generator=torch.Generator().manual_seed(3)))
+    assert distance(*images) < 1e-5
+
+
+def test_class_conditional_with_guidance(autoencoder, field_of, artefact_for):
+    transformer = DiTTransformer2DModel(
+        num_attention_heads=2,
+        attention_head_dim=8,
+        in_channels=4,
+        out_channels=8,
+        num_layers=1,
+        sample_size=8,
+        patch_size=2,
+        num_embeds_ada_norm=1000,
+        norm_type="ada_norm_zero",
+        activation_fn="gelu-approximate",
+    ).eval()
+    for parameter in transformer.parameters():  # its last layers begin at zero
+        nn.init.normal_(parameter, std=0.2)
+    pipeline = quiet(DiTPipeline(transformer, autoencoder, DDIMScheduler(clip_sample=False)))
+    artefact = artefact_for(path_of(pipeline.scheduler), NFE)
+    pipeline.scheduler = NonStationaryScheduler.from_artefact(artefact, pipeline.scheduler)
+    generator = torch.Generator().manual_seed(3)
+    found = run(pipeline, class_labels=[5, 9], guidance_scale=3.0, output_type="pt", generator=generator)
+
+    def network(x, t):
+        labels = torch.tensor([5, 9, 1000, 1000])
+        outputs = transformer(torch.cat([x, x]), timestep=t.expand(4), class_labels=labels).sample[:, :4]
+        conditional, unconditional = outputs.chunk(2)
+        return unconditional + 3.0 * (conditional - unconditional)
+
+    start = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        x = artefact.solver(field_of(network, artefact.path, "epsilon"), start)
+        expected = as_image(autoencoder.decode(x / autoencoder.config.scaling_factor).sample)
+    assert distance(found, expected) < 1e-5
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_text_to_image_with_guidance(prediction, autoencoder, latents, field_of, artefact_for):
+    pytest.importorskip("transformers")
+    from diffusers import StableDiffusionPipeline
+
+    unet = UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        norm_num_groups=4,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=16,
+        attention_head_dim=4,
+    ).eval()
+    scheduler = EulerDiscreteScheduler(1000, 0.00085, 0.012, "scaled_linear", steps_offset=1, prediction_type=prediction)
+    pipeline = quiet(
+        StableDiffusionPipeline(autoencoder, None, None, unet, scheduler, None, None, requires_safety_checker=False)
+    )
+    artefact = artefact_for(path_of(scheduler), NFE)
+    pipeline.scheduler = NonStationaryScheduler.from_artefact(artefact, pipeline.scheduler)
+    text, empty = torch.randn(2, 2, 7, 16)
+    found = run(
+        pipeline,
+        prompt_embeds=text,
+        negative_prompt_embeds=empty,
+        guidance_scale=3.0,
+        latents=latents.clone(),
+        output_type="latent",
+    )
+
+    def network(x, t):
+        conditional, unconditional = (unet(x, t, encoder_hidden_states=each).sample for each in (text, empty))
+        return unconditional + 3.0 * (conditional - unconditional)
+
+    start = latents * pipeline.scheduler.init_noise_sigma
+    with torch.no_grad():
+        expected = artefact.solver(field_of(network, artefact.path, prediction), start)
+    assert distance(found, expected) < 1e-5
+
+
+def test_flow_whose_pipeline_passes_sigmas_and_a_shift(autoencoder, field_of, artefact_for):
+    pytest.importorskip("transformers")
+    from diffusers import FluxPipeline, FluxTransformer2DModel
+
+    transformer = FluxTransformer2DModel(
+        patch_size=1,
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=32,
+        pooled_projection_dim=32,
+        axes_dims_rope=(4, 4, 8),
+    ).eval()
+    scheduler = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
+    pipeline = quiet(FluxPipeline(scheduler, autoencoder, None, None, None, None, transformer))
+    artefact = artefact_for(CondOT(), NFE)
+    pipeline.scheduler = NonStationaryScheduler.from_artefact(artefact, scheduler)
+    start, text, pooled = torch.randn(2, 16, 16), torch.randn(2, 5, 32), torch.randn(2, 32)
+    size = 8 * pipeline.vae_scale_factor
+    found = run(
+        pipeline,
+        height=size,
+        width=size,
+        latents=start.clone(),
+        prompt_embeds=text,
+        pooled_prompt_embeds=pooled,
+        output_type="latent",
+    )
+    rows, columns = torch.meshgrid(torch.arange(4.0), torch.arange(4.0), indexing="ij")
+    places = torch.stack([torch.zeros(16), rows.reshape(-1), columns.reshape(-1)], dim=1)
+
+    def network(x, t):
+        return transformer(
+            hidden_states=x,
+            timestep=t.expand(2) / 1000,
+            pooled_projections=pooled,
+            encoder_hidden_states=text,
+            txt_ids=torch.zeros(5, 3),
+            img_ids=places,
+        ).sample
+
+    with torch.no_grad():
+        expected = artefact.solver(field_of(network, artefact.path, "flow_prediction"), start)
+    assert distance(found, expected) < 1e-5
+    with pytest.raises(UsageError, match="num_inference_steps=4, not 6"):
+        pipeline(prompt_embeds=text, pooled_prompt_embeds=pooled, height=size, width=size, num_inference_steps=6)
+
+
+def test_a_pipeline_that_asks_for_other_steps(ddpm, artefact_for):
+    pipeline = ddpm()
+    pipeline.scheduler = NonStationaryScheduler.from_artefact(
+        artefact_for(path_of(pipeline.scheduler), NFE), pipeline.scheduler
+    )
+    with pytest.raises(UsageError, match="num_inference_steps=4, not 1000"):
+        pipeline()
+
+
+class TestExport:
+    @pytest.fixture
+    def folder(self, ddpm, tmp_path):
+        ddpm("v_prediction").scheduler.save_pretrained(tmp_path / "pipeline/scheduler")
+        return tmp_path / "pipeline"
+
+    @pytest.fixture
+    def artefact(self, ddpm, artefact_for):
+        return artefact_for(path_of(ddpm().scheduler), NFE)
+
+    def test_asks_the_pipeline(self, folder, artefact, tmp_path):
+        file = export(artefact, tmp_path / "out", pipeline=str(folder))
+        assert file == tmp_path / "out/scheduler_config.json"
+        assert json.loads(file.read_text())["prediction_type"] == "v_prediction"
+        assert NonStationaryScheduler.from_pretrained(tmp_path / "out").table.nfe == NFE
+
+    def test_asks_the_pipeline_that_the_model_is(self, folder, artefact, tmp_path):
+        facts = {**artefact.to_dict(), "model": f"diffusers[path={folder}]"}
+        file = export(SolverArtefact.from_dict(facts), tmp_path / "out")
+        assert json.loads(file.read_text())["prediction_type"] == "v_prediction"
+
+    def test_without_a_pipeline(self, artefact, artefact_for, tmp_path):
+        export(artefact, tmp_path / "told", prediction_type="epsilon")
+        assert NonStationaryScheduler.from_pretrained(tmp_path / "told").prediction_type == "epsilon"
+        export(artefact_for(CondOT()), tmp_path / "flow")
+        assert NonStationaryScheduler.from_pretrained(tmp_path / "flow").prediction_type == "flow_prediction"
+        with pytest.raises(UsageError, match=r"pass pipe\.scheduler, or prediction_type"):
+            export(artefact, tmp_path / "untold")
+
+    def test_another_prediction_type_than_the_pipeline_s(self, folder, artefact, tmp_path):
+        with pytest.raises(UsageError, match="'epsilon', but the pipeline's predicts 'v_prediction'"):
+            export(artefact, tmp_path / "out", pipeline=str(folder), prediction_type="epsilon")
+
+    def test_no_pipeline_there(self, artefact, tmp_path):
+        with pytest.raises(UsageError, match="holds no scheduler of diffusers"):
+            export(artefact, tmp_path / "out", pipeline=str(tmp_path))
