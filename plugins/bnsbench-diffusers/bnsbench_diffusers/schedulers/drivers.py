@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -69,17 +70,25 @@ class Driver:
 
     def prepare(self, steps: int) -> Any:
         """Return a new scheduler with its timesteps set; whatever it raises gets out."""
-        scheduler = self.scheduler_class.make(self._settings())
+        scheduler = self.make()
+        self.set_steps(scheduler, steps)
+        return scheduler
+
+    def make(self) -> Any:
+        """Return a new scheduler for the path."""
+        return self.scheduler_class.make(self._settings())
+
+    def set_steps(self, scheduler: Any, steps: int) -> None:
+        """Set a scheduler's timesteps."""
         if self.sigmas == "linear":
             scheduler.set_timesteps(sigmas=torch.linspace(1.0, 1.0 / steps, steps, dtype=torch.float64).numpy())
         else:
             scheduler.set_timesteps(steps)
         self._end_at_the_interval(scheduler)
-        return scheduler
 
-    def sample(self, field: VelocityField, x0: Tensor, steps: int) -> Tensor:
-        """Return the end states of a pipeline's loop over the scheduler's timesteps."""
-        scheduler = self.prepare(steps)
+    def sample(self, field: VelocityField, x0: Tensor, prepared: Any) -> Tensor:
+        """Return the end states of a pipeline's loop over a copy of the prepared scheduler, which serves one loop only."""
+        scheduler = copy.deepcopy(prepared)
         times = self.times(scheduler)
         begin, end = (torch.tensor(bound, dtype=torch.float64) for bound in self.interval)
         first = scheduler.timesteps[0]
@@ -123,7 +132,8 @@ class Driver:
         # The network F of c_skip x / alpha + c_out F = x1 (Karras et al. 2022, Table 1).
         sigma, width = float(scheduler.sigmas[i]), float(scheduler.config.sigma_data)
         skip, out = width**2 / (sigma**2 + width**2), sigma * width / (sigma**2 + width**2) ** 0.5
-        return (to_data(self.path, t, x, u) - skip * x / self.path.alpha(t)) / out
+        output: Tensor = (to_data(self.path, t, x, u) - skip * x / self.path.alpha(t)) / out
+        return output
 
     def _settings(self) -> dict[str, Any]:
         if self.flow:

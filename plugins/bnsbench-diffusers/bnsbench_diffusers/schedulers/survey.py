@@ -1,6 +1,6 @@
 """Which schedulers of the installed diffusers have tables, and why the others have none: prints a table in Markdown.
 
-    python -m bnsbench_diffusers.schedulers.survey
+python -m bnsbench_diffusers.schedulers.survey
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ def main() -> None:
     lines = ["| scheduler | diffusion | flow |", "|---|---|---|"]
     lines += [f"| `{name}` | {diffusion} | {flow} |" for name, diffusion, flow in works]
     lines += ["", "| refused | why not on a diffusion | why not on a flow |", "|---|---|---|"]
-    lines += [f"| `{name}` | {diffusion} | {flow} |" for name, diffusion, flow in found if (name, diffusion, flow) not in works]
+    lines += [
+        f"| `{name}` | {diffusion} | {flow} |" for name, diffusion, flow in found if (name, diffusion, flow) not in works
+    ]
     sys.stdout.write("\n".join(lines) + "\n")
 
 

@@ -40,12 +40,12 @@ def table(path: Path, interval: tuple[float, float], nfe: int, scheduler: str, s
     if sigmas not in SIGMAS:
         raise UsageError(f"There are no sigmas {sigmas!r}; choose from {', '.join(SIGMAS)}.")
     driver = Driver(find_class(scheduler), path, interval, sigmas)
-    driver.check()
     with _told(driver.scheduler_class.name):
-        steps = steps_for(driver, nfe)
+        driver.check()
+        prepared = driver.prepare(steps_for(driver, nfe))
 
         def loop(field: BatchField, x0: Tensor) -> Tensor:
-            return driver.sample(field, x0, steps)
+            return driver.sample(field, x0, prepared)
 
         return trace(loop, path, interval, shape=lambda numbers: (1, numbers, 1, 1), tolerance=TOLERANCE)
 
@@ -55,22 +55,24 @@ def steps_for(driver: Driver, nfe: int) -> int:
 
     NotApplicableError if there is none; what the scheduler raises for all numbers gets out.
     """
-    spent: dict[int, int] = {}
+    spent: set[int] = set()
     fault: Exception | None = None
+    scheduler = driver.make()
     for steps in range(nfe, 0, -1):
         try:
-            timesteps = driver.prepare(steps).timesteps
+            driver.set_steps(scheduler, steps)
         except (ValueError, IndexError, ZeroDivisionError, RuntimeError) as error:
             fault = error
             continue
+        timesteps = scheduler.timesteps
         if float(timesteps[0]) < float(timesteps[-1]):
             raise NotApplicableError(f"{driver.scheduler_class.name} counts its timesteps up, as from data to noise.")
-        spent[steps] = len(timesteps)
+        spent.add(len(timesteps))
         if len(timesteps) == nfe:
             return steps
     if not spent and fault is not None:
         raise fault
-    known = ", ".join(map(str, sorted(set(spent.values()))[:4]))
+    known = ", ".join(map(str, sorted(spent)[:4]))
     raise NotApplicableError(f"{driver.scheduler_class.name} spends {known}, ... evaluations, not {nfe}.")
 
 
