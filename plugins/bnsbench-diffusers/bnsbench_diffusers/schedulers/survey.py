@@ -32,7 +32,8 @@ def verdict(path: Path, name: str) -> str:
             spent.append(nfe)
     if spent:
         return "yes" if len(spent) == len(BUDGETS) else f"yes, at {spent[0]} NFE but not at {sum(BUDGETS) - spent[0]}"
-    return reason.removeprefix(f"{name}Scheduler").removeprefix(":").replace(_WITHOUT, "").strip().rstrip(".")
+    shorter = reason.partition(", so it cannot serve")[0].removeprefix(f"{name}Scheduler").removeprefix(":")
+    return shorter.replace(_WITHOUT, "").strip().rstrip(".")
 
 
 def rows(names: list[str]) -> Iterator[tuple[str, str, str]]:

@@ -147,27 +147,25 @@ def test_on_a_flow(name, settings, options, sigmas, network, noise, field_of, de
 @pytest.mark.parametrize(
     "name", ["UniPCMultistep", "DPMSolverMultistep", "EulerDiscrete", "EDMDPMSolverMultistep", "EDMEuler"]
 )
-def test_converges_on_continuous_paths(path, interval, name, deviation):
-    """To the trajectory of a single Gaussian, known in closed form."""
-    if name.startswith("EDM") and path == Cosine():
-        pytest.skip("no largest sigma")
-    mean, spread = 0.7, 0.4
+def test_a_single_data_point_is_reached_exactly(path, interval, name, deviation):
+    """With one data point the prediction of the data never changes, so all these rules are exact up to their float32.
 
-    def exact(t):
-        alpha, sigma = float(path.alpha(t)), float(path.sigma(t))
-        return alpha * mean, (alpha**2 * spread**2 + sigma**2) ** 0.5
+    They are only if start, levels, scales and end are converted right on each path.
+    """
+    if name.startswith("EDM") and path == Cosine():
+        pytest.skip("it begins at an infinite sigma, which EDM's do not")
+    point = 0.7
 
     def velocity(t, x):
-        alpha, d_alpha, sigma_d_sigma = (float(f(t)) for f in (path.alpha, path.d_alpha, path.sigma_d_sigma))
-        return d_alpha * mean + (alpha * d_alpha * spread**2 + sigma_d_sigma) / exact(t)[1] ** 2 * (x - alpha * mean)
+        alpha, sigma, d_alpha, sigma_d_sigma = (
+            float(f(t)) for f in (path.alpha, path.sigma, path.d_alpha, path.sigma_d_sigma)
+        )
+        return d_alpha * point + sigma_d_sigma / sigma**2 * (x - alpha * point)
 
-    draws = torch.randn(64, 1, dtype=torch.float64)
-    x0, truth = (centre + width * draws for centre, width in map(exact, interval))
-    errors = [
-        deviation(table(path, interval, nfe, name)(FunctionField(velocity, path, interval), x0), truth) for nfe in (8, 32)
-    ]
-    assert errors[1] < 0.4 * errors[0]
-    assert errors[1] < 0.03
+    noise = torch.randn(64, 1, dtype=torch.float64)
+    x0, truth = (float(path.alpha(t)) * point + float(path.sigma(t)) * noise for t in interval)
+    solver = table(path, interval, 6, name)
+    assert deviation(solver(FunctionField(velocity, path, interval), x0), truth) < 1e-3
 
 
 REFUSED = [
