@@ -165,7 +165,7 @@ def test_a_single_data_point_is_reached_exactly(path, interval, name, deviation)
     noise = torch.randn(64, 1, dtype=torch.float64)
     x0, truth = (float(path.alpha(t)) * point + float(path.sigma(t)) * noise for t in interval)
     solver = table(path, interval, 6, name)
-    assert deviation(solver(FunctionField(velocity, path, interval), x0), truth) < 1e-3
+    assert deviation(solver(FunctionField(velocity, path, interval), x0), truth) < 1e-5
 
 
 REFUSED = [
