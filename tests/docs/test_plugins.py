@@ -102,7 +102,7 @@ def test_components_of_the_examples_keep_the_contract(files, monkeypatch, name):
     assert "hint" not in {result.status for result in report.results}
 
 
-def test_suite_executor_report_and_observer_work(files, tmp_path, capsys):
+def test_suite_executor_report_exporter_and_observer_work(files, tmp_path, capsys):
     plugins = [word for file in files for word in ("--plugin", str(file))]
 
     def run(*words: str) -> str:
@@ -118,3 +118,5 @@ def test_suite_executor_report_and_observer_work(files, tmp_path, capsys):
     assert [re.search(r"nfe(\d)", line)[1] for line in diary] == ["4", "4", "2", "2"]
     best = max((row for row in rows if row["nfe"] == "4"), key=lambda row: float(row["psnr"]))["solver"]
     assert f"ring8 at 4 NFE: {best}\n" in run("leaderboard", "results/study", "--format", "winners")
+    run("solver", "export", "euler", "out", "--nfe", "2", "--model", "ring8", "--to", "columns[digits=3]")
+    assert (tmp_path / "out/columns.txt").read_text() == "0 1 0.5 0\n0.5 1 0.5 0.5\n"

@@ -3,9 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from bnsbench.hookspecs import hookimpl
-from bnsbench.specs import ExporterSpec, SolverSpec
+from bnsbench.specs import ExporterSpec, ModelSpec, SolverSpec, SuiteSpec
+from bnsbench_diffusers import __version__
+
+_SUITES = Path(__file__).parent / "suites"
+
+
+@hookimpl
+def bnsbench_models() -> Iterator[ModelSpec]:
+    """Yield the model that any supported pipeline becomes."""
+    yield ModelSpec(
+        "diffusers",
+        "bnsbench_diffusers.models.registry:diffusers_model",
+        "The denoiser of a diffusers pipeline, from a folder or a hub id.",
+        __version__,
+        parameters={
+            "path": "",
+            "variant": "",
+            "revision": "",
+            "prompts": "",
+            "negative": "",
+            "size": 0,
+            "null_class": -1,
+            "embedded_guidance": 3.5,
+        },
+        guidable=True,
+    )
 
 
 @hookimpl
@@ -29,3 +55,11 @@ def bnsbench_exporters() -> Iterator[ExporterSpec]:
         "A scheduler for pipelines of diffusers.",
         parameters={"pipeline": "", "prediction_type": ""},
     )
+
+
+@hookimpl
+def bnsbench_suites() -> Iterator[SuiteSpec]:
+    """Yield the suites of public checkpoints; their files say what to download."""
+    yield SuiteSpec("imagenet64", _SUITES / "imagenet64.toml", "Class-conditional ImageNet of 64x64 pixels.")
+    yield SuiteSpec("imagenet256-dit", _SUITES / "imagenet256-dit.toml", "DiT-XL/2 on ImageNet of 256x256 pixels.")
+    yield SuiteSpec("text-to-image", _SUITES / "text-to-image.toml", "Stable Diffusion 3 and 1.5 on a file of captions.")

@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -21,15 +20,13 @@ from torch import Tensor
 
 from bnsbench.errors import UsageError
 from bnsbench.flows.paths import CondOT, DiscreteVP, Path
-from bnsbench.flows.predictions import Prediction, combine, noise_coefficients, velocity_coefficients
+from bnsbench.flows.predictions import combine, noise_coefficients, velocity_coefficients
+from bnsbench_diffusers.schedule import PREDICTIONS, read_schedule, serves_flow
 
 FLOW = "flow_prediction"
 
-OUTPUTS: Mapping[str, Prediction] = {"epsilon": "epsilon", "sample": "x", "v_prediction": "v"}
-"""What diffusers calls the outputs of networks on diffusion paths; that of flows is FLOW."""
-
 SMALLEST_ALPHA_CUMPROD = 2.0**-24
-"""Stands for the 0 of schedules that end in pure noise, as it does in several of diffusers' schedulers."""
+"""What schedulers get in the place of 0, as several of them do by themselves."""
 
 SAME_LOG_SNR = 2e-3
 """Schedules whose log-SNR differ by less are the same one: diffusers multiplies up its alphas in float32."""
@@ -39,10 +36,10 @@ def output_coefficients(path: Path, prediction_type: str, t: Tensor) -> tuple[Te
     """Return float64 (beta, gamma) with u = beta x + gamma f for diffusers' network output f; UsageError if unknown."""
     if prediction_type == FLOW:
         return torch.zeros_like(t), -torch.ones_like(t)
-    if prediction_type not in OUTPUTS:
-        known = ", ".join([*OUTPUTS, FLOW])
+    if prediction_type not in PREDICTIONS:
+        known = ", ".join([*PREDICTIONS, FLOW])
         raise UsageError(f"There is no prediction type {prediction_type!r} in diffusers; choose from {known}.")
-    return velocity_coefficients(path, OUTPUTS[prediction_type], t)
+    return velocity_coefficients(path, PREDICTIONS[prediction_type], t)
 
 
 def network_output(path: Path, prediction_type: str, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
@@ -84,23 +81,14 @@ def noise_ratio(path: Path, times: Tensor) -> Tensor:
 
 def path_of(scheduler: Any) -> Path:
     """Return the path of the networks that a scheduler of diffusers serves; UsageError if it does not tell."""
-    config = scheduler.config
-    if prediction_type_of(scheduler) == FLOW:
-        return CondOT()
-    if "path" in config:
+    if "path" in scheduler.config:
         raise UsageError("This is a NonStationaryScheduler already; pass the scheduler that the pipeline came with.")
-    cumulative = getattr(scheduler, "alphas_cumprod", None)
-    if cumulative is None:
-        raise UsageError(f"{type(scheduler).__name__} has no alphas_cumprod, so the path of its networks is unknown.")
-    return DiscreteVP(cumulative.to(torch.float64).clamp_min(SMALLEST_ALPHA_CUMPROD).tolist())
+    return read_schedule(scheduler).path
 
 
 def prediction_type_of(scheduler: Any) -> str:
     """Return what the networks that a scheduler of diffusers serves predict, in diffusers' terms."""
-    config = scheduler.config
-    if config.get("use_flow_sigmas") or type(scheduler).__name__.startswith("FlowMatch"):
-        return FLOW
-    return str(config.get("prediction_type", "epsilon"))
+    return FLOW if serves_flow(scheduler) else str(scheduler.config.get("prediction_type", "epsilon"))
 
 
 def same_path(one: Path, other: Path) -> bool:

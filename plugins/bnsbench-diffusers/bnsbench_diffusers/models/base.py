@@ -1,0 +1,125 @@
+"""What the models of all families share: the network, its schedule, its decoding and its identity."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from pathlib import Path as FilePath
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from bnsbench.errors import NotApplicableError, UsageError
+from bnsbench.flows.model import Model
+from bnsbench_diffusers.models.fingerprint import digest_of, network_digest
+from bnsbench_diffusers.schedule import read_schedule
+
+LATENT_RANGE = 8.0
+"""Peak-to-peak range of latents, four standard deviations to each side: pipelines scale them to about unit variance."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What may be chosen about a pipeline.
+
+    prompts: the texts that samples take in turn.
+    negative: the text of unconditional predictions, the pipeline's own if empty.
+    size: side of the images in pixels, 0 for the pipeline's own.
+    null_class: the class that stands for none, -1 for the pipeline's own.
+    embedded_guidance: what a guidance-distilled network is told, as its ``guidance_scale``.
+    """
+
+    prompts: tuple[str, ...] = ()
+    negative: str = ""
+    size: int = 0
+    null_class: int = -1
+    embedded_guidance: float = 3.5
+
+
+class PipelineModel(Model):
+    """A pipeline's denoiser; families subclass it with `evaluate` and what it is told.
+
+    component: the denoiser's name in the pipeline. folder: where the pipeline has just been loaded from, None for one that
+    was made or changed in memory. Channels of the network's output beyond those of its input (a learned variance) are left
+    out.
+    """
+
+    component: ClassVar[str] = "transformer"
+
+    def __init__(self, pipeline: Any, shape: tuple[int, ...], folder: FilePath | None = None) -> None:
+        self.pipeline = pipeline
+        self.network: Any = getattr(pipeline, self.component).eval().requires_grad_(False)
+        self.schedule = read_schedule(pipeline.scheduler)
+        self.path = self.schedule.path
+        self.prediction = self.schedule.prediction
+        self.shape = shape
+        self.dtype = self.network.dtype
+        weights = network_digest(self.network, None if folder is None else folder / self.component)
+        self._facts: list[Any] = [type(self).__name__, weights, self.path.to_dict(), self.prediction, shape]
+
+    @abstractmethod
+    def evaluate(self, timestep: Tensor, x: Tensor, condition: Tensor | None) -> Tensor:
+        """Return the network's output [batch, channels, ...] for float32 timesteps [batch] and states [batch, *shape]."""
+
+    def predict(self, t: Tensor, x: Tensor, condition: Tensor | None) -> Tensor:
+        # Never in less than float32: bfloat16 has no timestep between 512 and 516.
+        timestep = self.schedule.timestep(t).to(device=x.device, dtype=torch.float32).expand(len(x))
+        output = self.evaluate(timestep, x, condition)
+        return self.schedule.prediction_from(output[:, : self.shape[0]])
+
+    def decode(self, x: Tensor) -> Tensor:
+        return x.clamp(-1.0, 1.0)
+
+    def fingerprint(self) -> str:
+        return digest_of(self._facts)
+
+    def to(self, device: torch.device | str, dtype: torch.dtype) -> Self:
+        self.network.to(device)
+        if dtype != self.network.dtype:
+            self.network.to(dtype)
+        return super().to(device, dtype)
+
+
+class ClassConditional:
+    """Conditions that are classes, int64 [batch]: sample i has the class i modulo the number of classes.
+
+    classes: their numbers. null: the number that stands for no class, None if there is none. names: of classes, for people.
+    """
+
+    classes: tuple[int, ...]
+    null: int | None = None
+    names: dict[str, int]
+
+    def conditions(self, indices: Tensor) -> Tensor:
+        return torch.tensor(self.classes)[indices.to("cpu", torch.int64) % len(self.classes)]
+
+    def null_condition(self, condition: Tensor) -> Tensor:
+        if self.null is None:
+            raise NotApplicableError(
+                "The network knows no class that stands for none, so guidance needs w = 0; null_class=NUMBER names one."
+            )
+        return torch.full_like(condition, self.null)
+
+    def describe(self, text: str, voice: int | None = None) -> Tensor:
+        """Return the class [] that a text asks for, by its name or its number; UsageError if there is none."""
+        del voice
+        number = self.names.get(text, int(text) if text.isdecimal() else -1)
+        if number not in self.classes:
+            raise UsageError(f"There is no class {text!r}: write a number from 0 to {max(self.classes)} or a class's name.")
+        return torch.tensor(number)
+
+
+def side_lengths(sample_size: int | tuple[int, int] | list[int]) -> tuple[int, int]:
+    """Return height and width of what a network's configuration calls ``sample_size``."""
+    if isinstance(sample_size, int):
+        return sample_size, sample_size
+    height, width = sample_size
+    return int(height), int(width)
+
+
+def refuse(options: Options, *names: str) -> None:
+    """Raise UsageError if one of these options has been set, for a family that has no use for it."""
+    for name in names:
+        if getattr(options, name) != getattr(Options(), name):
+            raise UsageError(f"This pipeline has no use for the parameter {name!r}; leave it out.")

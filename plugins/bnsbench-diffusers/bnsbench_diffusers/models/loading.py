@@ -1,0 +1,126 @@
+"""Pipelines from a folder or the hub, in the precision in which their denoiser is stored."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from diffusers.utils import deprecation_utils
+from diffusers.utils import logging as diffusers_logging
+from safetensors import SafetensorError, safe_open
+
+from bnsbench.errors import UsageError
+
+INDEX = "model_index.json"
+DENOISERS = ("unet", "transformer")
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def find_folder(path: str, variant: str = "", revision: str = "") -> Path:
+    """Return the folder of a pipeline: ``path`` itself, or where diffusers has put what the hub has under that id.
+
+    variant: of the weights' files, such as "fp16". revision: of the hub's repository. Raises UsageError if there is no such
+    folder and no such repository, or no pipeline in it.
+    """
+    if not path:
+        raise UsageError("The model 'diffusers' needs a pipeline: write diffusers[path=FOLDER] or diffusers[path=HUB/ID].")
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        folder = _download(path, variant, revision)
+    if not (folder / INDEX).is_file():
+        raise UsageError(f"The folder {folder} holds no diffusers pipeline: it has no {INDEX}.")
+    return folder
+
+
+def pipeline_class(folder: Path) -> str:
+    """Return the name of the pipeline's class; UsageError if the folder's index is malformed."""
+    try:
+        return str(json.loads((folder / INDEX).read_text(encoding="utf-8"))["_class_name"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{folder / INDEX} does not name the class of its pipeline.") from error
+
+
+def load_pipeline(folder: Path, variant: str = "") -> Any:
+    """Return the pipeline in a folder, without reaching for the network; UsageError says why it cannot be loaded."""
+    keyword = "dtype" if hasattr(deprecation_utils, "_resolve_dtype") else "torch_dtype"
+    options = {keyword: stored_dtype(folder, variant), "local_files_only": True, "variant": variant or None}
+    if (folder / "safety_checker").is_dir():
+        options |= {"safety_checker": None, "requires_safety_checker": False}
+    try:
+        with quiet():
+            return diffusers.DiffusionPipeline.from_pretrained(str(folder), **options)
+    except (OSError, ValueError, ImportError, AttributeError, RuntimeError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        hint = " Pipelines that read text need bnsbench-diffusers[text]." if isinstance(error, ImportError) else ""
+        raise UsageError(f"The pipeline in {folder} could not be loaded: {reason}.{hint}") from error
+
+
+def stored_dtype(folder: Path, variant: str = "") -> torch.dtype:
+    """Return the precision of the denoiser's stored weights, float32 where its files do not tell."""
+    for component in DENOISERS:
+        suffix = f".{variant}*.safetensors" if variant else ".safetensors"
+        for file in sorted((folder / component).glob(f"*{suffix}")):
+            found = _floating_dtype(file)
+            if found is not None:
+                return found
+    return torch.float32
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep diffusers and transformers from drawing progress bars."""
+    shown = [_bars(diffusers_logging), _bars(_transformers_logging())]
+    for module, active in shown:
+        if active:
+            module.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for module, active in shown:
+            if active:
+                module.enable_progress_bar()
+
+
+def _bars(module: Any) -> tuple[Any, bool]:
+    return module, module is not None and module.is_progress_bar_enabled()
+
+
+def _transformers_logging() -> Any:
+    try:
+        from transformers.utils import logging  # noqa: PLC0415 - an optional dependency
+    except ImportError:
+        return None
+    return logging
+
+
+def _download(path: str, variant: str, revision: str) -> Path:
+    if not _HUB_ID.fullmatch(path) or path.startswith("."):
+        raise UsageError(f"There is no folder {path!r}, and it is no hub id such as 'google/ddpm-cifar10-32'.")
+    try:
+        options = {"variant": variant or None, "revision": revision or None}
+        return Path(diffusers.DiffusionPipeline.download(path, **options))
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise UsageError(f"There is no folder {path!r}, and the hub does not give it: {reason}.") from error
+
+
+def _floating_dtype(file: Path) -> torch.dtype | None:
+    """Return the precision of most of a file's floating-point numbers; None if it has none or cannot be read."""
+    names = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+    counts = dict.fromkeys(names, 0)
+    try:
+        with safe_open(file, framework="pt") as content:
+            for key in content.keys():  # noqa: SIM118 (not a dict)
+                part = content.get_slice(key)
+                if part.get_dtype() in counts:
+                    counts[part.get_dtype()] += torch.Size(part.get_shape()).numel()
+    except (OSError, SafetensorError):
+        return None
+    most = max(counts, key=lambda name: counts[name])
+    return names[most] if counts[most] else None

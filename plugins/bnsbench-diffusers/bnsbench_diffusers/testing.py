@@ -1,0 +1,220 @@
+"""Tiny pipelines of every supported kind, with random weights: for tests, and to try commands without a download.
+
+``python -m bnsbench_diffusers.testing KIND FOLDER`` writes one.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+
+from bnsbench.errors import UsageError
+from bnsbench_diffusers.models.loading import quiet
+from bnsbench_diffusers.tiny_parts import (
+    LATENT_NOISE,
+    WIDTH,
+    clip,
+    clip_tokenizer,
+    ddim_scheduler,
+    t5,
+    t5_tokenizer,
+    unet,
+    unet2d,
+    vae,
+)
+
+SEED = 0
+
+
+def make_tiny_pipeline(kind: str, folder: Path | str, seed: int = SEED) -> Path:
+    """Write a pipeline of that kind, made from configuration with seeded random weights, into a folder and return it.
+
+    kind: one of `KINDS`. Takes about a second; its images are noise. The caller's random state is left as it was. Raises
+    UsageError for an unknown kind.
+    """
+    if kind not in KINDS:
+        raise UsageError(f"There is no kind of pipeline {kind!r}; choose from {', '.join(KINDS)}.")
+    with torch.random.fork_rng(devices=()), quiet():
+        torch.manual_seed(seed)
+        pipeline = KINDS[kind]()
+        for component in pipeline.components.values():
+            if isinstance(component, torch.nn.Module):
+                _enliven(component)
+        pipeline.save_pretrained(str(folder))
+    return Path(folder)
+
+
+def _enliven(network: torch.nn.Module) -> None:
+    """Give parameters that start at zero, such as the last layers of transformers, values that make a difference."""
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if not bool(parameter.any()):
+                parameter.normal_(std=0.05)
+
+
+def _ddpm() -> Any:
+    """Return one that predicts v: unlike with epsilon, samples of random weights stay of the size of images."""
+    return diffusers.DDPMPipeline(unet2d(), diffusers.DDPMScheduler(clip_sample=False, prediction_type="v_prediction"))
+
+
+def _ddim() -> Any:
+    return diffusers.DDIMPipeline(unet2d(), ddim_scheduler())
+
+
+def _ddpm_class() -> Any:
+    """Return one with six classes and learned variance, as the networks of Dhariwal & Nichol have it."""
+    unet = unet2d(num_class_embeds=6, out_channels=6)
+    return diffusers.DDPMPipeline(unet, diffusers.DDPMScheduler(variance_type="learned_range"))
+
+
+def _dit() -> Any:
+    transformer = diffusers.DiTTransformer2DModel(
+        num_attention_heads=2,
+        attention_head_dim=8,
+        in_channels=4,
+        out_channels=8,
+        num_layers=2,
+        sample_size=8,
+        norm_num_groups=4,
+    )
+    return diffusers.DiTPipeline(transformer, vae(), ddim_scheduler())
+
+
+def _sd(**scheduling: Any) -> Any:
+    scheduler = ddim_scheduler(**LATENT_NOISE, **scheduling)
+    return diffusers.StableDiffusionPipeline(
+        vae=vae(),
+        text_encoder=clip(),
+        tokenizer=clip_tokenizer(),
+        unet=unet(cross_attention_dim=WIDTH),
+        scheduler=scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+def _sd_v() -> Any:
+    """Return one as version 2 with v-prediction has it."""
+    return _sd(prediction_type="v_prediction")
+
+
+def _sdxl() -> Any:
+    sizes = {"addition_embed_type": "text_time", "addition_time_embed_dim": 8}
+    network = unet(cross_attention_dim=2 * WIDTH, projection_class_embeddings_input_dim=6 * 8 + WIDTH, **sizes)
+    scheduler = ddim_scheduler(**LATENT_NOISE)
+    tokenizers = {"tokenizer": clip_tokenizer(), "tokenizer_2": clip_tokenizer()}
+    encoders = {"text_encoder": clip(), "text_encoder_2": clip(projected=True)}
+    return diffusers.StableDiffusionXLPipeline(
+        vae=vae(scaling_factor=0.13025), unet=network, scheduler=scheduler, add_watermarker=False, **tokenizers, **encoders
+    )
+
+
+def _pixart(pipeline: str, **options: Any) -> Any:
+    transformer = diffusers.PixArtTransformer2DModel(
+        num_attention_heads=3,
+        attention_head_dim=8,
+        out_channels=8,
+        num_layers=2,
+        cross_attention_dim=24,
+        caption_channels=WIDTH,
+        norm_num_groups=4,
+        **options,
+    )
+    parts = {"tokenizer": t5_tokenizer(), "text_encoder": t5(), "vae": vae(), "scheduler": ddim_scheduler()}
+    return getattr(diffusers, pipeline)(transformer=transformer, **parts)
+
+
+def _pixart_alpha() -> Any:
+    """Return one of the size whose network is told the image's size, with large patches."""
+    return _pixart("PixArtAlphaPipeline", sample_size=128, patch_size=32)
+
+
+def _pixart_sigma() -> Any:
+    return _pixart("PixArtSigmaPipeline", sample_size=8)
+
+
+def _sd3() -> Any:
+    transformer = diffusers.SD3Transformer2DModel(
+        sample_size=8,
+        in_channels=8,
+        out_channels=8,
+        num_layers=2,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        joint_attention_dim=2 * WIDTH,
+        caption_projection_dim=16,
+        pooled_projection_dim=2 * WIDTH,
+        pos_embed_max_size=16,
+    )
+    tokenizers = {"tokenizer": clip_tokenizer(), "tokenizer_2": clip_tokenizer(), "tokenizer_3": t5_tokenizer()}
+    encoders = {
+        "text_encoder": clip(projected=True),
+        "text_encoder_2": clip(projected=True),
+        "text_encoder_3": t5(2 * WIDTH),
+    }
+    return diffusers.StableDiffusion3Pipeline(
+        transformer=transformer,
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae=vae(8, scaling_factor=1.5305, shift_factor=0.0609),
+        **tokenizers,
+        **encoders,
+    )
+
+
+def _flux() -> Any:
+    transformer = diffusers.FluxTransformer2DModel(
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=WIDTH,
+        pooled_projection_dim=WIDTH,
+        guidance_embeds=True,
+        axes_dims_rope=(4, 6, 6),
+    )
+    tokenizers = {"tokenizer": clip_tokenizer(), "tokenizer_2": t5_tokenizer()}
+    return diffusers.FluxPipeline(
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(),
+        vae=vae(4, scaling_factor=0.3611, shift_factor=0.1159),
+        transformer=transformer,
+        text_encoder=clip(),
+        text_encoder_2=t5(),
+        **tokenizers,
+    )
+
+
+KINDS: Mapping[str, Callable[[], Any]] = {
+    "ddpm": _ddpm,
+    "ddim": _ddim,
+    "ddpm-class": _ddpm_class,
+    "dit": _dit,
+    "sd": _sd,
+    "sd-v": _sd_v,
+    "sdxl": _sdxl,
+    "pixart-alpha": _pixart_alpha,
+    "pixart-sigma": _pixart_sigma,
+    "sd3": _sd3,
+    "flux": _flux,
+}
+"""Kinds of pipelines, by what makes one in memory."""
+
+
+def main() -> None:
+    """Write a tiny pipeline, as the command line says."""
+    parser = argparse.ArgumentParser(prog="python -m bnsbench_diffusers.testing", description=main.__doc__)
+    parser.add_argument("kind", choices=list(KINDS), help="what pipeline")
+    parser.add_argument("folder", type=Path, help="where to")
+    chosen = parser.parse_args()
+    folder = make_tiny_pipeline(chosen.kind, chosen.folder)
+    print(f"A {chosen.kind} pipeline with random weights is in {folder}.")  # noqa: T201 (a command)
+
+
+if __name__ == "__main__":
+    main()

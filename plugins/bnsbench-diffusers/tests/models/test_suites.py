@@ -1,0 +1,25 @@
+"""The suites are in order: they can be planned without any of their checkpoints."""
+
+from __future__ import annotations
+
+import pytest
+
+from bnsbench.plugins import PluginHost
+from bnsbench.suite.plan import make_plan
+from bnsbench.suite.suitefile import find_suite
+
+SUITES = {"imagenet64": 50000, "imagenet256-dit": 50000, "text-to-image": 30000}
+
+
+def test_all_are_offered():
+    assert {suite.name for suite in PluginHost.load().suites if suite.provider == "diffusers"} == set(SUITES)
+
+
+@pytest.mark.parametrize(("name", "samples"), SUITES.items())
+def test_a_suite_can_be_planned(name, samples):
+    host = PluginHost.load()
+    cells = make_plan(find_suite(name, host), host)
+    assert {cell.samples for cell in cells} == {samples}
+    assert {cell.nfe for cell in cells} == {4, 6, 8, 10, 12, 16, 20}
+    assert [cell.skip for cell in cells if cell.skip] == []
+    assert any(cell.trained for cell in cells)

@@ -1,0 +1,223 @@
+"""The wrapped velocity of every kind against the pipeline's own components, called directly and converted by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.interpolate import PchipInterpolator
+
+from bnsbench_diffusers.models.loading import load_pipeline
+from bnsbench_diffusers.testing import KINDS
+
+COUNT = 3
+PROMPTS = ("a red fox in the snow", "two boats", "an empty street at night")
+
+
+def call_unet2d(pipe, x, timestep, indices):
+    return pipe.unet(x, timestep).sample
+
+
+def call_class_unet2d(pipe, x, timestep, indices):
+    return pipe.unet(x, timestep, class_labels=indices % 6).sample.chunk(2, dim=1)[0]
+
+
+def call_dit(pipe, x, timestep, indices):
+    timesteps = torch.full((len(x),), timestep)
+    return pipe.transformer(x, timestep=timesteps, class_labels=indices % 1000).sample.chunk(2, dim=1)[0]
+
+
+def texts(indices):
+    return [PROMPTS[int(i) % len(PROMPTS)] for i in indices]
+
+
+def call_sd(pipe, x, timestep, indices):
+    given, _ = pipe.encode_prompt(texts(indices), "cpu", 1, False)
+    return pipe.unet(x, timestep, encoder_hidden_states=given).sample
+
+
+def call_sdxl(pipe, x, timestep, indices):
+    given, _, pooled, _ = pipe.encode_prompt(texts(indices), do_classifier_free_guidance=False)
+    sizes = torch.tensor([[16.0, 16, 0, 0, 16, 16]]).repeat(len(x), 1)
+    added = {"text_embeds": pooled, "time_ids": sizes}
+    return pipe.unet(x, timestep, encoder_hidden_states=given, added_cond_kwargs=added).sample
+
+
+def call_pixart(pipe, x, timestep, indices, length, added):
+    given, mask, _, _ = pipe.encode_prompt(texts(indices), False, max_sequence_length=length)
+    timesteps = torch.full((len(x),), timestep)
+    output = pipe.transformer(
+        x, timestep=timesteps, encoder_hidden_states=given, encoder_attention_mask=mask, added_cond_kwargs=added
+    )
+    return output.sample.chunk(2, dim=1)[0]
+
+
+def call_pixart_alpha(pipe, x, timestep, indices):
+    added = {"resolution": torch.full((len(x), 2), 256.0), "aspect_ratio": torch.ones(len(x), 1)}
+    return call_pixart(pipe, x, timestep, indices, 120, added)
+
+
+def call_pixart_sigma(pipe, x, timestep, indices):
+    return call_pixart(pipe, x, timestep, indices, 300, {"resolution": None, "aspect_ratio": None})
+
+
+def call_sd3(pipe, x, timestep, indices):
+    prompts = texts(indices)
+    given, _, pooled, _ = pipe.encode_prompt(prompts, prompts, prompts, do_classifier_free_guidance=False)
+    timesteps = torch.full((len(x),), timestep)
+    return pipe.transformer(x, given, pooled_projections=pooled, timestep=timesteps).sample
+
+
+def call_flux(pipe, x, timestep, indices):
+    prompts = texts(indices)
+    given, pooled, text_ids = pipe.encode_prompt(prompts, prompts)
+    output = pipe.transformer(
+        pipe._pack_latents(x, len(x), 4, 8, 8),
+        encoder_hidden_states=given,
+        pooled_projections=pooled,
+        timestep=torch.full((len(x),), timestep / 1000),
+        img_ids=pipe._prepare_latent_image_ids(len(x), 4, 4, "cpu", x.dtype),
+        txt_ids=text_ids,
+        guidance=torch.full((len(x),), 3.5),
+    )
+    return pipe._unpack_latents(output.sample, 16, 16, 2)
+
+
+CALLS = {
+    "ddpm": call_unet2d,
+    "ddim": call_unet2d,
+    "ddpm-class": call_class_unet2d,
+    "dit": call_dit,
+    "sd": call_sd,
+    "sd-v": call_sd,
+    "sdxl": call_sdxl,
+    "pixart-alpha": call_pixart_alpha,
+    "pixart-sigma": call_pixart_sigma,
+    "sd3": call_sd3,
+    "flux": call_flux,
+}
+"""The output of each kind's network for samples ``indices`` at one timestep."""
+
+UNGUIDED = {"ddpm", "ddim", "ddpm-class", "flux"}
+
+
+def diffusion_velocity(pipe, timestep, x, output):
+    """u = alpha' x1 + sigma' epsilon, on the scheduler's noise levels interpolated in log(alpha / sigma).
+
+    With alpha^2 + sigma^2 = 1 and l the log-SNR, alpha' = alpha sigma^2 l' and sigma' = -sigma alpha^2 l'.
+    """
+    levels = pipe.scheduler.alphas_cumprod.double().numpy()
+    last = len(levels) - 1
+    log_snr = 0.5 * np.log(levels / (1 - levels))
+    slope = PchipInterpolator(np.arange(last + 1) / last, log_snr[::-1]).derivative()(1 - timestep / last)
+    alpha, sigma = np.sqrt(levels[timestep]), np.sqrt(1 - levels[timestep])
+    if pipe.scheduler.config.prediction_type == "v_prediction":
+        noise, data = alpha * output + sigma * x, alpha * x - sigma * output
+    else:
+        noise, data = output, (x - sigma * output) / alpha
+    return slope * alpha * sigma * (sigma * data - alpha * noise)
+
+
+def expected_velocity(kind, pipe, timestep, x, indices):
+    with torch.no_grad():
+        output = CALLS[kind](pipe, x, timestep, indices)
+    if "FlowMatch" in type(pipe.scheduler).__name__:
+        return -output
+    return diffusion_velocity(pipe, timestep, x, output)
+
+
+def time_of(model, timestep):
+    last = 1000 if model.prediction == "velocity" else 999
+    return torch.tensor(1 - timestep / last, dtype=torch.float64)
+
+
+def states(model):
+    return torch.randn(COUNT, *model.shape, generator=torch.Generator().manual_seed(5))
+
+
+def test_every_kind_is_tested():
+    assert set(CALLS) == set(KINDS)
+
+
+@pytest.mark.parametrize("timestep", [999, 617, 4])
+@pytest.mark.parametrize("kind", CALLS)
+def test_the_velocity_is_the_networks(kind, timestep, tiny, load):
+    model, pipe = load(kind), load_pipeline(tiny(kind))
+    x, indices = states(model), torch.arange(COUNT)
+    with torch.no_grad():
+        found = model.field(model.conditions(indices))(time_of(model, timestep), x)
+    expected = expected_velocity(kind, pipe, timestep, x, indices)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected.float(), rtol=2e-5, atol=2e-5 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("kind", CALLS)
+def test_conditions_make_a_difference(kind, load):
+    model = load(kind)
+    conditions = model.conditions(torch.arange(2))
+    if conditions is None:
+        pytest.skip("unconditional")
+    x = states(model)[:1].expand(2, *model.shape)
+    first, second = model.field(conditions)(torch.tensor(0.4), x)
+    assert float((first - second).norm() / first.norm()) > 1e-3
+
+
+@pytest.mark.parametrize("kind", sorted(set(CALLS) - UNGUIDED))
+def test_guidance_is_two_predictions(kind, load):
+    model = load(kind)
+    x, t, condition = states(model), torch.tensor(0.3), model.conditions(torch.arange(COUNT))
+    with torch.no_grad():
+        found = model.field(condition, 2.0)(t, x)
+        given, without = (model.field(each)(t, x) for each in (condition, model.null_condition(condition)))
+    assert float((given - without).norm() / given.norm()) > 1e-4
+    torch.testing.assert_close(found, 3 * given - 2 * without, rtol=1e-4, atol=1e-4 * float(given.abs().max()))
+    assert model.forwards_per_evaluation(2.0) == 2
+
+
+@pytest.mark.parametrize("kind", sorted(set(CALLS)))
+def test_a_part_of_a_batch_is_treated_alike(kind, load):
+    model = load(kind)
+    x, t = states(model), torch.tensor([0.2, 0.5, 0.9])
+    guidance = 0.0 if kind in UNGUIDED else 1.5
+    field = model.field(model.conditions(torch.arange(COUNT)), guidance)
+    with torch.no_grad():
+        whole = field(t, x)
+        parts = torch.cat([field.part(slice(i, i + 1))(t[i : i + 1], x[i : i + 1]) for i in range(COUNT)])
+    torch.testing.assert_close(parts, whole, rtol=1e-4, atol=1e-5 * float(whole.abs().max()))
+
+
+@pytest.mark.parametrize("kind", CALLS)
+def test_times_and_states_have_gradients(kind, load):
+    model = load(kind)
+    x = states(model).requires_grad_()
+    t = torch.tensor(0.4, dtype=torch.float64, requires_grad=True)
+    model.field(model.conditions(torch.arange(COUNT)))(t, x).square().sum().backward()
+    assert bool(x.grad.isfinite().all())
+    assert float(x.grad.abs().max()) > 0
+    assert abs(float(t.grad)) > 0
+    assert all(parameter.grad is None for parameter in model.network.parameters())
+
+
+@pytest.mark.parametrize("kind", CALLS)
+def test_decoded_images(kind, load):
+    model = load(kind)
+    with torch.no_grad():
+        images = model.decode(20 * states(model))
+    assert images.shape[:2] == (COUNT, 3)
+    assert images.shape[2] == images.shape[3]
+    assert images.dtype == torch.float32
+    assert float(images.min()) >= -1
+    assert float(images.max()) <= 1
+    assert float(images.std()) > 0.01
+
+
+@pytest.mark.parametrize("kind", CALLS)
+def test_the_fingerprint_changes_with_a_weight(kind, tiny, load, tmp_path):
+    pipe = load_pipeline(tiny(kind))
+    network = pipe.unet if hasattr(pipe, "unet") else pipe.transformer
+    with torch.no_grad():
+        next(network.parameters()).view(-1)[0] += 1e-3
+    pipe.save_pretrained(tmp_path / "other")
+    first, again, other = load(kind), load(kind), load(kind, tmp_path / "other")
+    assert first.fingerprint() == again.fingerprint()
+    assert first.fingerprint() != other.fingerprint()
