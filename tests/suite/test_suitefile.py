@@ -150,7 +150,7 @@ def test_names_in_a_plugin_s_suite_are_its_own(clashing):
 
 def test_elsewhere_such_names_need_their_provider(clashing, tmp_path):
     """In the user's own file and on the command line nobody can know which is meant."""
-    with pytest.raises(UsageError, match="write builtin/unipc or clash/unipc"):
+    with pytest.raises(UsageError, match="write builtin/digits-gmm or clash/digits-gmm"):
         make_plan(find_suite(str(tmp_path / "theirs.toml"), clashing), clashing)
     with pytest.raises(UsageError, match="write builtin/unipc or clash/unipc"):
         make_plan(override(find_suite("quick", clashing), solvers=["unipc"]), clashing)
@@ -161,7 +161,7 @@ def test_unknown_suite_is_a_usage_error(host):
         find_suite("quikc", host)
 
 
-@pytest.mark.parametrize("name", ["default", "learned", "quick"])
+@pytest.mark.parametrize("name", ["default", "learned", "paper", "quick"])
 def test_built_in_suites_are_valid(host, name):
     suite = find_suite(name, host)
     assert suite.name == name
