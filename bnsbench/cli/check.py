@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bnsbench.cli.options import AsJson, PluginFiles, open_host
+from bnsbench.cli.options import AsJson, ComponentKind, PluginFiles, open_host
 from bnsbench.cli.printing import print_json, print_table
 from bnsbench.errors import UsageError
 
 if TYPE_CHECKING:
     from bnsbench.testing import Report
-
-
-class ComponentKind(StrEnum):
-    """What can be checked."""
-
-    solver = "solver"
-    model = "model"
-    metric = "metric"
 
 
 def check(

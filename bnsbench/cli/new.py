@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from bnsbench.cli.options import ComponentKind, open_host
 from bnsbench.errors import UsageError
 
 
-class NewKind(StrEnum):
-    """What a new package can offer."""
-
-    solver = "solver"
-    model = "model"
-    metric = "metric"
-
-
 def new(
-    kind: Annotated[NewKind, typer.Argument(help="What the package is to offer.")],
+    kind: Annotated[ComponentKind, typer.Argument(help="What the package is to offer.")],
     name: Annotated[str, typer.Argument(help="Name of the component, such as my-solver.")],
     output: Annotated[
         Path | None,
@@ -33,7 +25,6 @@ def new(
 
     Its name must be new, and so must the folder.
     """
-    from bnsbench.cli.options import open_host
     from bnsbench.scaffold import write_package
 
     taken = {record.name for record in getattr(open_host(None), f"{kind.value}s")}

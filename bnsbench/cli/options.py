@@ -20,6 +20,14 @@ class Precision(StrEnum):
     bfloat16 = "bfloat16"
 
 
+class ComponentKind(StrEnum):
+    """What plugins mostly offer: it can be checked, and a new package can be made for it."""
+
+    solver = "solver"
+    model = "model"
+    metric = "metric"
+
+
 PluginFiles = Annotated[
     list[Path] | None,
     typer.Option("--plugin", metavar="FILE", help="Also load this plugin file; may be repeated.", show_default=False),
