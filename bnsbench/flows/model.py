@@ -77,6 +77,11 @@ class Model(ABC):
         del text, voice
         raise NotApplicableError(f"{type(self).__name__} is not told by a text what to make.")
 
+    def texts(self, condition: Tensor) -> list[str] | None:
+        """Return the texts that conditions [batch, ...] stand for; None unless the model reads text."""
+        del condition
+        return None
+
     def decode(self, x: Tensor) -> Tensor:
         """Return what metrics look at, such as images [batch, C, H, W] in [-1, 1], for end states x [batch, *shape]."""
         return x

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bnsbench.flows.model import Model, Reference
 from bnsbench.flows.paths import CondOT
-from bnsbench.models.scenes.data import SHAPE, caption_tokens, random_scenes, tokenise
+from bnsbench.models.scenes.data import SHAPE, caption_tokens, captions, random_scenes, tokenise
 from bnsbench.models.scenes.network import SceneClassifier, ScenesNetwork
 from bnsbench.models.weights import WEIGHTS, load_weights, weights_fingerprint
 
@@ -44,6 +44,9 @@ class ScenesModel(Model):
     def describe(self, text: str, voice: int | None = None) -> Tensor:
         del voice
         return tokenise(text)
+
+    def texts(self, condition: Tensor) -> list[str]:
+        return captions(condition)
 
     def null_condition(self, condition: Tensor) -> Tensor:
         return torch.zeros_like(condition)

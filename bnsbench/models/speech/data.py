@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -59,7 +57,7 @@ def unconditional(condition: Tensor) -> Tensor:
     return nothing.expand(len(condition), WIDTH).clone()
 
 
-def asked(condition: Tensor) -> Sequence[str]:
+def asked(condition: Tensor) -> list[str]:
     """Return the words that conditions [n, 13] ask for."""
     return ["".join(chr(ord("a") + letter - 1) for letter in row if letter) for row in condition[:, :LETTERS].tolist()]
 

@@ -15,7 +15,19 @@ from bnsbench.flows.model import Model
 from bnsbench.flows.paths import CondOT
 from bnsbench.models.speech.audio import BANDS, FRAMES, RATE, waveform
 from bnsbench.models.speech.corpus import ONSET, Clips
-from bnsbench.models.speech.data import CLIP, LETTERS, VOICE, VOICES, WORDS, filled, filling, spell, spoken, unconditional
+from bnsbench.models.speech.data import (
+    CLIP,
+    LETTERS,
+    VOICE,
+    VOICES,
+    WORDS,
+    asked,
+    filled,
+    filling,
+    spell,
+    spoken,
+    unconditional,
+)
 from bnsbench.models.speech.network import SpeechNetwork, WordClassifier
 from bnsbench.models.weights import WEIGHTS, load_weights, weights_fingerprint
 
@@ -51,11 +63,11 @@ class SpeechModel(Model):
         self._fingerprint = fingerprint
 
     def predict(self, t: Tensor, x: Tensor, condition: Tensor | None) -> Tensor:
-        asked = unconditional(x) if condition is None else condition.to(x.device)
-        known = ~filled(asked)
-        given = self._given(asked).to(x) * known[:, None]
+        told = unconditional(x) if condition is None else condition.to(x.device)
+        known = ~filled(told)
+        given = self._given(told).to(x) * known[:, None]
         clock = (2.0 * t.to(torch.float64) - 1.0).to(x)
-        velocity: Tensor = self.network(clock, x, asked[:, :LETTERS], asked[:, VOICE], given, known)
+        velocity: Tensor = self.network(clock, x, told[:, :LETTERS], told[:, VOICE], given, known)
         return velocity
 
     def conditions(self, indices: Tensor) -> Tensor:
@@ -76,6 +88,9 @@ class SpeechModel(Model):
         row = spoken(torch.zeros(1, dtype=torch.int64), torch.tensor([voice or 0]))[0]
         row[:LETTERS] = spell(text)
         return row
+
+    def texts(self, condition: Tensor) -> list[str]:
+        return asked(condition)
 
     def null_condition(self, condition: Tensor) -> Tensor:
         return unconditional(condition)

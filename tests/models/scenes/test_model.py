@@ -44,7 +44,7 @@ def test_guidance_leaves_out_the_caption(model):
 
 def test_scenes_are_asked_for_in_words(model):
     condition = model.describe("a red circle left of a blue square")
-    assert captions(condition[None]) == ["a red circle left of a blue square"]
+    assert model.texts(condition[None]) == captions(condition[None]) == ["a red circle left of a blue square"]
     with pytest.raises(UsageError, match="do not know the word 'dog'"):
         model.describe("a red dog left of a blue square")
 

@@ -83,7 +83,8 @@ def test_samples_do_not_see_each_other(model):
 
 def test_words_are_asked_for_by_text_and_voice(model):
     condition = model.describe("seven", 2)
-    assert asked(condition[None]) == ["seven"]
+    assert model.texts(condition[None]) == asked(condition[None]) == ["seven"]
+    assert digits("ot").texts(torch.tensor([7])) is None
     assert condition[VOICE] == 2
     assert filled(condition[None]).all()
     with pytest.raises(UsageError, match="no voice 8; the speech model has the voices 0 to 7"):

@@ -52,6 +52,10 @@ class EncodingTable:
             self._prompts.append(prompt)
         return self._numbers[prompt]
 
+    def prompts(self, numbers: Tensor) -> list[str]:
+        """Return the prompts with these numbers [batch], the empty one for none."""
+        return [self._prompts[number] or "" for number in numbers.tolist()]
+
     def batch(self, numbers: Tensor, device: torch.device, dtype: torch.dtype) -> Encoding:
         """Return the encodings [batch, ...] of these numbers [batch]; those of floating point in ``dtype``."""
         asked = (tuple(numbers.tolist()), device, dtype)
@@ -129,6 +133,9 @@ class TextConditional(PipelineModel):
     def describe(self, text: str, voice: int | None = None) -> Tensor:
         del voice
         return torch.tensor(self.table.number(text))
+
+    def texts(self, condition: Tensor) -> list[str]:
+        return self.table.prompts(condition)
 
     def decode(self, x: Tensor) -> Tensor:
         return decode_latents(self.pipeline.vae, x)

@@ -56,6 +56,7 @@ def test_prompts_take_turns(load):
     assert fourth == first
     assert model.describe("two boats").item() == second
     assert model.describe("a house").item() not in {first, second, third}
+    assert model.texts(model.conditions(torch.tensor([1, 3]))) == ["two boats", "a red fox in the snow"]
 
 
 def test_prompts_are_part_of_the_fingerprint(load, tmp_path):
