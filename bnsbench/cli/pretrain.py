@@ -9,8 +9,8 @@ import typer
 
 from bnsbench.cli.options import Quiet, open_host
 from bnsbench.cli.printing import print_table
+from bnsbench.cpu import keep_freed_memory
 from bnsbench.errors import UsageError
-from bnsbench.memory import keep_freed_memory
 
 
 def pretrain(

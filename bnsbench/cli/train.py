@@ -11,8 +11,8 @@ import typer
 
 from bnsbench.cli.options import Device, DType, PluginFiles, Quiet, Seed, open_host
 from bnsbench.cli.printing import print_table
+from bnsbench.cpu import keep_freed_memory
 from bnsbench.errors import BnsbenchError, UsageError
-from bnsbench.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from bnsbench.cli.progress import TrainingProgress

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any, cast
 
+from bnsbench.cpu import keep_freed_memory
 from bnsbench.errors import UsageError
-from bnsbench.memory import keep_freed_memory
 from bnsbench.suite.environment import cores, threads
 from bnsbench.suite.faults import describe
 from bnsbench.suite.plan import Cell

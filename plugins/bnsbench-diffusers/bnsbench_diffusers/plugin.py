@@ -41,7 +41,7 @@ def bnsbench_solvers() -> Iterator[SolverSpec]:
         "diffusers",
         "bnsbench_diffusers.schedulers.traced:sample",
         "Any deterministic scheduler of diffusers, options of its own in brackets.",
-        parameters={"scheduler": "UniPCMultistep", "sigmas": "own"},
+        parameters={"scheduler": "", "sigmas": "own"},
         reference="https://huggingface.co/docs/diffusers/api/schedulers/overview",
     )
 

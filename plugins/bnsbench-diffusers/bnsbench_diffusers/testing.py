@@ -12,6 +12,7 @@ from typing import Any
 
 import diffusers
 import torch
+from diffusers.models.embeddings import TimestepEmbedding
 
 from bnsbench.errors import UsageError
 from bnsbench_diffusers.models.loading import quiet
@@ -30,6 +31,9 @@ from bnsbench_diffusers.tiny_parts import (
 
 SEED = 0
 
+SLOW = 0.01
+"""Radians per timestep of the fastest change in time that counts in full."""
+
 
 def make_tiny_pipeline(kind: str, folder: Path | str, seed: int = SEED) -> Path:
     """Write a pipeline of that kind, made from configuration with seeded random weights, into a folder and return it.
@@ -45,6 +49,7 @@ def make_tiny_pipeline(kind: str, folder: Path | str, seed: int = SEED) -> Path:
         for component in pipeline.components.values():
             if isinstance(component, torch.nn.Module):
                 _enliven(component)
+                _calm(component)
         pipeline.save_pretrained(str(folder))
     return Path(folder)
 
@@ -55,6 +60,16 @@ def _enliven(network: torch.nn.Module) -> None:
         for parameter in network.parameters():
             if not bool(parameter.any()):
                 parameter.normal_(std=0.05)
+
+
+def _calm(network: torch.nn.Module) -> None:
+    """Let a network change slowly with time, as trained ones do: random ones swing as fast as their embedding of time."""
+    for module in network.modules():
+        if isinstance(module, TimestepEmbedding):
+            weight = module.linear_1.weight
+            frequencies = torch.logspace(0, -4, weight.shape[1] // 2).repeat(2)
+            with torch.no_grad():
+                weight *= (SLOW / frequencies).clamp(max=1.0)
 
 
 def _ddpm() -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path as FilePath
 from typing import Any, ClassVar, Self
 
@@ -77,7 +78,7 @@ class PipelineModel(Model):
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Self:
         self.network.to(device)
         if dtype != self.network.dtype:
-            self.network.to(dtype)
+            _cast(self.network, dtype)
         return super().to(device, dtype)
 
 
@@ -108,6 +109,15 @@ class ClassConditional:
         if number not in self.classes:
             raise UsageError(f"There is no class {text!r}: write a number from 0 to {max(self.classes)} or a class's name.")
         return torch.tensor(number)
+
+
+def _cast(network: torch.nn.Module, dtype: torch.dtype) -> None:
+    """Cast a network, but keep in at least float32 the parts that it wants so, as when it is loaded in that precision."""
+    kept = set(getattr(network, "_keep_in_fp32_modules", None) or ())
+    for name, part in chain(network.named_parameters(), network.named_buffers()):
+        if part.is_floating_point():
+            keep = not kept.isdisjoint(name.split("."))
+            part.data = part.data.to(torch.promote_types(dtype, torch.float32) if keep else dtype)
 
 
 def side_lengths(sample_size: int | tuple[int, int] | list[int]) -> tuple[int, int]:

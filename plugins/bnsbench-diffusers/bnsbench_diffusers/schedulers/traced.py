@@ -23,7 +23,7 @@ TOLERANCE = 1e-5
 SIGMAS = ("own", "linear")
 
 
-def sample(field: VelocityField, x0: Tensor, nfe: int, scheduler: str = "UniPCMultistep", sigmas: str = "own") -> Tensor:
+def sample(field: VelocityField, x0: Tensor, nfe: int, scheduler: str = "", sigmas: str = "own") -> Tensor:
     """Return the end states of a scheduler of diffusers that spends ``nfe`` evaluations.
 
     scheduler: a class of diffusers with or without its ending, or of any package by its dotted name, with options of its
@@ -37,6 +37,8 @@ def sample(field: VelocityField, x0: Tensor, nfe: int, scheduler: str = "UniPCMu
 @functools.lru_cache(maxsize=256)
 def table(path: Path, interval: tuple[float, float], nfe: int, scheduler: str, sigmas: str = "own") -> NonStationarySolver:
     """Return the table behind `sample` for fields on the path and interval; errors are the same."""
+    if not scheduler:
+        raise UsageError("The solver 'diffusers' needs a scheduler: write diffusers[scheduler=DPMSolverMultistep].")
     if sigmas not in SIGMAS:
         raise UsageError(f"There are no sigmas {sigmas!r}; choose from {', '.join(SIGMAS)}.")
     driver = Driver(find_class(scheduler), path, interval, sigmas)

@@ -120,6 +120,16 @@ def test_the_precision_can_be_changed(load):
     assert moved.fingerprint() == before
 
 
+def test_parts_that_want_float32_keep_it(load, monkeypatch, capsys):
+    model = load("ddpm")
+    monkeypatch.setattr(type(model.network), "_keep_in_fp32_modules", ["conv_out"])
+    model.to("cpu", torch.bfloat16)
+    precisions = {name.partition(".")[0]: part.dtype for name, part in model.network.named_parameters()}
+    assert precisions.pop("conv_out") == torch.float32
+    assert set(precisions.values()) == {torch.bfloat16}
+    assert capsys.readouterr().err == ""
+
+
 def test_a_kept_fingerprint_follows_the_files(tiny, tmp_path):
     folder = shutil.copytree(tiny("ddpm"), tmp_path / "pipeline")
     network = load_pipeline(folder).unet

@@ -11,6 +11,7 @@ from bnsbench.flows.paths import CondOT, Path
 from bnsbench.flows.predictions import combine
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.table import NonStationarySolver
+from bnsbench_diffusers.tiny_parts import unet2d
 
 
 class Waves(nn.Module):
@@ -83,6 +84,20 @@ def noise() -> Tensor:
 @pytest.fixture
 def network() -> Waves:
     return Waves()
+
+
+@pytest.fixture
+def images() -> Tensor:
+    return torch.randn(2, 3, 8, 8, dtype=torch.float64)
+
+
+@pytest.fixture(scope="session")
+def unet():
+    """A U-Net of diffusers in float64, as (x, timestep) -> output."""
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(0)
+        made = unet2d().double().eval()
+    return lambda x, timestep: made(x, timestep).sample
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Traced schedulers against the same schedulers stepping themselves on a network, configuration by configuration."""
+"""Traced schedulers against the same schedulers stepping themselves on a U-Net, configuration by configuration."""
 
 from __future__ import annotations
 
@@ -91,9 +91,9 @@ def pipeline_loop(scheduler, network, noise, told):
 @pytest.mark.parametrize(
     ("name", "settings", "options"), DIFFUSIONS, ids=lambda value: value if isinstance(value, str) else ""
 )
-def test_on_a_diffusion(name, settings, options, network, noise, field_of, deviation):
+def test_on_a_diffusion(name, settings, options, unet, images, field_of, deviation):
     """The last of those schedulers that always end without noise is put where the schedule ends."""
-    field = field_of(network, SCHEDULE, "epsilon")
+    field = field_of(unet, SCHEDULE, "epsilon")
     for nfe in BUDGETS:
         steps = steps_that_spend(name, nfe)
         if steps != int(steps):
@@ -109,8 +109,8 @@ def test_on_a_diffusion(name, settings, options, network, noise, field_of, devia
             if hasattr(theirs, "sigmas_interpol"):
                 theirs.sigmas_interpol[-1] = LAST
         # What the network sees first: the state itself, of variance one.
-        first = theirs.scale_model_input(noise * theirs.init_noise_sigma, theirs.timesteps[0])
-        expected = pipeline_loop(theirs, network, noise, lambda scheduler, i: scheduler.timesteps[i])
+        first = theirs.scale_model_input(images * theirs.init_noise_sigma, theirs.timesteps[0])
+        expected = pipeline_loop(theirs, unet, images, lambda scheduler, i: scheduler.timesteps[i])
         relative = float(theirs.init_noise_sigma) != 1.0
         ends = float(SCHEDULE.alphas_cumprod[0] ** 0.5) if relative else 1.0
         with torch.no_grad():
@@ -120,9 +120,9 @@ def test_on_a_diffusion(name, settings, options, network, noise, field_of, devia
 @pytest.mark.parametrize(
     ("name", "settings", "options", "sigmas"), FLOWS, ids=lambda value: value if isinstance(value, str) else ""
 )
-def test_on_a_flow(name, settings, options, sigmas, network, noise, field_of, deviation):
+def test_on_a_flow(name, settings, options, sigmas, unet, images, field_of, deviation):
     """Networks are told 1000 sigma, as their pipelines mean to, where some schedulers round it."""
-    field = field_of(network, CondOT(), "flow_prediction")
+    field = field_of(unet, CondOT(), "flow_prediction")
     for nfe in BUDGETS:
         steps = steps_that_spend(name, nfe)
         if steps != int(steps):
@@ -136,9 +136,9 @@ def test_on_a_flow(name, settings, options, sigmas, network, noise, field_of, de
             theirs.set_timesteps(int(steps))
         theirs.scale_model_input = getattr(theirs, "scale_model_input", unscaled)
         theirs.init_noise_sigma = 1.0
-        expected = pipeline_loop(theirs, network, noise, lambda scheduler, i: 1000 * scheduler.sigmas[i])
+        expected = pipeline_loop(theirs, unet, images, lambda scheduler, i: 1000 * scheduler.sigmas[i])
         with torch.no_grad():
-            assert deviation(found(field, noise), expected) <= 1e-6, nfe
+            assert deviation(found(field, images), expected) <= 1e-6, nfe
 
 
 @pytest.mark.parametrize(
@@ -202,6 +202,7 @@ def test_sigmas_of_flows_on_a_diffusion():
     [
         ("UniPC", "diffusers has no scheduler 'UniPC'; choose from .* UniPCMultistep"),
         ("DDIM[eta=0.5]", "DDIMScheduler has no option 'eta'"),
+        ("", "needs a scheduler: write diffusers.scheduler="),
         ("no_such_package.Class", "There is no scheduler 'no_such_package.Class'"),
     ],
 )
@@ -227,7 +228,7 @@ def test_option_values():
 
 def test_the_suite_traces_the_solver_exactly():
     """What a cell does: it traces the target itself, without any allowance for rounding."""
-    again = trace(lambda field, x0: sample(field, x0, 8), SCHEDULE, (0.0, 1.0))
+    again = trace(lambda field, x0: sample(field, x0, 8, "UniPCMultistep"), SCHEDULE, (0.0, 1.0))
     torch.testing.assert_close(again.b, table(SCHEDULE, (0.0, 1.0), 8, "UniPCMultistep").b, rtol=1e-12, atol=1e-12)
 
 

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
 import pytest
 
+from bnsbench.cpu import sleep_while_waiting
+
 PROGRAM = """
 import resource, sys
-from bnsbench.memory import keep_freed_memory
+from bnsbench.cpu import keep_freed_memory
 if sys.argv[1] == "kept":
     keep_freed_memory()
 def faults():
@@ -27,3 +30,12 @@ def test_freed_blocks_are_used_again() -> None:
         return int(done.stdout)
 
     assert pages("kept") < pages("returned") / 10
+
+
+@pytest.mark.parametrize(("given", "policy"), [("", "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_sleep_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch, given: str, policy: str) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", given)
+    if not given:
+        del os.environ["OMP_WAIT_POLICY"]
+    sleep_while_waiting()
+    assert os.environ["OMP_WAIT_POLICY"] == policy
