@@ -12,6 +12,7 @@ from bnsbench.errors import UsageError
 
 if TYPE_CHECKING:
     from bnsbench.plugins import PluginHost
+    from bnsbench.suite.estimate import Estimate
     from bnsbench.suite.plan import Cell
     from bnsbench.suite.run import RunOptions, RunPlan
 
@@ -122,20 +123,30 @@ def _numbers(option: str, texts: Names, kind: type[_N], meant: str, minimum: flo
 
 def _print_plan(plan: RunPlan, as_json: bool) -> None:
     from bnsbench.cli.printing import print_json, print_table
+    from bnsbench.suite.estimate import estimate
 
+    cost = estimate(plan.cells)
     if as_json:
         rows = [{"cell": cell.key, "nfe": cell.nfe, "forwards": _forwards(cell), "skip": cell.skip} for cell in plan.cells]
-        print_json({"results": str(plan.store.folder), "cells": rows})
+        print_json({"results": str(plan.store.folder), "estimate": cost.to_dict(), "cells": rows})
         return
     columns = ("model", "w", "solver", "NFE", "forwards", "remark")
     print_table(columns, [_plan_row(cell) for cell in plan.cells])
     open_cells = [cell for cell in plan.cells if cell.skip is None]
     trained = sum(cell.trained for cell in open_cells)
-    forwards = sum(_forwards(cell) for cell in open_cells)
     typer.echo(
-        f"\n{len(open_cells)} cells to run, {len(plan.cells) - len(open_cells)} skipped; {forwards} network forwards for"
-        f" sampling, besides ground truth and the training of {trained} solvers; results in {plan.store.folder}."
+        f"\n{len(open_cells)} cells to run, {len(plan.cells) - len(open_cells)} skipped; results in {plan.store.folder}.\n"
+        f"Network forwards: {cost.sampling:,} for sampling, about {cost.truth:,} for ground truth and {cost.training:,} for"
+        f" training {trained} solvers{_hours(cost)}."
     )
+
+
+def _hours(cost: Estimate) -> str:
+    from bnsbench.suite.estimate import GPU, UTILISATION
+
+    if cost.hours is None:
+        return ""
+    return f"; together about {cost.hours:,.1f} hours of one {GPU} at {UTILISATION:.0%} of its peak speed"
 
 
 def _plan_row(cell: Cell) -> list[str]:

@@ -56,7 +56,7 @@ class Cell:
 
     kind: of the solver. samples: size of the test split. tolerance: of the ground truth. dtype: None for the model's own.
     metrics: what its record must hold; not part of the key, so a new metric completes a record instead of starting another.
-    skip: why the cell cannot be run at all, or None.
+    skip: why the cell cannot be run at all, or None. gflops: of a network forward, for estimates.
     """
 
     model: Component
@@ -70,6 +70,7 @@ class Cell:
     dtype: str | None = None
     metrics: tuple[MetricComponent, ...] = field(default=(), compare=False)
     skip: str | None = field(default=None, compare=False)
+    gflops: float | None = field(default=None, compare=False)
 
     @cached_property
     def field_content(self) -> dict[str, Any]:
@@ -81,6 +82,11 @@ class Cell:
             "tolerance": self.tolerance,
             "dtype": self.dtype or "model",
         }
+
+    @cached_property
+    def field_digest(self) -> str:
+        """A hash of the field's content."""
+        return digest(self.field_content)
 
     @cached_property
     def content(self) -> dict[str, Any]:
@@ -99,9 +105,14 @@ class Cell:
         return f"{self.model.name} w={self.guidance:g} {self.solver.name} NFE {self.nfe}"
 
     @property
+    def forwards_per_evaluation(self) -> int:
+        """Network forwards that an evaluation is expected to cost per sample: guidance doubles them."""
+        return 1 if self.guidance == 0 else 2
+
+    @property
     def forwards(self) -> int:
-        """Network forwards per sample that the cell is expected to cost: guidance doubles them."""
-        return self.nfe * (1 if self.guidance == 0 else 2)
+        """Network forwards per sample that the cell is expected to cost."""
+        return self.nfe * self.forwards_per_evaluation
 
     @property
     def trained(self) -> bool:
@@ -143,6 +154,7 @@ def _cells(entry: ModelEntry, model: Selection[ModelSpec], seed: int, host: Plug
                     dtype=entry.dtype,
                     metrics=tuple(MetricComponent.of(metric) for metric in metrics),
                     skip=_reason_to_skip(model, guidance, solver.spec, nfe),
+                    gflops=entry.gflops,
                 )
 
 

@@ -34,6 +34,7 @@ class ModelEntry(BaseModel):
     guidance: scales w in (1 + w) u_cond - w u_uncond.
     tolerance: of its ground truth, relative and absolute.
     dtype: precision in which it samples; None for the model's own.
+    gflops: 10^9 operations of a network forward of one sample, two for a multiply-add; it serves estimates only.
     samples, nfe, solvers, metrics: of this model, in place of the suite's.
     """
 
@@ -43,6 +44,7 @@ class ModelEntry(BaseModel):
     guidance: tuple[Guidance, ...] = Field(default=(0.0,), min_length=1)
     tolerance: float = Field(default=1e-6, gt=0, lt=1)
     dtype: DType | None = None
+    gflops: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     samples: int | None = Field(default=None, ge=2)
     nfe: Annotated[tuple[Budget, ...], AfterValidator(_ascending)] | None = Field(default=None, min_length=1)
     solvers: tuple[str, ...] | None = Field(default=None, min_length=1)

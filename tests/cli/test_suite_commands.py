@@ -58,11 +58,13 @@ def test_dry_run_lists_cells_and_touches_nothing(run, tmp_path):
     done = run("--dry-run", "--nfe", "3,4", "--guidance", "0,1")
     assert done.code == 0
     # 20 samples x (3 + 4 + 4 evaluations) x (1 + 2 forwards)
-    assert "6 cells to run, 2 skipped; 660 network forwards" in done.out
+    assert "6 cells to run, 2 skipped; results in" in done.out
+    assert "Network forwards: 660 for sampling, about 9,600 for ground truth and 0 for training 0 solvers." in done.out
     assert "skipped: pairs spends 2, 4, 6" in done.out
     assert not (tmp_path / "results").exists()
-    cells = json.loads(run("--dry-run", "--json").out)["cells"]
-    assert [cell["forwards"] for cell in cells] == [40, 80, 40, 80]
+    plan = json.loads(run("--dry-run", "--json").out)
+    assert [cell["forwards"] for cell in plan["cells"]] == [40, 80, 40, 80]
+    assert plan["estimate"] == {"sampling": 240, "truth": 3200, "training": 0, "hours": None}
 
 
 def test_json_is_the_outcome_alone(run):

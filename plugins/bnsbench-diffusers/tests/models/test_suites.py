@@ -6,7 +6,10 @@ import pytest
 
 from bnsbench.plugins import PluginHost
 from bnsbench.suite.plan import make_plan
+from bnsbench.suite.estimate import estimate
 from bnsbench.suite.suitefile import find_suite
+
+from .published import PUBLISHED, measured
 
 SUITES = {"imagenet64": 50000, "imagenet256-dit": 50000, "text-to-image": 30000}
 
@@ -23,3 +26,21 @@ def test_a_suite_can_be_planned(name, samples):
     assert {cell.nfe for cell in cells} == {4, 6, 8, 10, 12, 16, 20}
     assert [cell.skip for cell in cells if cell.skip] == []
     assert any(cell.trained for cell in cells)
+
+
+def test_the_cost_of_a_suite_can_be_estimated():
+    host = PluginHost.load()
+    for name in SUITES:
+        hours = estimate(make_plan(find_suite(name, host), host)).hours
+        assert hours is not None, name
+        assert hours > 1, name
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_networks_have_the_operations_that_the_suites_state(name):
+    host = PluginHost.load()
+    stated = {entry.name: entry.gflops for suite in SUITES for entry in find_suite(suite, host).models}
+    (gflops,) = [value for model, value in stated.items() if f"path={name}" in model]
+    parameters, counted = measured(name)
+    assert parameters == pytest.approx(PUBLISHED[name][1], rel=2e-3)
+    assert gflops == pytest.approx(counted, rel=5e-3)
