@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
 from scipy.stats import t as student
 from torch import Tensor
@@ -39,13 +40,23 @@ class PairedMetric(ABC):
         del samples
         return {}
 
+    def info(self, samples: SampleSet) -> dict[str, str]:
+        """Return texts for the record, such as the fingerprint of the network that compares."""
+        del samples
+        return {}
+
     def __call__(self, samples: SampleSet) -> MetricValue:
         samples.require_finite()
         values = self.compare(samples).detach().cpu()
-        low, high = mean_interval(values)
-        quantiles = {
-            "n": float(len(values)),
-            "median": float(values.quantile(0.5)),
-            f"p{round(100 * self.worst):02d}": float(values.quantile(self.worst)),
-        }
-        return MetricValue(float(values.mean()), low, high, {**quantiles, **self.details(samples)}, values.tolist())
+        return mean_of(values, self.worst, self.details(samples), self.info(samples))
+
+
+def mean_of(values: Tensor, worst: float, details: Mapping[str, float], info: Mapping[str, str]) -> MetricValue:
+    """Return the mean of values [n] with its 95 % interval, their median and their quantile ``worst``."""
+    low, high = mean_interval(values)
+    quantiles = {
+        "n": float(len(values)),
+        "median": float(values.quantile(0.5)),
+        f"p{round(100 * worst):02d}": float(values.quantile(worst)),
+    }
+    return MetricValue(float(values.mean()), low, high, {**quantiles, **details}, values.tolist(), info)

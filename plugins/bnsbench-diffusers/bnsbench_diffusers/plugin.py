@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bnsbench.hookspecs import hookimpl
-from bnsbench.specs import ExporterSpec, ModelSpec, SolverSpec, SuiteSpec
+from bnsbench.specs import ExporterSpec, MetricSpec, ModelSpec, SolverSpec, SuiteSpec
 from bnsbench_diffusers import __version__
 
 _SUITES = Path(__file__).parent / "suites"
@@ -44,6 +44,45 @@ def bnsbench_solvers() -> Iterator[SolverSpec]:
         parameters={"scheduler": "", "sigmas": "own"},
         reference="https://huggingface.co/docs/diffusers/api/schedulers/overview",
     )
+
+
+@hookimpl
+def bnsbench_metrics() -> Iterator[MetricSpec]:
+    """Yield metrics by networks whose weights the user has."""
+    scores = "bnsbench_diffusers.metrics.text_scores"
+    yield MetricSpec(
+        "clip-score",
+        f"{scores}:ClipScore",
+        "100 cos of CLIP's embeddings of image and prompt, mean over samples.",
+        parameters={"path": ""},
+    )
+    yield MetricSpec(
+        "pick-score",
+        f"{scores}:PickScore",
+        "What people prefer of images for a prompt by PickScore, mean over samples.",
+        parameters={"path": "", "processor": ""},
+    )
+    yield MetricSpec(
+        "clap-score",
+        f"{scores}:ClapScore",
+        "100 cos of CLAP's embeddings of sound and prompt, mean over samples.",
+        parameters={"path": ""},
+    )
+    yield MetricSpec(
+        "lpips",
+        "bnsbench_diffusers.metrics.lpips:Lpips",
+        "Perceptual distance to the ground truth by LPIPS, mean over samples.",
+        parameters={"network": "alex", "backbone": ""},
+        direction="lower",
+    )
+    for name, what in (("fad-clap", "the data"), ("fad-clap-gt", "the ground truth")):
+        yield MetricSpec(
+            name,
+            f"bnsbench_diffusers.metrics.clap_distance:{name.replace('-', '_')}",
+            f"Frechet audio distance of CLAP's embeddings to those of {what}.",
+            parameters={"path": "", "minimum": 0},
+            direction="lower",
+        )
 
 
 @hookimpl

@@ -1,6 +1,6 @@
 """Tiny pipelines of every supported kind, with random weights: for tests, and to try commands without a download.
 
-``python -m bnsbench_diffusers.testing KIND FOLDER`` writes one.
+``python -m bnsbench_diffusers.testing KIND FOLDER`` writes one, or a network that metrics use (`tiny_checkpoints`).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from diffusers.models.embeddings import TimestepEmbedding
 
 from bnsbench.errors import UsageError
 from bnsbench_diffusers.models.loading import quiet
+from bnsbench_diffusers.tiny_checkpoints import CHECKPOINTS, make_tiny_checkpoint
 from bnsbench_diffusers.tiny_parts import (
     LATENT_NOISE,
     WIDTH,
@@ -222,13 +223,14 @@ KINDS: Mapping[str, Callable[[], Any]] = {
 
 
 def main() -> None:
-    """Write a tiny pipeline, as the command line says."""
+    """Write a tiny pipeline, or a network that metrics use, as the command line says."""
     parser = argparse.ArgumentParser(prog="python -m bnsbench_diffusers.testing", description=main.__doc__)
-    parser.add_argument("kind", choices=list(KINDS), help="what pipeline")
+    parser.add_argument("kind", choices=[*KINDS, *CHECKPOINTS], help="what pipeline, or what network")
     parser.add_argument("folder", type=Path, help="where to")
     chosen = parser.parse_args()
-    folder = make_tiny_pipeline(chosen.kind, chosen.folder)
-    print(f"A {chosen.kind} pipeline with random weights is in {folder}.")  # noqa: T201 (a command)
+    write, what = (make_tiny_checkpoint, "checkpoint") if chosen.kind in CHECKPOINTS else (make_tiny_pipeline, "pipeline")
+    folder = write(chosen.kind, chosen.folder)
+    print(f"A {chosen.kind} {what} with random weights is in {folder}.")  # noqa: T201 (a command)
 
 
 if __name__ == "__main__":

@@ -38,6 +38,11 @@ def find_folder(path: str, variant: str = "", revision: str = "") -> Path:
     return folder
 
 
+def is_hub_id(path: str) -> bool:
+    """Whether the hub may have something under that name."""
+    return _HUB_ID.fullmatch(path) is not None and not path.startswith(".")
+
+
 def pipeline_class(folder: Path) -> str:
     """Return the name of the pipeline's class; UsageError if the folder's index is malformed."""
     try:
@@ -100,7 +105,7 @@ def _transformers_logging() -> Any:
 
 
 def _download(path: str, variant: str, revision: str) -> Path:
-    if not _HUB_ID.fullmatch(path) or path.startswith("."):
+    if not is_hub_id(path):
         raise UsageError(f"There is no folder {path!r}, and it is no hub id such as 'google/ddpm-cifar10-32'.")
     try:
         options = {"variant": variant or None, "revision": revision or None}

@@ -1,0 +1,1 @@
+"""Metrics by networks that others have trained: CLIP, CLAP and LPIPS."""
