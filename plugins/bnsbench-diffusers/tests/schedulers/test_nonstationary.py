@@ -227,5 +227,14 @@ class TestMisuse:
             scheduler.step(torch.zeros(1, 3), 0, x + 0.1)
 
     def test_a_state_in_a_copy(self, scheduler):
-        x = scheduler.step(torch.zeros(1, 3), 0, torch.ones(1, 3)).prev_sample
-        scheduler.step(torch.zeros(1, 3), 0, torch.cat([x]).bfloat16())
+        """A copy, and its rounding, make no difference: the sum goes on from what the scheduler keeps."""
+        x, outputs = torch.rand(1, 3), torch.rand(2, 1, 3)
+        first = scheduler.step(outputs[0], 0, x).prev_sample
+        expected = scheduler.step(outputs[1], 0, first).prev_sample
+        scheduler.set_timesteps(2)
+        first = scheduler.step(outputs[0], 0, x).prev_sample
+        rounded = torch.cat([first]).bfloat16()
+        assert not torch.equal(rounded.float(), first)
+        found = scheduler.step(outputs[1], 0, rounded).prev_sample
+        assert found.dtype == torch.bfloat16
+        assert torch.equal(found, expected.bfloat16())
