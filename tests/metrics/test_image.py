@@ -34,6 +34,16 @@ def test_summary_is_that_of_the_per_sample_values(sample_set):
     assert (result.low, result.high) == pytest.approx((interval.low, interval.high))
 
 
+def test_a_metric_may_name_the_network_that_compares(sample_set):
+    class Named(Psnr):
+        def info(self, samples):
+            return {"network": "0123abcd"}
+
+    samples, truth = noisy()
+    assert Named()(sample_set(samples, truth)).info == {"network": "0123abcd"}
+    assert Psnr()(sample_set(samples, truth)).info == {}
+
+
 def test_interval_covers_the_mean_as_often_as_it_says():
     g = torch.Generator().manual_seed(0)
     draws = torch.randn(2000, 12, generator=g, dtype=torch.float64)

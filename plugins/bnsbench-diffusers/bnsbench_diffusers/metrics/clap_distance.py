@@ -21,7 +21,7 @@ class ClapDistance(FrechetAudioDistance):
         return Extractor(_Features(encoder), encoder.width, digest_of([encoder.fingerprint, encoder.rate]))
 
     def prepared(self, values: Tensor) -> Tensor:
-        return mono(values)
+        return mono(values.float())
 
 
 def fad_clap(path: str = "", minimum: int = 0) -> ClapDistance:

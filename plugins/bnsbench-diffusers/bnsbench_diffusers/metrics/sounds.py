@@ -9,15 +9,13 @@ from bnsbench.metrics.base import SampleSet
 
 
 def sound_rate(samples: SampleSet) -> int:
-    """Return the rate of samples [n, samples] or [n, channels, samples] in Hz; NotApplicableError if they are no sound."""
+    """Return the rate in Hz of waveforms [n, samples] or [n, channels, samples]; NotApplicableError if they are no sound."""
     rate = samples.model.sample_rate
-    if rate is None:
+    if rate is None or samples.samples.ndim not in (2, 3):
         raise NotApplicableError("The samples are no sound.")
     return rate
 
 
 def mono(sounds: Tensor) -> Tensor:
-    """Return waveforms [n, samples] in float32, channels averaged; NotApplicableError for samples of another shape."""
-    if sounds.ndim not in (2, 3):
-        raise NotApplicableError(f"Samples of shape {tuple(sounds.shape[1:])} are no sound.")
-    return sounds.float() if sounds.ndim == 2 else sounds.float().mean(dim=1)
+    """Return waveforms [n, samples], the channels of [n, channels, samples] averaged."""
+    return sounds.mean(dim=1) if sounds.ndim == 3 else sounds

@@ -28,7 +28,7 @@ class TextScore(ABC):
 
     @abstractmethod
     def encoder(self, samples: SampleSet) -> Encoder:
-        """Return what embeds texts and samples."""
+        """Return what embeds texts and samples; NotApplicableError for samples of another kind."""
 
     @abstractmethod
     def seen(self, values: Tensor) -> Tensor:
