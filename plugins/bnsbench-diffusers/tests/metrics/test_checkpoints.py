@@ -125,6 +125,17 @@ def test_a_folder_is_loaded_once_while_it_stays_as_it_is(clip_folder, copied, tm
     assert second.fingerprint == load_checkpoint("CLIP", str(other)).fingerprint != first.fingerprint
 
 
+def test_a_folder_as_version_4_of_transformers_lays_it_out(clip_folder, tmp_path):
+    """Public checkpoints have their preprocessing in a file of its own."""
+    original = load_checkpoint("CLIP", str(clip_folder))
+    processor = transformers.CLIPProcessor.from_pretrained(clip_folder)
+    for part in (original.network, processor.tokenizer, processor.image_processor):
+        part.save_pretrained(tmp_path)
+    assert (tmp_path / "preprocessor_config.json").is_file()
+    assert not (tmp_path / "processor_config.json").exists()
+    assert load_checkpoint("CLIP", str(tmp_path)).fingerprint == original.fingerprint
+
+
 def test_preprocessing_is_part_of_the_fingerprint(clip_folder, copied):
     settings = json.loads((copied / "processor_config.json").read_text())
     settings["image_processor"]["image_mean"] = [0.5, 0.5, 0.5]
