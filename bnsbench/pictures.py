@@ -92,14 +92,17 @@ def draw_points(samples: Tensor, truth: Tensor, file: Path) -> None:
 
 
 def write_sounds(samples: Tensor, truth: Tensor, folder: Path, rate: int) -> None:
-    """Write waveforms [n, samples] as 000.wav, ... and their ground truth as 000-truth.wav, ..."""
+    """Write waveforms [n, samples] or [n, channels, samples] as 000.wav, ... and their ground truth as 000-truth.wav, ..."""
     for index, (sound, reference) in enumerate(zip(samples, truth, strict=True)):
         write_wav(folder / f"{index:03d}.wav", sound, rate)
         write_wav(folder / f"{index:03d}-truth.wav", reference, rate)
 
 
 def draw_sounds(samples: Tensor, truth: Tensor, file: Path) -> None:
-    """Draw the spectrograms of all waveforms [n, samples], each beside its ground truth; loudest 90 dB are shown."""
+    """Draw the spectrograms of all waveforms [n, samples] or [n, channels, samples], each beside its ground truth.
+
+    Channels are averaged; the loudest 90 dB are shown.
+    """
     columns = min(4, len(samples))
     rows = math.ceil(len(samples) / columns)
     figure = Figure(figsize=(3.6 * columns, 1.9 * rows), layout="constrained")
@@ -115,9 +118,10 @@ def draw_sounds(samples: Tensor, truth: Tensor, file: Path) -> None:
 
 
 def _decibels(sound: Tensor) -> NDArray[np.float64]:
-    """Return the spectrogram [frequencies, frames] of a waveform in dB; silence is -80."""
+    """Return the spectrogram [frequencies, frames] of the mean of a waveform's channels in dB; silence is -80."""
     window = torch.hann_window(WINDOW, dtype=torch.float64)
-    spectrum = torch.stft(sound.double(), WINDOW, WINDOW // 4, window=window, return_complex=True)
+    mono = sound.double().reshape(-1, sound.shape[-1]).mean(dim=0)
+    spectrum = torch.stft(mono, WINDOW, WINDOW // 4, window=window, return_complex=True)
     levels: NDArray[np.float64] = 20.0 * spectrum.abs().clamp_min(1e-4).log10().numpy()
     return levels
 

@@ -39,7 +39,8 @@ class ModelSpec(Spec):
     """A model; its target returns a `bnsbench.flows.model.Model`.
 
     guidable: whether it has an unconditional prediction, so that guidance scales other than 0 make sense.
-    modality: what it generates ("image", "audio", "points", ...), for grouping in reports.
+    modality: what it generates ("image", "audio", "points", ...), for previews; "audio" anyway if the model has a sample
+        rate.
     """
 
     guidable: bool = False

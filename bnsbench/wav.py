@@ -1,4 +1,4 @@
-"""Mono sound in WAV files of 16 bits, by the standard library: torchaudio needs a further package to read and write them."""
+"""Sound in WAV files of 16 bits, by the standard library: torchaudio needs a further package to read and write them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from torch import Tensor
 
 
 def write_wav(file: Path, sound: Tensor, rate: int) -> None:
-    """Write mono sound [samples] in [-1, 1] as 16-bit PCM; louder parts are clipped."""
-    numbers = (sound.detach().cpu().double().clamp(-1.0, 1.0) * 32767.0).round().numpy().astype("<i2")
+    """Write sound [samples] or [channels, samples] in [-1, 1] as 16-bit PCM; louder parts are clipped."""
+    channels = sound.detach().cpu().double().reshape(-1, sound.shape[-1])
+    numbers = (channels.T.clamp(-1.0, 1.0) * 32767.0).round().numpy().astype("<i2")
     with wave.open(str(file), "wb") as clip:
-        clip.setnchannels(1)
+        clip.setnchannels(len(channels))
         clip.setsampwidth(2)
         clip.setframerate(rate)
         clip.writeframes(numbers.tobytes())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.io.wavfile
 import torch
 from matplotlib.image import imread
 
@@ -78,3 +79,16 @@ def test_sounds_are_written_and_drawn(tmp_path):
     draw_sounds(tones, tones, tmp_path / "same.png")
     draw_sounds(tones, torch.zeros_like(tones), tmp_path / "silent.png")
     assert (read(tmp_path / "same.png") != read(tmp_path / "silent.png")).any()
+
+
+def test_channels_are_heard_apart_and_drawn_as_their_mean(tmp_path):
+    time = torch.arange(4000) / 8000
+    left, right = (0.5 * torch.sin(2 * torch.pi * hertz * time) for hertz in (500, 1500))
+    both = torch.stack([left, right])[None]
+    write_sounds(both, both, tmp_path, 8000)
+    _, numbers = scipy.io.wavfile.read(tmp_path / "000.wav")
+    np.testing.assert_allclose(numbers.T / 32767, both[0].numpy(), atol=1e-4)
+    draw_sounds(both, both, tmp_path / "stereo.png")
+    mean = both.mean(dim=1)
+    draw_sounds(mean, mean, tmp_path / "mono.png")
+    assert (read(tmp_path / "stereo.png") == read(tmp_path / "mono.png")).all()

@@ -24,5 +24,9 @@ def test_wav_files_are_what_scipy_reads(tmp_path: Path):
     assert rate == 8000
     assert (stereo * 32767).round().tolist() == [200, 0]
     scipy.io.wavfile.write(tmp_path / "z.wav", 8000, np.zeros(4, dtype=np.uint8))
+    both = torch.tensor([[0.25, -0.5, 1.0], [0.0, 0.75, -3.0]])
+    write_wav(tmp_path / "w.wav", both, 44_100)
+    rate, numbers = scipy.io.wavfile.read(tmp_path / "w.wav")
+    assert (rate, numbers.tolist()) == (44_100, [[8192, 0], [-16384, 24575], [32767, -32767]])
     with pytest.raises(wave.Error, match="8 bits per sample"):
         read_wav(tmp_path / "z.wav")

@@ -56,7 +56,7 @@ def sample(
     host = open_host(plugin)
     selection, place = host.model(model), pick_device(device)
     made = make_model(selection, place, dtype)
-    shown = exhibit(selection.spec.modality, made.sample_rate)
+    shown = exhibit(made.modality(selection.spec.modality), made.sample_rate)
     shipped = partial(shipped_solver, selection.name, made, guidance)
     found = find_solver(host, solver, nfe, Setting(made.path, made.interval), shipped)
     _warn_of_mismatch(found, made, guidance)

@@ -39,7 +39,8 @@ class Model(ABC):
     data_range: peak-to-peak range of the data, which PSNR uses.
     dtype: the precision in which it is meant to be used; states of the ODE are kept in at least float32.
     extractor: the kind of data, if an embedded feature extractor knows it: "digits", "scenes" or "speech".
-    sample_rate: of decoded waveforms [batch, samples] in Hz; None for models of anything but sound.
+    sample_rate: of decoded waveforms, [batch, samples] or [batch, channels, samples], in Hz; None for models of anything
+        but sound.
     """
 
     path: Path
@@ -85,6 +86,13 @@ class Model(ABC):
     def decode(self, x: Tensor) -> Tensor:
         """Return what metrics look at, such as images [batch, C, H, W] in [-1, 1], for end states x [batch, *shape]."""
         return x
+
+    def modality(self, declared: str) -> str:
+        """Return what it generates: "audio" if it has a sample rate, else what its record declares.
+
+        One record may stand for pipelines of pictures and of sound.
+        """
+        return declared if self.sample_rate is None else "audio"
 
     def reference(self) -> Reference | None:
         """Return real data for distribution metrics, or None if there is none."""

@@ -89,11 +89,13 @@ def ratio(signal: Tensor, error: Tensor) -> Tensor:
 
 
 def in_phase(samples: SampleSet) -> tuple[Tensor, Tensor]:
-    """Return the waveforms of the samples' magnitudes under the ground truth's phases, and those of the ground truth."""
+    """Return the waveforms of the samples' magnitudes under the ground truth's phases, and those of the ground truth.
+
+    Both are [n, channels * samples], channel after channel.
+    """
     made, truth = _spectra(samples)
     phase = torch.polar(torch.ones_like(truth.abs()), truth.angle())
-    length = samples.truth.shape[1]
-    return _inverse(made.abs() * phase, samples, length), _inverse(truth, samples, length)
+    return _inverse(made.abs() * phase, samples), _inverse(truth, samples)
 
 
 def floored(samples: SampleSet) -> tuple[Tensor, Tensor]:
@@ -104,24 +106,41 @@ def floored(samples: SampleSet) -> tuple[Tensor, Tensor]:
 
 
 def sample_rate(samples: SampleSet) -> int:
-    """Return the rate of the waveforms [n, samples] in Hz; NotApplicableError for samples that are no sound."""
+    """Return the rate in Hz of waveforms [n, samples] or [n, channels, samples]; NotApplicableError if they are no sound."""
     rate = samples.model.sample_rate
-    if rate is None or samples.samples.ndim != 2:
+    if rate is None or samples.samples.ndim not in (2, 3):
         raise NotApplicableError("The samples are no sound.")
     return rate
 
 
+def mono(sounds: Tensor) -> Tensor:
+    """Return waveforms [n, samples], the channels of [n, channels, samples] averaged."""
+    return sounds.mean(dim=1) if sounds.ndim == 3 else sounds
+
+
 def _spectra(samples: SampleSet) -> tuple[Tensor, Tensor]:
-    """Return the short-time spectra [n, frequencies, frames] of samples and ground truth."""
+    """Return the short-time spectra [n, frequencies, frames] of samples and ground truth, frames channel after channel."""
     window, hop = _window(samples)
-    both = samples.samples.cpu().float(), samples.truth.cpu().float()
-    made, truth = (torch.stft(sound, len(window), hop, window=window, return_complex=True) for sound in both)
+    made, truth = (
+        torch.cat(
+            [torch.stft(part, len(window), hop, window=window, return_complex=True) for part in _channels(sounds)], dim=2
+        )
+        for sounds in (samples.samples.cpu().float(), samples.truth.cpu().float())
+    )
     return made, truth
 
 
-def _inverse(spectrum: Tensor, samples: SampleSet, length: int) -> Tensor:
+def _inverse(spectra: Tensor, samples: SampleSet) -> Tensor:
+    """Return the waveforms [n, channels * samples] of such spectra."""
     window, hop = _window(samples)
-    return torch.istft(spectrum, len(window), hop, window=window, length=length)
+    parts = spectra.chunk(len(_channels(samples.truth)), dim=2)
+    length = samples.truth.shape[-1]
+    return torch.cat([torch.istft(part, len(window), hop, window=window, length=length) for part in parts], dim=1)
+
+
+def _channels(sounds: Tensor) -> tuple[Tensor, ...]:
+    """Return the channels of waveforms, each [n, samples]."""
+    return sounds.unbind(dim=1) if sounds.ndim == 3 else (sounds,)
 
 
 def _window(samples: SampleSet) -> tuple[Tensor, int]:

@@ -16,6 +16,7 @@ from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, p
 
 from bnsbench.errors import NotApplicableError
 from bnsbench.flows.model import Reference
+from bnsbench.metrics.audio import mono
 from bnsbench.metrics.base import MetricValue, SampleSet
 from bnsbench.metrics.extractors import Extractor, extractor_for, to_uint8
 from bnsbench.metrics.sound_extractors import sound_extractor
@@ -133,13 +134,16 @@ class FrechetDistance(FeatureMetric):
 
 
 class FrechetAudioDistance(FrechetDistance):
-    """The Frechet distance of features of sound (FAD, Kilgour et al. 2019); ``weights`` is an exported network's file."""
+    """The Frechet distance of features of sound (FAD, Kilgour et al. 2019); ``weights`` is an exported network's file.
+
+    Channels are averaged.
+    """
 
     def extractor(self, samples: SampleSet) -> Extractor:
         return sound_extractor(samples, self.weights)
 
     def prepared(self, values: Tensor) -> Tensor:
-        return values.cpu().float()
+        return mono(values.cpu().float())
 
 
 class KernelDistance(FeatureMetric):

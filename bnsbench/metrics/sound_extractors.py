@@ -23,13 +23,14 @@ from bnsbench.models.weights import weights_fingerprint
 def sound_extractor(samples: SampleSet, network: str = "") -> Extractor:
     """Return the extractor of waveforms [n, samples]: an exported network, or the embedded recogniser for its own clips.
 
+    Waveforms are mono, as `bnsbench.metrics.audio.mono` makes them.
     network: a file that `torch.export.save` wrote, of a module from waveforms [n, samples] at the model's rate to features
     [n, width], with a dynamic n; VGGish and CLAP are exported so. UsageError for a file that is none, NotApplicableError for
     samples that are no sound, or of another model than the embedded one without a network.
     """
     sample_rate(samples)
     if network:
-        return _exported(network, samples.samples.shape[1])
+        return _exported(network, samples.samples.shape[-1])
     if samples.model.extractor != "speech":
         raise NotApplicableError("Features of sound need an exported network such as VGGish: give network=FILE.")
     return _embedded()

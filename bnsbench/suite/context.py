@@ -106,7 +106,7 @@ class CellContext:
 
     def modality(self, cell: Cell) -> str:
         """Return what the cell's model generates."""
-        return self.job.host.model(cell.model.name).spec.modality
+        return self.field_state(cell).model.modality(self.job.host.model(cell.model.name).spec.modality)
 
     def metric(self, component: Component) -> Metric:
         """Return the metric, made once per process."""

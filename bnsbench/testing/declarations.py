@@ -17,7 +17,7 @@ from bnsbench.testing.records import Subject
 from bnsbench.testing.report import Check, Verdict, failed, passed
 
 _HEXADECIMAL = re.compile(r"[0-9a-f]{8,}")
-_DIMENSIONS = {"image": 4, "audio": 2}
+_DIMENSIONS = {"image": (4,), "audio": (2, 3)}
 """Of decoded samples, batch included."""
 
 
@@ -55,18 +55,20 @@ def declarations(subject: Subject[ModelSpec]) -> Verdict:
 
 
 def modality(subject: Subject[ModelSpec]) -> Verdict:
-    """Check that decoded samples are what the declared modality says."""
+    """Check that decoded samples are what the modality says, the declared one or that of a model with a sample rate."""
     model: Model = subject.selection.make()
-    declared, count = subject.spec.modality, 2
+    declared, count = model.modality(subject.spec.modality), 2
     with torch.no_grad():
         shape = list(model.decode(torch.zeros(count, *model.shape, dtype=model.dtype)).shape)
     if shape[0] != count:
         return failed(f"Decoding {count} states gives {shape[0]} samples.", "Keep the batch along the first axis.")
-    if (model.sample_rate is not None) != (declared == "audio"):
-        remedy = "Audio has a sample rate in Hz, and nothing else has one."
-        return failed(f"Its modality is {declared!r} and its sample rate {model.sample_rate}.", remedy)
-    if len(shape) != _DIMENSIONS.get(declared, len(shape)) or (declared == "image" and shape[1] not in (1, 3)):
-        remedy = "Decode images to [batch, 1 or 3, height, width] and audio to [batch, samples], or declare what it is."
+    if declared == "audio" and model.sample_rate is None:
+        return failed("Its modality is 'audio' and its sample rate None.", "Give the sample rate in Hz.")
+    if len(shape) not in _DIMENSIONS.get(declared, (len(shape),)) or (declared == "image" and shape[1] not in (1, 3)):
+        remedy = (
+            "Decode images to [batch, 1 or 3, height, width] and audio to [batch, samples] or [batch, channels, samples], "
+            "or declare what it is."
+        )
         return failed(f"Its modality is {declared!r}, but decoded samples are shaped {shape}.", remedy)
     return passed()
 

@@ -119,6 +119,19 @@ def test_words_are_spoken_by_the_voice_asked_for(bnsbench, tmp_path):
     assert psnr(other.out) != psnr(done.out)
 
 
+def test_a_model_with_a_sample_rate_makes_sound_whatever_its_record_says(bnsbench, tmp_path):
+    (tmp_path / "spoken.py").write_text(
+        "from bnsbench.hookspecs import hookimpl\nfrom bnsbench.specs import ModelSpec\n@hookimpl\ndef bnsbench_models():\n"
+        "    yield ModelSpec('spoken', 'bnsbench.models.speech.model:speech', modality='image')\n"
+    )
+    common = ("--solver", "euler", "--nfe", 2, "--plugin", "spoken.py")
+    assert bnsbench("sample", "spoken", *common, "--count", 1, "--output", "out").code == 0
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["000-truth.wav", "000.wav", "overview.png"]
+    options = ("--model", "spoken", *common, "--samples", 2, "--metric", "psnr", "--executor", "local")
+    assert bnsbench("run", "quick", *options).code == 0
+    assert len(list((tmp_path / "results/quick/previews").glob("*/000.wav"))) == 1
+
+
 def test_a_scene_is_drawn_as_its_prompt_says_by_the_shipped_solver(bnsbench, tmp_path):
     common = ("sample", "scenes", "--solver", "bns", "--nfe", 4, "--guidance", 2, "--count", 2, "--output", "out")
     done = bnsbench(*common, "--prompt", "a red circle left of a blue square", "--prompt", "a green cross above a red cross")

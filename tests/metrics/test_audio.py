@@ -163,6 +163,28 @@ def test_pictures_make_no_sound(metric, sample_set, images):
         metric()(sample_set(images.samples[:4], images.samples[:4]))
 
 
+@pytest.mark.parametrize("metric", WAVEFORM)
+def test_equal_channels_count_as_one(metric):
+    """Spectral floors and means are over all channels, so twice the same is the same."""
+    alone = noisy(0.2)
+    twice = sounds(*(part.unsqueeze(1).repeat(1, 2, 1) for part in (alone.samples, alone.truth)))
+    assert metric()(twice).per_sample == pytest.approx(metric()(alone).per_sample, rel=1e-4)
+
+
+def test_channels_are_told_apart():
+    """Silence in one channel's place is an error in half of the signal: 3 dB below the truth's power."""
+    reference = white().repeat_interleave(2, dim=0).reshape(3, 2, LENGTH)
+    made = reference * torch.tensor([1.0, 0.0])[:, None]
+    stereo = sounds(made, reference)
+    assert WaveformSnr()(stereo).value == pytest.approx(10 * math.log10(2), abs=0.01)
+    left, right = (sounds(made[:, k], reference[:, k]) for k in (0, 1))
+    distances = [LogSpectralDistance()(each).value for each in (left, right, stereo)]
+    assert distances[2] == pytest.approx((distances[0] + distances[1]) / 2, rel=1e-3)
+    swapped = sounds(reference.flip(1) * torch.tensor([1.0, 2.0])[:, None], reference)
+    assert swapped.samples.shape == (3, 2, LENGTH)
+    assert LogSpectralDistance()(swapped).value == pytest.approx(10 * math.log10(2), abs=0.02)
+
+
 def test_ratio_is_capped_by_rounding():
     signal = torch.ones(2, 10, dtype=torch.float64)
     assert ratio(signal, signal * 0).tolist() == pytest.approx([313.07] * 2, abs=0.01)

@@ -81,6 +81,13 @@ def test_an_exported_network_gives_torchaudio_s_distance(sounds, tmp_path: Path)
     assert result.details["width"] == 6
 
 
+def test_channels_are_averaged(sounds):
+    made, difference = noisy(sounds, 0.05), noisy(torch.zeros_like(sounds), 0.1)
+    stereo = [torch.stack([part + difference, part - difference], dim=1) for part in (made, sounds)]
+    mono = fad_gt(minimum=48)(said(made, sounds)).value
+    assert fad_gt(minimum=48)(said(*stereo)).value == pytest.approx(mono, rel=1e-3)
+
+
 def test_distance_grows_with_the_noise(sounds):
     values = [fad_gt(minimum=48)(said(noisy(sounds, size), sounds)).value for size in (0.0, 0.01, 0.1)]
     assert values == sorted(values)

@@ -36,6 +36,7 @@ def samples(shape: tuple[int, ...], rate: int | None = None) -> SampleSet:
         ("image", samples((1, 8, 8)), ["cell.png"]),
         ("points", samples((2,)), ["cell.png"]),
         ("audio", samples((4000,), 8000), ["000-truth.wav", "000.wav", "001-truth.wav", "001.wav", "cell", "cell.png"]),
+        ("audio", samples((2, 4000), 8000), ["000-truth.wav", "000.wav", "001-truth.wav", "001.wav", "cell", "cell.png"]),
         ("smell", samples((4,)), []),
         ("image", samples((4,)), []),
     ],

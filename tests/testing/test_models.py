@@ -30,7 +30,7 @@ FAULTS = {
     "not-hexadecimal": ("fingerprint", "Its fingerprint 'my-weights' is no hexadecimal hash."),
     "declarations": ("declarations", "Its data range is 0.0."),
     "modality": ("modality", "Its modality is 'audio' and its sample rate None."),
-    "rate": ("modality", "Its modality is 'image' and its sample rate 16000."),
+    "rate": ("modality", "Its modality is 'audio', but decoded samples are shaped [2, 1, 2, 2]."),
     "decode": ("modality", "Its modality is 'image', but decoded samples are shaped [2, 4]."),
 }
 
