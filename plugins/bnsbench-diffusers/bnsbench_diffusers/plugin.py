@@ -29,6 +29,7 @@ def bnsbench_models() -> Iterator[ModelSpec]:
             "size": 0,
             "null_class": -1,
             "embedded_guidance": 3.5,
+            "seconds": 0.0,
         },
         guidable=True,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,11 +10,14 @@ import torch
 from torch import Tensor
 
 from bnsbench.errors import UsageError
-from bnsbench.flows.paths import CondOT, DiscreteVP, Path
+from bnsbench.flows.paths import CondOT, Cosine, DiscreteVP, Path
 from bnsbench.flows.predictions import Prediction
 
 PREDICTIONS: dict[str, Prediction] = {"epsilon": "epsilon", "v_prediction": "v", "sample": "x"}
 """Diffusers' names of what a network predicts, and ours."""
+
+COSINE = "CosineDPMSolverMultistepScheduler"
+"""The scheduler of Stable Audio."""
 
 ZERO_TERMINAL = 0.25
 """Part of the last but one ``alphas_cumprod`` that stands for a last one of 0, whose log-SNR would be infinite."""
@@ -21,36 +25,59 @@ ZERO_TERMINAL = 0.25
 
 @dataclass(frozen=True)
 class Schedule:
-    """How a network was trained: its path, its prediction and the number of its timesteps.
+    """How a network was trained: its path, its prediction, the number of its timesteps, and where pipelines begin.
 
-    Networks with DDPM schedules are told the timestep from ``timesteps - 1`` at noise to 0 at data; flow networks,
-    ``timesteps`` times the noise level, and they predict noise minus data, the velocity with its sign changed.
+    Flow networks predict noise minus data, the velocity with its sign changed.
     """
 
     path: Path
     prediction: Prediction
     timesteps: int
+    interval: tuple[float, float] = (0.0, 1.0)
 
     def timestep(self, t: Tensor) -> Tensor:
         """Return the (fractional) timestep at time t, in float64, of t's shape."""
-        if isinstance(self.path, DiscreteVP):
-            return self.path.timestep(t)
-        return self.timesteps * self.path.sigma(t)
+        return timesteps_of(self.path, t, self.timesteps)
 
     def prediction_from(self, output: Tensor) -> Tensor:
         """Return the prediction that a network's output means, of the same shape."""
         return -output if self.prediction == "velocity" else output
 
 
+def timesteps_of(path: Path, times: Tensor, train_timesteps: int) -> Tensor:
+    """Return the float64 timesteps that networks on the path are told at ``times``; UsageError if there are none.
+
+    With a DDPM schedule from T - 1 at noise to 0 at data; T times the noise level on flows; from 1 to 0 on the cosine path.
+    """
+    if isinstance(path, CondOT):
+        return train_timesteps * path.sigma(times)
+    if isinstance(path, DiscreteVP):
+        return path.timestep(times)
+    if isinstance(path, Cosine):
+        return 1.0 - times.to(torch.float64)
+    raise UsageError(
+        f"diffusers has no timesteps on the path {path.name!r}: its pipelines know DDPM schedules, flows and the cosine one."
+    )
+
+
+def times_of(path: Path, timesteps: Tensor, train_timesteps: int) -> Tensor:
+    """Return the float64 times at which networks are told these timesteps, the inverse of `timesteps_of`."""
+    last = train_timesteps if isinstance(path, CondOT) else 1 if isinstance(path, Cosine) else train_timesteps - 1
+    return 1.0 - timesteps.to(torch.float64) / last
+
+
 def read_schedule(scheduler: Any) -> Schedule:
     """Return the schedule on which the network of a diffusers scheduler was trained.
 
     Discrete noise levels become a path by interpolation of their log-SNR. Raises UsageError for schedulers that are neither
-    flow matching ones nor know ``alphas_cumprod``, or whose networks are told something other than timesteps.
+    flow matching ones nor know ``alphas_cumprod`` nor belong to Stable Audio, or whose networks are told something other
+    than timesteps.
     """
     name, config = type(scheduler).__name__, scheduler.config
     if serves_flow(scheduler):
         return Schedule(CondOT(), "velocity", int(config.get("num_train_timesteps", 1000)))
+    if name == COSINE:
+        return _cosine_schedule(config)
     levels = getattr(scheduler, "alphas_cumprod", None)
     if levels is None or config.get("timestep_type", "discrete") != "discrete":
         raise UsageError(
@@ -63,6 +90,22 @@ def read_schedule(scheduler: Any) -> Schedule:
     cumulative = torch.as_tensor(levels).double().tolist()
     cumulative[-1] = cumulative[-1] or ZERO_TERMINAL * cumulative[-2]
     return Schedule(DiscreteVP(cumulative), PREDICTIONS[predicted], len(cumulative))
+
+
+def _cosine_schedule(config: Any) -> Schedule:
+    """Return the schedule of Stable Audio's networks; UsageError unless they predict v of data with deviation 1.
+
+    Its scheduler keeps x = x1 + s eps for s = sigma / alpha, shows the network c_in x with c_in = 1 / sqrt(s^2 + 1) and
+    c_noise = (2 / pi) atan s, and makes x1 = c_skip x + c_out f of its output f with c_skip = c_in^2 and c_out = -s c_in.
+    With alpha = cos(atan s) = c_in and sigma = sin(atan s) = s c_in that is the cosine path at t = 1 - c_noise and
+    x1 = alpha (c_in x) - sigma f: f is v. Pipelines begin at s = sigma_max, so the interval does; it ends in the data, as
+    they do (``final_sigmas_type`` "zero"): sigma_min is where their last step begins.
+    """
+    if (config["prediction_type"], config["sigma_data"]) != ("v_prediction", 1.0):
+        found = f"{config['prediction_type']!r} with sigma_data {config['sigma_data']}"
+        raise UsageError(f"The scheduler {COSINE} is known for networks of 'v_prediction' with sigma_data 1, not {found}.")
+    begin = 1.0 - 2.0 / math.pi * math.atan(config["sigma_max"])
+    return Schedule(Cosine(), "v", int(config["num_train_timesteps"]), (begin, 1.0))
 
 
 def serves_flow(scheduler: Any) -> bool:

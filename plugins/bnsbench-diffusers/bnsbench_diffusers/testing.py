@@ -23,11 +23,24 @@ from bnsbench_diffusers.tiny_parts import (
     clip,
     clip_tokenizer,
     ddim_scheduler,
+    deep_autoencoder,
+    gemma,
+    gemma_tokenizer,
     t5,
     t5_tokenizer,
     unet,
     unet2d,
     vae,
+)
+from bnsbench_diffusers.tiny_sound import (
+    audioldm2_unet,
+    clap,
+    clap_features,
+    gpt2,
+    oobleck,
+    roberta_tokenizer,
+    stable_audio_transformer,
+    vocoder,
 )
 
 SEED = 0
@@ -206,6 +219,57 @@ def _flux() -> Any:
     )
 
 
+def _sana() -> Any:
+    transformer = diffusers.SanaTransformer2DModel(
+        in_channels=4,
+        out_channels=4,
+        num_attention_heads=2,
+        attention_head_dim=8,
+        num_layers=2,
+        num_cross_attention_heads=2,
+        cross_attention_head_dim=8,
+        cross_attention_dim=16,
+        caption_channels=WIDTH,
+        sample_size=8,
+    )
+    flow = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 3.0}
+    scheduler = diffusers.DPMSolverMultistepScheduler(**flow)
+    return diffusers.SanaPipeline(gemma_tokenizer(), gemma(), deep_autoencoder(), transformer, scheduler)
+
+
+def _audioldm2() -> Any:
+    projection = diffusers.AudioLDM2ProjectionModel(
+        text_encoder_dim=WIDTH, text_encoder_1_dim=WIDTH, langauge_model_dim=WIDTH
+    )
+    return diffusers.AudioLDM2Pipeline(
+        vae=vae(scaling_factor=0.41407, in_channels=1, out_channels=1),
+        text_encoder=clap(),
+        text_encoder_2=t5(),
+        projection_model=projection,
+        language_model=gpt2(),
+        tokenizer=roberta_tokenizer(),
+        tokenizer_2=t5_tokenizer(),
+        feature_extractor=clap_features(),
+        unet=audioldm2_unet(),
+        scheduler=ddim_scheduler(**LATENT_NOISE),
+        vocoder=vocoder(),
+    )
+
+
+def _stable_audio() -> Any:
+    """Return one whose scheduler needs torchsde."""
+    from diffusers.pipelines.stable_audio import StableAudioProjectionModel  # noqa: PLC0415 - needs transformers
+
+    return diffusers.StableAudioPipeline(
+        vae=oobleck(),
+        text_encoder=t5(),
+        projection_model=StableAudioProjectionModel(WIDTH, WIDTH, 0, 512),
+        tokenizer=t5_tokenizer(),
+        transformer=stable_audio_transformer(),
+        scheduler=diffusers.CosineDPMSolverMultistepScheduler(),
+    )
+
+
 KINDS: Mapping[str, Callable[[], Any]] = {
     "ddpm": _ddpm,
     "ddim": _ddim,
@@ -218,6 +282,9 @@ KINDS: Mapping[str, Callable[[], Any]] = {
     "pixart-sigma": _pixart_sigma,
     "sd3": _sd3,
     "flux": _flux,
+    "sana": _sana,
+    "audioldm2": _audioldm2,
+    "stable-audio": _stable_audio,
 }
 """Kinds of pipelines, by what makes one in memory."""
 

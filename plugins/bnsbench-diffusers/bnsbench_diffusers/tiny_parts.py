@@ -104,3 +104,37 @@ def unet(**options: Any) -> Any:
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
         **options,
     )
+
+
+def gemma_tokenizer() -> Any:
+    """Return a tokenizer of single letters."""
+    from transformers import GemmaTokenizer  # noqa: PLC0415
+
+    words = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "\u2581", *map(chr, range(97, 123))]
+    return GemmaTokenizer(vocab={word: number for number, word in enumerate(words)}, merges=[])
+
+
+def gemma() -> Any:
+    """Return a language model whose states encode text."""
+    from transformers import Gemma2Config, Gemma2Model  # noqa: PLC0415
+
+    config = Gemma2Config(
+        vocab_size=len(gemma_tokenizer()),
+        hidden_size=WIDTH,
+        intermediate_size=WIDTH,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=8,
+        query_pre_attn_scalar=8,
+    )
+    return Gemma2Model(config)
+
+
+def deep_autoencoder() -> Any:
+    """Return one whose latents have a quarter of the side of its images."""
+    ends: dict[str, Any] = {}
+    for end in ("encoder", "decoder"):
+        shape = {"block_out_channels": (8, 8, 16), "layers_per_block": (1, 1, 1), "qkv_multiscales": ((), (), ())}
+        ends |= {f"{end}_{name}": value for name, value in shape.items()}
+    return diffusers.AutoencoderDC(latent_channels=4, scaling_factor=0.41407, **ends)

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from bnsbench.errors import UsageError
-from bnsbench.flows.paths import CondOT
-from bnsbench_diffusers.schedule import read_schedule
+from bnsbench.flows.paths import CondOT, Cosine
+from bnsbench_diffusers.schedule import read_schedule, times_of
 
 NOISE = [
     {},
@@ -67,6 +67,27 @@ def test_flow_matching(scheduler):
     assert (schedule.path, schedule.prediction) == (CondOT(), "velocity")
     assert schedule.timestep(torch.tensor([0.0, 0.75, 1.0])).tolist() == [1000, 250, 0]
     assert schedule.prediction_from(torch.tensor([2.0])).tolist() == [-2]
+
+
+def test_stable_audio():
+    """From sigma_max to the data on the cosine path, told (2 / pi) atan(sigma / alpha)."""
+    scheduler = diffusers.CosineDPMSolverMultistepScheduler(sigma_max=80.0)
+    schedule = read_schedule(scheduler)
+    assert (schedule.path, schedule.prediction) == (Cosine(), "v")
+    begin, end = schedule.interval
+    assert float(schedule.path.sigma(begin) / schedule.path.alpha(begin)) == pytest.approx(80.0)
+    assert end == 1.0
+    times = torch.tensor([begin, 0.3, 0.9], dtype=torch.float64)
+    ratio = schedule.path.sigma(times) / schedule.path.alpha(times)
+    torch.testing.assert_close(schedule.timestep(times), scheduler.precondition_noise(ratio))
+    scheduler.set_timesteps(7)
+    assert float(times_of(schedule.path, scheduler.timesteps[0], 1000)) == pytest.approx(begin, abs=1e-7)
+
+
+@pytest.mark.parametrize("options", [{"sigma_data": 0.5}, {"prediction_type": "epsilon"}])
+def test_other_networks_under_the_scheduler_of_stable_audio(options):
+    with pytest.raises(UsageError, match="known for networks of 'v_prediction' with sigma_data 1, not"):
+        read_schedule(diffusers.CosineDPMSolverMultistepScheduler(**options))
 
 
 def test_other_schedulers_are_refused():

@@ -29,6 +29,7 @@ class Options:
     size: side of the images in pixels, 0 for the pipeline's own.
     null_class: the class that stands for none, -1 for the pipeline's own.
     embedded_guidance: what a guidance-distilled network is told, as its ``guidance_scale``.
+    seconds: length of sounds, 0 for the pipeline's own.
     """
 
     prompts: tuple[str, ...] = ()
@@ -36,6 +37,7 @@ class Options:
     size: int = 0
     null_class: int = -1
     embedded_guidance: float = 3.5
+    seconds: float = 0.0
 
 
 class PipelineModel(Model):
@@ -54,6 +56,7 @@ class PipelineModel(Model):
         self.schedule = read_schedule(pipeline.scheduler)
         self.path = self.schedule.path
         self.prediction = self.schedule.prediction
+        self.interval = self.schedule.interval
         self.shape = shape
         self.dtype = self.network.dtype
         weights = network_digest(self.network, None if folder is None else folder / self.component)

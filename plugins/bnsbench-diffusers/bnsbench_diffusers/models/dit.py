@@ -21,7 +21,7 @@ class DiT(ClassConditional, PipelineModel):
     data_range = LATENT_RANGE
 
     def __init__(self, pipeline: Any, options: Options, folder: Path | None = None) -> None:
-        refuse(options, "prompts", "negative", "size", "embedded_guidance", "null_class")
+        refuse(options, "prompts", "negative", "size", "embedded_guidance", "null_class", "seconds")
         config = pipeline.transformer.config
         super().__init__(pipeline, (config.in_channels, *side_lengths(config.sample_size)), folder)
         self.null = int(config.num_embeds_ada_norm)

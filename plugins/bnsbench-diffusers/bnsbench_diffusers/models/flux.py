@@ -26,7 +26,7 @@ class Flux(TextConditional):
 
     def __init__(self, pipeline: Any, options: Options, folder: Path | None = None) -> None:
         embeds = bool(pipeline.transformer.config.guidance_embeds)
-        refuse(options, "null_class", "negative", *(() if embeds else ("embedded_guidance",)))
+        refuse(options, "null_class", "negative", "seconds", *(() if embeds else ("embedded_guidance",)))
         factor = scale_factor(pipeline.vae)
         side = latent_side(options.size or pipeline.default_sample_size * factor, factor, PATCH)
         super().__init__(pipeline, options, (pipeline.transformer.config.in_channels // PATCH**2, side, side), folder)

@@ -1,4 +1,4 @@
-"""Latents as pipelines scale them, and the images that they mean."""
+"""Latents as pipelines scale them, and the images and spectra that they mean."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from bnsbench.errors import UsageError
 
 
 def decode_latents(vae: Any, latents: Tensor) -> Tensor:
-    """Return images [batch, 3, H, W] in [-1, 1] for a pipeline's latents [batch, C, h, w], in float32.
+    """Return images [batch, 3, H, W] in [-1, 1] for a pipeline's latents [batch, C, h, w], in float32."""
+    return decode_unclamped(vae, latents).clamp(-1.0, 1.0)
+
+
+def decode_unclamped(vae: Any, latents: Tensor) -> Tensor:
+    """Return what a VAE makes of a pipeline's latents [batch, C, h, w], such as log-mel spectra, in float32.
 
     Latents are shifted and scaled back by what the VAE's configuration says: ``scaling_factor`` and ``shift_factor``, or
-    mean and deviation of each channel. In float32, since some of these networks overflow in float16.
+    mean and deviation of each channel.
     """
-    vae.to(latents.device)
-    if vae.dtype != torch.float32:
-        vae.to(torch.float32)
     config = vae.config
     mean, deviation = (_per_channel(config.get(name), latents) for name in ("latents_mean", "latents_std"))
     scaled = latents.float() / config.scaling_factor
@@ -26,8 +28,16 @@ def decode_latents(vae: Any, latents: Tensor) -> Tensor:
         scaled = scaled * deviation + mean
     else:
         scaled = scaled + (config.get("shift_factor") or 0.0)
-    images: Tensor = vae.decode(scaled, return_dict=False)[0]
-    return images.clamp(-1.0, 1.0)
+    decoded: Tensor = in_float32(vae, latents.device).decode(scaled, return_dict=False)[0]
+    return decoded
+
+
+def in_float32(network: Any, device: torch.device) -> Any:
+    """Return a network that decodes, moved to a device, in float32, since some overflow in float16."""
+    network.to(device)
+    if network.dtype != torch.float32:
+        network.to(torch.float32)
+    return network
 
 
 def scale_factor(vae: Any) -> int:

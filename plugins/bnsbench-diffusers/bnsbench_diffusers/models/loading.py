@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from bnsbench.errors import UsageError
 INDEX = "model_index.json"
 DENOISERS = ("unet", "transformer")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_EXTRAS = "Pipelines that read text need bnsbench-diffusers[text], Stable Audio needs bnsbench-diffusers[audio]."
 
 
 def find_folder(path: str, variant: str = "", revision: str = "") -> Path:
@@ -54,15 +56,18 @@ def pipeline_class(folder: Path) -> str:
 def load_pipeline(folder: Path, variant: str = "") -> Any:
     """Return the pipeline in a folder, without reaching for the network; UsageError says why it cannot be loaded."""
     keyword = "dtype" if hasattr(deprecation_utils, "_resolve_dtype") else "torch_dtype"
-    options = {keyword: stored_dtype(folder, variant), "local_files_only": True, "variant": variant or None}
+    dtype = stored_dtype(folder, variant)
+    options = {keyword: dtype, "local_files_only": True, "variant": variant or None}
     if (folder / "safety_checker").is_dir():
         options |= {"safety_checker": None, "requires_safety_checker": False}
     try:
+        if _component_class(folder, "language_model") == "GPT2Model":
+            options["language_model"] = _generating(folder / "language_model", dtype, variant)
         with quiet():
             return diffusers.DiffusionPipeline.from_pretrained(str(folder), **options)
     except (OSError, ValueError, ImportError, AttributeError, RuntimeError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
-        hint = " Pipelines that read text need bnsbench-diffusers[text]." if isinstance(error, ImportError) else ""
+        hint = f" {_EXTRAS}" if isinstance(error, ImportError) else ""
         raise UsageError(f"The pipeline in {folder} could not be loaded: {reason}.{hint}") from error
 
 
@@ -79,17 +84,33 @@ def stored_dtype(folder: Path, variant: str = "") -> torch.dtype:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep diffusers and transformers from drawing progress bars."""
+    """Keep diffusers and transformers from drawing progress bars, and from warning of what other libraries will change."""
     shown = [_bars(diffusers_logging), _bars(_transformers_logging())]
     for module, active in shown:
         if active:
             module.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
     finally:
         for module, active in shown:
             if active:
                 module.enable_progress_bar()
+
+
+def _component_class(folder: Path, name: str) -> str:
+    """Return the name of a component's class, empty if the pipeline has none of that name."""
+    found: list[str | None] = json.loads((folder / INDEX).read_text(encoding="utf-8")).get(name) or [""]
+    return found[-1] or ""
+
+
+def _generating(folder: Path, dtype: torch.dtype, variant: str) -> Any:
+    """Return GPT-2 with the methods by which AudioLDM2 generates, which in transformers only the class with a head has."""
+    from transformers import GPT2LMHeadModel  # noqa: PLC0415 - an optional dependency
+
+    with quiet():
+        return GPT2LMHeadModel.from_pretrained(folder, dtype=dtype, local_files_only=True, variant=variant or None)
 
 
 def _bars(module: Any) -> tuple[Any, bool]:

@@ -20,7 +20,7 @@ class PixArt(TextConditional):
     """
 
     def __init__(self, pipeline: Any, options: Options, folder: Path | None = None) -> None:
-        refuse(options, "null_class", "embedded_guidance")
+        refuse(options, "null_class", "embedded_guidance", "seconds")
         config, factor = pipeline.transformer.config, scale_factor(pipeline.vae)
         sides = side_lengths(config.sample_size)
         if options.size:

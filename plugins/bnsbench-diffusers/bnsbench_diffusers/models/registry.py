@@ -26,6 +26,9 @@ FAMILIES = {
     "PixArtSigmaPipeline": f"{_HERE}.pixart:PixArt",
     "StableDiffusion3Pipeline": f"{_HERE}.stable_diffusion_3:StableDiffusion3",
     "FluxPipeline": f"{_HERE}.flux:Flux",
+    "SanaPipeline": f"{_HERE}.sana:Sana",
+    "AudioLDM2Pipeline": f"{_HERE}.audioldm2:AudioLDM2",
+    "StableAudioPipeline": f"{_HERE}.stable_audio:StableAudio",
 }
 """Pipeline classes, as in ``model_index.json``, and what makes models of them."""
 
@@ -39,6 +42,7 @@ def diffusers_model(
     size: int = 0,
     null_class: int = -1,
     embedded_guidance: float = 3.5,
+    seconds: float = 0.0,
 ) -> PipelineModel:
     """Return the denoiser of the pipeline in a folder or under a hub id as a model.
 
@@ -49,7 +53,7 @@ def diffusers_model(
     folder = find_folder(path, variant, revision)
     family = find_family(pipeline_class(folder))
     pipeline = load_pipeline(folder, variant)
-    return family(pipeline, Options(texts, negative, size, null_class, embedded_guidance), folder)
+    return family(pipeline, Options(texts, negative, size, null_class, embedded_guidance, seconds), folder)
 
 
 def wrap(pipeline: Any, options: Options | None = None) -> PipelineModel:

@@ -20,7 +20,7 @@ class StableDiffusion(TextConditional):
     component = "unet"
 
     def __init__(self, pipeline: Any, options: Options, folder: Path | None = None) -> None:
-        refuse(options, "null_class", "embedded_guidance")
+        refuse(options, "null_class", "embedded_guidance", "seconds")
         super().__init__(pipeline, options, unet_shape(pipeline, options), folder)
 
     def encode(self, prompt: str | None, device: torch.device) -> Encoding:

@@ -17,7 +17,7 @@ class StableDiffusion3(TextConditional):
     """An SD3Transformer2DModel of latents [channels, height, width] on the CondOT path."""
 
     def __init__(self, pipeline: Any, options: Options, folder: Path | None = None) -> None:
-        refuse(options, "null_class", "embedded_guidance")
+        refuse(options, "null_class", "embedded_guidance", "seconds")
         config = pipeline.transformer.config
         sides = side_lengths(config.sample_size)
         if options.size:

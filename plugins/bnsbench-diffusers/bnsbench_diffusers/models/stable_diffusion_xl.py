@@ -20,7 +20,7 @@ class StableDiffusionXL(TextConditional):
     component = "unet"
 
     def __init__(self, pipeline: Any, options: Options, folder: Path | None = None) -> None:
-        refuse(options, "null_class", "embedded_guidance")
+        refuse(options, "null_class", "embedded_guidance", "seconds")
         super().__init__(pipeline, options, unet_shape(pipeline, options), folder)
         height, width = (side * scale_factor(pipeline.vae) for side in self.shape[1:])
         self.sizes = torch.tensor([height, width, 0, 0, height, width])

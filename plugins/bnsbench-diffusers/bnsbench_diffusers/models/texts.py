@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from bnsbench.errors import UsageError
 from bnsbench.files import replacing
@@ -69,7 +70,8 @@ class EncodingTable:
         place = {number: row for row, number in enumerate(rows)}
         index = torch.tensor([place[number] for number in numbers], device=device)
         names = next(iter(rows.values()))
-        stacked = {name: torch.stack([row[name] for row in rows.values()]).to(device) for name in names}
+        # Encodings of another length are filled up with zeros, which their masks leave out.
+        stacked = {name: pad_sequence([row[name] for row in rows.values()], batch_first=True).to(device) for name in names}
         return {name: (part.to(dtype) if part.is_floating_point() else part)[index] for name, part in stacked.items()}
 
     def _rows(self, numbers: Sequence[int]) -> dict[int, Encoding]:
@@ -107,7 +109,7 @@ class TextConditional(PipelineModel):
         super().__init__(pipeline, shape, folder)
         self.prompts = options.prompts
         self.negative = options.negative or None
-        encoder = self._encoder_digest(folder)
+        encoder = self.encoder_digest(folder)
         self.table = EncodingTable(self._encode, cache_folder() / "diffusers" / "texts" / encoder[:40])
         self._facts += [encoder, list(self.prompts)]
 
@@ -141,8 +143,21 @@ class TextConditional(PipelineModel):
         return decode_latents(self.pipeline.vae, x)
 
     def encoders(self) -> dict[str, Any]:
-        """Return the pipeline's text encoders by name, those that it has."""
+        """Return the networks that encode for the pipeline by name, those that it has."""
         return {name: part for name, part in self.pipeline.components.items() if _is_encoder(name) and part is not None}
+
+    def encoder_digest(self, folder: Path | None) -> str:
+        """Return a hash of all that determines encodings but the prompt; families add to it what else they encode."""
+        parts = self.pipeline.components
+        tokenizers = [
+            tokenizer_digest(part) for name, part in parts.items() if name.startswith("tokenizer") and part is not None
+        ]
+        encoders = [
+            [str(part.dtype), network_digest(part, None if folder is None else folder / name)]
+            for name, part in self.encoders().items()
+        ]
+        plain = {key: value for key, value in self.pipeline.config.items() if isinstance(value, bool | int | float)}
+        return digest_of([type(self).__name__, tokenizers, encoders, plain, self.negative])
 
     def _encode(self, prompts: Sequence[str | None]) -> list[Encoding]:
         """Encode prompts one by one where the network computes; the encoders then make room again."""
@@ -157,24 +172,16 @@ class TextConditional(PipelineModel):
             encoder.to("cpu")
         return found
 
-    def _encoder_digest(self, folder: Path | None) -> str:
-        """Return a hash of all that determines encodings but the prompt."""
-        parts = self.pipeline.components
-        tokenizers = [
-            tokenizer_digest(part) for name, part in parts.items() if name.startswith("tokenizer") and part is not None
-        ]
-        encoders = [
-            [str(part.dtype), network_digest(part, None if folder is None else folder / name)]
-            for name, part in self.encoders().items()
-        ]
-        plain = {key: value for key, value in self.pipeline.config.items() if isinstance(value, bool | int | float)}
-        return digest_of([type(self).__name__, tokenizers, encoders, plain, self.negative])
-
 
 def _is_encoder(name: str) -> bool:
-    return name.startswith("text_encoder")
+    return name.startswith("text_encoder") or name in ("language_model", "projection_model")
 
 
 def sequence_length(pipeline: Any) -> int:
     """Return how many tokens of a prompt a pipeline's call encodes by default."""
-    return int(inspect.signature(pipeline.__call__).parameters["max_sequence_length"].default)
+    return int(call_default(pipeline, "max_sequence_length"))
+
+
+def call_default(pipeline: Any, name: str) -> Any:
+    """Return what a pipeline's call takes for that argument by default."""
+    return inspect.signature(pipeline.__call__).parameters[name].default

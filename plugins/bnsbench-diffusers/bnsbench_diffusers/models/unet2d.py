@@ -17,7 +17,7 @@ class UNet2D(PipelineModel):
     component = "unet"
 
     def __init__(self, pipeline: Any, options: Options, folder: Path | None = None) -> None:
-        refuse(options, "prompts", "negative", "size", "embedded_guidance")
+        refuse(options, "prompts", "negative", "size", "embedded_guidance", "seconds")
         config = pipeline.unet.config
         if config.time_embedding_type != "positional":
             raise UsageError(f"The network reads time by a {config.time_embedding_type} embedding, not by timesteps.")

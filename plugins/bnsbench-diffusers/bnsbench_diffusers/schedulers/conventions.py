@@ -1,8 +1,10 @@
 """The border between bnsbench's conventions and those of diffusers; every conversion of schedulers is in this file.
 
+What networks are told of time is in `bnsbench_diffusers.schedule`.
+
 | | bnsbench | diffusers |
 |---|---|---|
-| time | t from 0 (noise) to 1 (data) | timesteps from T - 1 (noise) to 0 (data); 1000 sigma on flows |
+| time | t from 0 (noise) to 1 (data) | T - 1 (noise) to 0 (data); 1000 sigma on flows; 1 - t on the cosine path |
 | noise level | alpha_t, sigma_t | sigma / alpha of the same state; sigma itself on flows |
 | velocity | u = dx/dt | the output "flow_prediction" is noise - data = -u |
 | outputs | "epsilon", "x", "v" | "epsilon", "sample", "v_prediction" |
@@ -59,21 +61,6 @@ def network_output(path: Path, prediction_type: str, t: Tensor, x: Tensor, u: Te
     return combine(slope, x, -norm / wronskian, u)
 
 
-def timesteps_of(path: Path, times: Tensor, train_timesteps: int) -> Tensor:
-    """Return the float64 timesteps that networks on the path are told at ``times``; UsageError if there are none."""
-    if isinstance(path, CondOT):
-        return train_timesteps * path.sigma(times)
-    if isinstance(path, DiscreteVP):
-        return path.timestep(times)
-    raise UsageError(f"diffusers has no timesteps on the path {path.name!r}: its pipelines know DDPM schedules and flows.")
-
-
-def times_of(path: Path, timesteps: Tensor, train_timesteps: int) -> Tensor:
-    """Return the float64 times at which networks are told these timesteps, the inverse of `timesteps_of`."""
-    last = train_timesteps if isinstance(path, CondOT) else train_timesteps - 1
-    return 1.0 - timesteps.to(torch.float64) / last
-
-
 def noise_ratio(path: Path, times: Tensor) -> Tensor:
     """Return float64 sigma / alpha at ``times``, or sigma on flows: what diffusers calls sigmas."""
     return path.sigma(times) if isinstance(path, CondOT) else torch.exp(-path.log_snr(times))
@@ -109,4 +96,8 @@ def scheduler_of(pipeline: FilePath | str) -> Any:
         scheduler_class = getattr(diffusers, config["_class_name"])
     except (OSError, ValueError, KeyError, AttributeError) as error:
         raise UsageError(f"{file} holds no scheduler of diffusers: {error}.") from error
-    return scheduler_class.from_config(config)
+    try:
+        return scheduler_class.from_config(config)
+    except ImportError as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise UsageError(f"The scheduler in {file} cannot be made: {reason}.") from error

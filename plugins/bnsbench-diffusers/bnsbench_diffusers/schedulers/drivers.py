@@ -141,7 +141,8 @@ class Driver:
         ends = {} if self.ends_in_data else {"final_sigmas_type": "sigma_min", "set_alpha_to_one": False}
         if self.scheduler_class.preconditions:
             largest, smallest = noise_ratio(self.path, torch.tensor(self.interval, dtype=torch.float64)).tolist()
-            return {**ends, "sigma_max": largest, **({} if self.ends_in_data else {"sigma_min": smallest})}
+            sigmas = {"sigma_max": largest, **({} if self.ends_in_data else {"sigma_min": smallest})}
+            return {**ends, **sigmas, "prediction_type": self.prediction_type}
         betas = self._betas()
         given = {"trained_betas": betas, "num_train_timesteps": len(betas), "prediction_type": self.prediction_type}
         return {**DETERMINISTIC, **ends, **given}

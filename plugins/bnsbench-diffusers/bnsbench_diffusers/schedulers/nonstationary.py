@@ -17,14 +17,8 @@ from bnsbench.flows.paths import Path, path_from_dict
 from bnsbench.flows.predictions import combine
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.table import NonStationarySolver
-from bnsbench_diffusers.schedulers.conventions import (
-    noise_ratio,
-    path_of,
-    prediction_type_of,
-    same_path,
-    times_of,
-    timesteps_of,
-)
+from bnsbench_diffusers.schedule import times_of, timesteps_of
+from bnsbench_diffusers.schedulers.conventions import noise_ratio, path_of, prediction_type_of, same_path
 from bnsbench_diffusers.schedulers.folding import (
     check_default_sigmas,
     check_pairing,

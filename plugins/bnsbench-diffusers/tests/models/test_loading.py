@@ -160,6 +160,10 @@ def test_an_unknown_kind(tmp_path):
         ("dit", {"negative": "ugly"}, "negative"),
         ("ddpm", {"null_class": 0}, "null_class"),
         ("sd3", {"embedded_guidance": 2.0}, "embedded_guidance"),
+        ("sd", {"seconds": 2.0}, "seconds"),
+        ("ddpm", {"seconds": 2.0}, "seconds"),
+        ("audioldm2", {"size": 16}, "size"),
+        ("stable-audio", {"null_class": 1}, "null_class"),
         ("flux", {"negative": "ugly"}, "negative"),
     ],
 )
@@ -211,7 +215,8 @@ def test_flux_is_not_guided(load):
 
 
 @pytest.mark.parametrize(
-    ("kind", "size", "shape"), [("sd", 20, (4, 10, 10)), ("sd3", 24, (8, 12, 12)), ("flux", 8, (4, 4, 4))]
+    ("kind", "size", "shape"),
+    [("sd", 20, (4, 10, 10)), ("sd3", 24, (8, 12, 12)), ("flux", 8, (4, 4, 4)), ("sana", 24, (4, 6, 6))],
 )
 def test_the_size_of_images(load, kind, size, shape):
     model = load(kind, size=size)
@@ -220,6 +225,41 @@ def test_the_size_of_images(load, kind, size, shape):
         x = torch.randn(1, *shape)
         assert model.field(model.conditions(torch.arange(1)))(torch.tensor(0.5), x).shape == x.shape
         assert model.decode(x).shape[2:] == (size, size)
+
+
+def test_audioldm2_whose_gpt2_cannot_generate(tiny, load, tmp_path):
+    """As in repositories from before transformers moved generation out of models without a head."""
+    folder = shutil.copytree(tiny("audioldm2"), tmp_path / "pipeline")
+    index = json.loads((folder / "model_index.json").read_text())
+    assert index["language_model"][1] == "GPT2LMHeadModel"
+    index["language_model"] = ["transformers", "GPT2Model"]
+    (folder / "model_index.json").write_text(json.dumps(index))
+    load_pipeline(tiny("audioldm2")).language_model.transformer.save_pretrained(folder / "language_model")
+    first, second = (load("audioldm2", place) for place in (tiny("audioldm2"), folder))
+    told = [model.told(torch.zeros(1), model.describe("a quiet evening")[None]) for model in (first, second)]
+    for name, states in told[0].items():
+        assert torch.equal(states, told[1][name])
+
+
+def test_the_length_of_sounds(load):
+    assert load("audioldm2", seconds=0.02).fingerprint() != load("audioldm2").fingerprint()
+    assert load("stable-audio", seconds=0.02).fingerprint() != load("stable-audio").fingerprint()
+    with pytest.raises(UsageError, match=r"at least 0\.008 seconds, not 0\.001"):
+        load("audioldm2", seconds=0.001)
+    for seconds in (0.2, -1.0):
+        with pytest.raises(UsageError, match=r"at most 0\.128 seconds"):
+            load("stable-audio", seconds=seconds)
+
+
+def test_stable_audio_without_torchsde(tiny, monkeypatch):
+    def refuse(*args, **options):
+        raise ImportError("CosineDPMSolverMultistepScheduler requires the torchsde library.")
+
+    monkeypatch.setattr(diffusers.DiffusionPipeline, "from_pretrained", refuse)
+    with pytest.raises(
+        UsageError, match=r"requires the torchsde library\. .* Stable Audio needs bnsbench-diffusers\[audio\]"
+    ):
+        diffusers_model(str(tiny("stable-audio")))
 
 
 def test_a_size_that_does_not_fit(load):

@@ -10,12 +10,15 @@ import functools
 
 import pytest
 import torch
-from diffusers import DDIMPipeline
+from diffusers import DDIMPipeline, FlowMatchEulerDiscreteScheduler
+from diffusers.schedulers.scheduling_utils import SchedulerOutput
 
 from bnsbench.nonstationary.tracing import trace
 from bnsbench.solvers.ddim import ddim
 from bnsbench.solvers.runge_kutta import euler
 from bnsbench_diffusers.models.loading import load_pipeline
+
+pytestmark = pytest.mark.filterwarnings("ignore:`past_key_values`:FutureWarning")  # AudioLDM2's own, of its GPT-2
 
 PROMPTS = ("a red fox in the snow", "two boats", "an empty street at night")
 STEPS = 5
@@ -29,7 +32,8 @@ def nodes(times):
 
 def ours(model, sampler, noise, inner, guidance=0.0, first=0):
     """End states of samples from ``first`` on, by a table traced from a sampler with these inner times."""
-    function = functools.partial(sampler, nfe=STEPS, grid=nodes(inner))
+    begin, end = model.interval
+    function = functools.partial(sampler, nfe=STEPS, grid=nodes((inner - begin) / (end - begin)))
     table = trace(function, model.path, model.interval)
     indices = torch.arange(first, first + len(noise))
     with torch.no_grad():
@@ -132,7 +136,96 @@ def test_euler_of_flux(tiny, load):
     assert deviation(found, pipe._unpack_latents(expected, 16, 16, 2)) < TOLERANCE
 
 
-@pytest.mark.parametrize("kind", ["sd", "sdxl", "pixart-sigma", "sd3", "flux"])
+@pytest.mark.parametrize("negative", ["", "blurred"])
+@pytest.mark.parametrize("guidance", [0.0, 3.0])
+def test_euler_of_sana(tiny, load, guidance, negative):
+    """Under a scheduler of flows that tells the network fractional timesteps, which its own rounds."""
+    model, pipe = load("sana", negative=negative), load_pipeline(tiny("sana"))
+    pipe.scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)
+    noise = start(model)
+    options = {"height": 32, "width": 32, "use_resolution_binning": False, "negative_prompt": negative}
+    expected = pipe_call(pipe, noise, guidance, sigmas=torch.linspace(1, 1 / STEPS, STEPS).tolist(), **options)
+    found = ours(model, euler, noise, 1 - pipe.scheduler.sigmas[1:-1].double(), guidance)
+    assert deviation(found, expected) < TOLERANCE
+
+
+def sounds_of(pipe, latents, guidance, negative):
+    """End states of a pipeline's calls, prompt by prompt: AudioLDM2 encodes a batch according to its longest prompt."""
+    pipe.set_progress_bar_config(disable=True)
+    shared = {"num_inference_steps": STEPS, "guidance_scale": 1 + guidance, "output_type": "latent"}
+    return torch.cat(
+        [
+            pipe(prompt, latents=x[None].clone(), negative_prompt=negative or None, **shared).audios
+            for prompt, x in zip(PROMPTS[: len(latents)], latents, strict=True)
+        ]
+    )
+
+
+@pytest.mark.parametrize("negative", ["", "loud"])
+@pytest.mark.parametrize("guidance", [0.0, 3.0])
+def test_ddim_of_audioldm2(tiny, load, guidance, negative):
+    model, pipe = load("audioldm2", negative=negative), load_pipeline(tiny("audioldm2"))
+    noise = start(model)
+    expected = sounds_of(pipe, noise, guidance, negative)
+    found = ours(model, ddim, noise, ddim_times(pipe), guidance)
+    assert deviation(found, expected) < TOLERANCE
+
+
+def step_without_noise(scheduler):
+    """Stable Audio's scheduler adds noise; this is its first-order step of the ODE, a straight line from y along y - x1."""
+
+    def step(output, timestep, y, **options):
+        now, then = scheduler.sigmas[scheduler.step_index : scheduler.step_index + 2]
+        data = scheduler.precondition_outputs(y, output, now)
+        scheduler._step_index += 1
+        return SchedulerOutput(prev_sample=data + then / now * (y - data))
+
+    return step
+
+
+@pytest.mark.parametrize("negative", ["", "loud"])
+@pytest.mark.parametrize("guidance", [0.0, 3.0])
+def test_ddim_of_stable_audio(tiny, load, guidance, negative):
+    """A straight line in y = x / alpha is DDIM; both begin at sigma_max and end in the data."""
+    model, pipe = load("stable-audio", negative=negative), load_pipeline(tiny("stable-audio"))
+    noise = start(model)
+    pipe.scheduler.step = step_without_noise(pipe.scheduler)
+    expected = sounds_of(pipe, noise, guidance, negative)
+    times = 2 / torch.pi * torch.atan(1 / pipe.scheduler.sigmas.double())
+    assert times[[0, -1]].tolist() == pytest.approx(model.interval, rel=1e-6)
+    assert deviation(ours(model, ddim, noise, times[1:-1], guidance), expected) < TOLERANCE
+
+
+LENGTHS = [
+    ("audioldm2", 0.0, 1024),
+    ("audioldm2", 0.05, 768),  # 12.5 frames of 64 samples, of which it takes 12
+    ("audioldm2", 0.036, 576),  # 9 frames, for which it makes 10
+    ("stable-audio", 0.0, 2048),
+    ("stable-audio", 0.036, 576),
+]
+
+
+@pytest.mark.parametrize(("kind", "seconds", "samples"), LENGTHS)
+def test_sounds_are_the_pipelines(tiny, load, kind, seconds, samples):
+    """Of the pipeline's own length and of others, decoded from latents that denoising leaves as they are."""
+    model, pipe = load(kind, seconds=seconds), load_pipeline(tiny(kind))
+    pipe.set_progress_bar_config(disable=True)
+    latents, shapes = 0.3 * start(model, 1), []
+
+    def step(output, t, sample, **options):
+        shapes.append(sample.shape)
+        return SchedulerOutput(prev_sample=latents)
+
+    pipe.scheduler.step = step
+    length = {"audio_length_in_s" if kind == "audioldm2" else "audio_end_in_s": seconds or None}
+    expected = pipe(PROMPTS[0], num_inference_steps=1, output_type="pt", **length).audios
+    assert shapes == [(1, *model.shape)]
+    found = model.decode(latents)
+    assert found.shape[-1] == samples
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["sd", "sdxl", "pixart-sigma", "sd3", "flux", "sana"])
 def test_decoding_is_the_pipelines(tiny, load, kind):
     model, pipe = load(kind), load_pipeline(tiny(kind))
     latents = 0.3 * start(model)
@@ -152,6 +245,10 @@ def without_denoising(pipe, latents, kind):
     options = {"height": 16, "width": 16} if kind == "flux" else {}
     if kind.startswith("pixart"):
         options = {"use_resolution_binning": False, "clean_caption": False}
+    if kind == "sana":
+        pipe.scheduler = FlowMatchEulerDiscreteScheduler()
+        pipe.scheduler.step = step
+        options = {"height": 32, "width": 32, "use_resolution_binning": False}
     images = pipe(list(PROMPTS[:2]), latents=latents, num_inference_steps=2, output_type="pt", **options).images
     return images * 2 - 1
 

@@ -10,6 +10,8 @@ from bnsbench_diffusers.models.prompts import read_prompts
 from bnsbench_diffusers.models.registry import diffusers_model
 from bnsbench_diffusers.models.texts import KEPT, EncodingTable
 
+PROMPTS = ("a red fox in the snow", "two boats", "an empty street at night")
+
 CPU = torch.device("cpu")
 
 
@@ -64,7 +66,7 @@ def test_prompts_are_part_of_the_fingerprint(load, tmp_path):
     assert load("sd", prompts=str(tmp_path / "other.txt")).fingerprint() != load("sd").fingerprint()
 
 
-@pytest.mark.parametrize("kind", ["sd", "sdxl", "pixart-sigma", "sd3"])
+@pytest.mark.parametrize("kind", ["sd", "sdxl", "pixart-sigma", "sd3", "audioldm2"])
 def test_the_negative_prompt_is_what_guidance_leads_away_from(load, kind):
     """With the prompt itself as the negative one, guidance changes nothing."""
     model = load(kind, negative="two boats")
@@ -74,6 +76,49 @@ def test_the_negative_prompt_is_what_guidance_leads_away_from(load, kind):
         plain, guided = (model.field(condition, w)(torch.tensor(0.5), x) for w in (0.0, 4.0))
     torch.testing.assert_close(guided, plain, rtol=1e-4, atol=1e-4 * float(plain.abs().max()))
     assert model.fingerprint() != load(kind).fingerprint()
+
+
+def test_no_prompt_beside_a_prompt(load):
+    """AudioLDM2 fills its negative text up to the prompt's length, so each prompt has one of its own."""
+    model = load("audioldm2")
+    conditions = model.conditions(torch.arange(3))
+    nulls = model.null_condition(conditions)
+    assert model.texts(conditions) == list(PROMPTS)
+    assert model.texts(nulls) == [""] * 3
+    assert torch.equal(model.null_condition(nulls), nulls)
+    told = model.told(torch.zeros(6), torch.cat([conditions, nulls]))
+    lengths = told["encoder_attention_mask_1"].sum(dim=1).tolist()
+    assert len(set(lengths[:3])) == 3
+    assert lengths[3:] == [1, 1, 1]
+    generated = told["encoder_hidden_states"][3:]
+    assert all(float((generated[i] - generated[j]).abs().max()) > 1e-3 for i, j in ((0, 1), (0, 2), (1, 2)))
+
+
+def test_what_gpt2_makes_of_a_prompt(load):
+    """Step by step without a cache: the last state is appended to what it has read, three times."""
+    model = load("audioldm2")
+    pipe, (prompt, *_) = model.pipeline, PROMPTS
+    told = model.told(torch.zeros(1), model.describe(prompt)[None])
+    with torch.no_grad():
+        clap = pipe.tokenizer(prompt, padding="max_length", truncation=True, return_tensors="pt")
+        heard = pipe.text_encoder.get_text_features(**clap).pooler_output[:, None]
+        read = told["encoder_hidden_states_1"]
+        states = pipe.projection_model(heard, read, torch.ones(1, 1), torch.ones(read.shape[:2])).hidden_states
+        for _ in range(3):
+            last = pipe.language_model.transformer(inputs_embeds=states).last_hidden_state[:, -1:]
+            states = torch.cat([states, last], dim=1)
+    torch.testing.assert_close(told["encoder_hidden_states"], states[:, -3:], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("negative", ["", "loud"])
+def test_stable_audio_without_a_prompt(load, negative):
+    """Zeros in the place of text and duration, unless there is a negative text; the duration stays beside it."""
+    model = load("stable-audio", negative=negative)
+    told = model.told(torch.zeros(2, 1), torch.stack([model.describe("two boats"), torch.tensor(0)]))
+    states = told["encoder_hidden_states"]
+    assert bool(states[1].any()) == bool(negative)
+    assert torch.equal(states[0, -2:], states[1, -2:]) == bool(negative)
+    assert torch.equal(*told["global_hidden_states"])
 
 
 def test_a_text_is_encoded_once(tmp_path):

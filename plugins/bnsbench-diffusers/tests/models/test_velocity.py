@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
+import math
+
 import numpy as np
 import pytest
 import torch
+from diffusers.models.embeddings import get_1d_rotary_pos_embed
 from scipy.interpolate import PchipInterpolator
 
 from bnsbench_diffusers.models.loading import load_pipeline
 from bnsbench_diffusers.testing import KINDS
+
+pytestmark = pytest.mark.filterwarnings("ignore:`past_key_values`:FutureWarning")  # AudioLDM2's own, of its GPT-2
 
 COUNT = 3
 PROMPTS = ("a red fox in the snow", "two boats", "an empty street at night")
@@ -83,6 +89,37 @@ def call_flux(pipe, x, timestep, indices):
     return pipe._unpack_latents(output.sample, 16, 16, 2)
 
 
+def call_sana(pipe, x, timestep, indices):
+    instruction = inspect.signature(pipe.__call__).parameters["complex_human_instruction"].default
+    given, mask, _, _ = pipe.encode_prompt(texts(indices), False, complex_human_instruction=instruction)
+    assert len(instruction) > 3
+    timesteps = torch.full((len(x),), timestep)
+    return pipe.transformer(x, encoder_hidden_states=given, encoder_attention_mask=mask, timestep=timesteps).sample
+
+
+def call_audioldm2(pipe, x, timestep, indices):
+    """One by one: in a batch, what GPT-2 makes of a prompt depends on the length of the longest."""
+    outputs = []
+    for text, state in zip(texts(indices), x, strict=True):
+        given, mask, generated = pipe.encode_prompt(text, "cpu", 1, False)
+        told = {"encoder_hidden_states_1": given, "encoder_attention_mask_1": mask}
+        outputs.append(pipe.unet(state[None], timestep, encoder_hidden_states=generated, **told).sample)
+    return torch.cat(outputs)
+
+
+def call_stable_audio(pipe, x, timestep, indices):
+    given = pipe.encode_prompt(texts(indices), "cpu", False)
+    begin, end = pipe.encode_duration(0.0, 16 * 128 / 16000, "cpu", False, len(x))
+    return pipe.transformer(
+        x,
+        torch.full((len(x),), timestep / COSINE_STEPS),
+        encoder_hidden_states=torch.cat([given, begin, end], dim=1),
+        global_hidden_states=torch.cat([begin, end], dim=2),
+        rotary_embedding=get_1d_rotary_pos_embed(4, 17, use_real=True, repeat_interleave_real=False),
+        return_dict=False,
+    )[0]
+
+
 CALLS = {
     "ddpm": call_unet2d,
     "ddim": call_unet2d,
@@ -95,10 +132,18 @@ CALLS = {
     "pixart-sigma": call_pixart_sigma,
     "sd3": call_sd3,
     "flux": call_flux,
+    "sana": call_sana,
+    "audioldm2": call_audioldm2,
+    "stable-audio": call_stable_audio,
 }
 """The output of each kind's network for samples ``indices`` at one timestep."""
 
 UNGUIDED = {"ddpm", "ddim", "ddpm-class", "flux"}
+SOUNDS = {"audioldm2": (1024,), "stable-audio": (2, 2048)}
+"""Of one decoded sample; all other kinds make images."""
+
+COSINE_STEPS = 1001
+"""What stands for 1 where networks are told numbers from 0 to 1."""
 
 
 def diffusion_velocity(pipe, timestep, x, output):
@@ -118,16 +163,32 @@ def diffusion_velocity(pipe, timestep, x, output):
     return slope * alpha * sigma * (sigma * data - alpha * noise)
 
 
+def edm_velocity(pipe, timestep, x, output):
+    """The ODE dy/ds = (y - x1) / s of Karras et al. 2022 in the scheduler's own terms, carried over to x.
+
+    With x = y / sqrt(s^2 + 1); the network is told c = (2 / pi) atan s = 1 - t, so ds/dt = -(pi / 2) (s^2 + 1).
+    """
+    s = math.tan(math.pi / 2 * timestep / COSINE_STEPS)
+    norm = math.sqrt(s**2 + 1)
+    x, y = x.double(), x.double() * norm
+    assert float(pipe.scheduler.precondition_noise(s)) == pytest.approx(timestep / COSINE_STEPS)
+    torch.testing.assert_close(pipe.scheduler.precondition_inputs(y, s), x)
+    data = pipe.scheduler.precondition_outputs(y, output.double(), s)
+    return -math.pi / 2 * norm**2 * ((y - data) / s / norm - y * s / norm**3)
+
+
 def expected_velocity(kind, pipe, timestep, x, indices):
     with torch.no_grad():
         output = CALLS[kind](pipe, x, timestep, indices)
-    if "FlowMatch" in type(pipe.scheduler).__name__:
+    if "FlowMatch" in type(pipe.scheduler).__name__ or kind == "sana":
         return -output
+    if kind == "stable-audio":
+        return edm_velocity(pipe, timestep, x, output)
     return diffusion_velocity(pipe, timestep, x, output)
 
 
 def time_of(model, timestep):
-    last = 1000 if model.prediction == "velocity" else 999
+    last = {"condot": 1000, "discrete-vp": 999, "cosine": COSINE_STEPS}[model.path.name]
     return torch.tensor(1 - timestep / last, dtype=torch.float64)
 
 
@@ -198,7 +259,19 @@ def test_times_and_states_have_gradients(kind, load):
     assert all(parameter.grad is None for parameter in model.network.parameters())
 
 
-@pytest.mark.parametrize("kind", CALLS)
+@pytest.mark.parametrize(("kind", "shape"), SOUNDS.items())
+def test_decoded_sounds(kind, shape, load):
+    model = load(kind)
+    with torch.no_grad():
+        sounds = model.decode(states(model))
+    assert sounds.shape == (COUNT, *shape)
+    assert sounds.dtype == torch.float32
+    assert model.sample_rate == 16000
+    assert model.modality("image") == "audio"
+    assert float(sounds.std()) > 0.01
+
+
+@pytest.mark.parametrize("kind", sorted(set(CALLS) - set(SOUNDS)))
 def test_decoded_images(kind, load):
     model = load(kind)
     with torch.no_grad():
