@@ -103,3 +103,4 @@ def bnsbench_suites() -> Iterator[SuiteSpec]:
     yield SuiteSpec("imagenet64", _SUITES / "imagenet64.toml", "Class-conditional ImageNet of 64x64 pixels.")
     yield SuiteSpec("imagenet256-dit", _SUITES / "imagenet256-dit.toml", "DiT-XL/2 on ImageNet of 256x256 pixels.")
     yield SuiteSpec("text-to-image", _SUITES / "text-to-image.toml", "Stable Diffusion 3 and 1.5 on a file of captions.")
+    yield SuiteSpec("text-to-audio", _SUITES / "text-to-audio.toml", "AudioLDM2 and Stable Audio on a file of captions.")

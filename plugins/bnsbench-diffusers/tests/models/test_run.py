@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import scipy.io.wavfile
 
 from bnsbench.cli import main
 from bnsbench.nonstationary.artefact import SolverArtefact
@@ -28,18 +29,42 @@ tolerance = 1e-2
 """
 
 
+SOUNDS = f"""
+samples = 2
+batch = 2
+nfe = [4]
+solvers = ["ddim", "diffusers[scheduler=CosineDPMSolverMultistep]", "{TRAINED}"]
+metrics = ["psnr", "snr", "waveform-snr", "log-spectral"]
+
+[[models]]
+name = "diffusers[path=pipeline,prompts=prompts.txt]"
+guidance = [1.0]
+tolerance = 1e-2
+"""
+
+
 @pytest.fixture
-def bnsbench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+def run_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Callable[..., int]]:
+    """Run commands in a folder with a tiny pipeline of a kind."""
+
+    def make(kind: str) -> Callable[..., int]:
+        make_tiny_pipeline(kind, tmp_path / "pipeline")
+        monkeypatch.chdir(tmp_path)
+
+        def run(*words: str) -> int:
+            with pytest.raises(SystemExit) as end:
+                main(list(words))
+            return int(end.value.code or 0)
+
+        return run
+
+    return make
+
+
+@pytest.fixture
+def bnsbench(run_in: Callable[..., Callable[..., int]]) -> Callable[..., int]:
     """Run a command in a folder with a tiny pipeline."""
-    make_tiny_pipeline("ddpm", tmp_path / "pipeline")
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words: str) -> int:
-        with pytest.raises(SystemExit) as end:
-            main(list(words))
-        return int(end.value.code or 0)
-
-    return run
+    return run_in("ddpm")
 
 
 def test_from_a_folder_to_a_trained_solver(bnsbench, tmp_path, capsys):
@@ -58,6 +83,36 @@ def test_from_a_folder_to_a_trained_solver(bnsbench, tmp_path, capsys):
 
     assert bnsbench("sample", model, "--solver", "bns4.json", "--count", "2", "--output", "seen") == 0, capsys.readouterr()
     assert len(list((tmp_path / "seen").glob("*.png"))) >= 3
+
+
+@pytest.mark.parametrize(("kind", "channels"), [("audioldm2", 1), ("stable-audio", 2)])
+def test_pipelines_of_sound_are_heard(kind, channels, run_in, tmp_path, capsys):
+    bnsbench = run_in(kind)
+    (tmp_path / "prompts.txt").write_text("a red fox in the snow\ntwo boats\n")
+    (tmp_path / "tiny.toml").write_text(SOUNDS)
+    bnsbench("run", "tiny.toml", "--executor", "local")
+    rows = {
+        row["solver"]: row for row in csv.DictReader((tmp_path / "results/tiny/leaderboard.csv").read_text().splitlines())
+    }
+    ddim, stochastic, trained = rows.values()
+    assert [row["status"] for row in rows.values()] == ["ok", "skipped", "ok"], capsys.readouterr()
+    assert "stochastic" in stochastic["reason"]
+    for metric in ("psnr", "snr", "waveform-snr"):
+        assert float(trained[metric]) > float(ddim[metric])
+    assert float(trained["log-spectral"]) < float(ddim["log-spectral"])
+    previews = tmp_path / "results/tiny/previews"
+    assert len(list(previews.glob("*.png"))) == 2
+    assert len(list(previews.glob("*/00?.wav"))) == 4
+
+    model = "diffusers[path=pipeline,prompts=prompts.txt]"
+    words = ("--nfe", "4", "--guidance", "1", "--solver", TRAINED, "--output", "bns4.json")
+    assert bnsbench("train", model, *words) == 0, capsys.readouterr()
+    words = ("--solver", "bns4.json", "--guidance", "1", "--prompt", "a bell", "--count", "2", "--output", "heard")
+    assert bnsbench("sample", model, *words) == 0, capsys.readouterr()
+    assert (tmp_path / "heard/overview.png").is_file()
+    rate, sound = scipy.io.wavfile.read(tmp_path / "heard/001.wav")
+    assert (rate, sound.ndim) == (16000, channels)
+    assert sound.std() > 0
 
 
 def test_a_pipeline_that_cannot_be_guided_is_skipped(bnsbench, tmp_path, capsys):

@@ -11,7 +11,7 @@ from bnsbench.suite.suitefile import find_suite
 
 from .published import PUBLISHED, measured
 
-SUITES = {"imagenet64": 50000, "imagenet256-dit": 50000, "text-to-image": 30000}
+SUITES = {"imagenet64": 50000, "imagenet256-dit": 50000, "text-to-image": 30000, "text-to-audio": 4000}
 
 
 def test_all_are_offered():

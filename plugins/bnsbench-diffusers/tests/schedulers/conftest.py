@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from bnsbench.flows.fields import FunctionField
-from bnsbench.flows.paths import CondOT, Path
+from bnsbench.flows.paths import CondOT, DiscreteVP, Path
 from bnsbench.flows.predictions import combine
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.table import NonStationarySolver
@@ -32,7 +32,7 @@ def velocity_field(network, path: Path, prediction: str, interval=(0.0, 1.0)) ->
 
     def velocity(t: Tensor, x: Tensor) -> Tensor:
         alpha, sigma, d_alpha, d_sigma = (part(t) for part in (path.alpha, path.sigma, path.d_alpha, path.d_sigma))
-        told = 1000 * (1 - t) if isinstance(path, CondOT) else path.timestep(t)
+        told = path.timestep(t) if isinstance(path, DiscreteVP) else (1000 if isinstance(path, CondOT) else 1) * (1 - t)
         output = network(x, told.to(torch.promote_types(x.dtype, torch.float32)))
         if prediction == "flow_prediction":
             return -output
@@ -47,17 +47,17 @@ def velocity_field(network, path: Path, prediction: str, interval=(0.0, 1.0)) ->
     return FunctionField(velocity, path, interval)
 
 
-def perturbed_table(nfe: int, seed: int = 5) -> NonStationarySolver:
+def perturbed_table(nfe: int, interval=(0.0, 1.0), seed: int = 5) -> NonStationarySolver:
     """A table as training makes them: Euler's steps on uneven times, with changes everywhere."""
     generator = torch.Generator().manual_seed(seed)
-    times = torch.linspace(0, 1, nfe + 1, dtype=torch.float64) ** 1.2
+    times = interval[0] + (interval[1] - interval[0]) * torch.linspace(0, 1, nfe + 1, dtype=torch.float64) ** 1.2
     steps = times.diff().expand(nfe, nfe).tril()
     b = steps + 0.02 * torch.randn(nfe, nfe, generator=generator, dtype=torch.float64).tril()
     return NonStationarySolver(times, 1 + 0.01 * torch.randn(nfe, generator=generator, dtype=torch.float64), b)
 
 
 def artefact(path: Path, nfe: int = 5, interval=(0.0, 1.0)) -> SolverArtefact:
-    return SolverArtefact(perturbed_table(nfe), path, interval, "tiny", "f" * 64, 0.5, "bns")
+    return SolverArtefact(perturbed_table(nfe, interval), path, interval, "tiny", "f" * 64, 0.5, "bns")
 
 
 @torch.no_grad()

@@ -5,6 +5,7 @@ The fields are written out here, guidance included, from what the pipelines' doc
 
 from __future__ import annotations
 
+import inspect
 import json
 
 import diffusers
@@ -22,12 +23,14 @@ from diffusers import (
     UNet2DConditionModel,
     UNet2DModel,
 )
+from diffusers.models.embeddings import get_1d_rotary_pos_embed
 from torch import nn
 
 from bnsbench.errors import UsageError
 from bnsbench.flows.paths import CondOT
 from bnsbench.nonstationary.artefact import SolverArtefact
-from bnsbench_diffusers.schedulers.conventions import path_of
+from bnsbench_diffusers.schedule import read_schedule
+from bnsbench_diffusers.schedulers.conventions import path_of, prediction_type_of
 from bnsbench_diffusers.schedulers.export import export
 from bnsbench_diffusers.schedulers.nonstationary import NonStationaryScheduler
 from bnsbench_diffusers.schedulers.traced import table
@@ -249,6 +252,89 @@ def test_flow_whose_pipeline_passes_sigmas_and_a_shift(autoencoder, field_of, ar
     assert distance(found, expected) < 1e-5
     with pytest.raises(UsageError, match="num_inference_steps=4, not 6"):
         pipeline(prompt_embeds=text, pooled_prompt_embeds=pooled, height=size, width=size, num_inference_steps=6)
+
+
+PROMPTS = ["a red fox in the snow", "two boats"]
+SCALE = 3.0
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    pytest.importorskip("transformers")
+    from bnsbench_diffusers.models.loading import load_pipeline
+    from bnsbench_diffusers.testing import make_tiny_pipeline
+
+    return lambda kind: quiet(load_pipeline(make_tiny_pipeline(kind, tmp_path / kind)))
+
+
+def as_made(pipeline, artefact_for, field_of, network, start, **arguments):
+    """A pipeline's latents under a solver, and those of the engine with the guided network written out."""
+    schedule = read_schedule(pipeline.scheduler)
+    prediction = prediction_type_of(pipeline.scheduler)
+    artefact = artefact_for(schedule.path, NFE, schedule.interval)
+    pipeline.scheduler = NonStationaryScheduler.from_artefact(artefact, pipeline.scheduler)
+    found = run(pipeline, prompt=PROMPTS, guidance_scale=SCALE, latents=start.clone(), output_type="latent", **arguments)
+
+    def guided(x, t):
+        without, given = network(torch.cat([x, x]), t).chunk(2)
+        return without + SCALE * (given - without)
+
+    with torch.no_grad():
+        x0 = start * pipeline.scheduler.init_noise_sigma
+        return found, artefact.solver(field_of(guided, schedule.path, prediction), x0)
+
+
+def test_audioldm2(tiny, field_of, artefact_for):
+    pipeline = tiny("audioldm2")
+    states, mask, generated = pipeline.encode_prompt(PROMPTS, "cpu", 1, True)
+    told = {"encoder_hidden_states": generated, "encoder_hidden_states_1": states, "encoder_attention_mask_1": mask}
+    start = torch.randn(2, 4, 8, 4)
+    found, expected = as_made(
+        pipeline, artefact_for, field_of, lambda x, t: pipeline.unet(x, t, **told).sample, start, audio_length_in_s=0.064
+    )
+    assert distance(found, expected) < 1e-5
+
+
+def test_stable_audio(tiny, field_of, artefact_for):
+    """Its scheduler keeps x / alpha, begins at 500 and is told 2 / pi atan(sigma / alpha); ours keeps x and begins at 1."""
+    pipeline = tiny("stable-audio")
+    given = pipeline.encode_prompt(PROMPTS, "cpu", False)
+    begin, end = pipeline.encode_duration(0.0, 0.1, "cpu", False, 2)
+    states, duration = torch.cat([given, begin, end], dim=1), torch.cat([begin, end], dim=2)
+    told = {
+        "encoder_hidden_states": torch.cat([torch.zeros_like(states), states]),
+        "global_hidden_states": torch.cat([duration, duration]),
+        "rotary_embedding": get_1d_rotary_pos_embed(4, 17, use_real=True, repeat_interleave_real=False),
+    }
+
+    def network(x, t):
+        return pipeline.transformer(x, t.reshape(1), **told, return_dict=False)[0]
+
+    start = torch.randn(2, 4, 16)
+    assert pipeline.scheduler.init_noise_sigma > 500
+    found, expected = as_made(
+        pipeline, artefact_for, field_of, network, start, audio_end_in_s=0.1, generator=torch.Generator()
+    )
+    assert pipeline.scheduler.init_noise_sigma == pytest.approx(1.0, abs=1e-5)
+    assert float(pipeline.scheduler.timesteps.max()) < 1
+    assert distance(found, expected) < 1e-5
+
+
+def test_sana(tiny, field_of, artefact_for):
+    pipeline = tiny("sana")
+    instruction = inspect.signature(pipeline.__call__).parameters["complex_human_instruction"].default
+    given, mask, without, no_mask = pipeline.encode_prompt(PROMPTS, complex_human_instruction=instruction)
+    told = {"encoder_hidden_states": torch.cat([without, given]), "encoder_attention_mask": torch.cat([no_mask, mask])}
+    size = {"height": 32, "width": 32, "use_resolution_binning": False}
+    found, expected = as_made(
+        pipeline,
+        artefact_for,
+        field_of,
+        lambda x, t: pipeline.transformer(x, timestep=t.expand(4), **told, return_dict=False)[0],
+        torch.randn(2, 4, 8, 8),
+        **size,
+    )
+    assert distance(found, expected) < 1e-5
 
 
 def test_a_pipeline_that_asks_for_other_steps(ddpm, artefact_for):

@@ -12,7 +12,9 @@ README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8").s
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", ["DDIM", "FlowMatchHeunDiscrete", "DDPM", "IPNDM", "DDIMInverse"])
+@pytest.mark.parametrize(
+    "name", ["DDIM", "CosineDPMSolverMultistep", "FlowMatchHeunDiscrete", "DDPM", "IPNDM", "DDIMInverse"]
+)
 def test_the_readme_says_what_it_finds(name):
     [(_, diffusion, flow)] = rows([name])
     assert f"| `{name}` | {diffusion} | {flow} |" in README
