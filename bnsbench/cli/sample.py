@@ -70,7 +70,8 @@ def sample(
         if not bool(samples.isfinite().all()):
             raise BnsbenchError(f"The samples of {found.name!r} at {field.nfe} NFE left the finite numbers.")
         truth, _ = solve(velocity, x0, TRUTH_TOLERANCE)
-    decoded, overview = (made.decode(samples), made.decode(truth)), output / "overview.png"
+    with torch.no_grad():
+        decoded, overview = (made.decode(samples), made.decode(truth)), output / "overview.png"
     output.mkdir(parents=True, exist_ok=True)
     shown.each(*decoded, output)
     shown.overview(*decoded, overview)
