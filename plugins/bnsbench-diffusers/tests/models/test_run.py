@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,7 +39,6 @@ metrics = ["psnr", "snr", "waveform-snr", "log-spectral"]
 
 [[models]]
 name = "diffusers[path=pipeline,prompts=prompts.txt]"
-guidance = [1.0]
 tolerance = 1e-2
 """
 
@@ -88,6 +88,10 @@ def test_from_a_folder_to_a_trained_solver(bnsbench, tmp_path, capsys):
 @pytest.mark.parametrize(("kind", "channels"), [("audioldm2", 1), ("stable-audio", 2)])
 def test_pipelines_of_sound_are_heard(kind, channels, run_in, tmp_path, capsys):
     bnsbench = run_in(kind)
+    if kind == "audioldm2":  # with epsilon, random weights make an equation that takes a minute to solve
+        scheduler = tmp_path / "pipeline/scheduler/scheduler_config.json"
+        config = json.loads(scheduler.read_text())
+        scheduler.write_text(json.dumps({**config, "prediction_type": "v_prediction"}))
     (tmp_path / "prompts.txt").write_text("a red fox in the snow\ntwo boats\n")
     (tmp_path / "tiny.toml").write_text(SOUNDS)
     bnsbench("run", "tiny.toml", "--executor", "local")
@@ -105,9 +109,9 @@ def test_pipelines_of_sound_are_heard(kind, channels, run_in, tmp_path, capsys):
     assert len(list(previews.glob("*/00?.wav"))) == 4
 
     model = "diffusers[path=pipeline,prompts=prompts.txt]"
-    words = ("--nfe", "4", "--guidance", "1", "--solver", TRAINED, "--tolerance", "1e-2", "--output", "bns4.json")
+    words = ("--nfe", "4", "--solver", TRAINED, "--tolerance", "1e-2", "--output", "bns4.json")
     assert bnsbench("train", model, *words) == 0, capsys.readouterr()
-    words = ("--solver", "bns4.json", "--guidance", "1", "--prompt", "a bell", "--count", "2", "--output", "heard")
+    words = ("--solver", "bns4.json", "--prompt", "a bell", "--count", "2", "--output", "heard")
     assert bnsbench("sample", model, *words) == 0, capsys.readouterr()
     assert (tmp_path / "heard/overview.png").is_file()
     rate, sound = scipy.io.wavfile.read(tmp_path / "heard/001.wav")
