@@ -36,6 +36,7 @@ def test_the_cost_of_a_suite_can_be_estimated():
         assert hours > 1, name
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # of diffusers at its own imports
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_networks_have_the_operations_that_the_suites_state(name):
     host = PluginHost.load()
