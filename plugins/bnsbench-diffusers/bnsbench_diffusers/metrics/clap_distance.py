@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from bnsbench.metrics.audio import mono, sample_rate
 from bnsbench.metrics.base import SampleSet
 from bnsbench.metrics.distribution import FrechetAudioDistance
 from bnsbench.metrics.extractors import Extractor
 from bnsbench_diffusers.metrics.checkpoints import load_checkpoint, require_place
 from bnsbench_diffusers.metrics.encoders import ClapEncoder
-from bnsbench_diffusers.metrics.sounds import mono, sound_rate
 from bnsbench_diffusers.models.fingerprint import digest_of
 
 
@@ -17,7 +17,7 @@ class ClapDistance(FrechetAudioDistance):
     """The Frechet distance of CLAP's embeddings, of unit length; ``weights`` is the folder or the hub id of a CLAP."""
 
     def extractor(self, samples: SampleSet) -> Extractor:
-        encoder = ClapEncoder(load_checkpoint("Clap", self.weights), sound_rate(samples))
+        encoder = ClapEncoder(load_checkpoint("Clap", self.weights), sample_rate(samples))
         return Extractor(_Features(encoder), encoder.width, digest_of([encoder.fingerprint, encoder.rate]))
 
     def prepared(self, values: Tensor) -> Tensor:

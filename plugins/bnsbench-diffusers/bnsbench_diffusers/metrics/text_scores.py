@@ -7,12 +7,12 @@ from abc import ABC, abstractmethod
 from torch import Tensor
 
 from bnsbench.errors import NotApplicableError
+from bnsbench.metrics.audio import mono, sample_rate
 from bnsbench.metrics.base import MetricValue, SampleSet
 from bnsbench.metrics.paired import mean_of
 from bnsbench_diffusers.metrics.checkpoints import load_checkpoint, require_place
 from bnsbench_diffusers.metrics.encoders import ClapEncoder, ClipEncoder, Encoder
 from bnsbench_diffusers.metrics.images import rgb
-from bnsbench_diffusers.metrics.sounds import mono, sound_rate
 
 
 class TextScore(ABC):
@@ -111,7 +111,7 @@ class ClapScore(TextScore):
         self.path = path
 
     def encoder(self, samples: SampleSet) -> Encoder:
-        return ClapEncoder(load_checkpoint("Clap", self.path), sound_rate(samples))
+        return ClapEncoder(load_checkpoint("Clap", self.path), sample_rate(samples))
 
     def seen(self, values: Tensor) -> Tensor:
         return mono(values)
