@@ -48,8 +48,7 @@ class Agreement(ABC):
     def __call__(self, samples: SampleSet) -> MetricValue:
         samples.require_finite()
         condition = self._condition(samples)
-        # Building a classifier draws initial weights, which would move the global random state.
-        with torch.no_grad(), torch.random.fork_rng(devices=()):
+        with torch.no_grad():
             right, truth = (
                 self.right(states.cpu().float(), condition) for states in (samples.latents, samples.truth_latents)
             )

@@ -192,5 +192,6 @@ def _embedded(kind: str) -> Extractor:
 
 @lru_cache(maxsize=1)
 def _inception(weights: str) -> Extractor:
-    network = FeatureExtractorInceptionV3(INCEPTION, ["2048"], feature_extractor_weights_path=weights).eval()
+    with torch.random.fork_rng(devices=()):  # initial weights are drawn, and thrown away
+        network = FeatureExtractorInceptionV3(INCEPTION, ["2048"], feature_extractor_weights_path=weights).eval()
     return Extractor(network, 2048, hashlib.sha256(Path(weights).read_bytes()).hexdigest())

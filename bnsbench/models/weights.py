@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors.torch import load as parse_safetensors
 from safetensors.torch import save as format_safetensors
-from torch import Tensor
+from torch import Tensor, nn
 
 from bnsbench.errors import CorruptFileError, UsageError
 from bnsbench.files import replacing
@@ -20,6 +20,8 @@ WEIGHTS = Path(__file__).parent / "weights"
 """The folder of the shipped files."""
 
 MANIFEST = "manifest.json"
+
+_Network = TypeVar("_Network", bound=nn.Module)
 
 
 def read_manifest(folder: Path = WEIGHTS) -> dict[str, Any]:
@@ -44,6 +46,17 @@ def load_weights(name: str, folder: Path = WEIGHTS) -> dict[str, Tensor]:
             f"The weights {file} are missing or differ from the sha256 in {MANIFEST}: reinstall the package."
         )
     return {key: value.to(torch.float32) for key, value in parse_safetensors(content).items()}
+
+
+def load_network(make: Callable[[], _Network], name: str, folder: Path = WEIGHTS) -> _Network:
+    """Return the network that ``make`` builds with the weights of that name, frozen and in evaluation mode.
+
+    The process's random state stays as it is. Raises what `load_weights` does.
+    """
+    with torch.random.fork_rng(devices=()):  # initial weights are drawn, and thrown away
+        network = make()
+    network.load_state_dict(load_weights(name, folder))
+    return network.eval().requires_grad_(False)
 
 
 def save_weights(name: str, tensors: Mapping[str, Tensor], training: Mapping[str, Any], folder: Path) -> None:

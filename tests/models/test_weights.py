@@ -2,13 +2,27 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
 from bnsbench.errors import CorruptFileError, UsageError
-from bnsbench.models.weights import WEIGHTS, load_weights, read_manifest, save_weights, weights_fingerprint
+from bnsbench.models.digits.model import VARIANTS, digit_classifier, digits
+from bnsbench.models.mixtures import digits_gmm
+from bnsbench.models.scenes.model import scene_classifier, scenes
+from bnsbench.models.speech.model import speech, word_classifier
+from bnsbench.models.textures import textures
+from bnsbench.models.weights import (
+    WEIGHTS,
+    load_network,
+    load_weights,
+    read_manifest,
+    save_weights,
+    weights_fingerprint,
+)
+from bnsbench.random_states import random_states
 
 TENSORS = {"a": torch.tensor([1.5, -2.25]), "b": torch.ones(2, 3)}
 
@@ -68,3 +82,26 @@ def test_every_shipped_file_matches_the_manifest_and_is_finite(name):
 def test_every_shipped_file_has_a_training_record():
     for entry in read_manifest().values():
         assert entry["training"].keys() == {"steps", "seed", "figures"}
+
+
+def test_a_network_comes_with_its_weights_frozen(tmp_path):
+    trained = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Dropout())
+    save_weights("net", trained.half().float().state_dict(), {}, tmp_path)
+    network = load_network(lambda: torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Dropout()), "net", tmp_path)
+    assert torch.equal(network[0].weight, trained[0].weight)
+    assert not network[0].weight.requires_grad
+    assert not network.training
+
+
+LOADERS = {
+    **{f"digits {variant}": partial(digits, variant) for variant in VARIANTS},
+    **{load.__name__: load for load in (digits_gmm, textures, scenes, speech)},
+    **{load.__name__: load for load in (digit_classifier, scene_classifier, word_classifier)},
+}
+
+
+@pytest.mark.parametrize("name", LOADERS)
+def test_loading_leaves_the_random_states_as_they_are(name):
+    before = random_states()
+    LOADERS[name]()
+    assert random_states() == before

@@ -17,7 +17,7 @@ from bnsbench.flows.paths import VP, CondOT, Cosine, Path
 from bnsbench.flows.predictions import Prediction
 from bnsbench.models.digits.data import CLASSES, SHAPE, load_digits
 from bnsbench.models.digits.network import DigitClassifier, ResidualMLP
-from bnsbench.models.weights import WEIGHTS, load_weights, weights_fingerprint
+from bnsbench.models.weights import WEIGHTS, load_network, weights_fingerprint
 
 DIM = 64
 LOG_SNR_SCALE = 5.0
@@ -92,8 +92,7 @@ def digits(variant: str = "ot", folder: FilePath = WEIGHTS) -> DigitsModel:
     if variant not in VARIANTS:
         raise UsageError(f"There is no digits variant {variant!r}; choose from {', '.join(VARIANTS)}.")
     name = f"digits-{variant}"
-    network = ResidualMLP(DIM, CLASSES)
-    network.load_state_dict(load_weights(name, folder))
+    network = load_network(lambda: ResidualMLP(DIM, CLASSES), name, folder)
     return DigitsModel(network, VARIANTS[variant], variant_fingerprint(VARIANTS[variant], weights_fingerprint(name, folder)))
 
 
@@ -120,6 +119,4 @@ def variant_fingerprint(variant: Variant, weights: str) -> str:
 
 def digit_classifier(folder: FilePath = WEIGHTS) -> DigitClassifier:
     """Return the shipped digit classifier, in float32 and evaluation mode."""
-    classifier = DigitClassifier()
-    classifier.load_state_dict(load_weights("digits-classifier", folder))
-    return classifier.eval().requires_grad_(False)
+    return load_network(DigitClassifier, "digits-classifier", folder)

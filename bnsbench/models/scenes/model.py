@@ -13,7 +13,7 @@ from bnsbench.flows.model import Model, Reference
 from bnsbench.flows.paths import CondOT
 from bnsbench.models.scenes.data import SHAPE, caption_tokens, captions, random_scenes, tokenise
 from bnsbench.models.scenes.network import SceneClassifier, ScenesNetwork
-from bnsbench.models.weights import WEIGHTS, load_weights, weights_fingerprint
+from bnsbench.models.weights import WEIGHTS, load_network, weights_fingerprint
 
 NAME = "scenes"
 CLASSIFIER = "scenes-classifier"
@@ -69,13 +69,9 @@ def _references() -> Tensor:
 
 def scenes(folder: Path = WEIGHTS) -> ScenesModel:
     """Return the shipped text-to-image model; CorruptFileError if the weights do not match their recorded hash."""
-    network = ScenesNetwork()
-    network.load_state_dict(load_weights(NAME, folder))
-    return ScenesModel(network, weights_fingerprint(NAME, folder))
+    return ScenesModel(load_network(ScenesNetwork, NAME, folder), weights_fingerprint(NAME, folder))
 
 
 def scene_classifier(folder: Path = WEIGHTS) -> SceneClassifier:
     """Return the shipped reader of scenes, in float32 and evaluation mode."""
-    classifier = SceneClassifier()
-    classifier.load_state_dict(load_weights(CLASSIFIER, folder))
-    return classifier.eval().requires_grad_(False)
+    return load_network(SceneClassifier, CLASSIFIER, folder)

@@ -29,7 +29,7 @@ from bnsbench.models.speech.data import (
     unconditional,
 )
 from bnsbench.models.speech.network import SpeechNetwork, WordClassifier
-from bnsbench.models.weights import WEIGHTS, load_weights, weights_fingerprint
+from bnsbench.models.weights import WEIGHTS, load_network, load_weights, weights_fingerprint
 
 NAME = "speech"
 CLASSIFIER = "speech-classifier"
@@ -113,8 +113,7 @@ class SpeechModel(Model):
 
 def speech(task: str = "synthesis", folder: Path = WEIGHTS) -> SpeechModel:
     """Return the shipped speech model for "synthesis" or "infill"; CorruptFileError for weights unlike their hash."""
-    network = SpeechNetwork()
-    network.load_state_dict(load_weights(NAME, folder))
+    network = load_network(SpeechNetwork, NAME, folder)
     facts = [weights_fingerprint(NAME, folder), weights_fingerprint(CLIPS, folder), task]
     fingerprint = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
     return SpeechModel(network, reference_clips(folder), task, fingerprint)
@@ -128,6 +127,4 @@ def reference_clips(folder: Path = WEIGHTS) -> Clips:
 
 def word_classifier(folder: Path = WEIGHTS) -> WordClassifier:
     """Return the shipped recogniser of words, in float32 and evaluation mode."""
-    classifier = WordClassifier()
-    classifier.load_state_dict(load_weights(CLASSIFIER, folder))
-    return classifier.eval().requires_grad_(False)
+    return load_network(WordClassifier, CLASSIFIER, folder)
