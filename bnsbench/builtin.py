@@ -125,14 +125,23 @@ def bnsbench_metrics() -> Iterator[MetricSpec]:
     )
     for name, what, direction in _FEATURE_METRICS:
         target = f"bnsbench.metrics.distribution:{name.replace('-', '_')}"
-        yield MetricSpec(name, target, what, embedded, parameters=inception, direction=direction)
+        parameters = inception if name.endswith("-gt") else {**inception, "data": ""}
+        yield MetricSpec(name, target, what, embedded, parameters=parameters, direction=direction)
+    yield MetricSpec(
+        "inception-score",
+        "bnsbench.metrics.inception_score:InceptionScore",
+        "How surely images belong to a class, and to how many classes.",
+        _weights_version("digits-classifier"),
+        parameters={**inception, "splits": 10},
+    )
+    network: dict[str, Scalar] = {"network": "", "minimum": 0}
     for name, what in (("fad", "the data"), ("fad-gt", "the ground truth")):
         yield MetricSpec(
             name,
             f"bnsbench.metrics.distribution:{name.replace('-', '_')}",
             f"Frechet audio distance of features to those of {what}.",
             _weights_version("speech-classifier"),
-            parameters={"network": "", "minimum": 0},
+            parameters=network if name.endswith("-gt") else {**network, "data": ""},
             direction="lower",
         )
     yield MetricSpec(

@@ -125,7 +125,7 @@ def test_versions_of_metrics_follow_the_weights_of_their_classifier(tmp_path, mo
     versions = {spec.name: spec.version for spec in builtin.bnsbench_metrics()}
     seen = dict.fromkeys(["perceptual", "fid", "fid-gt", "kid", "kid-gt", "precision", "recall"], f"1+{digits}+{scenes}")
     heard = dict.fromkeys(["fad", "fad-gt", "word-accuracy"], f"1+{speech}")
-    read = {"accuracy": f"1+{digits}", "alignment": f"1+{scenes}"}
+    read = {"accuracy": f"1+{digits}", "inception-score": f"1+{digits}", "alignment": f"1+{scenes}"}
     plain = dict.fromkeys(["psnr", "ssim", "snr", "waveform-snr", "si-sdr", "log-spectral", "mcd"], "1")
     assert versions == {**seen, **heard, **read, **plain}
     monkeypatch.setattr(builtin, "_PACKAGE", tmp_path)

@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path as FilePath
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from bnsbench.files import replacing
 from bnsbench.flows.ground_truth import Trajectory, ceiling, solve, solve_trajectory
 from bnsbench.flows.model import Model, ModelField
 from bnsbench.flows.noise import Split, noise
+from bnsbench.tensor_files import read_tensors, write_tensors
 
 CHUNK = 128
 """Samples that share the adaptive step size; fixed, so that a truth never depends on how many samples are asked for."""
@@ -153,7 +151,7 @@ class PairSource:
         self, kind: str, split: Split, number: int, compute: Callable[[Split, Tensor], dict[str, Tensor]]
     ) -> dict[str, Tensor]:
         file = None if self.cache is None else self.cache / f"{self._key(kind, split, number)}.safetensors"
-        found = None if file is None else _read(file)
+        found = None if file is None else read_tensors(file)
         if found is not None:
             return found
         if self.progress is not None:
@@ -161,7 +159,7 @@ class PairSource:
         indices = torch.arange(number * CHUNK, (number + 1) * CHUNK)
         tensors = {key: value.cpu().contiguous() for key, value in compute(split, indices).items()}
         if file is not None:
-            _write(file, tensors)
+            write_tensors(file, tensors)
         return tensors
 
     def _key(self, kind: str, split: Split, number: int) -> str:
@@ -169,27 +167,3 @@ class PairSource:
         names = (kind, model.fingerprint(), self.name, model.path.to_dict(), model.interval, self.guidance, self.seed)
         rest = (split, number, CHUNK, self.truth_tolerance, str(model.dtype))
         return hashlib.sha256(repr((names, rest)).encode()).hexdigest()[:40]
-
-
-def _digest(tensors: dict[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        digest.update(name.encode())
-        digest.update(tensors[name].contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _write(file: FilePath, tensors: dict[str, Tensor]) -> None:
-    with replacing(file) as temporary:
-        save_file(tensors, temporary, metadata={"sha256": _digest(tensors)})
-
-
-def _read(file: FilePath) -> dict[str, Tensor] | None:
-    """Return the tensors of a cache file, or None if it is absent or damaged; a damaged one is solved again."""
-    try:
-        with safe_open(file, framework="pt") as content:
-            tensors = {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118 (not a dict)
-            expected = (content.metadata() or {}).get("sha256")
-    except (OSError, SafetensorError):
-        return None
-    return tensors if expected == _digest(tensors) else None

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Protocol
 
 from torch import Tensor
@@ -22,6 +23,8 @@ class SampleSet:
     data_range: peak-to-peak range of the data in the space of the latents.
     decoder: from end states to samples, the model's own if None. decoded_truth: gives the decoded ground truth, where it is
         kept already.
+    cache: a folder for what metrics need to compute once only, or None to keep nothing. progress: told by metrics that take
+        long what they are at.
     Raises UsageError if the parts do not have the same number of rows or the latents differ in shape.
     """
 
@@ -32,6 +35,8 @@ class SampleSet:
     model: Model
     decoder: Callable[[Tensor], Tensor] | None = None
     decoded_truth: Callable[[], Tensor] | None = None
+    cache: Path | None = None
+    progress: Callable[[str], None] | None = None
 
     def __post_init__(self) -> None:
         parts = [self.latents, self.truth_latents]
@@ -55,9 +60,8 @@ class SampleSet:
     def part(self, index: slice) -> SampleSet:
         """Return the rows ``index``, to be decoded by themselves."""
         condition = None if self.condition is None else self.condition[index]
-        return SampleSet(
-            self.latents[index], self.truth_latents[index], condition, self.data_range, self.model, self.decoder
-        )
+        latents, truth = self.latents[index], self.truth_latents[index]
+        return replace(self, latents=latents, truth_latents=truth, condition=condition, decoded_truth=None)
 
     def _decode(self, states: Tensor) -> Tensor:
         return self.model.decode(states) if self.decoder is None else self.decoder(states)

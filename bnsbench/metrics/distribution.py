@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
-from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Literal
 
 import torch
+from numpy import float64
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import one_hot
 from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
@@ -15,10 +17,11 @@ from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, KEY_METRIC_KID_STD, k
 from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
 
 from bnsbench.errors import NotApplicableError
-from bnsbench.flows.model import Reference
-from bnsbench.metrics.audio import mono
+from bnsbench.metrics.audio import mono, sample_rate
 from bnsbench.metrics.base import MetricValue, SampleSet
 from bnsbench.metrics.extractors import Extractor, extractor_for, to_uint8
+from bnsbench.metrics.real_data import RealData, SoundFolder, open_images
+from bnsbench.metrics.references import RealFeatures, features_of, features_of_files
 from bnsbench.metrics.sound_extractors import sound_extractor
 
 SAMPLES_PER_FEATURE = 15
@@ -28,32 +31,15 @@ NEIGHBOURS, NEIGHBOURS_LEAST = 3, 250
 """Of fewer samples, the third nearest neighbours lie so far away that nearly everything is near."""
 
 
-class FeatureCache:
-    """Features of recent image sets in memory, found by the images' content and the extractor."""
-
-    def __init__(self, size: int = 16) -> None:
-        self._size = size
-        self._entries: OrderedDict[tuple[str, str], Tensor] = OrderedDict()
-
-    def features(self, extractor: Extractor, images: Tensor) -> Tensor:
-        """Return the features of samples, computing them once while they are among the most recent sets."""
-        content = images.cpu().contiguous().numpy()
-        key = extractor.fingerprint, hashlib.sha256(content.tobytes() + str(content.shape).encode()).hexdigest()
-        if key not in self._entries:
-            self._entries[key] = extractor.features(images)
-        self._entries.move_to_end(key)
-        while len(self._entries) > self._size:
-            self._entries.popitem(last=False)
-        return self._entries[key]
-
-
-_CACHE = FeatureCache()
-
-
 def frechet_distance(features: Tensor, other: Tensor) -> float:
     """Return |mu_1 - mu_2|^2 + tr(S_1 + S_2 - 2 (S_1 S_2)^1/2) of two sets of features [n, width], [m, width]."""
     metric = fid_statistics_to_metric(fid_features_to_statistics(features), fid_features_to_statistics(other), False)
     return float(metric[KEY_METRIC_FID])
+
+
+def distance_to_statistics(features: Tensor, statistics: Mapping[str, NDArray[float64]]) -> float:
+    """Return the Frechet distance of features [n, width] to those of which ``mu`` and ``sigma`` are known, in float64."""
+    return float(fid_statistics_to_metric(fid_features_to_statistics(features.double()), statistics, False)[KEY_METRIC_FID])
 
 
 class FeatureMetric(ABC):
@@ -61,15 +47,20 @@ class FeatureMetric(ABC):
 
     to: "data" or "truth". weights: path of Inception-v3's weights, needed for RGB images that no embedded extractor knows.
     minimum: fewest samples accepted; 0 stands for the metric's own rule.
-    Details: the number of samples and of reference images, the feature width and what `compare` adds.
-    Raises NotApplicableError for too few samples, samples without an extractor or models without data, DivergedError for
-    samples that are not finite.
+    data: a folder or file of real samples in place of the model's own data set; see `bnsbench.metrics.real_data`.
+    Details: the number of samples and of real ones, the feature width and what `judge` adds.
+    Raises NotApplicableError for too few samples, samples without an extractor or models without data, UsageError for data
+    that are not like the samples, DivergedError for samples that are not finite.
     """
 
-    def __init__(self, to: Literal["data", "truth"] = "data", weights: str = "", minimum: int = 0) -> None:
+    knows_statistics = False
+
+    def __init__(self, to: Literal["data", "truth"] = "data", weights: str = "", minimum: int = 0, data: str = "") -> None:
         self.to = to
         self.weights = weights
         self.minimum = minimum
+        self.data = data
+        self._floors: dict[tuple[str, str, int], dict[str, float]] = {}
 
     @abstractmethod
     def least(self, width: int) -> int:
@@ -83,15 +74,18 @@ class FeatureMetric(ABC):
         samples.require_finite()
         extractor = self.extractor(samples)
         self._require_enough(len(samples), extractor.width)
-        features = extractor.features(self.prepared(samples.samples))
-        real = self._reference(samples)
-        reference = _CACHE.features(extractor, self.prepared(real.samples))
-        value, further = self.compare(features, reference)
-        details = {"n": float(len(features)), "reference_n": float(len(reference)), "width": float(extractor.width)}
-        details |= further
-        if self.to == "data":
-            details |= self.floor(reference, real.labels, len(features))
-        return MetricValue(value, details=details, info={"extractor": extractor.fingerprint})
+        made = self.prepared(samples.samples)
+        real = self._real(samples, extractor, made.device)
+        value, further = self.judge(extractor.features(made), real)
+        details = {"n": float(len(samples)), "width": float(extractor.width), **further}
+        if self.to == "data" and len(real.features):
+            details |= self._floor(real, extractor, len(samples))
+        return MetricValue(value, details=details, info={"extractor": extractor.fingerprint, **real.info})
+
+    def judge(self, features: Tensor, real: RealFeatures) -> tuple[float, dict[str, float]]:
+        """Return the value for features [n, width] against real ones, and further numbers."""
+        value, further = self.compare(features, real.features)
+        return value, {"reference_n": float(len(real.features)), **further}
 
     def extractor(self, samples: SampleSet) -> Extractor:
         """Return what extracts the features."""
@@ -101,18 +95,42 @@ class FeatureMetric(ABC):
         """Return samples as the extractor takes them."""
         return to_uint8(values)
 
+    def real_data(self, samples: SampleSet) -> RealData:
+        """Return the real samples in the folder or file ``data``."""
+        return open_images(self.data, tuple(samples.samples.shape[1:]))
+
     def floor(self, reference: Tensor, labels: Tensor | None, n: int) -> dict[str, float]:
         """Return as ``floor`` what as many real images as there are samples score against the rest of the data set."""
         chosen, others = deal(reference, labels, n)
         return {"floor": self.compare(chosen, others)[0]}
 
-    def _reference(self, samples: SampleSet) -> Reference:
+    def _floor(self, real: RealFeatures, extractor: Extractor, n: int) -> dict[str, float]:
+        # It depends on the number of samples alone, and of many wide features takes as long as the value itself.
+        key = real.key, extractor.fingerprint, n
+        if key not in self._floors:
+            self._floors[key] = self.floor(real.features, real.labels, n)
+        return self._floors[key]
+
+    def _real(self, samples: SampleSet, extractor: Extractor, device: torch.device) -> RealFeatures:
         if self.to == "truth":
-            return Reference(samples.truth)
+            return features_of(extractor, self.prepared(samples.truth))
+        if self.data:
+            return self._real_in_files(samples, extractor, device)
         reference = samples.model.reference()
         if reference is None:
-            raise NotApplicableError("The model offers no data set, so a comparison with the data is not defined.")
-        return reference
+            raise NotApplicableError(
+                "The model offers no data set, so a comparison with the data needs one: give data=FOLDER of real samples."
+            )
+        return features_of(extractor, self.prepared(reference.samples), reference.labels)
+
+    def _real_in_files(self, samples: SampleSet, extractor: Extractor, device: torch.device) -> RealFeatures:
+        found = features_of_files(extractor, self.real_data(samples), device, samples.cache, samples.progress)
+        if not len(found.features) and not self.knows_statistics:
+            raise NotApplicableError(
+                f"{self.data} holds the mean and covariance of features alone, which define the Frechet distance only: for"
+                f" {type(self).__name__} give real images, as a folder or as arr_0 in the file."
+            )
+        return found
 
     def _require_enough(self, n: int, width: int) -> None:
         least = self.minimum or self.least(width)
@@ -124,13 +142,28 @@ class FeatureMetric(ABC):
 
 
 class FrechetDistance(FeatureMetric):
-    """The Frechet distance of two sets of features (FID, Heusel et al. 2017); it needs 15 samples per feature."""
+    """The Frechet distance of two sets of features (FID, Heusel et al. 2017); it needs 15 samples per feature.
+
+    Data with published statistics, mean and covariance, do without real samples; with both, the value is the distance to
+    the real samples, and the one to the statistics is among the details as ``to_statistics``.
+    """
+
+    knows_statistics = True
 
     def least(self, width: int) -> int:
         return SAMPLES_PER_FEATURE * width
 
     def compare(self, features: Tensor, reference: Tensor) -> tuple[float, dict[str, float]]:
         return frechet_distance(features, reference), {}
+
+    def judge(self, features: Tensor, real: RealFeatures) -> tuple[float, dict[str, float]]:
+        if real.statistics is None:
+            return super().judge(features, real)
+        published = distance_to_statistics(features, real.statistics)
+        if not len(real.features):
+            return published, {}
+        value, further = super().judge(features, real)
+        return value, {**further, "to_statistics": published}
 
 
 class FrechetAudioDistance(FrechetDistance):
@@ -144,6 +177,9 @@ class FrechetAudioDistance(FrechetDistance):
 
     def prepared(self, values: Tensor) -> Tensor:
         return mono(values.cpu().float())
+
+    def real_data(self, samples: SampleSet) -> RealData:
+        return SoundFolder(Path(self.data), (samples.samples.shape[-1], sample_rate(samples)))
 
 
 class KernelDistance(FeatureMetric):
@@ -177,8 +213,9 @@ class PrecisionRecall(FeatureMetric):
         to: Literal["data", "truth"] = "data",
         weights: str = "",
         minimum: int = 0,
+        data: str = "",
     ) -> None:
-        super().__init__(to, weights, minimum)
+        super().__init__(to, weights, minimum, data)
         self.which = which
 
     def least(self, width: int) -> int:
@@ -209,9 +246,9 @@ def deal(features: Tensor, labels: Tensor | None, n: int) -> tuple[Tensor, Tenso
     return features[order[:n]], features[order[n:]]
 
 
-def fid(weights: str = "", minimum: int = 0) -> FrechetDistance:
-    """Return the Frechet distance to the data set."""
-    return FrechetDistance("data", weights, minimum)
+def fid(weights: str = "", minimum: int = 0, data: str = "") -> FrechetDistance:
+    """Return the Frechet distance to the data set, the model's own or the one in ``data``."""
+    return FrechetDistance("data", weights, minimum, data)
 
 
 def fid_gt(weights: str = "", minimum: int = 0) -> FrechetDistance:
@@ -219,9 +256,9 @@ def fid_gt(weights: str = "", minimum: int = 0) -> FrechetDistance:
     return FrechetDistance("truth", weights, minimum)
 
 
-def fad(network: str = "", minimum: int = 0) -> FrechetAudioDistance:
+def fad(network: str = "", minimum: int = 0, data: str = "") -> FrechetAudioDistance:
     """Return the Frechet audio distance to the data set."""
-    return FrechetAudioDistance("data", network, minimum)
+    return FrechetAudioDistance("data", network, minimum, data)
 
 
 def fad_gt(network: str = "", minimum: int = 0) -> FrechetAudioDistance:
@@ -229,9 +266,9 @@ def fad_gt(network: str = "", minimum: int = 0) -> FrechetAudioDistance:
     return FrechetAudioDistance("truth", network, minimum)
 
 
-def kid(weights: str = "", minimum: int = 0) -> KernelDistance:
+def kid(weights: str = "", minimum: int = 0, data: str = "") -> KernelDistance:
     """Return the kernel distance to the data set."""
-    return KernelDistance("data", weights, minimum)
+    return KernelDistance("data", weights, minimum, data)
 
 
 def kid_gt(weights: str = "", minimum: int = 0) -> KernelDistance:
@@ -239,11 +276,11 @@ def kid_gt(weights: str = "", minimum: int = 0) -> KernelDistance:
     return KernelDistance("truth", weights, minimum)
 
 
-def precision(weights: str = "", minimum: int = 0) -> PrecisionRecall:
+def precision(weights: str = "", minimum: int = 0, data: str = "") -> PrecisionRecall:
     """Return the share of samples that lie among the data."""
-    return PrecisionRecall("precision", "data", weights, minimum)
+    return PrecisionRecall("precision", "data", weights, minimum, data)
 
 
-def recall(weights: str = "", minimum: int = 0) -> PrecisionRecall:
+def recall(weights: str = "", minimum: int = 0, data: str = "") -> PrecisionRecall:
     """Return the share of the data that lies among the samples."""
-    return PrecisionRecall("recall", "data", weights, minimum)
+    return PrecisionRecall("recall", "data", weights, minimum, data)

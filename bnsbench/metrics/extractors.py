@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY, register_featur
 from bnsbench.errors import NotApplicableError, UsageError
 from bnsbench.flows.model import Model
 from bnsbench.models.digits import data as digits_data
+from bnsbench.models.digits.data import CLASSES
 from bnsbench.models.digits.model import digit_classifier
 from bnsbench.models.digits.network import DigitClassifier
 from bnsbench.models.scenes import data as scenes_data
@@ -30,6 +31,8 @@ DIGITS = "bnsbench-digits"
 SCENES = "bnsbench-scenes"
 INCEPTION = "inception-v3-compat"
 EXTRACTION_BATCH = 256
+
+Use = Literal["features", "logits"]
 
 
 def to_uint8(images: Tensor) -> Tensor:
@@ -106,7 +109,7 @@ def register_embedded() -> None:
 
 @dataclass(frozen=True)
 class Extractor:
-    """A network whose first output are the features that distances use, such as a torch-fidelity extractor.
+    """A network whose first output are the features or logits that a metric uses, such as a torch-fidelity extractor.
 
     width: their number. fingerprint: hash of the weights.
     """
@@ -122,18 +125,19 @@ class Extractor:
             return torch.cat([self.network(part)[0].cpu() for part in torch.split(samples, EXTRACTION_BATCH)])
 
 
-def extractor_for(shape: tuple[int, ...], weights: str = "", kind: str = "") -> Extractor:
+def extractor_for(shape: tuple[int, ...], weights: str = "", kind: str = "", use: Use = "features") -> Extractor:
     """Return the extractor for images of that shape [C, H, W]: an embedded one, or Inception-v3 for RGB.
 
     weights: path of torch-fidelity's Inception-v3 file, which takes precedence. kind: what the images show ("digits",
-    "scenes"), see `Model.extractor`; 8x8 images are taken for digits. Nothing is ever downloaded, so other RGB images
-    without weights raise NotApplicableError, as do samples that are no images. A path that is no file raises UsageError.
+    "scenes"), see `Model.extractor`; 8x8 images are taken for digits. use: features for distances, or logits of classes.
+    Nothing is ever downloaded, so other RGB images without weights raise NotApplicableError, as do samples that are no
+    images. A path that is no file raises UsageError.
     """
     rgb = len(shape) == 3 and shape[0] == 3
     if shape == DigitsExtractor.shape:
-        return _embedded("digits")
+        return _embedded("digits", use)
     if kind in EMBEDDED and not (weights and rgb):
-        return _embedded(kind)
+        return _embedded(kind, use)
     if not rgb:
         raise NotApplicableError(
             f"Samples of shape {shape} have no feature extractor: they are neither digits nor RGB images."
@@ -142,14 +146,14 @@ def extractor_for(shape: tuple[int, ...], weights: str = "", kind: str = "") -> 
         raise NotApplicableError("Features of RGB images need Inception-v3's weights for torch-fidelity: give weights=PATH.")
     if not Path(weights).is_file():
         raise UsageError(f"There is no Inception-v3 weights file {weights}.")
-    return _inception(weights)
+    return _inception(weights, use)
 
 
 def embedded_network(model: Model) -> DigitClassifier | SceneClassifier:
     """Return the embedded classifier of what the model shows; NotApplicableError if there is none."""
     if model.extractor not in EMBEDDED:
         raise NotApplicableError(f"No embedded classifier knows what {type(model).__name__} shows.")
-    return cast("EmbeddedExtractor", _embedded(model.extractor).network).network
+    return cast("EmbeddedExtractor", _embedded(model.extractor, "features").network).network
 
 
 def differentiable_features(model: Model) -> Callable[[Tensor], Tensor] | None:
@@ -177,21 +181,29 @@ def differentiable_features(model: Model) -> Callable[[Tensor], Tensor] | None:
 
 
 EMBEDDED = {
-    "digits": (DIGITS, DigitsExtractor, DigitClassifier.width, "digits-classifier"),
-    "scenes": (SCENES, ScenesExtractor, SceneClassifier.width, "scenes-classifier"),
+    "digits": (DIGITS, DigitsExtractor, {"features": DigitClassifier.width, "logits": CLASSES}, "digits-classifier"),
+    "scenes": (SCENES, ScenesExtractor, {"features": SceneClassifier.width}, "scenes-classifier"),
 }
-"""By kind: torch-fidelity's name, the extractor, its width and the name of its weights."""
+"""By kind: torch-fidelity's name, the extractor, the widths of its outputs and the name of its weights."""
+
+INCEPTION_LAYERS = {"features": ("2048", 2048), "logits": ("logits_unbiased", 1008)}
+"""By use: torch-fidelity's name of the layer, and its width."""
 
 
-@lru_cache(maxsize=len(EMBEDDED))
-def _embedded(kind: str) -> Extractor:
+@lru_cache(maxsize=2 * len(EMBEDDED))
+def _embedded(kind: str, use: Use) -> Extractor:
     register_embedded()
-    name, extractor, width, weights = EMBEDDED[kind]
-    return Extractor(extractor(name, ["features"]).eval(), width, weights_fingerprint(weights))
+    name, extractor, widths, weights = EMBEDDED[kind]
+    if use not in widths:
+        raise NotApplicableError(
+            f"The embedded reader of {kind} knows no classes of images, only attributes of their parts."
+        )
+    return Extractor(extractor(name, [use]).eval(), widths[use], weights_fingerprint(weights))
 
 
-@lru_cache(maxsize=1)
-def _inception(weights: str) -> Extractor:
+@lru_cache(maxsize=2)
+def _inception(weights: str, use: Use) -> Extractor:
+    layer, width = INCEPTION_LAYERS[use]
     with torch.random.fork_rng(devices=()):  # initial weights are drawn, and thrown away
-        network = FeatureExtractorInceptionV3(INCEPTION, ["2048"], feature_extractor_weights_path=weights).eval()
-    return Extractor(network, 2048, hashlib.sha256(Path(weights).read_bytes()).hexdigest())
+        network = FeatureExtractorInceptionV3(INCEPTION, [layer], feature_extractor_weights_path=weights).eval()
+    return Extractor(network, width, hashlib.sha256(Path(weights).read_bytes()).hexdigest())

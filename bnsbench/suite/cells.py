@@ -162,6 +162,8 @@ def _sample_set(context: CellContext, state: FieldState, pairs: Pairs, x: Tensor
         model=state.model,
         decoder=lambda states: decode(state.model, states, batch),
         decoded_truth=lambda: state.decoded_truth(len(pairs), batch),
+        cache=context.job.cache / "features",
+        progress=context.stage,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
 import sys
 import tomllib
@@ -56,6 +57,8 @@ def _run(words: list[str]) -> str:
     printed = StringIO()
     if words[:5] == ["python", "-m", "pip", "install", "-e"]:
         install(Path(words[-1]))
+    elif words[0] == "python":
+        runpy.run_path(words[1], run_name="__main__")
     elif words[0] == "bnsbench":
         forget()
         with redirect_stdout(printed), suppress(SystemExit):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bnsbench.flows import pairs as pairs_module
+from bnsbench import tensor_files
 from bnsbench.flows.model import Model
 from bnsbench.flows.pairs import CHUNK, PairSource
 from bnsbench.flows.paths import EDM, CondOT
@@ -198,7 +198,7 @@ def test_a_chunk_that_cannot_be_written_leaves_no_file(tmp_path: Path, monkeypat
         file.write_bytes(b"half")
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(pairs_module, "save_file", fill)
+    monkeypatch.setattr(tensor_files, "save_file", fill)
     with pytest.raises(OSError, match="No space"):
         source(tmp_path).pairs("test", 1)
     assert list(tmp_path.iterdir()) == []

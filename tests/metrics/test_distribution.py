@@ -7,12 +7,13 @@ import pytest
 import scipy.linalg
 import scipy.spatial
 import torch
+from PIL import Image
 from torch.utils.data import Dataset
 from torch_fidelity import calculate_metrics
 
-from bnsbench.errors import DivergedError, NotApplicableError
+from bnsbench.errors import DivergedError, NotApplicableError, UsageError
+from bnsbench.flows.model import Reference
 from bnsbench.metrics.distribution import (
-    FeatureCache,
     FrechetDistance,
     fid,
     fid_gt,
@@ -22,7 +23,7 @@ from bnsbench.metrics.distribution import (
     precision,
     recall,
 )
-from bnsbench.metrics.extractors import DIGITS, Extractor, extractor_for, to_uint8
+from bnsbench.metrics.extractors import DIGITS, extractor_for, to_uint8
 
 
 class Images(Dataset):
@@ -146,25 +147,6 @@ def test_floor_deals_the_classes_out_evenly():
     assert floor(features, labels, 20) == pytest.approx(expected, rel=1e-5)
 
 
-def test_cache_computes_each_content_once_and_forgets_the_oldest(images):
-    real = extractor_for((1, 8, 8))
-    calls = []
-
-    class Counting(Extractor):
-        def features(self, levels: torch.Tensor) -> torch.Tensor:
-            calls.append(len(levels))
-            return super().features(levels)
-
-    counting = Counting(real.network, real.width, real.fingerprint)
-    cache = FeatureCache(size=2)
-    first, second, third = (to_uint8(images.samples[k : k + 10]) for k in (0, 10, 20))
-    for levels in (first, first.clone(), second, first, third, first):
-        torch.testing.assert_close(cache.features(counting, levels), real.features(levels))
-    assert len(calls) == 3
-    cache.features(counting, second)
-    assert len(calls) == 4
-
-
 def test_result_names_its_extractor(sample_set, images):
     result = FrechetDistance("truth")(sample_set(images.samples[:480], images.samples[480:960]))
     assert result.info == {"extractor": extractor_for((1, 8, 8)).fingerprint}
@@ -209,3 +191,96 @@ def test_other_metrics_refuse_too_few_samples_and_broken_ones(metric, least, sam
     broken[3] = torch.nan
     with pytest.raises(DivergedError, match=f"1 of {least}"):
         metric()(sample_set(broken, images.samples[:least]))
+
+
+@pytest.fixture
+def without_data(model, monkeypatch):
+    monkeypatch.setattr(type(model), "reference", lambda _: None)
+
+
+@pytest.fixture(scope="module")
+def folder(images, tmp_path_factory):
+    """The first thousand digits as a folder of PNG files, in their order."""
+    folder = tmp_path_factory.mktemp("digits")
+    for number, image in enumerate(to_uint8(images.samples[:1000])):
+        Image.fromarray(image[0].numpy()).save(folder / f"{number:04}.png")
+    return folder
+
+
+def archive(images: torch.Tensor, **statistics: np.ndarray) -> dict[str, np.ndarray]:
+    return {"arr_0": to_uint8(images).permute(0, 2, 3, 1).numpy(), **statistics}
+
+
+@pytest.mark.parametrize("metric", [fid, kid, precision, recall])
+@pytest.mark.usefixtures("without_data")
+def test_data_in_files_stand_in_for_the_model_s(metric, sample_set, images, folder, tmp_path):
+    made = images.samples[1000:1500] + 0.3 * torch.randn(500, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    np.savez(tmp_path / "data.npz", **archive(images.samples[:1000]))
+    samples = sample_set(made, images.samples[:500])
+    with pytest.raises(NotApplicableError, match="give data=FOLDER"):
+        metric()(samples)
+    found = [metric(data=str(place))(samples) for place in (folder, tmp_path / "data.npz")]
+    assert found[1].value == pytest.approx(found[0].value, rel=1e-5)
+    assert {name: found[0].details[name] for name in ("n", "reference_n")} == {"n": 500, "reference_n": 1000}
+    assert found[1].details["floor"] == pytest.approx(found[0].details["floor"], rel=1e-4)
+    assert found[0].info["reference_kind"] == "images"
+    assert found[0].info["reference"] != found[1].info["reference"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(samples.model), "reference", lambda _: Reference(images.samples[:1000]))
+        own = metric()(samples)
+    assert (own.value, own.details["floor"]) == pytest.approx((found[0].value, found[0].details["floor"]), rel=1e-4)
+
+
+def test_distance_to_files_equals_torch_fidelity_s(sample_set, images, folder):
+    made = images.samples[1000:1500] + 0.2 * torch.randn(500, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    extractor_for((1, 8, 8))
+    expected = calculate_metrics(
+        input1=Images(to_uint8(made)),
+        input2=str(folder),
+        feature_extractor=DIGITS,
+        fid=True,
+        cuda=False,
+        cache=False,
+        save_cpu_ram=True,
+        verbose=False,
+        batch_size=256,
+    )
+    found = fid(data=str(folder))(sample_set(made, made))
+    assert found.value == pytest.approx(expected["frechet_inception_distance"], rel=1e-5)
+
+
+def test_published_statistics_are_enough_for_the_frechet_distance_alone(sample_set, images, tmp_path):
+    features = extractor_for((1, 8, 8)).features(to_uint8(images.samples)).double().numpy()
+    statistics = {"mu": features.mean(0), "sigma": np.cov(features, rowvar=False)}
+    np.savez(tmp_path / "stats.npz", **statistics)
+    np.savez(tmp_path / "both.npz", **archive(images.samples[:600], **statistics))
+    samples = sample_set(images.samples[:500] + 0.1, images.samples[:500])
+    to_all, to_some = fid()(samples), fid_gt()(sample_set(samples.samples, images.samples[:500]))
+    found = fid(data=str(tmp_path / "stats.npz"))(samples)
+    assert found.value == pytest.approx(to_all.value, rel=1e-5)
+    assert found.info["reference_kind"] == "statistics"
+    assert not {"floor", "reference_n"} & found.details.keys()
+    both = fid(data=str(tmp_path / "both.npz"))(samples)
+    assert both.details["to_statistics"] == pytest.approx(to_all.value, rel=1e-5)
+    assert both.value != pytest.approx(to_all.value, rel=1e-3)
+    assert both.value == pytest.approx(to_some.value, rel=0.3)
+    assert both.info["reference_kind"] == "images"
+    for metric in (kid, precision, recall):
+        with pytest.raises(NotApplicableError, match=r"stats\.npz holds the mean .* give real images"):
+            metric(data=str(tmp_path / "stats.npz"))(samples)
+        assert "to_statistics" not in metric(data=str(tmp_path / "both.npz"))(samples).details
+
+
+def test_data_unlike_the_samples_are_refused(sample_set, images, tmp_path):
+    Image.new("L", (8, 8)).save(tmp_path / "0.png")
+    Image.new("L", (8, 9)).save(tmp_path / "1.png")
+    with pytest.raises(UsageError, match=r"1\.png is 8x9 and the samples are 8x8"):
+        fid(data=str(tmp_path))(sample_set(images.samples[:500], images.samples[:500]))
+
+
+def test_floors_are_measured_once_for_as_many_samples(sample_set, images, monkeypatch):
+    metric, asked = fid(), []
+    monkeypatch.setattr(type(metric), "floor", lambda self, *given: asked.append(given[2]) or {"floor": 0.5})
+    for count in (500, 500, 600):
+        assert metric(sample_set(images.samples[:count], images.samples[:count])).details["floor"] == 0.5
+    assert asked == [500, 600]

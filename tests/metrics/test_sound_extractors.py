@@ -15,6 +15,7 @@ from bnsbench.metrics.distribution import fad, fad_gt
 from bnsbench.metrics.sound_extractors import sound_extractor
 from bnsbench.models.speech.audio import SAMPLES, log_mel, waveform
 from bnsbench.models.speech.model import reference_clips, word_classifier
+from bnsbench.wav import write_wav
 
 
 class Speaker(Model):
@@ -108,3 +109,17 @@ def test_what_cannot_be_compared_is_refused(sounds, tmp_path: Path, sample_set, 
     (tmp_path / "text.pt2").write_text("hello")
     with pytest.raises(UsageError, match="is no exported network"):
         fad_gt(str(tmp_path / "text.pt2"))(said(sounds, sounds))
+
+
+def test_distance_to_sounds_in_a_folder(sounds, tmp_path: Path):
+    for number, sound in enumerate(sounds):
+        write_wav(tmp_path / f"{number:02}.wav", sound, 16_000)
+    made = noisy(sounds, 0.05)
+    found = fad(minimum=48, data=str(tmp_path))(said(made, sounds))
+    features = [word_classifier().features(log_mel(part)) for part in (made, sounds)]
+    assert found.value == pytest.approx(expected(*features), rel=0.01)
+    assert found.details["reference_n"] == 48
+    assert found.info["reference_kind"] == "sounds"
+    write_wav(tmp_path / "00.wav", sounds[0, :100], 16_000)
+    with pytest.raises(UsageError, match=r"00\.wav has 100 values at 16000 Hz and the samples have 16384"):
+        fad(minimum=48, data=str(tmp_path))(said(made, sounds))

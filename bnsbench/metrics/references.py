@@ -1,0 +1,122 @@
+"""What samples are compared with: the features of real samples, extracted once and kept."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+from numpy import float64
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bnsbench.errors import UsageError
+from bnsbench.metrics.extractors import EXTRACTION_BATCH, Extractor
+from bnsbench.metrics.real_data import RealData
+from bnsbench.tensor_files import read_tensors, write_tensors
+
+
+@dataclass(frozen=True)
+class RealFeatures:
+    """Features of real samples.
+
+    key: a hash of what they are the features of. features: [m, width], without rows if there are ``statistics`` alone.
+    labels: classes [m], where they are known. statistics: published ones, mean ``mu`` and covariance ``sigma``.
+    info: texts for the record.
+    """
+
+    key: str
+    features: Tensor
+    labels: Tensor | None = None
+    statistics: Mapping[str, NDArray[float64]] | None = None
+    info: Mapping[str, str] = field(default_factory=dict)
+
+
+class FeatureCache:
+    """Features of recent sets of samples in memory, found by a hash of the set and the extractor."""
+
+    def __init__(self, size: int = 16) -> None:
+        self._size = size
+        self._entries: OrderedDict[tuple[str, str], Tensor] = OrderedDict()
+
+    def features(self, extractor: Extractor, key: str, compute: Callable[[], Tensor]) -> Tensor:
+        """Return the features of a set, computing them once while it is among the most recent ones."""
+        entry = extractor.fingerprint, key
+        if entry not in self._entries:
+            self._entries[entry] = compute()
+        self._entries.move_to_end(entry)
+        while len(self._entries) > self._size:
+            self._entries.popitem(last=False)
+        return self._entries[entry]
+
+
+_CACHE = FeatureCache()
+
+
+def features_of(extractor: Extractor, samples: Tensor, labels: Tensor | None = None) -> RealFeatures:
+    """Return the features of samples in memory [n, ...]."""
+    content = samples.cpu().contiguous().numpy()
+    key = hashlib.sha256(content.tobytes() + str(content.shape).encode()).hexdigest()
+    return RealFeatures(key, _CACHE.features(extractor, key, lambda: extractor.features(samples)), labels)
+
+
+def features_of_files(
+    extractor: Extractor,
+    data: RealData,
+    device: torch.device,
+    cache: Path | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> RealFeatures:
+    """Return the features of samples in files, extracted batch by batch, and the statistics that come with them.
+
+    cache: a folder that keeps features between processes, for these very files and this extractor. progress: told what is
+    being done. Raises UsageError for files that are not like the samples, or statistics of another extractor alone.
+    """
+    tell = progress or _say_nothing
+    tell(f"reading {data.source}")
+    fingerprint, statistics = data.fingerprint, data.statistics
+    fitting = statistics is not None and statistics["sigma"].shape == 2 * (extractor.width,) == 2 * statistics["mu"].shape
+    if not len(data) and not fitting:
+        raise UsageError(
+            f"The statistics in {data.source} are not those of the {extractor.width} features that are extracted of the"
+            " samples: give weights=FILE of the Inception-v3 that they were made with, or the images."
+        )
+    key = hashlib.sha256(f"{fingerprint} {data.kind} {data.form}".encode()).hexdigest()
+    found = _CACHE.features(extractor, key, lambda: _kept(extractor, key, data, device, cache, tell))
+    info = {"reference": fingerprint, "reference_kind": data.kind if len(data) else "statistics"}
+    return RealFeatures(key, found, statistics=statistics if fitting else None, info=info)
+
+
+def _kept(
+    extractor: Extractor, key: str, data: RealData, device: torch.device, cache: Path | None, tell: Callable[[str], None]
+) -> Tensor:
+    """Return the features from the cache folder, computing them in one process alone if they are not there."""
+    if cache is None or not len(data):
+        return _extract(extractor, data, device, tell)
+    names = f"{key} {extractor.fingerprint} {extractor.width}"
+    file = cache / f"{hashlib.sha256(names.encode()).hexdigest()[:40]}.safetensors"
+    cache.mkdir(parents=True, exist_ok=True)
+    with FileLock(file.with_suffix(".lock")):
+        found = read_tensors(file)
+        if found is None:
+            found = {"features": _extract(extractor, data, device, tell)}
+            write_tensors(file, found)
+    return found["features"]
+
+
+def _extract(extractor: Extractor, data: RealData, device: torch.device, tell: Callable[[str], None]) -> Tensor:
+    features = torch.empty(len(data), extractor.width)
+    done = 0
+    for batch in data.batches(EXTRACTION_BATCH):
+        features[done : done + len(batch)] = extractor.features(batch.to(device))
+        done += len(batch)
+        tell(f"features of {data.source}: {done:,} of {len(data):,}")
+    return features
+
+
+def _say_nothing(text: str) -> None:
+    del text

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.utils.data import TensorDataset
+from torch_fidelity import calculate_metrics
+
+from bnsbench.errors import DivergedError, NotApplicableError, UsageError
+from bnsbench.metrics import inception_score
+from bnsbench.metrics.extractors import DIGITS, Extractor, extractor_for, to_uint8
+from bnsbench.metrics.inception_score import InceptionScore
+
+
+class Images(TensorDataset):
+    """uint8 images as bare tensors, the only kind of dataset that torch-fidelity accepts."""
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return super().__getitem__(index)[0]
+
+
+def test_it_is_torch_fidelity_s(sample_set, images):
+    noisy = images.samples[:700] + 0.7 * torch.randn(700, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    found = InceptionScore()(sample_set(noisy, images.samples[:700]))
+    expected = calculate_metrics(
+        input1=Images(to_uint8(noisy)),
+        feature_extractor=DIGITS,
+        isc=True,
+        cuda=False,
+        cache=False,
+        save_cpu_ram=True,
+        verbose=False,
+        batch_size=256,
+    )
+    assert found.value == pytest.approx(expected["inception_score_mean"], rel=1e-6)
+    assert found.details["split_deviation"] == pytest.approx(expected["inception_score_std"], rel=1e-4)
+    assert {name: found.details[name] for name in ("n", "classes", "splits")} == {"n": 700, "classes": 10, "splits": 10}
+    assert found.info == {"extractor": extractor_for((1, 8, 8)).fingerprint}
+    assert 1.5 < found.value < 0.9 * InceptionScore()(sample_set(images.samples[:700], images.samples[:700])).value
+
+
+class Told(torch.nn.Module):
+    """Gives the same logits whatever it is shown."""
+
+    def __init__(self, logits: torch.Tensor) -> None:
+        super().__init__()
+        self.logits = logits
+
+    def forward(self, images):
+        return (self.logits[: len(images)],)
+
+
+def value(monkeypatch, sample_set, logits: torch.Tensor, splits: int = 1) -> float:
+    monkeypatch.setattr(inception_score, "extractor_for", lambda *_: Extractor(Told(logits), logits.shape[1], "told"))
+    shown = torch.zeros(len(logits), 1, 8, 8)
+    return InceptionScore(minimum=1, splits=splits)(sample_set(shown, shown)).value
+
+
+def test_equal_predictions_score_one(monkeypatch, sample_set):
+    logits = torch.randn(1, 7, generator=torch.Generator().manual_seed(0)).expand(50, 7)
+    assert value(monkeypatch, sample_set, logits, splits=5) == pytest.approx(1.0, rel=1e-9)
+
+
+@pytest.mark.parametrize("classes", [2, 7])
+def test_sure_and_even_predictions_score_the_number_of_classes(monkeypatch, sample_set, classes):
+    logits = 100.0 * torch.eye(classes).repeat(10, 1)
+    assert value(monkeypatch, sample_set, logits) == pytest.approx(classes, rel=1e-9)
+
+
+def test_it_does_not_move_with_the_global_random_states(sample_set, images):
+    samples = sample_set(images.samples[:400], images.samples[:400])
+    first = InceptionScore()(samples)
+    torch.manual_seed(5)
+    assert InceptionScore()(samples) == first
+
+
+def test_what_it_cannot_judge_is_refused(sample_set, images, tmp_path):
+    few = images.samples[:399]
+    with pytest.raises(NotApplicableError, match="10 classes in 10 parts needs at least 400 samples, not 399"):
+        InceptionScore()(sample_set(few, few))
+    assert InceptionScore(splits=9)(sample_set(few, few)).value > 5
+    with pytest.raises(NotApplicableError, match="at least 10 samples, not 9"):
+        InceptionScore(minimum=2)(sample_set(few[:9], few[:9]))
+    broken = images.samples[:400].clone()
+    broken[0] = torch.nan
+    with pytest.raises(DivergedError, match="1 of 400"):
+        InceptionScore()(sample_set(broken, images.samples[:400]))
+    with pytest.raises(NotApplicableError, match="reader of scenes knows no classes"):
+        extractor_for((3, 32, 32), kind="scenes", use="logits")
+    with pytest.raises(NotApplicableError, match="give weights=PATH"):
+        extractor_for((3, 32, 32), use="logits")
+    with pytest.raises(UsageError, match="splits cannot be 0"):
+        InceptionScore(splits=0)

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from bnsbench.errors import UsageError
+from bnsbench.metrics.real_data import SoundFolder, open_images
+from bnsbench.wav import write_wav
+
+
+@pytest.fixture
+def pixels() -> np.ndarray:
+    """Images [5, 6, 4, 3]."""
+    return np.random.default_rng(0).integers(0, 256, (5, 6, 4, 3), dtype=np.uint8)
+
+
+def read(data, size: int = 2) -> torch.Tensor:
+    parts = list(data.batches(size))
+    assert [len(part) for part in parts] == [size] * (len(data) // size) + [len(data) % size] * bool(len(data) % size)
+    return torch.cat(parts)
+
+
+def channels_first(pixels: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2)
+
+
+def test_a_folder_is_read_with_its_subfolders_in_the_order_of_paths(pixels, tmp_path):
+    for name, image in zip(("b/1.png", "a.PNG", "b/0.png", "c.png", "b/2.png"), pixels, strict=True):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(image).save(tmp_path / name, format="png")
+    (tmp_path / "labels.json").write_text("{}")
+    data = open_images(str(tmp_path), (3, 6, 4))
+    assert torch.equal(read(data), channels_first(pixels[[1, 2, 0, 4, 3]]))
+
+
+def test_jpegs_are_what_pillow_says_they_are(pixels, tmp_path):
+    for number in range(2):
+        Image.fromarray(pixels[number]).save(tmp_path / f"{number}.jpeg")
+    expected = np.stack([np.asarray(Image.open(tmp_path / f"{number}.jpeg")) for number in range(2)])
+    assert torch.equal(read(open_images(str(tmp_path), (3, 6, 4))), channels_first(expected))
+
+
+def test_images_are_read_in_the_samples_colours(pixels, tmp_path):
+    Image.fromarray(pixels[0, :, :, 0]).save(tmp_path / "grey.png")
+    Image.fromarray(pixels[1, :, :, 0]).convert("P").save(tmp_path / "palette.png")
+    grey = torch.from_numpy(pixels[:2, :, :, 0])[:, None]
+    assert torch.equal(read(open_images(str(tmp_path), (1, 6, 4))), grey)
+    assert torch.equal(read(open_images(str(tmp_path), (3, 6, 4))), grey.expand(-1, 3, -1, -1))
+
+
+def test_archives_are_read_like_folders_compressed_or_not(pixels, tmp_path):
+    for save, name in ((np.savez, "plain"), (np.savez_compressed, "compressed")):
+        save(tmp_path / f"{name}.npz", arr_0=pixels, arr_1=np.arange(5))
+        data = open_images(str(tmp_path / f"{name}.npz"), (3, 6, 4))
+        assert torch.equal(read(data), channels_first(pixels))
+        assert data.statistics is None
+
+
+def test_statistics_are_read_in_float64(tmp_path):
+    np.savez(tmp_path / "stats.npz", mu=np.ones(3, dtype=np.float32), sigma=np.eye(3))
+    data = open_images(str(tmp_path / "stats.npz"), (3, 6, 4))
+    assert len(data) == 0
+    assert {name: (array.dtype, array.shape) for name, array in data.statistics.items()} == {
+        "mu": (np.float64, (3,)),
+        "sigma": (np.float64, (3, 3)),
+    }
+
+
+def test_fingerprints_are_of_contents_and_names(pixels, tmp_path):
+    def fingerprint(folder, names):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        for name, image in zip(names, pixels, strict=False):
+            Image.fromarray(image).save(tmp_path / folder / name)
+        return open_images(str(tmp_path / folder), (3, 6, 4)).fingerprint
+
+    first = fingerprint("one", ["a.png", "b.png"])
+    assert fingerprint("two", ["a.png", "b.png"]) == first
+    assert fingerprint("three", ["a.png", "c.png"]) != first
+    pixels[0] += 1
+    assert fingerprint("two", ["a.png", "b.png"]) != first
+    np.savez(tmp_path / "file.npz", arr_0=pixels)
+    expected = hashlib.sha256((tmp_path / "file.npz").read_bytes()).hexdigest()
+    assert open_images(str(tmp_path / "file.npz"), (3, 6, 4)).fingerprint == expected
+
+
+def test_images_unlike_the_samples_are_refused(pixels, tmp_path):
+    for name, image in (("0.png", pixels[0]), ("1.png", pixels[1, :5])):
+        Image.fromarray(image).save(tmp_path / name)
+    with pytest.raises(UsageError, match=r"1\.png is 4x5 and the samples are 4x6 pixels: crop and resize them beforehand"):
+        read(open_images(str(tmp_path), (3, 6, 4)))
+    np.savez(tmp_path / "a.npz", arr_0=pixels)
+    with pytest.raises(UsageError, match=r"a\.npz are 4x6 pixels in 3 channels and the samples 8x8 in 3: crop"):
+        open_images(str(tmp_path / "a.npz"), (3, 8, 8))
+    Image.fromarray(np.zeros((6, 4), dtype=np.uint16)).save(tmp_path / "1.png")
+    with pytest.raises(UsageError, match=r"1\.png has more than 8 bits per channel"):
+        read(open_images(str(tmp_path), (3, 6, 4)))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({"arr_0": np.zeros((2, 6, 4, 3))}, "not stored as bytes"),
+        ({"arr_0": np.zeros((2, 72), dtype=np.uint8)}, "not stored as bytes"),
+        ({"mu": np.zeros(3)}, "neither images .arr_0. nor statistics .mu and sigma."),
+        ({"labels": np.zeros(3)}, "neither images"),
+    ],
+)
+def test_archives_of_other_things_are_refused(arrays, said, tmp_path):
+    np.savez(tmp_path / "file.npz", **arrays)
+    with pytest.raises(UsageError, match=said):
+        open_images(str(tmp_path / "file.npz"), (3, 6, 4))
+
+
+def test_what_is_not_there_or_damaged_is_refused(pixels, tmp_path):
+    with pytest.raises(UsageError, match=r"There is no folder .*absent of real images"):
+        open_images(str(tmp_path / "absent"), (3, 6, 4))
+    (tmp_path / "text.npz").write_text("hello")
+    with pytest.raises(UsageError, match=r"text\.npz is no \.npz file"):
+        open_images(str(tmp_path / "text.npz"), (3, 6, 4))
+    Image.fromarray(pixels[0]).save(tmp_path / "0.png")
+    with pytest.raises(UsageError, match=r"holds 1 images \(.png, .jpg, .jpeg\), but two are needed"):
+        open_images(str(tmp_path), (3, 6, 4))
+    (tmp_path / "1.png").write_bytes((tmp_path / "0.png").read_bytes()[:60])
+    with pytest.raises(UsageError, match=r"1\.png cannot be read"):
+        read(open_images(str(tmp_path), (3, 6, 4)))
+
+
+def test_sounds_are_read_and_those_of_another_length_or_rate_refused(tmp_path):
+    sounds = torch.rand(3, 50, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    for number, sound in enumerate(sounds):
+        write_wav(tmp_path / f"{number}.wav", sound, 8000)
+    torch.testing.assert_close(read(SoundFolder(tmp_path, (50, 8000))), sounds, rtol=0, atol=0.6 / 32767)
+    with pytest.raises(UsageError, match=r"0\.wav has 50 values at 8000 Hz and the samples have 50 at 16000 Hz: resample"):
+        read(SoundFolder(tmp_path, (50, 16_000)))
+    write_wav(tmp_path / "2.wav", sounds[0, :40], 8000)
+    with pytest.raises(UsageError, match=r"2\.wav has 40 values"):
+        read(SoundFolder(tmp_path, (50, 8000)))
+    (tmp_path / "1.wav").write_text("hello")
+    with pytest.raises(UsageError, match=r"1\.wav cannot be read"):
+        read(SoundFolder(tmp_path, (50, 8000)))

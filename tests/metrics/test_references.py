@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from bnsbench.errors import UsageError
+from bnsbench.metrics.extractors import EXTRACTION_BATCH, Extractor, extractor_for, to_uint8
+from bnsbench.metrics.real_data import open_images
+from bnsbench.metrics.references import FeatureCache, features_of_files
+
+CPU = torch.device("cpu")
+SHAPE = (1, 8, 8)
+
+
+class Counting(Extractor):
+    """An extractor that remembers how many samples it was given at a time."""
+
+    def __init__(self, fingerprint: str = "counting") -> None:
+        real = extractor_for(SHAPE)
+        super().__init__(real.network, real.width, fingerprint)
+        object.__setattr__(self, "calls", [])
+
+    def features(self, samples: torch.Tensor) -> torch.Tensor:
+        self.calls.append(len(samples))
+        return super().features(samples)
+
+
+def save(images: torch.Tensor, folder) -> None:
+    folder.mkdir(exist_ok=True)
+    for number, image in enumerate(to_uint8(images)):
+        Image.fromarray(image[0].numpy()).save(folder / f"{number:04}.png")
+
+
+def test_memory_computes_each_set_once_and_forgets_the_oldest():
+    extractor, cache = extractor_for(SHAPE), FeatureCache(size=2)
+    computed = []
+
+    def features(key):
+        def compute():
+            computed.append(key)
+            return torch.full((2, 3), float(key))
+
+        return cache.features(extractor, key, compute)
+
+    for key in ("1", "1", "2", "1", "3", "1"):
+        assert torch.equal(features(key), torch.full((2, 3), float(key)))
+    assert computed == ["1", "2", "3"]
+    features("2")
+    assert computed == ["1", "2", "3", "2"]
+
+
+def test_files_give_the_features_of_their_images_in_batches(images, tmp_path):
+    save(images.samples[:300], tmp_path / "data")
+    extractor, told = Counting("batches"), []
+    found = features_of_files(extractor, open_images(str(tmp_path / "data"), SHAPE), CPU, progress=told.append)
+    expected = extractor_for(SHAPE).features(to_uint8(images.samples[:300]))
+    torch.testing.assert_close(found.features, expected, rtol=1e-4, atol=1e-5)
+    assert extractor.calls == [EXTRACTION_BATCH, 300 - EXTRACTION_BATCH]
+    assert told[-1].endswith("data: 300 of 300")
+
+
+def test_features_are_kept_on_disk_for_these_files_this_form_and_this_extractor(images, tmp_path):
+    save(images.samples[:20], tmp_path / "data")
+    cache = tmp_path / "cache"
+
+    def calls(fingerprint, shape=SHAPE):
+        extractor = Counting(fingerprint)
+        features_of_files(extractor, open_images(str(tmp_path / "data"), shape), CPU, cache)
+        return extractor.calls
+
+    assert calls("kept") == [20]
+    # Another process has nothing in memory.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bnsbench.metrics.references._CACHE", FeatureCache())
+        assert calls("kept") == []
+        [file] = cache.glob("*.safetensors")
+        file.write_bytes(file.read_bytes()[:-3])
+        patch.setattr("bnsbench.metrics.references._CACHE", FeatureCache())
+        assert calls("kept") == [20]
+    assert calls("other") == [20]
+    assert calls("kept", (3, 8, 8)) == [20]
+    save(images.samples[20:21], tmp_path / "data")
+    assert calls("kept") == [20]
+
+
+def test_statistics_of_another_extractor_are_refused_or_left_aside(images, tmp_path):
+    published = {"mu": np.zeros(5), "sigma": np.eye(5)}
+    np.savez(tmp_path / "alone.npz", **published)
+    np.savez(tmp_path / "both.npz", arr_0=to_uint8(images.samples[:4]).permute(0, 2, 3, 1).numpy(), **published)
+    extractor = extractor_for(SHAPE)
+    with pytest.raises(UsageError, match=r"alone\.npz are not those of the 32 features .* give weights=FILE"):
+        features_of_files(extractor, open_images(str(tmp_path / "alone.npz"), SHAPE), CPU)
+    found = features_of_files(extractor, open_images(str(tmp_path / "both.npz"), SHAPE), CPU)
+    assert (found.statistics, len(found.features)) == (None, 4)
+    assert found.info["reference_kind"] == "images"
