@@ -151,7 +151,7 @@ def _hours(cost: Estimate) -> str:
 
 def _plan_row(cell: Cell) -> list[str]:
     remark = f"skipped: {cell.skip}" if cell.skip else "trained" if cell.trained else ""
-    return [cell.model.name, f"{cell.guidance:g}", cell.solver.name, str(cell.nfe), str(_forwards(cell)), remark]
+    return [cell.model.shown, f"{cell.guidance:g}", cell.solver.shown, str(cell.nfe), str(_forwards(cell)), remark]
 
 
 def _forwards(cell: Cell) -> int:

@@ -60,7 +60,7 @@ def sample(
     shipped = partial(shipped_solver, selection.name, made, guidance)
     found = find_solver(host, solver, nfe, Setting(made.path, made.interval), shipped)
     _warn_of_mismatch(found, made, guidance)
-    source = PairSource(made, selection.name, guidance, seed, device=place)
+    source = PairSource(made, selection.canonical, guidance, seed, device=place)
     indices = torch.arange(count)
     velocity = made.field(_asked(made, prompt, voice, count).to(place), guidance) if prompt else source.field(indices)
     x0, field = source.initial("test", indices), CountingField(velocity)

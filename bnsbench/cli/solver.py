@@ -106,7 +106,7 @@ def _artefact(host: PluginHost, solver: str, nfe: int | None, model: str | None)
     found = _find(host, solver, nfe, model)
     if found.artefact is not None:
         return found.artefact
-    name, fingerprint = ("", "") if model is None else (host.model(model).name, host.model(model).make().fingerprint())
+    name, fingerprint = ("", "") if model is None else (host.model(model).canonical, host.model(model).make().fingerprint())
     setting = found.setting
     return SolverArtefact(found.require_table(), setting.path, setting.interval, name, fingerprint, 0.0, found.name)
 

@@ -82,7 +82,7 @@ def train(
     place, cache = pick_device(device), cache_folder() / "pairs"
     with training_progress(quiet) as progress:
         made = make_model(chosen, place, dtype)
-        parts = [PairSource(made, chosen.name, w, seed, tolerance, cache, place, progress.stage) for w in scales]
+        parts = [PairSource(made, chosen.canonical, w, seed, tolerance, cache, place, progress.stage) for w in scales]
         counts = _numbers("--weights", weights) if weights else []
         source = parts[0] if len(parts) == 1 and not counts else MixedSource(tuple(parts), tuple(counts))
         session = _Session(host, chosen, selection, source, progress, counts)

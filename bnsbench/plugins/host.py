@@ -152,7 +152,8 @@ def _find(kind: str, records: Sequence[_SpecT], selector: str) -> Selection[_Spe
     provider, name, settings = parse_selector(selector)
     spec = _one(kind, records, provider, name)
     shared = sum(record.name == name for record in records) > 1
-    return select(spec, settings, qualified=shared)
+    # Built-in components keep their plain names, whatever plugins bring: records hold them.
+    return select(spec, settings, qualified=shared and spec.provider != BUILTIN)
 
 
 def _one(kind: str, records: Sequence[_Record], provider: str | None, name: str) -> _Record:

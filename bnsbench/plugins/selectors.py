@@ -21,7 +21,7 @@ _SpecT = TypeVar("_SpecT", bound=Spec)
 class Selection(Generic[SpecT_co]):
     """A component's record with a value for each of its parameters; a solver's is a ``Selection[SolverSpec]``.
 
-    qualified: whether the name needs its provider, because another provider offers the same name.
+    qualified: whether people need the provider to tell it from a component of the same name.
     """
 
     spec: SpecT_co
@@ -29,12 +29,19 @@ class Selection(Generic[SpecT_co]):
     qualified: bool = False
 
     @property
-    def name(self) -> str:
-        """The canonical selector: parameters sorted by name, those at their default left out."""
-        base = f"{self.spec.provider}/{self.spec.name}" if self.qualified else self.spec.name
+    def canonical(self) -> str:
+        """The canonical selector without a provider: parameters sorted by name, those at their default left out.
+
+        With the provider beside it, this identifies the component whatever else is installed.
+        """
         changed = {key: value for key, value in sorted(self.parameters.items()) if value != self.spec.parameters[key]}
         settings = ",".join(f"{key}={_format(value)}" for key, value in changed.items())
-        return f"{base}[{settings}]" if settings else base
+        return f"{self.spec.name}[{settings}]" if settings else self.spec.name
+
+    @property
+    def name(self) -> str:
+        """What people call it: the canonical selector, with the provider where it needs one."""
+        return f"{self.spec.provider}/{self.canonical}" if self.qualified else self.canonical
 
     def resolve(self) -> Any:
         """Import and return the target; BnsbenchError naming component and provider if that fails."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import pandas as pd
 
+from bnsbench.report.leaderboard import component_names
 from bnsbench.report.statistics import paired_difference
 from bnsbench.suite.record import Record
 
@@ -26,18 +27,16 @@ def compare(a: Iterable[Record], b: Iterable[Record]) -> pd.DataFrame:
     verdict: "better" or "worse" where the interval excludes 0, "within noise" where it does not, "changed" where nothing
     can be paired, "only in A", "only in B", or the change of status.
     """
-    first, second = _by_identity(a), _by_identity(b)
+    before, after = list(a), list(b)
+    identities = iter(_identities([*before, *after]))
+    first, second = ({next(identities): record for record in records} for records in (before, after))
     rows = [row for identity in {**first, **second} for row in _rows(identity, first.get(identity), second.get(identity))]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _by_identity(records: Iterable[Record]) -> dict[Identity, Record]:
-    return {_identity(record): record for record in records}
-
-
-def _identity(record: Record) -> Identity:
-    cell = record.cell
-    return cell["model"]["name"], cell["guidance"], cell["solver"]["name"], cell["nfe"], cell["seed"]
+def _identities(records: Sequence[Record]) -> list[Identity]:
+    named = zip(records, component_names(records, "model"), component_names(records, "solver"), strict=True)
+    return [(model, each.cell["guidance"], solver, each.cell["nfe"], each.cell["seed"]) for each, model, solver in named]
 
 
 def _rows(identity: Identity, a: Record | None, b: Record | None) -> Iterator[dict[str, Any]]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 import pandas as pd
 
+from bnsbench.plugins.sources import BUILTIN
 from bnsbench.report.statistics import paired_difference
 from bnsbench.suite.record import Record, Score
 
@@ -35,6 +36,8 @@ def leaderboard(records: Iterable[Record]) -> pd.DataFrame:
     rows = list(records)
     metrics = metric_names(rows)
     content = [_row(record, metrics) for record in rows]
+    for row, model, solver in zip(content, component_names(rows, "model"), component_names(rows, "solver"), strict=True):
+        row["model"], row["solver"] = model, solver
     for metric in metrics:
         for row, standing in zip(content, _standings(rows, metric), strict=True):
             row[f"{metric}_standing"] = standing
@@ -47,18 +50,37 @@ def leaderboard(records: Iterable[Record]) -> pd.DataFrame:
     return frame
 
 
+def component_names(records: Sequence[Record], kind: Literal["model", "solver"]) -> list[str]:
+    """Return what the records' models or solvers are called: their selectors, with the plugin where another has the name.
+
+    Built-in components keep their plain names.
+    """
+    components = [record.cell[kind] for record in records]
+    providers: dict[str, set[str]] = {}
+    for each in components:
+        providers.setdefault(_bare(each), set()).add(each["provider"])
+    return [
+        f"{each['provider']}/{each['name']}"
+        if len(providers[_bare(each)]) > 1 and each["provider"] != BUILTIN
+        else str(each["name"])
+        for each in components
+    ]
+
+
 def metric_names(records: Sequence[Record]) -> list[str]:
     """Return the metrics of the records: PSNR first, then as they come."""
     names = dict.fromkeys(name for record in records for name in record.metrics)
     return sorted(names, key=lambda name: name != "psnr")
 
 
+def _bare(component: Mapping[str, Any]) -> str:
+    return str(component["name"].partition("[")[0])
+
+
 def _row(record: Record, metrics: Sequence[str]) -> dict[str, Any]:
     cell = record.cell
     row: dict[str, Any] = {
-        "model": cell["model"]["name"],
         "guidance": cell["guidance"],
-        "solver": cell["solver"]["name"],
         "nfe": cell["nfe"],
         "seed": cell["seed"],
         "status": record.status,
@@ -94,7 +116,8 @@ def _standings(records: Sequence[Record], metric: str) -> list[str]:
     for index, record in enumerate(records):
         if record.status == "ok" and metric in record.metrics and record.metrics[metric].value is not None:
             cell = record.cell
-            key = cell["model"]["name"], cell["guidance"], cell["seed"], cell["nfe"]
+            model = cell["model"]
+            key = model["provider"], model["name"], cell["guidance"], cell["seed"], cell["nfe"]
             groups.setdefault(key, []).append(index)
     standings = [""] * len(records)
     for members in groups.values():

@@ -74,7 +74,7 @@ def choose(cells: Sequence[Cell], count: int | None, seed: int) -> list[Cell]:
     if count is None or count >= len(cells):
         return list(cells)
     shuffled = sorted(cells, key=lambda cell: hashlib.sha256(f"{seed} {cell.key}".encode()).digest())
-    models = {cell.model.name: cell for cell in reversed(shuffled)}
+    models = {cell.model.selector: cell for cell in reversed(shuffled)}
     trained = [cell for cell in shuffled if cell.trained][: max(1, count // 3)]
     wanted = {cell.key: cell for cell in [*models.values(), *trained, *shuffled]}
     kept = set(list(wanted)[: max(count, len(models))])

@@ -80,7 +80,7 @@ def _run(cell: Cell, context: CellContext, facts: dict[str, Any]) -> None:
 
 def _prepare(cell: Cell, context: CellContext, state: FieldState, facts: dict[str, Any]) -> Sampler:
     """Return the cell's sampler: a table wherever there is one."""
-    selection = context.job.host.solver(cell.solver.name)
+    selection = context.job.host.solver(cell.solver.selector)
     model = state.model
     if cell.kind == "trained":
         return _trained(cell, context, state, facts)
@@ -99,8 +99,8 @@ def _prepare(cell: Cell, context: CellContext, state: FieldState, facts: dict[st
 
 
 def _trained(cell: Cell, context: CellContext, state: FieldState, facts: dict[str, Any]) -> Sampler:
-    context.stage(f"training {cell.solver.name}")
-    artefact = context.solvers(state).get(cell, context.job.host.solver(cell.solver.name))
+    context.stage(f"training {cell.solver.shown}")
+    artefact = context.solvers(state).get(cell, context.job.host.solver(cell.solver.selector))
     forwards = plain(artefact.training.get("forwards", {}))
     facts["solver"] = {
         "fingerprint": artefact.solver.fingerprint(),

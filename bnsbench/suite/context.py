@@ -106,13 +106,13 @@ class CellContext:
 
     def modality(self, cell: Cell) -> str:
         """Return what the cell's model generates."""
-        return self.field_state(cell).model.modality(self.job.host.model(cell.model.name).spec.modality)
+        return self.field_state(cell).model.modality(self.job.host.model(cell.model.selector).spec.modality)
 
     def metric(self, component: Component) -> Metric:
         """Return the metric, made once per process."""
-        if component.name not in self._metrics:
-            self._metrics[component.name] = self.job.host.metric(component.name).make()
-        return self._metrics[component.name]
+        if component.selector not in self._metrics:
+            self._metrics[component.selector] = self.job.host.metric(component.selector).make()
+        return self._metrics[component.selector]
 
     def solvers(self, state: FieldState) -> TrainedSolvers:
         """Return the trained solvers for a field."""
@@ -136,7 +136,7 @@ class CellContext:
             self.listener.training(status)
 
     def _make_field(self, cell: Cell) -> FieldState:
-        model: Model = self.job.host.model(cell.model.name).make()
+        model: Model = self.job.host.model(cell.model.selector).make()
         dtype = getattr(torch, cell.dtype) if cell.dtype else model.dtype
         source = PairSource(
             model=model.to(self.job.device, dtype),

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 from bnsbench.files import name_of
 from bnsbench.plugins import PluginHost, Selection
@@ -21,18 +21,43 @@ _S = TypeVar("_S", bound=Spec)
 
 @dataclass(frozen=True)
 class Component:
-    """A selected model, solver or metric: its canonical selector and everything that may change its results."""
+    """A selected model, solver or metric: its canonical selector and everything that may change its results.
+
+    qualified: whether people need the provider to tell it from another; no part of what it is.
+    """
 
     name: str
     provider: str
     version: str
     parameters: Mapping[str, Scalar]
+    qualified: bool = field(default=False, compare=False)
 
     @classmethod
-    def of(cls, selection: Selection[Any]) -> Component:
+    def of(cls, selection: Selection[Any]) -> Self:
         """Return what a selection comes to."""
         spec = selection.spec
-        return cls(selection.name, spec.provider, spec.version, dict(selection.parameters))
+        parameters = dict(selection.parameters)
+        return cls(selection.canonical, spec.provider, spec.version, parameters, selection.qualified)
+
+    @property
+    def selector(self) -> str:
+        """The selector that means this component and no other, whatever is installed."""
+        return f"{self.provider}/{self.name}"
+
+    @property
+    def shown(self) -> str:
+        """What people call it."""
+        return self.selector if self.qualified else self.name
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """What it is, as plain data."""
+        return {
+            "name": self.name,
+            "provider": self.provider,
+            "version": self.version,
+            "parameters": dict(self.parameters),
+        }
 
 
 @dataclass(frozen=True)
@@ -43,11 +68,10 @@ class MetricComponent(Component):
     unit: str = ""
 
     @classmethod
-    def of(cls, selection: Selection[Any]) -> MetricComponent:
+    def of(cls, selection: Selection[Any]) -> Self:
         """Return what the selection of a metric comes to."""
         spec: MetricSpec = selection.spec
-        parameters = dict(selection.parameters)
-        return cls(selection.name, spec.provider, spec.version, parameters, spec.direction, spec.unit)
+        return replace(super().of(selection), direction=spec.direction, unit=spec.unit)
 
 
 @dataclass(frozen=True)
@@ -76,7 +100,7 @@ class Cell:
     def field_content(self) -> dict[str, Any]:
         """What determines the velocity field, the noise and the ground truth; cells that share it share those."""
         return {
-            "model": asdict(self.model),
+            "model": self.model.content,
             "guidance": self.guidance,
             "seed": self.seed,
             "tolerance": self.tolerance,
@@ -91,7 +115,7 @@ class Cell:
     @cached_property
     def content(self) -> dict[str, Any]:
         """The cell as plain data: the input of its key."""
-        return {**self.field_content, "solver": asdict(self.solver), "nfe": self.nfe, "samples": self.samples}
+        return {**self.field_content, "solver": self.solver.content, "nfe": self.nfe, "samples": self.samples}
 
     @cached_property
     def key(self) -> str:
@@ -102,7 +126,7 @@ class Cell:
     @property
     def label(self) -> str:
         """The cell in a few words."""
-        return f"{self.model.name} w={self.guidance:g} {self.solver.name} NFE {self.nfe}"
+        return f"{self.model.shown} w={self.guidance:g} {self.solver.shown} NFE {self.nfe}"
 
     @property
     def forwards_per_evaluation(self) -> int:

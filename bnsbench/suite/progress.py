@@ -73,8 +73,8 @@ class Remaining:
         if _field(cell) not in self._made:
             self._made[_field(cell)] = seconds
         else:
-            before = self._spent.get((cell.model.name, cell.trained), (0.0, 0.0))
-            self._spent[cell.model.name, cell.trained] = before[0] + seconds, before[1] + cell.forwards
+            before = self._spent.get((cell.model.selector, cell.trained), (0.0, 0.0))
+            self._spent[cell.model.selector, cell.trained] = before[0] + seconds, before[1] + cell.forwards
 
     def seconds(self, workers: int = 1) -> float | None:
         """Return the estimate for that many workers, or None while nothing is known."""
@@ -82,7 +82,7 @@ class Remaining:
             return None
         unmade = {_field(cell) for cell in self.cells} - self._made.keys()
         making = len(unmade) * sum(self._made.values()) / len(self._made)
-        running = sum(self._rate(cell.model.name, cell.trained) * cell.forwards for cell in self.cells)
+        running = sum(self._rate(cell.model.selector, cell.trained) * cell.forwards for cell in self.cells)
         return (making + running) / workers
 
     def _rate(self, model: str, trained: bool) -> float:

@@ -76,7 +76,7 @@ class Record:
         return bool(self.solver.get("shipped"))
 
     def _has(self, metric: Component) -> bool:
-        return metric.name in self.metrics and self.metrics[metric.name].version == metric.version
+        return metric.shown in self.metrics and self.metrics[metric.shown].version == metric.version
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as JSON-like data with its schema and checksum."""

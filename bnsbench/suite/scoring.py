@@ -35,16 +35,16 @@ def score(metrics: Sequence[MetricComponent], make: Callable[[MetricComponent], 
     for component in metrics:
         try:
             value = make(component)(samples)
-            scores[component.name] = _to_score(component, value)
+            scores[component.shown] = _to_score(component, value)
         except NotApplicableError as error:
-            scores[component.name] = Score(*_reading(component), reason=describe(error))
+            scores[component.shown] = Score(*_reading(component), reason=describe(error))
         except DivergedError:
             raise
         except Exception as error:  # noqa: BLE001 (metrics of plugins may raise anything)
-            faults.append(f"the metric {component.name} raised {describe(error)}")
+            faults.append(f"the metric {component.shown} raised {describe(error)}")
         else:
             if value.per_sample is not None:
-                per_sample[component.name] = _rounded(value.per_sample)
+                per_sample[component.shown] = _rounded(value.per_sample)
     return Scored(scores, per_sample, tuple(faults))
 
 

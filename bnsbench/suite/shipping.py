@@ -10,6 +10,7 @@ from bnsbench.flows.pairs import PairSource
 from bnsbench.models.shipped import shipped_file, shipped_solver
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.plugins import PluginHost
+from bnsbench.plugins.sources import BUILTIN
 from bnsbench.suite.trained import make_problem, train_solver
 from bnsbench.training.problem import TrainingStatus
 
@@ -48,10 +49,11 @@ def ship(
 
     cache: folder for ground truth. stage, progress: told what is being done. An interrupted training goes on where it was.
     """
-    selection = host.model(shipment.model)
+    selection = host.model(host.settled("model", shipment.model, BUILTIN))
+    trainer = host.solver(host.settled("solver", f"{SOLVER}[pairs={PAIRS}]", BUILTIN))
     source = PairSource(
         selection.make(),
-        selection.name,
+        selection.canonical,
         shipment.guidance,
         SEED,
         TOLERANCE,
@@ -66,7 +68,7 @@ def ship(
         file = shipped_file(selection.name, shipment.guidance, SOLVER, nfe, folder)
         checkpoint = file.with_suffix(".pt")
         problem = make_problem(source, host, previous=solver, progress=progress, checkpoint=checkpoint)
-        made = replace(train_solver(host.solver(f"{SOLVER}[pairs={PAIRS}]"), problem, nfe), name=SOLVER)
+        made = replace(train_solver(trainer, problem, nfe), name=SOLVER)
         made.save(file)
         return made
 

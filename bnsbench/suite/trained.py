@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from filelock import FileLock
@@ -26,7 +26,7 @@ from bnsbench.training.problem import Classic, Problem, TrainingStatus
 
 def solver_key(cell: Cell) -> str:
     """Return the key of the solver that a cell needs trained; it does not depend on how many samples are tested."""
-    content = {**cell.field_content, "solver": asdict(cell.solver), "nfe": cell.nfe}
+    content = {**cell.field_content, "solver": cell.solver.content, "nfe": cell.nfe}
     slug = f"{cell.model.name}_w{cell.guidance:g}_{cell.solver.name}_nfe{cell.nfe}_seed{cell.seed}"
     return f"{name_of(slug)}-{digest(content)}"
 
@@ -97,7 +97,7 @@ class TrainedSolvers:
         """Return the solver that the package ships, now among the results, or None if there is none or it is not wanted."""
         if self.retrain:
             return None
-        shipped = shipped_solver(cell.model.name, self.source.model, cell.guidance, cell.solver.name, cell.nfe)
+        shipped = shipped_solver(cell.model.shown, self.source.model, cell.guidance, cell.solver.shown, cell.nfe)
         if shipped is not None:
             with storage_errors(file):
                 shipped.save(file)

@@ -150,7 +150,7 @@ def _files(subject: Subject[Spec]) -> list[Path]:
 def _in_another_process(subject: Subject[Any]) -> dict[str, Any]:
     """Load the component's plugin alone in a new process, and then make it if it is a model."""
     provider, host = subject.spec.provider, subject.host
-    model = subject.selection.name if isinstance(subject.spec, ModelSpec) else ""
+    model = f"{provider}/{subject.selection.canonical}" if isinstance(subject.spec, ModelSpec) else ""
     files = [str(file) for file in host.files if file.stem == provider]
     wanted = json.dumps([files, host.local and str(host.local), model])
     allowed = "" if provider == BUILTIN else provider

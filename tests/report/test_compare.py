@@ -68,3 +68,11 @@ def test_missing_cells_metrics_and_statuses_are_told(records):
         ("ab2", "fid"): "only in A",
         ("bns", ""): "only in B",
     }
+
+
+def test_components_of_other_plugins_are_others(make_records):
+    records = make_records({("euler", 4): (20.0, 1.0)})
+    cell = records[0].cell
+    theirs = [replace(records[0], cell={**cell, "solver": {**cell["solver"], "provider": "acme"}})]
+    found = compare(records, theirs)
+    assert found[["solver", "verdict"]].to_numpy().tolist() == [["euler", "only in A"], ["acme/euler", "only in B"]]

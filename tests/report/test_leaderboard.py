@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from bnsbench.report.leaderboard import TIMINGS, leaderboard
@@ -63,3 +65,16 @@ def test_solvers_of_different_fields_and_seeds_do_not_compete(make_records):
 
 def test_no_records_make_an_empty_leaderboard():
     assert leaderboard([]).empty
+
+
+def test_components_of_one_name_are_told_apart_by_their_plugins(make_records):
+    def of_plugin(record, kind):
+        return replace(record, cell={**record.cell, kind: {**record.cell[kind], "provider": "acme"}})
+
+    records = make_records({("euler", 4): (20.0, 1.0), ("ab2", 4): (25.0, 1.0)})
+    frame = leaderboard([*records, of_plugin(records[0], "solver")])
+    assert list(frame["solver"]) == ["euler", "ab2", "acme/euler"]
+    assert list(leaderboard([of_plugin(record, "solver") for record in records])["solver"]) == ["euler", "ab2"]
+    frame = leaderboard([*records, *(of_plugin(record, "model") for record in records)])
+    assert list(frame["model"]) == ["ring8", "ring8", "acme/ring8", "acme/ring8"]
+    assert list(frame["psnr_standing"]) == ["", "best", "", "best"]

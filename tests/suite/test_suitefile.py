@@ -8,6 +8,7 @@ from bnsbench.errors import UsageError
 from bnsbench.plugins import PluginHost
 from bnsbench.suite.plan import make_plan
 from bnsbench.suite.suitefile import Suite, find_suite, override, read_suite
+from bnsbench.suite.trained import solver_key
 
 MINIMAL = {"name": "s", "nfe": [4], "solvers": ["steps"], "models": ["tiny"]}
 OWN = {"name": "own", "samples": 7, "nfe": [2, 6], "solvers": ["euler"], "metrics": []}
@@ -146,6 +147,24 @@ def test_names_in_a_plugin_s_suite_are_its_own(clashing):
     assert suite.models[1].solvers == ("builtin/unipc[order=3]", "clash/unipc")
     assert suite.models[1].metrics == ("clash/fid",)
     assert (first.model.provider, second.model.provider) == ("clash", "builtin")
+
+
+def test_keys_are_the_same_whatever_plugins_are_installed(clashing):
+    """Records, noise and trained solvers of built-in components stay theirs when a plugin takes their names."""
+    plain, beside = (make_plan(find_suite("quick", host), host) for host in (PluginHost.load(), clashing))
+    assert [cell.key for cell in beside] == [cell.key for cell in plain]
+    assert [solver_key(cell) for cell in beside] == [solver_key(cell) for cell in plain]
+    assert [cell.model.name for cell in beside] == [cell.model.name for cell in plain]
+    assert [metric.shown for metric in beside[0].metrics] == ["psnr", "fid", "fid-gt", "accuracy"]
+
+
+def test_components_of_one_name_have_keys_of_their_own(clashing):
+    suite = Suite.parse({**MINIMAL, "solvers": ["builtin/unipc", "clash/unipc"], "models": ["clash/digits-gmm"]}, "here")
+    first, second = make_plan(suite, clashing)
+    assert first.key != second.key
+    assert [cell.label.split()[2] for cell in (first, second)] == ["unipc", "clash/unipc"]
+    assert first.label.startswith("clash/digits-gmm ")
+    assert clashing.solver(second.solver.selector).spec.provider == "clash"
 
 
 def test_elsewhere_such_names_need_their_provider(clashing, tmp_path):

@@ -9,6 +9,7 @@ from bnsbench.errors import BnsbenchError, CorruptFileError, NotApplicableError,
 from bnsbench.flows.mixed import MixedSource
 from bnsbench.flows.pairs import PairSource
 from bnsbench.models.mixtures import digits_gmm
+from bnsbench.models.scenes.model import scenes
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.tracing import trace
 from bnsbench.plugins import PluginHost
@@ -16,7 +17,7 @@ from bnsbench.solvers.runge_kutta import midpoint
 from bnsbench.suite import trained
 from bnsbench.suite.plan import make_plan
 from bnsbench.suite.store import ResultStore
-from bnsbench.suite.suitefile import read_suite
+from bnsbench.suite.suitefile import Suite, read_suite
 from bnsbench.suite.trained import TrainedSolvers, make_problem, solver_key, train_solver
 from bnsbench.training import descent
 from bnsbench.training.classics import rule_on_grid
@@ -240,3 +241,33 @@ def test_shipped_solvers_are_taken_unless_they_are_to_be_trained(cells, open_sto
     assert made.solver.fingerprint() != taken.solver.fingerprint()
     assert open_store(retrain=True).get(cell, selection).solver.fingerprint() == made.solver.fingerprint()
     assert len(asked) == 1
+
+
+CLASH = """
+from bnsbench.hookspecs import hookimpl
+from bnsbench.specs import ModelSpec, SolverSpec
+
+@hookimpl
+def bnsbench_models():
+    yield ModelSpec("scenes", ":nothing", guidable=True)
+
+@hookimpl
+def bnsbench_solvers():
+    yield SolverSpec("bns", ":trained", kind="trained")
+
+def trained(problem, nfe):
+    raise ZeroDivisionError("this is not the solver that the package ships")
+"""
+
+
+def test_shipped_solvers_are_those_of_the_package_whatever_names_plugins_take(tmp_path):
+    (tmp_path / "clash.py").write_text(CLASH)
+    host = PluginHost.load([tmp_path / "clash.py"])
+    content = {"name": "s", "nfe": [8], "models": [{"name": "builtin/scenes", "guidance": [2.0]}]}
+    own, other = make_plan(Suite.parse({**content, "solvers": ["builtin/bns", "clash/bns"]}, "here"), host)
+    source = PairSource(scenes(), own.model.name, guidance=2.0)
+    silent = (lambda text: None, lambda status: None)
+    solvers = TrainedSolvers(ResultStore(tmp_path / "results"), source, tmp_path / "work" / "locks", *silent, host)
+    assert solvers.get(own, host.solver(own.solver.selector)).training["shipped"]
+    with pytest.raises(ZeroDivisionError):
+        solvers.get(other, host.solver(other.solver.selector))

@@ -39,7 +39,7 @@ def test_a_solver_that_ends_the_process_costs_one_cell(tmp_path: Path, solver: s
     words = f"run quick --model sound --guidance 0 --solver builtin/euler,{solver} --nfe 4 --metric psnr --samples 8"
     done = bnsbench(tmp_path, *words.split(), "--executor", "processes", "--workers", "1")
     assert done.returncode == 1, done.stderr
-    assert statuses(tmp_path) == {"builtin/euler": "ok", solver: "failed"}
+    assert statuses(tmp_path) == {"euler": "ok", solver: "failed"}
 
 
 def test_the_examples_run_beside_it(tmp_path: Path) -> None:
@@ -48,4 +48,4 @@ def test_the_examples_run_beside_it(tmp_path: Path) -> None:
     words = "run quick --model spiral --guidance 0 --solver builtin/euler,leapfrog --nfe 4 --metric psnr --samples 8"
     done = bnsbench(tmp_path, *words.split(), *plugins)
     assert done.returncode == 0, done.stderr
-    assert statuses(tmp_path) == {"builtin/euler": "ok", "leapfrog": "ok"}
+    assert statuses(tmp_path) == {"euler": "ok", "leapfrog": "ok"}
