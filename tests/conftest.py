@@ -9,10 +9,17 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def _isolated(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep tests away from the user's cache and plugins."""
-    monkeypatch.setenv("BNSBENCH_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-    for name in [name for name in os.environ if name.startswith("BNSBENCH_") and name != "BNSBENCH_CACHE"]:
+    """Keep tests away from the user's cache and plugins, those that are installed among them."""
+    for name in [name for name in os.environ if name.startswith("BNSBENCH_")]:
         monkeypatch.delenv(name)
+    monkeypatch.setenv("BNSBENCH_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    monkeypatch.setenv("BNSBENCH_PLUGINS", "")
+
+
+@pytest.fixture
+def plugins_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let installed and local plugins be loaded, as they are for users."""
+    monkeypatch.delenv("BNSBENCH_PLUGINS")
 
 
 @pytest.fixture(autouse=True)

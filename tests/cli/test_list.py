@@ -28,6 +28,7 @@ def test_terminals_get_a_drawn_table(bnsbench, monkeypatch):
     assert "─" in bnsbench("list", "metrics").out
 
 
+@pytest.mark.usefixtures("plugins_allowed")
 def test_local_plugin(bnsbench, tmp_path):
     (tmp_path / "bnsbench_local.py").write_text(
         "from bnsbench.hookspecs import hookimpl\nfrom bnsbench.specs import MetricSpec\n"

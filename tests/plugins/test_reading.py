@@ -61,6 +61,7 @@ class TestFaults:
         assert names(host, "good") == ["alpha", "zeta"]
         assert not reasons(host, "good")
 
+    @pytest.mark.usefixtures("plugins_allowed")
     def test_of_a_package_is_reported(self, site):
         install(site, "rockets", "import nowhere_at_all")
         host = PluginHost.load()

@@ -49,6 +49,7 @@ class TestSources:
         with pytest.raises(UsageError, match=r"nowhere\.py.* could not be read: No such file"):
             PluginHost.load([tmp_path / "nowhere.py"])
 
+    @pytest.mark.usefixtures("plugins_allowed")
     def test_local_file(self, tmp_path):
         write(tmp_path, "bnsbench_local", GOOD)
         assert names(PluginHost.load(local=tmp_path), "bnsbench_local") == ["alpha", "zeta"]
@@ -60,6 +61,7 @@ class TestSources:
         assert not reasons(host, "bnsbench_local")
         assert names(host, "bnsbench_local") == ["alpha", "zeta"]
 
+    @pytest.mark.usefixtures("plugins_allowed")
     def test_package(self, site):
         install(site, "rockets", GOOD)
         host = PluginHost.load()
@@ -101,7 +103,9 @@ class TestAllowList:
         ("value", "loaded"), [("", set()), ("one", {"one"}), (" two , one,", {"one", "two"}), (None, {"one", "two"})]
     )
     def test_choice(self, value, loaded, monkeypatch):
-        if value is not None:
+        if value is None:
+            monkeypatch.delenv("BNSBENCH_PLUGINS")
+        else:
             monkeypatch.setenv("BNSBENCH_PLUGINS", value)
         assert {"one", "two"} & {plugin.name for plugin in PluginHost.load().plugins} == loaded
 
