@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,24 +11,13 @@ import typer
 from bnsbench.cli.options import Device, DType, PluginFiles, Quiet, Seed, open_host
 from bnsbench.cli.printing import print_table
 from bnsbench.cpu import keep_freed_memory
-from bnsbench.errors import BnsbenchError, UsageError
+from bnsbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from bnsbench.cli.progress import TrainingProgress
-    from bnsbench.flows.mixed import Source
-    from bnsbench.flows.pairs import PairSource
+    from bnsbench.cli.training import Standings
     from bnsbench.nonstationary.artefact import SolverArtefact
-    from bnsbench.nonstationary.tracing import Sampler
-    from bnsbench.plugins import PluginHost, Selection
-    from bnsbench.specs import ModelSpec, SolverSpec
-
-CLASSICS = (
-    *("euler", "midpoint", "heun", "rk4", "ab2", "ab4", "ddim", "ipndm", "deis"),
-    *("dpm++2m", "dpm++2m[grid=logsnr]", "unipc", "unipc[grid=logsnr]"),
-)
-"""The solvers beside which a trained one is shown, those of them that can spend its NFE."""
-
-TEST_SAMPLES = 256
+    from bnsbench.plugins import Selection
+    from bnsbench.specs import SolverSpec
 
 
 def train(
@@ -65,95 +53,26 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Train solvers, save them, and show where they stand among the classics on fresh noise."""
-    from bnsbench.cli.components import make_model, pick_device
     from bnsbench.cli.progress import training_progress
-    from bnsbench.flows.mixed import MixedSource
-    from bnsbench.flows.pairs import PairSource
-    from bnsbench.suite.environment import cache_folder
+    from bnsbench.cli.training import Session, combined, sources_of, standings_of
 
     keep_freed_memory()
     host = open_host(plugin)
-    settings = {"init": init, "objective": objective, "optimiser": optimiser, "derivative": derivative}
-    selection, chosen = _with(host.solver(solver), settings), host.model(model)
-    budgets, scales = _budgets(nfe), _numbers("--guidance", guidance)
-    _check(selection, budgets, output)
-    if not 0 < tolerance < 1:
-        raise UsageError(f"--tolerance must lie between 0 and 1, not {tolerance:g}.")
-    place, cache = pick_device(device), cache_folder() / "pairs"
+    choices = {"init": init, "objective": objective, "optimiser": optimiser, "derivative": derivative}
+    selection, chosen, budgets = _with(host.solver(solver), choices), host.model(model), _budgets(nfe)
+    scales, counts = _numbers("--guidance", guidance), _numbers("--weights", weights) if weights else []
+    _check(selection, budgets, output, tolerance)
     with training_progress(quiet) as progress:
-        made = make_model(chosen, place, dtype)
-        parts = [PairSource(made, chosen.canonical, w, seed, tolerance, cache, place, progress.stage) for w in scales]
-        counts = _numbers("--weights", weights) if weights else []
-        source = parts[0] if len(parts) == 1 and not counts else MixedSource(tuple(parts), tuple(counts))
-        session = _Session(host, chosen, selection, source, progress, counts)
-        for budget in budgets:
-            session.trained(budget).save(_file(output, selection, budget, len(budgets) > 1))
+        sources = sources_of(chosen, scales, seed, tolerance, device, dtype, progress)
+        session = Session(host, selection, combined(sources, counts), progress, counts)
+        files = {budget: _file(output, selection, budget, len(budgets) > 1) for budget in budgets}
+        for budget, file in files.items():
+            session.trained(budget).save(file)
         progress.stage("comparing with the classic solvers")
-        standings = [_standings(host, parts, session.trained(budget)) for budget in budgets]
+        standings = {budget: standings_of(host, sources, session.trained(budget)) for budget in budgets}
         session.forget()
-    for budget, standing in zip(budgets, standings, strict=True):
-        file = _file(output, selection, budget, len(budgets) > 1)
-        _print(session.trained(budget), file, scales, standing, brief=len(budgets) > 1)
-
-
-@dataclass
-class _Session:
-    """The trainings of one command; each is kept until the command ends, so that an interrupted one goes on where it was."""
-
-    host: PluginHost
-    model: Selection[ModelSpec]
-    selection: Selection[SolverSpec]
-    source: Source
-    progress: TrainingProgress
-    weights: Sequence[float] = ()
-
-    def __post_init__(self) -> None:
-        from bnsbench.suite.environment import cache_folder
-        from bnsbench.suite.plan import digest
-
-        made, source = self.source.model, self.source
-        task: dict[str, object] = {"model": made.fingerprint(), "name": source.name, "dtype": str(made.dtype)}
-        task |= {"guidance": source.guidance, "weights": list(self.weights)}
-        task |= {"solver": self.selection.name, "version": self.selection.spec.version, "seed": source.seed}
-        task |= {"tolerance": source.truth_tolerance}
-        self.folder = cache_folder() / "training" / digest(task)
-        self.known: dict[int, SolverArtefact] = {}
-
-    def trained(self, budget: int) -> SolverArtefact:
-        """Return the solver for a budget, trained now unless it has been."""
-        if budget not in self.known:
-            self.known[budget] = self._kept(budget) or self._train(budget)
-        return self.known[budget]
-
-    def forget(self) -> None:
-        """Delete what an interrupted command would have gone on from."""
-        import shutil
-
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _kept(self, budget: int) -> SolverArtefact | None:
-        from bnsbench.nonstationary.artefact import SolverArtefact
-
-        try:
-            return SolverArtefact.load(self.folder / f"nfe{budget}.json")
-        except BnsbenchError:  # not there, or cut off
-            return None
-
-    def _train(self, budget: int) -> SolverArtefact:
-        from bnsbench.suite.trained import make_problem, train_solver
-
-        checkpoint = self.folder / f"nfe{budget}.pt"
-        problem = make_problem(
-            self.source,
-            self.host,
-            previous=self.trained,
-            progress=self.progress.training,
-            checkpoint=checkpoint,
-            provider=self.selection.spec.provider,
-        )
-        artefact = train_solver(self.selection, problem, budget)
-        artefact.save(self.folder / f"nfe{budget}.json")
-        return artefact
+    for budget, file in files.items():
+        _print(session.trained(budget), file, scales, standings[budget], brief=len(budgets) > 1)
 
 
 def _with(selection: Selection[SolverSpec], settings: dict[str, str | None]) -> Selection[SolverSpec]:
@@ -187,7 +106,7 @@ def _numbers(option: str, text: str) -> list[float]:
         raise UsageError(f"{option} takes numbers such as 2 or 0,2,6, not {text!r}.") from error
 
 
-def _check(selection: Selection[SolverSpec], budgets: Sequence[int], output: Path) -> None:
+def _check(selection: Selection[SolverSpec], budgets: Sequence[int], output: Path, tolerance: float) -> None:
     from bnsbench.cli.components import check_budget
 
     if selection.spec.kind != "trained":
@@ -198,45 +117,16 @@ def _check(selection: Selection[SolverSpec], budgets: Sequence[int], output: Pat
         raise UsageError(f"{str(output)!r} is a file: --output names the folder for several solvers.")
     for budget in budgets:
         check_budget(selection, budget)
+    if not 0 < tolerance < 1:
+        raise UsageError(f"--tolerance must lie between 0 and 1, not {tolerance:g}.")
 
 
 def _file(output: Path, selection: Selection[SolverSpec], budget: int, several: bool) -> Path:
     return output / f"{selection.spec.name}_nfe{budget}.json" if several else output
 
 
-Standings = list[tuple[str, list[float]]]
-"""Solvers with their PSNR in dB on test noise at every guidance scale, the best on average first."""
-
-
-def _standings(host: PluginHost, sources: Sequence[PairSource], artefact: SolverArtefact) -> Standings:
-    from bnsbench.cli.components import Setting, find_solver
-
-    model = sources[0].model
-    standings = [(artefact.name, _psnr(sources, artefact.solver))]
-    offered = {spec.name for spec in host.solvers if spec.provider == "builtin"}
-    for name in CLASSICS:
-        if name.partition("[")[0] not in offered:
-            continue
-        try:
-            found = find_solver(host, f"builtin/{name}", artefact.solver.nfe, Setting(model.path, model.interval))
-        except BnsbenchError:  # it cannot spend this NFE, or has no such grid on this path
-            continue
-        standings.append((name, _psnr(sources, found.sampler)))
-    return sorted(standings, key=lambda row: -sum(row[1]))
-
-
-def _psnr(sources: Sequence[PairSource], sampler: Sampler) -> list[float]:
-    from bnsbench.flows.psnr import psnr_per_sample
-
-    found = []
-    for source in sources:
-        pairs = source.pairs("test", TEST_SAMPLES)
-        samples = sampler(pairs.field, pairs.x0.clone())
-        found.append(float(psnr_per_sample(samples, pairs.x1, source.model.data_range).mean()))
-    return found
-
-
 def _print(artefact: SolverArtefact, output: Path, scales: Sequence[float], standings: Standings, *, brief: bool) -> None:
+    from bnsbench.cli.training import TEST_SAMPLES
     from bnsbench.flows.mixed import guidance_in_words
 
     words = f"{artefact.model} at guidance {guidance_in_words(artefact.guidance)} and {artefact.solver.nfe} NFE"
