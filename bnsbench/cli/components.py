@@ -49,19 +49,6 @@ class FoundSolver:
         return self.table
 
 
-def pick_device(text: str) -> str:
-    """Return the device that ``auto``, ``cpu``, ``cuda`` or ``cuda:<i>`` means; UsageError if it is not there."""
-    if text == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    kind, colon, index = text.partition(":")
-    count = {"cpu": 1, "cuda": torch.cuda.device_count()}.get(kind)
-    if count is None or (colon and not index.isdigit()):
-        raise UsageError(f"There is no device {text!r}: choose auto, cpu, cuda or cuda:<number>.")
-    if int(index or 0) >= count:
-        raise UsageError(f"The device {text!r} is not there: this machine has {count} of its kind.")
-    return text
-
-
 def make_model(selection: Selection[ModelSpec], device: str, dtype: str | None) -> Model:
     """Return the model on the device, in the named precision or its own."""
     model: Model = selection.make()

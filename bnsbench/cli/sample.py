@@ -43,18 +43,19 @@ def sample(
     import torch
     from rich.console import Console
 
-    from bnsbench.cli.components import Setting, find_solver, make_model, pick_device
+    from bnsbench.cli.components import Setting, find_solver, make_model
     from bnsbench.flows.fields import CountingField
     from bnsbench.flows.ground_truth import solve
     from bnsbench.flows.pairs import PairSource
     from bnsbench.flows.psnr import psnr_per_sample
     from bnsbench.models.shipped import shipped_solver
     from bnsbench.pictures import exhibit
+    from bnsbench.suite.run import choose_device
 
     if voice is not None and not prompt:
         raise UsageError("A voice needs something to say: add --text.")
     host = open_host(plugin)
-    selection, place = host.model(model), pick_device(device)
+    selection, place = host.model(model), choose_device(device)
     made = make_model(selection, place, dtype)
     shown = exhibit(made.modality(selection.spec.modality), made.sample_rate)
     shipped = partial(shipped_solver, selection.name, made, guidance)

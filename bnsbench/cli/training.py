@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bnsbench.cli.components import Setting, find_solver, make_model, pick_device
+from bnsbench.cli.components import Setting, find_solver, make_model
 from bnsbench.cli.progress import TrainingProgress
 from bnsbench.errors import BnsbenchError
 from bnsbench.flows.mixed import MixedSource, Source
@@ -19,6 +19,7 @@ from bnsbench.plugins.sources import BUILTIN
 from bnsbench.specs import ModelSpec, SolverSpec
 from bnsbench.suite.environment import cache_folder
 from bnsbench.suite.plan import digest
+from bnsbench.suite.run import choose_device
 from bnsbench.suite.trained import make_problem, train_solver
 
 CLASSICS = (
@@ -43,7 +44,7 @@ def sources_of(
     progress: TrainingProgress,
 ) -> list[PairSource]:
     """Return where the pairs under each guidance scale come from, all of one model."""
-    place, cache = pick_device(device), cache_folder() / "pairs"
+    place, cache = choose_device(device), cache_folder() / "pairs"
     made = make_model(model, place, dtype)
     return [PairSource(made, model.canonical, w, seed, tolerance, cache, place, progress.stage) for w in scales]
 
