@@ -57,7 +57,7 @@ def _run(words: list[str]) -> str:
     printed = StringIO()
     if words[:5] == ["python", "-m", "pip", "install", "-e"]:
         install(Path(words[-1]))
-    elif words[0] == "python":
+    elif words[0] == "python" and words[1].endswith(".py"):
         runpy.run_path(words[1], run_name="__main__")
     elif words[0] == "bnsbench":
         forget()
