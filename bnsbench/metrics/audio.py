@@ -108,7 +108,7 @@ def floored(samples: SampleSet) -> tuple[Tensor, Tensor]:
 def sample_rate(samples: SampleSet) -> int:
     """Return the rate in Hz of waveforms [n, samples] or [n, channels, samples]; NotApplicableError if they are no sound."""
     rate = samples.model.sample_rate
-    if rate is None or samples.samples.ndim not in (2, 3):
+    if rate is None or len(samples.form) not in (1, 2):
         raise NotApplicableError("The samples are no sound.")
     return rate
 

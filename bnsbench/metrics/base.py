@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
+from math import prod
 from pathlib import Path
 from typing import Protocol
 
@@ -12,6 +13,12 @@ from torch import Tensor
 
 from bnsbench.errors import DivergedError, UsageError
 from bnsbench.flows.model import Model
+
+PART = 256
+"""Rows that metrics look at together."""
+
+KEPT_NUMBERS = 2**29
+"""The largest set that is kept decoded: 2 GB in float32."""
 
 
 @dataclass(frozen=True)
@@ -21,8 +28,8 @@ class SampleSet:
     latents, truth_latents: the end states of the ODE, [n, *shape].
     condition: the conditions [n, ...], None for an unconditional model.
     data_range: peak-to-peak range of the data in the space of the latents.
-    decoder: from end states to samples, the model's own if None. decoded_truth: gives the decoded ground truth, where it is
-        kept already.
+    decoder: from end states to samples, the model's own if None. decoded, decoded_truth: give the decoded samples and ground
+        truth, where they are kept already.
     cache: a folder for what metrics need to compute once only, or None to keep nothing. progress: told by metrics that take
         long what they are at.
     Raises UsageError if the parts do not have the same number of rows or the latents differ in shape.
@@ -34,6 +41,7 @@ class SampleSet:
     data_range: float
     model: Model
     decoder: Callable[[Tensor], Tensor] | None = None
+    decoded: Callable[[], Tensor] | None = None
     decoded_truth: Callable[[], Tensor] | None = None
     cache: Path | None = None
     progress: Callable[[str], None] | None = None
@@ -50,7 +58,7 @@ class SampleSet:
     @cached_property
     def samples(self) -> Tensor:
         """What people see and hear, such as images [n, C, H, W] in [-1, 1]; decoded when it is first asked for."""
-        return self._decode(self.latents)
+        return self._decode(self.latents) if self.decoded is None else self.decoded()
 
     @cached_property
     def truth(self) -> Tensor:
@@ -61,7 +69,29 @@ class SampleSet:
         """Return the rows ``index``, to be decoded by themselves."""
         condition = None if self.condition is None else self.condition[index]
         latents, truth = self.latents[index], self.truth_latents[index]
-        return replace(self, latents=latents, truth_latents=truth, condition=condition, decoded_truth=None)
+        return replace(self, latents=latents, truth_latents=truth, condition=condition, decoded=None, decoded_truth=None)
+
+    @cached_property
+    def form(self) -> tuple[int, ...]:
+        """The shape of one decoded sample."""
+        return tuple(self.part(slice(1)).samples.shape[1:])
+
+    def parts(self) -> Iterator[SampleSet]:
+        """Yield the set in parts of at most 256 rows, for metrics that need not see all of it at once.
+
+        A set that is small when it is decoded is decoded once for all metrics; the parts of a large one are decoded each
+        time anew, because it would not fit into memory.
+        """
+        kept = prod((len(self), *self.form)) <= KEPT_NUMBERS
+        for start in range(0, len(self), PART):
+            rows = slice(start, start + PART)
+            part = self.part(rows)
+            made, truth = (partial(self._rows, name, rows) for name in ("samples", "truth"))
+            yield replace(part, decoded=made, decoded_truth=truth) if kept else part
+
+    def _rows(self, name: str, rows: slice) -> Tensor:
+        decoded: Tensor = getattr(self, name)
+        return decoded[rows]
 
     def _decode(self, states: Tensor) -> Tensor:
         return self.model.decode(states) if self.decoder is None else self.decoder(states)

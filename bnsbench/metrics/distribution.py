@@ -16,12 +16,12 @@ from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics
 from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, KEY_METRIC_KID_STD, kid_features_to_metric
 from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
 
-from bnsbench.errors import NotApplicableError
+from bnsbench.errors import NotApplicableError, UsageError
 from bnsbench.metrics.audio import mono, sample_rate
 from bnsbench.metrics.base import MetricValue, SampleSet
 from bnsbench.metrics.extractors import Extractor, extractor_for, to_uint8
 from bnsbench.metrics.real_data import RealData, SoundFolder, open_images
-from bnsbench.metrics.references import RealFeatures, features_of, features_of_files
+from bnsbench.metrics.references import RealFeatures, features_of, features_of_files, features_of_truth
 from bnsbench.metrics.sound_extractors import sound_extractor
 
 SAMPLES_PER_FEATURE = 15
@@ -49,13 +49,19 @@ class FeatureMetric(ABC):
     minimum: fewest samples accepted; 0 stands for the metric's own rule.
     data: a folder or file of real samples in place of the model's own data set; see `bnsbench.metrics.real_data`.
     Details: the number of samples and of real ones, the feature width and what `judge` adds.
-    Raises NotApplicableError for too few samples, samples without an extractor or models without data, UsageError for data
-    that are not like the samples, DivergedError for samples that are not finite.
+    Raises UsageError for files that are not there, as soon as it is made, and for data that are not like the samples,
+    NotApplicableError for too few samples, samples without an extractor or models without data, DivergedError for samples
+    that are not finite.
     """
 
     knows_statistics = False
+    weights_kind = "Inception-v3 weights file"
 
     def __init__(self, to: Literal["data", "truth"] = "data", weights: str = "", minimum: int = 0, data: str = "") -> None:
+        if weights and self.weights_kind and not Path(weights).is_file():
+            raise UsageError(f"There is no {self.weights_kind} {weights}.")
+        if data and not Path(data).exists():
+            raise UsageError(f"There is no file or folder {data} of real samples.")
         self.to = to
         self.weights = weights
         self.minimum = minimum
@@ -74,9 +80,9 @@ class FeatureMetric(ABC):
         samples.require_finite()
         extractor = self.extractor(samples)
         self._require_enough(len(samples), extractor.width)
-        made = self.prepared(samples.samples)
-        real = self._real(samples, extractor, made.device)
-        value, further = self.judge(extractor.features(made), real)
+        real = self._real(samples, extractor)
+        made = torch.cat([extractor.features(self.prepared(part.samples)) for part in samples.parts()])
+        value, further = self.judge(made, real)
         details = {"n": float(len(samples)), "width": float(extractor.width), **further}
         if self.to == "data" and len(real.features):
             details |= self._floor(real, extractor, len(samples))
@@ -89,7 +95,7 @@ class FeatureMetric(ABC):
 
     def extractor(self, samples: SampleSet) -> Extractor:
         """Return what extracts the features."""
-        return extractor_for(tuple(samples.samples.shape[1:]), self.weights, samples.model.extractor)
+        return extractor_for(samples.form, self.weights, samples.model.extractor)
 
     def prepared(self, values: Tensor) -> Tensor:
         """Return samples as the extractor takes them."""
@@ -97,7 +103,7 @@ class FeatureMetric(ABC):
 
     def real_data(self, samples: SampleSet) -> RealData:
         """Return the real samples in the folder or file ``data``."""
-        return open_images(self.data, tuple(samples.samples.shape[1:]))
+        return open_images(self.data, samples.form)
 
     def floor(self, reference: Tensor, labels: Tensor | None, n: int) -> dict[str, float]:
         """Return as ``floor`` what as many real images as there are samples score against the rest of the data set."""
@@ -111,11 +117,11 @@ class FeatureMetric(ABC):
             self._floors[key] = self.floor(real.features, real.labels, n)
         return self._floors[key]
 
-    def _real(self, samples: SampleSet, extractor: Extractor, device: torch.device) -> RealFeatures:
+    def _real(self, samples: SampleSet, extractor: Extractor) -> RealFeatures:
         if self.to == "truth":
-            return features_of(extractor, self.prepared(samples.truth))
+            return features_of_truth(extractor, samples, self.prepared)
         if self.data:
-            return self._real_in_files(samples, extractor, device)
+            return self._real_in_files(samples, extractor)
         reference = samples.model.reference()
         if reference is None:
             raise NotApplicableError(
@@ -123,7 +129,8 @@ class FeatureMetric(ABC):
             )
         return features_of(extractor, self.prepared(reference.samples), reference.labels)
 
-    def _real_in_files(self, samples: SampleSet, extractor: Extractor, device: torch.device) -> RealFeatures:
+    def _real_in_files(self, samples: SampleSet, extractor: Extractor) -> RealFeatures:
+        device = samples.latents.device
         found = features_of_files(extractor, self.real_data(samples), device, samples.cache, samples.progress)
         if not len(found.features) and not self.knows_statistics:
             raise NotApplicableError(
@@ -172,6 +179,8 @@ class FrechetAudioDistance(FrechetDistance):
     Channels are averaged.
     """
 
+    weights_kind = "network file"
+
     def extractor(self, samples: SampleSet) -> Extractor:
         return sound_extractor(samples, self.weights)
 
@@ -179,7 +188,7 @@ class FrechetAudioDistance(FrechetDistance):
         return mono(values.cpu().float())
 
     def real_data(self, samples: SampleSet) -> RealData:
-        return SoundFolder(Path(self.data), (samples.samples.shape[-1], sample_rate(samples)))
+        return SoundFolder(Path(self.data), (samples.form[-1], sample_rate(samples)))
 
 
 class KernelDistance(FeatureMetric):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, KEY_METRIC_ISC_STD, isc_features_to_metric
 
 from bnsbench.errors import NotApplicableError, UsageError
@@ -31,15 +32,14 @@ class InceptionScore:
 
     def __call__(self, samples: SampleSet) -> MetricValue:
         samples.require_finite()
-        shape = tuple(samples.samples.shape[1:])
-        extractor = extractor_for(shape, self.weights, samples.model.extractor, "logits")
+        extractor = extractor_for(samples.form, self.weights, samples.model.extractor, "logits")
         least = max(self.minimum or SAMPLES_PER_CLASS * extractor.width * self.splits, self.splits)
         if len(samples) < least:
             raise NotApplicableError(
                 f"The Inception Score of {extractor.width} classes in {self.splits} parts needs at least {least} samples,"
                 f" not {len(samples)}: raise the number of samples or set minimum."
             )
-        logits = extractor.features(to_uint8(samples.samples))
+        logits = torch.cat([extractor.features(to_uint8(part.samples)) for part in samples.parts()])
         found = isc_features_to_metric(logits, splits=self.splits)
         details = {
             "n": float(len(samples)),

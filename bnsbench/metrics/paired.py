@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
+import torch
 from scipy.stats import t as student
 from torch import Tensor
 
@@ -47,7 +48,7 @@ class PairedMetric(ABC):
 
     def __call__(self, samples: SampleSet) -> MetricValue:
         samples.require_finite()
-        values = self.compare(samples).detach().cpu()
+        values = torch.cat([self.compare(part).detach().cpu() for part in samples.parts()])
         return mean_of(values, self.worst, self.details(samples), self.info(samples))
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bnsbench.errors import UsageError
+from bnsbench.metrics.base import SampleSet
 from bnsbench.metrics.extractors import EXTRACTION_BATCH, Extractor
 from bnsbench.metrics.real_data import RealData
 from bnsbench.tensor_files import read_tensors, write_tensors
@@ -59,9 +60,19 @@ _CACHE = FeatureCache()
 
 def features_of(extractor: Extractor, samples: Tensor, labels: Tensor | None = None) -> RealFeatures:
     """Return the features of samples in memory [n, ...]."""
-    content = samples.cpu().contiguous().numpy()
-    key = hashlib.sha256(content.tobytes() + str(content.shape).encode()).hexdigest()
+    key = _digest(samples)
     return RealFeatures(key, _CACHE.features(extractor, key, lambda: extractor.features(samples)), labels)
+
+
+def features_of_truth(extractor: Extractor, samples: SampleSet, prepared: Callable[[Tensor], Tensor]) -> RealFeatures:
+    """Return the features of the ground truth of samples; ``prepared`` makes of decoded ones what the extractor takes."""
+    # What decodes them is told by the first part.
+    key = _digest(samples.truth_latents, next(samples.parts()).truth)
+
+    def compute() -> Tensor:
+        return torch.cat([extractor.features(prepared(part.truth)) for part in samples.parts()])
+
+    return RealFeatures(key, _CACHE.features(extractor, key, compute))
 
 
 def features_of_files(
@@ -116,6 +127,14 @@ def _extract(extractor: Extractor, data: RealData, device: torch.device, tell: C
         done += len(batch)
         tell(f"features of {data.source}: {done:,} of {len(data):,}")
     return features
+
+
+def _digest(*tensors: Tensor) -> str:
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(str(tuple(tensor.shape)).encode())
+        digest.update(tensor.cpu().contiguous().numpy().data)
+    return digest.hexdigest()
 
 
 def _say_nothing(text: str) -> None:

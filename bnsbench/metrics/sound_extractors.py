@@ -30,7 +30,7 @@ def sound_extractor(samples: SampleSet, network: str = "") -> Extractor:
     """
     sample_rate(samples)
     if network:
-        return _exported(network, samples.samples.shape[-1])
+        return _exported(network, samples.form[-1])
     if samples.model.extractor != "speech":
         raise NotApplicableError("Features of sound need an exported network such as VGGish: give network=FILE.")
     return _embedded()

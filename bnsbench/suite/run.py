@@ -136,6 +136,7 @@ def _run_all(
     rest = [cell for cell in pending if cell.skip is None]
     if not rest:
         return
+    _try_metrics(rest, host)
     from bnsbench.suite.context import Job  # noqa: PLC0415 (loads torch)
 
     plan.store.write_environment(environment.describe(host))
@@ -150,6 +151,19 @@ def _run_all(
         retrain=options.retrain,
     )
     yield from _make_executor(options, host, job.device, len(rest)).execute(rest, job, observer)
+
+
+def _try_metrics(cells: Sequence[Cell], host: PluginHost) -> None:
+    """Make the metrics that were given parameters: UsageError tells of a missing file before anything is computed."""
+    chosen = {metric.selector: host.metric(metric.selector) for cell in cells for metric in cell.metrics}
+    for selection in chosen.values():
+        if dict(selection.parameters) != dict(selection.spec.parameters):
+            try:
+                selection.make()
+            except UsageError:
+                raise
+            except Exception:  # noqa: BLE001, S110 (what else a plugin's metric raises is the fault of its cells)
+                pass
 
 
 def choose_device(name: str) -> str:

@@ -112,9 +112,8 @@ def with_data(model: Model, states: Tensor) -> Model:
     """Return the model itself, or one with these of its end states as a data set if it brings none of its own."""
     if model.reference() is not None:
         return model
-    data = cache(lambda: Reference(model.decode(states)))
     furnished = copy.copy(model)
-    furnished.__class__ = type(type(model).__name__, (type(model),), {"reference": lambda _: data()})
+    furnished.reference = cache(lambda: Reference(model.decode(states)))  # type: ignore[method-assign]
     return furnished
 
 
@@ -138,7 +137,7 @@ def copied(samples: SampleSet) -> SampleSet:
         samples.condition,
         samples.data_range,
         samples.model,
-        decoder=lambda states: samples.samples.clone() if len(states) == len(samples) else samples.model.decode(states),
+        decoded=samples.samples.clone,
         decoded_truth=samples.truth.clone,
     )
 

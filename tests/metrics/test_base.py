@@ -4,6 +4,9 @@ import pytest
 import torch
 
 from bnsbench.errors import DivergedError, UsageError
+from bnsbench.metrics import base
+from bnsbench.metrics.distribution import fid_gt, kid_gt
+from bnsbench.metrics.image import Psnr, Ssim
 
 
 def test_unequal_counts_are_refused(sample_set):
@@ -60,3 +63,38 @@ def test_samples_are_decoded_once_and_when_they_are_looked_at(sample_set):
     assert asked == [3, 3, 2, 2]
     kept = sample_set(latents, latents, decoder=decoder, decoded_truth=lambda: latents + 5)
     assert torch.equal(kept.truth, latents + 5)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_parts_are_decoded_together_only_where_they_are_kept(sample_set, monkeypatch, kept):
+    asked = []
+
+    def decoder(states):
+        asked.append(len(states))
+        return 2 * states
+
+    n = 2 * base.PART + 3
+    monkeypatch.setattr(base, "KEPT_NUMBERS", 2 * n if kept else 2 * n - 1)
+    latents = torch.randn(n, 2)
+    samples = sample_set(latents, latents + 1, condition=torch.arange(n), decoder=decoder)
+    parts = list(samples.parts())
+    assert [len(part) for part in parts] == [base.PART, base.PART, 3]
+    assert torch.equal(torch.cat([part.samples for part in parts]), 2 * latents)
+    assert torch.equal(torch.cat([part.truth for part in parts]), 2 * latents + 2)
+    assert torch.equal(torch.cat([part.condition for part in parts]), torch.arange(n))
+    # The first row alone tells how large a decoded one is.
+    assert asked == [1, n, n] if kept else asked == [1, *[len(part) for part in parts] * 2]
+    assert samples.form == (2,)
+
+
+@pytest.mark.parametrize("metric", [fid_gt(minimum=2), kid_gt(), Ssim(), Psnr()], ids=lambda metric: type(metric).__name__)
+def test_large_sets_score_as_small_ones(sample_set, images, monkeypatch, metric):
+    """Whether decoded samples are kept, and that there are parts at all, is not seen in the value."""
+    truth = images.samples[:300]
+    samples = truth + 0.1 * torch.randn(truth.shape, generator=torch.Generator().manual_seed(0))
+    kept = metric(sample_set(samples, truth))
+    monkeypatch.setattr(base, "KEPT_NUMBERS", 0)
+    monkeypatch.setattr(base, "PART", 70)
+    again = metric(sample_set(samples, truth))
+    assert again.value == pytest.approx(kept.value, rel=1e-5)
+    assert again.details["n"] == 300

@@ -47,6 +47,13 @@ def test_finished_cells_are_not_run_again(options, host, store, recorder):
     assert {file: file.stat().st_mtime_ns for file in store.folder.rglob("*") if file.is_file()} == before
 
 
+def test_a_metrics_missing_file_is_told_before_anything_is_computed(options, host, store, recorder):
+    with pytest.raises(UsageError, match=r"There is no file or folder nowhere of real samples"):
+        run_suite(options(solvers=["steps"], nfe=[2], metrics=["psnr", "fid[data=nowhere]"]), host, recorder)
+    assert not recorder.started
+    assert list(store.records()) == []
+
+
 def test_a_new_metric_completes_the_records(options, host, store, recorder):
     run_suite(options(solvers=["steps"], metrics=["psnr"]), host, recorder)
     outcome = run_suite(options(solvers=["steps"], metrics=["psnr", "width"]), host, recorder)

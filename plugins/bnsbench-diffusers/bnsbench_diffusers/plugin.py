@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bnsbench.hookspecs import hookimpl
-from bnsbench.specs import ExporterSpec, MetricSpec, ModelSpec, SolverSpec, SuiteSpec
+from bnsbench.specs import ExporterSpec, MetricSpec, ModelSpec, Scalar, SolverSpec, SuiteSpec
 from bnsbench_diffusers import __version__
 
 _SUITES = Path(__file__).parent / "suites"
@@ -76,12 +76,13 @@ def bnsbench_metrics() -> Iterator[MetricSpec]:
         parameters={"network": "alex", "backbone": ""},
         direction="lower",
     )
+    network: dict[str, Scalar] = {"path": "", "minimum": 0}
     for name, what in (("fad-clap", "the data"), ("fad-clap-gt", "the ground truth")):
         yield MetricSpec(
             name,
             f"bnsbench_diffusers.metrics.clap_distance:{name.replace('-', '_')}",
             f"Frechet audio distance of CLAP's embeddings to those of {what}.",
-            parameters={"path": "", "minimum": 0},
+            parameters=network if name.endswith("-gt") else {**network, "data": ""},
             direction="lower",
         )
 

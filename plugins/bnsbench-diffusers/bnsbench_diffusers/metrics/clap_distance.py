@@ -16,6 +16,8 @@ from bnsbench_diffusers.models.fingerprint import digest_of
 class ClapDistance(FrechetAudioDistance):
     """The Frechet distance of CLAP's embeddings, of unit length; ``weights`` is the folder or the hub id of a CLAP."""
 
+    weights_kind = ""  # no file, but a checkpoint's folder or id
+
     def extractor(self, samples: SampleSet) -> Extractor:
         encoder = ClapEncoder(load_checkpoint("Clap", self.weights), sample_rate(samples))
         return Extractor(_Features(encoder), encoder.width, digest_of([encoder.fingerprint, encoder.rate]))
@@ -24,10 +26,10 @@ class ClapDistance(FrechetAudioDistance):
         return mono(values.float())
 
 
-def fad_clap(path: str = "", minimum: int = 0) -> ClapDistance:
-    """Return the distance to the data set."""
+def fad_clap(path: str = "", minimum: int = 0, data: str = "") -> ClapDistance:
+    """Return the distance to the data set, or to the sounds in the folder ``data``."""
     require_place("Clap", path)
-    return ClapDistance("data", path, minimum)
+    return ClapDistance("data", path, minimum, data)
 
 
 def fad_clap_gt(path: str = "", minimum: int = 0) -> ClapDistance:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+import torch
 from torch import Tensor
 
 from bnsbench.errors import NotApplicableError
@@ -45,14 +46,21 @@ class TextScore(ABC):
 
     def __call__(self, samples: SampleSet) -> MetricValue:
         samples.require_finite()
-        asked = asked_texts(samples)
-        both = self.seen(samples.samples), self.seen(samples.truth)
+        # What does not apply is said before a network is loaded.
+        asked_texts(samples)
+        self.seen(samples.part(slice(1)).samples)
         encoder = self.encoder(samples)
-        texts = encoder.texts(asked, both[0].device)
-        cosines = ((encoder.samples(part) * texts).sum(dim=1) for part in both)
-        scores, truth = (self.scores(part, encoder).cpu().double() for part in cosines)
+        cosines = zip(*(self._cosines(part, encoder) for part in samples.parts()), strict=True)
+        scores, truth = (self.scores(torch.cat(found), encoder).cpu().double() for found in cosines)
         details = {"truth": float(truth.mean()), **self.further(scores, truth)}
         return mean_of(scores, self.worst, details, {"network": encoder.fingerprint})
+
+    def _cosines(self, part: SampleSet, encoder: Encoder) -> tuple[Tensor, Tensor]:
+        """Return the cosines [n] of a part's samples and of their ground truth with their texts."""
+        both = self.seen(part.samples), self.seen(part.truth)
+        texts = encoder.texts(asked_texts(part), both[0].device)
+        made, truth = ((encoder.samples(seen) * texts).sum(dim=1) for seen in both)
+        return made, truth
 
 
 class ClipScore(TextScore):
