@@ -59,7 +59,7 @@ class FeatureMetric(ABC):
 
     def __init__(self, to: Literal["data", "truth"] = "data", weights: str = "", minimum: int = 0, data: str = "") -> None:
         if weights and self.weights_kind and not Path(weights).is_file():
-            raise UsageError(f"There is no {self.weights_kind} {weights}.")
+            raise UsageError(f"There is no {self.weights_kind} {weights}: give its path, or choose metrics without it.")
         if data and not Path(data).exists():
             raise UsageError(f"There is no file or folder {data} of real samples.")
         self.to = to
