@@ -157,11 +157,11 @@ def guidance(subject: ModelSubject) -> Verdict:
     if not subject.spec.guidable:
         return _unguidable(subject)
     if condition is None:
-        return failed("It is declared guidable, but has no conditions.", "Return conditions, or declare guidable=False.")
+        return _not_guidable(subject, "no conditions", "Return conditions, or declare guidable=False.")
     try:
         null = model.null_condition(condition)
     except NotApplicableError:
-        return failed("It is declared guidable, but has no null condition.", "Write null_condition, or say guidable=False.")
+        return _not_guidable(subject, "no null condition", "Write null_condition, or say guidable=False.")
     if null.shape != condition.shape or null.dtype != condition.dtype:
         return failed("Its null condition differs from a condition in shape or type.", "Return what can stand in its place.")
     scales = torch.linspace(0.0, GUIDANCE, COUNT, dtype=torch.float64)
@@ -180,6 +180,13 @@ def _results(subject: ModelSubject, model: Model) -> list[Tensor]:
     with torch.no_grad():
         decoded = model.decode(subject.states(torch.tensor(model.interval[1]), model.dtype))
     return [subject.predict(model), decoded]
+
+
+def _not_guidable(subject: ModelSubject, lack: str, remedy: str) -> Verdict:
+    """Judge a model that lacks something, though its record says that it can be guided."""
+    if subject.spec.parameters:  # the record speaks of all that parameters choose among
+        return not_applicable(f"With these parameters it has {lack}.")
+    return failed(f"It is declared guidable, but has {lack}.", remedy)
 
 
 def _unguidable(subject: ModelSubject) -> Verdict:

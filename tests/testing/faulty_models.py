@@ -22,6 +22,7 @@ def bnsbench_models():
         modality = "audio" if name == "modality" else "image"
         guidable = name != "guidable-unsaid"
         yield ModelSpec(name, f":{target}", "A model with a fault.", guidable=guidable, modality=modality)
+    yield ModelSpec("as-asked", ":AsAsked", "A model without a fault.", parameters={"classes": True}, guidable=True)
 
 
 class Sound(MixtureModel):
@@ -111,6 +112,17 @@ class NoNull(Sound):
 class Unconditional(Sound):
     def conditions(self, indices):
         return None
+
+
+class AsAsked(Sound):
+    """With classes or without, as one record for many networks has it."""
+
+    def __init__(self, classes=True):
+        super().__init__()
+        self.conditional = classes
+
+    def conditions(self, indices):
+        return super().conditions(indices) if self.conditional else None
 
 
 class Fingerprint(Sound):

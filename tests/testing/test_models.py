@@ -50,6 +50,17 @@ def test_each_fault_is_found_by_its_check_alone(host, model):
     assert fault.remedy.endswith(".")
 
 
+@pytest.mark.usefixtures("in_this_process")
+def test_a_record_that_stands_for_models_without_guidance_too(host):
+    """What parameters choose among need not all be guidable."""
+    results = {result.name: result for result in check_model("as-asked[classes=false]", host=host).results}
+    assert (results["guidance"].status, results["guidance"].finding) == (
+        "not applicable",
+        "With these parameters it has no conditions.",
+    )
+    assert not check_model("as-asked", host=host).failures
+
+
 def test_a_fingerprint_that_another_process_does_not_share(host):
     """Texts hash to other numbers in every process."""
     [fault] = check_model("hash", host=host).failures

@@ -111,6 +111,8 @@ class TextConditional(PipelineModel):
         self.negative = options.negative or None
         encoder = self.encoder_digest(folder)
         self.table = EncodingTable(self._encode, cache_folder() / "diffusers" / "texts" / encoder[:40])
+        # Numbers do not depend on what is asked for first, so they mean the same to another instance.
+        self._numbers = torch.tensor([self.table.number(prompt) for prompt in self.prompts])
         self._facts += [encoder, list(self.prompts)]
 
     @abstractmethod
@@ -126,8 +128,7 @@ class TextConditional(PipelineModel):
     def conditions(self, indices: Tensor) -> Tensor:
         if not self.prompts:
             raise UsageError("This pipeline reads text: name a file with one prompt per line by prompts=FILE.")
-        numbers = torch.tensor([self.table.number(prompt) for prompt in self.prompts])
-        return numbers[indices.to("cpu", torch.int64) % len(numbers)]
+        return self._numbers[indices.to("cpu", torch.int64) % len(self._numbers)]
 
     def null_condition(self, condition: Tensor) -> Tensor:
         return torch.full_like(condition, NOTHING)
