@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from bnsbench.cpu import sleep_while_waiting
+from bnsbench.cpu import SPINS, wait_briefly
 
 PROGRAM = """
 import resource, sys
@@ -32,10 +32,13 @@ def test_freed_blocks_are_used_again() -> None:
     assert pages("kept") < pages("returned") / 10
 
 
-@pytest.mark.parametrize(("given", "policy"), [("", "PASSIVE"), ("ACTIVE", "ACTIVE")])
-def test_threads_sleep_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch, given: str, policy: str) -> None:
-    monkeypatch.setenv("OMP_WAIT_POLICY", given)
-    if not given:
-        del os.environ["OMP_WAIT_POLICY"]
-    sleep_while_waiting()
-    assert os.environ["OMP_WAIT_POLICY"] == policy
+@pytest.mark.parametrize(
+    ("given", "spins"),
+    [({}, SPINS), ({"GOMP_SPINCOUNT": "5"}, "5"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None)],
+)
+def test_threads_wait_briefly_unless_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], spins: str | None
+) -> None:
+    monkeypatch.setattr(os, "environ", given.copy())
+    wait_briefly()
+    assert os.environ.get("GOMP_SPINCOUNT") == spins

@@ -31,7 +31,7 @@ from bnsbench.cli.sample import sample
 from bnsbench.cli.solver import diff, export, show
 from bnsbench.cli.train import train
 from bnsbench.cli.verify import verify
-from bnsbench.cpu import sleep_while_waiting
+from bnsbench.cpu import wait_briefly
 from bnsbench.errors import BnsbenchError
 
 
@@ -98,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
-    sleep_while_waiting()
+    wait_briefly()
     try:
         get_command(app)(args=[word for word in words if word != "--debug"], prog_name="bnsbench")
     except BnsbenchError as error:
