@@ -47,6 +47,11 @@ class SchedulerClass:
         """Whether its networks are EDM's, preconditioned inside of the scheduler."""
         return hasattr(self.type, "precondition_outputs") and {"sigma_min", "sigma_max", "sigma_data"} <= self.takes
 
+    @property
+    def cosine(self) -> bool:
+        """Whether it knows the cosine path only, on which its networks predict v: IPNDM, whose noise levels are fixed."""
+        return "trained_betas" in self.takes and not {"beta_schedule", "prediction_type"} & self.takes
+
     def make(self, settings: Mapping[str, Any]) -> Any:
         """Return a scheduler with those of the settings that it knows; what the user has chosen goes before them."""
         known = {key: value for key, value in settings.items() if key in self.takes}

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bnsbench.errors import NotApplicableError
 from bnsbench.flows.fields import VelocityField
-from bnsbench.flows.paths import LOG_SNR_BOUND, CondOT, DiscreteVP, Path
+from bnsbench.flows.paths import LOG_SNR_BOUND, CondOT, Cosine, DiscreteVP, Path
 from bnsbench.flows.predictions import to_data
 from bnsbench_diffusers.schedulers.classes import SchedulerClass
 from bnsbench_diffusers.schedulers.conventions import FLOW, SMALLEST_ALPHA_CUMPROD, network_output, noise_ratio
@@ -31,7 +31,8 @@ class Driver:
     On diffusion paths the scheduler gets the path's noise levels, 1000 of them or those of a discrete path, and by default
     ends where the interval does; its networks predict epsilon, or v where the path begins without any data. The field is
     evaluated at the time of the timestep on a discrete path, as pipelines do, and at that of the scheduler's sigma on
-    continuous ones, for which timesteps are too coarse. The state that it sees first is x0.
+    continuous ones, for which timesteps are too coarse. IPNDM has levels of its own, on the cosine path. The state that
+    it sees first is x0.
     """
 
     scheduler_class: SchedulerClass
@@ -56,6 +57,8 @@ class Driver:
     def prediction_type(self) -> str:
         if self.flow:
             return FLOW
+        if self.scheduler_class.cosine:
+            return "v_prediction"
         return "v_prediction" if bool(self.path.log_snr(self.interval[0]) <= -LOG_SNR_BOUND) else "epsilon"
 
     def check(self) -> None:
@@ -63,7 +66,10 @@ class Driver:
         name, path = self.scheduler_class.name, self.path.name
         if self.flow and not self.scheduler_class.flows:
             raise NotApplicableError(f"{name} knows no flows, so it cannot serve the path {path!r}.")
-        if not self.flow and not self.scheduler_class.diffusions:
+        if self.scheduler_class.cosine and not self.flow:
+            if not isinstance(self.path, Cosine) or not self.ends_in_data:
+                raise NotApplicableError(f"{name} has the noise levels of the cosine path, so it cannot serve {path!r}.")
+        elif not self.flow and not self.scheduler_class.diffusions:
             raise NotApplicableError(f"{name} takes no noise levels of a diffusion, so it cannot serve the path {path!r}.")
         if self.sigmas == "linear" and not self.flow:
             raise NotApplicableError(f"sigmas=linear is for flows, and the path {path!r} is none.")
@@ -109,6 +115,8 @@ class Driver:
         sigmas = getattr(scheduler, "sigmas", None)
         if self.flow:
             found: Tensor = 1.0 - torch.as_tensor(sigmas, dtype=torch.float64)[:count]
+        elif self.scheduler_class.cosine:
+            found = 1.0 - torch.as_tensor(scheduler.timesteps, dtype=torch.float64)
         elif self.discrete or sigmas is None or hasattr(scheduler, "sigmas_interpol"):
             found = self._time_of(torch.as_tensor(scheduler.timesteps, dtype=torch.float64))
         else:
@@ -138,6 +146,8 @@ class Driver:
     def _settings(self) -> dict[str, Any]:
         if self.flow:
             return {"use_flow_sigmas": True, "prediction_type": FLOW}
+        if self.scheduler_class.cosine:
+            return {}
         ends = {} if self.ends_in_data else {"final_sigmas_type": "sigma_min", "set_alpha_to_one": False}
         if self.scheduler_class.preconditions:
             largest, smallest = noise_ratio(self.path, torch.tensor(self.interval, dtype=torch.float64)).tolist()

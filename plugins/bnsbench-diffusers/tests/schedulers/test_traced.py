@@ -184,7 +184,7 @@ REFUSED = [
     ("DPMSolverMultistep[thresholding=true]", SCHEDULE, "DPMSolverMultistepScheduler"),
     ("DDIM[clip_sample=true]", SCHEDULE, "not linear"),
     ("CosineDPMSolverMultistep", SCHEDULE, "stochastic"),
-    ("IPNDM", SCHEDULE, "takes no noise levels of a diffusion"),
+    ("IPNDM", SCHEDULE, "has the noise levels of the cosine path"),
     ("FlowMatchEulerDiscrete", SCHEDULE, "takes no noise levels of a diffusion"),
     ("DDIMInverse", SCHEDULE, "counts its timesteps up"),
     ("EulerDiscrete", CondOT(), "knows no flows"),
@@ -217,6 +217,17 @@ def test_sigmas_of_flows_on_a_diffusion():
 def test_unknown_names(scheduler, sentence):
     with pytest.raises(UsageError, match=sentence):
         table(SCHEDULE, (0.0, 1.0), 8, scheduler)
+
+
+def test_ipndm_on_the_cosine_path(unet, images, field_of, deviation):
+    """Its noise levels are its own; networks predict v and are told the angle."""
+    field = field_of(unet, Cosine(), "v_prediction")
+    for nfe in BUDGETS:
+        theirs = diffusers.IPNDMScheduler()
+        theirs.set_timesteps(nfe)
+        expected = pipeline_loop(theirs, unet, images, lambda scheduler, i: scheduler.timesteps[i])
+        with torch.no_grad():
+            assert deviation(table(Cosine(), (0.0, 1.0), nfe, "IPNDM")(field, images), expected) <= 1e-6, nfe
 
 
 def test_unknown_sigmas():
