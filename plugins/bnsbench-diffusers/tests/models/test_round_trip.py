@@ -1,0 +1,83 @@
+"""Pipelines that read text, from their folder through a run, a training and an export into their own call."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from bnsbench.cli import main
+from bnsbench.nonstationary.artefact import SolverArtefact
+from bnsbench_diffusers.models.loading import load_pipeline
+from bnsbench_diffusers.models.registry import diffusers_model
+from bnsbench_diffusers.schedulers.nonstationary import NonStationaryScheduler
+from bnsbench_diffusers.testing import make_tiny_pipeline
+
+NFE, GUIDANCE = 3, 1.0
+TRAINED = "bns[iterations=1,pairs=16]"
+PROMPTS = ("a red fox", "two boats")
+MODEL = "diffusers[path=pipeline,prompts=prompts.txt]"
+
+SUITE = f"""
+samples = 4
+nfe = [{NFE}]
+solvers = ["diffusers[scheduler=DPMSolverMultistep]", "{TRAINED}"]
+
+[[models]]
+name = "{MODEL}"
+guidance = [{GUIDANCE}]
+tolerance = 1e-1
+"""
+
+
+@pytest.fixture
+def bnsbench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Run a command in a folder of its own; it has to succeed."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "prompts.txt").write_text("\n".join(PROMPTS))
+    (tmp_path / "suite.toml").write_text(SUITE)
+
+    def run(*words: str) -> None:
+        with pytest.raises(SystemExit) as end:
+            main(list(words))
+        assert not end.value.code
+
+    return run
+
+
+@pytest.mark.parametrize("kind", ["sd", "sd-v", "sdxl", "pixart-sigma", "sd3"])
+def test_into_the_pipeline_and_back(kind, bnsbench, tmp_path, capsys):
+    make_tiny_pipeline(kind, tmp_path / "pipeline")
+    bnsbench("run", "suite.toml", "--executor", "local", "--quiet")
+    rows = list(csv.DictReader((tmp_path / "results/suite/leaderboard.csv").read_text().splitlines()))
+    assert [row["status"] for row in rows] == ["ok", "ok"]
+
+    options = ("--nfe", str(NFE), "--guidance", str(GUIDANCE), "--solver", TRAINED, "--tolerance", "0.1", "--quiet")
+    bnsbench("train", MODEL, *options, "--output", "trained.json")
+    bnsbench("solver", "export", "trained.json", "scheduler", "--to", "diffusers")
+    capsys.readouterr()
+
+    pipe, model = load_pipeline(tmp_path / "pipeline"), diffusers_model("pipeline", prompts="prompts.txt")
+    noise = torch.randn(2, *model.shape)
+    scheduler = NonStationaryScheduler.from_pretrained("scheduler")
+    with torch.no_grad():
+        field = model.field(model.conditions(torch.arange(2)), GUIDANCE)
+        # The pipeline scales noise to the beginning of the path, where a little of the data is left.
+        begin = noise * scheduler.init_noise_sigma
+        expected = SolverArtefact.load(tmp_path / "trained.json").solver(field, begin)
+    scheduler.check(pipe.scheduler)
+    pipe.scheduler = scheduler
+    pipe.set_progress_bar_config(disable=True)
+    plain = {"use_resolution_binning": False, "clean_caption": False} if kind.startswith("pixart") else {}
+    found = pipe(
+        list(PROMPTS),
+        latents=noise.clone(),
+        num_inference_steps=NFE,
+        guidance_scale=1 + GUIDANCE,
+        output_type="latent",
+        **plain,
+    ).images
+    assert float((found - expected).norm() / expected.norm()) < 1e-5
