@@ -15,7 +15,7 @@ from bnsbench.flows.model import Model
 from bnsbench.flows.pairs import Pairs, PairSource
 from bnsbench.metrics.base import Metric
 from bnsbench.plugins import PluginHost
-from bnsbench.suite.plan import Cell, Component, digest
+from bnsbench.suite.plan import Cell, Component
 from bnsbench.suite.store import ResultStore
 from bnsbench.suite.trained import TrainedSolvers
 from bnsbench.training.problem import TrainingStatus
@@ -96,7 +96,7 @@ class CellContext:
 
     def field_state(self, cell: Cell) -> FieldState:
         """Return the field of a cell, made anew only if it is not among the last ones."""
-        key = digest(cell.field_content)
+        key = cell.field_digest
         if key not in self._fields:
             self._fields[key] = self._make_field(cell)
             while len(self._fields) > FIELDS_KEPT:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from bnsbench.suite.plan import Cell, digest
+from bnsbench.suite.plan import Cell
 from bnsbench.suite.record import Record
 
 if TYPE_CHECKING:
@@ -70,8 +70,8 @@ class Remaining:
     def finish(self, cell: Cell, seconds: float) -> None:
         """Take a cell off the list and learn from how long it took."""
         self.cells = [other for other in self.cells if other.key != cell.key]
-        if _field(cell) not in self._made:
-            self._made[_field(cell)] = seconds
+        if cell.field_digest not in self._made:
+            self._made[cell.field_digest] = seconds
         else:
             before = self._spent.get((cell.model.selector, cell.trained), (0.0, 0.0))
             self._spent[cell.model.selector, cell.trained] = before[0] + seconds, before[1] + cell.forwards
@@ -80,7 +80,7 @@ class Remaining:
         """Return the estimate for that many workers, or None while nothing is known."""
         if not any(not trained for _, trained in self._spent):
             return None
-        unmade = {_field(cell) for cell in self.cells} - self._made.keys()
+        unmade = {cell.field_digest for cell in self.cells} - self._made.keys()
         making = len(unmade) * sum(self._made.values()) / len(self._made)
         running = sum(self._rate(cell.model.selector, cell.trained) * cell.forwards for cell in self.cells)
         return (making + running) / workers
@@ -93,7 +93,3 @@ class Remaining:
             return self.TRAINING_GUESS * self._rate(model, trained=False)
         seconds, forwards = own or (sum(spent[0] for spent in of_all), sum(spent[1] for spent in of_all))
         return seconds / forwards
-
-
-def _field(cell: Cell) -> str:
-    return digest(cell.field_content)

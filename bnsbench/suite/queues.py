@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
-from bnsbench.suite.plan import Cell, digest
+from bnsbench.suite.plan import Cell
 
 
 class FieldQueues:
@@ -15,7 +15,7 @@ class FieldQueues:
         self._waiting: dict[str, deque[Cell]] = {}
         self._held: dict[int, str] = {}
         for cell in cells:
-            self._waiting.setdefault(digest(cell.field_content), deque()).append(cell)
+            self._waiting.setdefault(cell.field_digest, deque()).append(cell)
 
     def next(self, worker: int) -> Cell | None:
         """Return the next cell for that worker, or None if all are given out."""
