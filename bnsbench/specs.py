@@ -78,8 +78,8 @@ class SolverSpec(Spec):
         "trained": ``target(problem, nfe, **parameters) -> SolverArtefact`` with `bnsbench.training.problem.Problem`.
     order: declared order of convergence, None where it has no meaning.
     budgets: the NFE values that it can spend.
-    stages: evaluations per step of the time grid, for solvers with the parameter ``grid``: the grid "nodes" has
-        nfe // stages steps, and so one inner time fewer, on every path and interval.
+    stages: evaluations per step of the time grid, for solvers with the parameter ``grid``: a grid that is given as a float64
+        tensor of times has nfe // stages steps, from the interval's begin to its end.
     reference: the paper, with equation or algorithm number.
     """
 

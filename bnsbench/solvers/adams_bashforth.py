@@ -5,11 +5,11 @@ from __future__ import annotations
 from torch import Tensor
 
 from bnsbench.flows.fields import VelocityField
-from bnsbench.solvers.grids import time_grid
+from bnsbench.solvers.grids import Grid, time_grid
 from bnsbench.solvers.interpolation import lagrange, quadrature
 
 
-def adams_bashforth(field: VelocityField, x0: Tensor, nfe: int, order: int, grid: str) -> Tensor:
+def adams_bashforth(field: VelocityField, x0: Tensor, nfe: int, order: int, grid: Grid) -> Tensor:
     """Return the end state after nfe steps, each the integral of the polynomial through the last ``order`` velocities.
 
     The first steps have fewer velocities and so lower orders, from Euler's upwards (Hairer, Norsett & Wanner 1993, III.5).
@@ -27,16 +27,16 @@ def adams_bashforth(field: VelocityField, x0: Tensor, nfe: int, order: int, grid
     return x
 
 
-def ab2(field: VelocityField, x0: Tensor, nfe: int, *, grid: str = "uniform") -> Tensor:
+def ab2(field: VelocityField, x0: Tensor, nfe: int, *, grid: Grid = "uniform") -> Tensor:
     """The two-step Adams-Bashforth method."""
     return adams_bashforth(field, x0, nfe, 2, grid)
 
 
-def ab3(field: VelocityField, x0: Tensor, nfe: int, *, grid: str = "uniform") -> Tensor:
+def ab3(field: VelocityField, x0: Tensor, nfe: int, *, grid: Grid = "uniform") -> Tensor:
     """The three-step Adams-Bashforth method."""
     return adams_bashforth(field, x0, nfe, 3, grid)
 
 
-def ab4(field: VelocityField, x0: Tensor, nfe: int, *, grid: str = "uniform") -> Tensor:
+def ab4(field: VelocityField, x0: Tensor, nfe: int, *, grid: Grid = "uniform") -> Tensor:
     """The four-step Adams-Bashforth method."""
     return adams_bashforth(field, x0, nfe, 4, grid)

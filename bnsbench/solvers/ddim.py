@@ -7,10 +7,11 @@ from itertools import pairwise
 from torch import Tensor
 
 from bnsbench.flows.fields import VelocityField
+from bnsbench.solvers.grids import Grid
 from bnsbench.solvers.levels import ddim_step, grid_levels, predict_data
 
 
-def ddim(field: VelocityField, x0: Tensor, nfe: int, *, grid: str = "uniform") -> Tensor:
+def ddim(field: VelocityField, x0: Tensor, nfe: int, *, grid: Grid = "uniform") -> Tensor:
     """Deterministic DDIM (Song et al. 2021, Eq. 12 with eta = 0)."""
     x = x0
     for s, t in pairwise(grid_levels(field, grid, nfe)):

@@ -10,6 +10,7 @@ from torch import Tensor
 from bnsbench.errors import UsageError
 from bnsbench.flows.fields import VelocityField
 from bnsbench.flows.paths import Path
+from bnsbench.solvers.grids import Grid
 from bnsbench.solvers.interpolation import lagrange, quadrature
 from bnsbench.solvers.levels import Evaluation, Level, ddim_step, grid_levels, noise_step, predict_both
 
@@ -19,7 +20,7 @@ _ADAMS_BASHFORTH = ((1.0,), (3 / 2, -1 / 2), (23 / 12, -16 / 12, 5 / 12), (55 / 
 
 
 def deis(
-    field: VelocityField, x0: Tensor, nfe: int, *, order: int = 3, variable: str = "time", grid: str = "uniform"
+    field: VelocityField, x0: Tensor, nfe: int, *, order: int = 3, variable: str = "time", grid: Grid = "uniform"
 ) -> Tensor:
     """DEIS-AB: the noise prediction extrapolated by the polynomial through its last values (Zhang & Chen 2023, Algorithm 1).
 
@@ -38,7 +39,7 @@ def deis(
     return x
 
 
-def ipndm(field: VelocityField, x0: Tensor, nfe: int, *, order: int = 4, grid: str = "uniform") -> Tensor:
+def ipndm(field: VelocityField, x0: Tensor, nfe: int, *, order: int = 4, grid: Grid = "uniform") -> Tensor:
     """The improved PNDM: Adams-Bashforth weights of equal steps in a DDIM step (Zhang & Chen 2023).
 
     order: values per step, 1 to 4.

@@ -7,21 +7,22 @@ from math import expm1
 from torch import Tensor
 
 from bnsbench.flows.fields import VelocityField
+from bnsbench.solvers.grids import Grid
 from bnsbench.solvers.levels import Level, level_between, noise_step, predict_noise
 from bnsbench.solvers.singlestep import singlestep
 
 
-def dpm_solver_1(field: VelocityField, x0: Tensor, nfe: int, *, grid: str = "uniform") -> Tensor:
+def dpm_solver_1(field: VelocityField, x0: Tensor, nfe: int, *, grid: Grid = "uniform") -> Tensor:
     """DPM-Solver-1, which is DDIM (Lu et al. 2022, Eq. 3.7 and Section 4.1)."""
     return singlestep(field, x0, nfe, 1, grid, {})
 
 
-def dpm_solver_2(field: VelocityField, x0: Tensor, nfe: int, *, grid: str = "uniform") -> Tensor:
+def dpm_solver_2(field: VelocityField, x0: Tensor, nfe: int, *, grid: Grid = "uniform") -> Tensor:
     """Singlestep DPM-Solver-2 (Lu et al. 2022, Algorithm 1); an odd budget ends with a first-order step."""
     return singlestep(field, x0, nfe, 2, grid, {2: second_order_step})
 
 
-def dpm_solver_3(field: VelocityField, x0: Tensor, nfe: int, *, grid: str = "uniform") -> Tensor:
+def dpm_solver_3(field: VelocityField, x0: Tensor, nfe: int, *, grid: Grid = "uniform") -> Tensor:
     """Singlestep DPM-Solver-3 (Lu et al. 2022, Algorithm 2); its last steps are of lower order (their "fast" schedule)."""
     return singlestep(field, x0, nfe, 3, grid, {2: second_order_step, 3: third_order_step})
 

@@ -8,17 +8,18 @@ from math import expm1
 from torch import Tensor
 
 from bnsbench.flows.fields import VelocityField
+from bnsbench.solvers.grids import Grid
 from bnsbench.solvers.levels import Evaluation, Level, ddim_step, grid_levels, level_between, predict_data, recent
 from bnsbench.solvers.singlestep import singlestep
 
 
-def dpm_solver_pp_2s(field: VelocityField, x0: Tensor, nfe: int, *, grid: str = "uniform") -> Tensor:
+def dpm_solver_pp_2s(field: VelocityField, x0: Tensor, nfe: int, *, grid: Grid = "uniform") -> Tensor:
     """Singlestep DPM-Solver++(2S) (Lu et al. 2022, Algorithm 1); an odd budget ends with a first-order step."""
     return singlestep(field, x0, nfe, 2, grid, {2: second_order_step})
 
 
 def dpm_solver_pp_2m(
-    field: VelocityField, x0: Tensor, nfe: int, *, lower_order_final: bool = True, grid: str = "uniform"
+    field: VelocityField, x0: Tensor, nfe: int, *, lower_order_final: bool = True, grid: Grid = "uniform"
 ) -> Tensor:
     """Multistep DPM-Solver++(2M) (Lu et al. 2022, Algorithm 2); ``lower_order_final`` as in `_multistep`."""
     return _multistep(field, x0, nfe, 2, lower_order_final, grid)
@@ -31,7 +32,7 @@ def dpm_solver_pp_3m(
     *,
     third_order: bool = False,
     lower_order_final: bool = True,
-    grid: str = "uniform",
+    grid: Grid = "uniform",
 ) -> Tensor:
     """Multistep DPM-Solver++(3M), which the authors' code adds to the paper; ``lower_order_final`` as in `_multistep`.
 
@@ -49,7 +50,7 @@ def second_order_step(field: VelocityField, x: Tensor, s: Level, t: Level) -> Te
 
 
 def _multistep(
-    field: VelocityField, x0: Tensor, nfe: int, order: int, lower_order_final: bool, grid: str, weight: float = 1.0
+    field: VelocityField, x0: Tensor, nfe: int, order: int, lower_order_final: bool, grid: Grid, weight: float = 1.0
 ) -> Tensor:
     """Steps with the last ``order`` data predictions; ``weight`` as in `_three_values`.
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from torch import Tensor
 
 from bnsbench.flows.fields import VelocityField
+from bnsbench.solvers.grids import Grid
 from bnsbench.solvers.levels import Level, noise_step, predict_noise
 from bnsbench.solvers.singlestep import singlestep
 
 
-def edm_heun(field: VelocityField, x0: Tensor, nfe: int, *, grid: str = "edm") -> Tensor:
+def edm_heun(field: VelocityField, x0: Tensor, nfe: int, *, grid: Grid = "edm") -> Tensor:
     """Heun's rule for x / alpha over sigma / alpha (Karras et al. 2022, Algorithm 1 with sigma(t) = t and s(t) = 1).
 
     n steps cost 2n - 1 evaluations if they end at sigma = 0, with a first-order step, and so they do at other odd budgets.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -15,46 +16,102 @@ from bnsbench.flows.paths import LOG_SNR_BOUND, Path
 Interval = tuple[float, float]
 
 
-def time_grid(grid: str, path: Path, interval: Interval, steps: int) -> Tensor:
+@dataclass(frozen=True)
+class NamedGrid:
+    """A family of grids, with its options as numbers: what a grid's text "family:option:option" means."""
+
+    family: str
+    options: tuple[float, ...] = ()
+
+    @classmethod
+    def parse(cls, text: str) -> NamedGrid:
+        """Return what the text means; UsageError for an unknown family or options that it does not take."""
+        name, *texts = text.split(":")
+        family = _ALIASES.get(name, name)
+        if family not in _GRIDS:
+            raise UsageError(f"There is no time grid {name!r}; choose from {', '.join([*_GRIDS, *_ALIASES])}.")
+        try:
+            options = tuple(float(option) for option in texts)
+        except ValueError as error:
+            raise UsageError(f"The time grid {text!r} has an option that is not a number.") from error
+        if not all(map(math.isfinite, options)):
+            raise UsageError(f"The time grid {text!r} has an option that is not finite.")
+        allowed = _most_options(_GRIDS[family])
+        if len(options) > allowed:
+            raise UsageError(f"The time grid {text!r} has {len(options)} options, but it takes {allowed:g} at most.")
+        return cls(family, options)
+
+    def __str__(self) -> str:
+        return ":".join([self.family, *(f"{option:.6g}" for option in self.options)])
+
+    @property
+    def in_words(self) -> str:
+        """The grid for people, such as "Kumaraswamy 1.25, 1.6"."""
+        options = ", ".join(f"{option:.4g}" for option in self.options)
+        return f"{_WORDS.get(self.family, self.family)} {options}".rstrip()
+
+
+Grid = str | NamedGrid | Tensor
+"""A time grid: its name, with options after colons; the same as numbers; or the times themselves, float64 [steps + 1]."""
+
+
+def time_grid(grid: Grid, path: Path, interval: Interval, steps: int) -> Tensor:
     """Return the float64 times [steps + 1], increasing from exactly t_begin to exactly t_end.
 
-    grid: a name, with options after colons if the defaults are not meant:
+    grid: the times [steps + 1] themselves, or a name, with options after colons if the defaults are not meant:
         "uniform": equal steps in time.
         "chebyshev": small steps, of size O(1 / steps^2), at both ends.
-        "quadratic": distance from the end proportional to i^2 (Song et al. 2021, DDIM, Appendix D.2).
-        "shifted:SHIFT": noise level tau -> shift tau / (1 + (shift - 1) tau), default 3 (Esser et al. 2024, Eq. 23).
+        "power:P": distance from the end proportional to i^P, default 2, as parts of the interval.
+        "quadratic": the same with P = 2 (Song et al. 2021, DDIM, Appendix D.2).
+        "kumaraswamy:P:Q": t = 1 - (1 - x^P)^Q for equal steps in x, as parts of the interval: the distribution function of
+            Kumaraswamy 1980; P above 1 begins with longer steps, Q above 1 ends with shorter ones.
+        "shifted:SHIFT" or "shift:SHIFT": noise level tau -> shift tau / (1 + (shift - 1) tau), default 3; below 1 it has
+            shorter steps at the data (Esser et al. 2024, Eq. 23).
         "logsnr:LOWEST:HIGHEST": equal steps in log(alpha / sigma) (Lu et al. 2022, Section 3.4).
-        "edm:RHO:SIGMA_MIN:SIGMA_MAX": equal steps in (sigma / alpha)^(1 / rho), default 7 (Karras et al. 2022, Eq. 5).
+        "inner:LOWEST:HIGHEST": the inner nodes equal in log(alpha / sigma) from the lowest to the highest, and whole first
+            and last steps from and to the interval's ends; default -3 to 3.
+        "edm:RHO:SIGMA_MIN:SIGMA_MAX" or "karras:...": equal steps in (sigma / alpha)^(1 / rho), default 7 (Karras et al.
+            2022, Eq. 5).
         "nodes:T1:T2:...": the inner times themselves, as parts of the interval: one fewer than steps.
     "logsnr" and "edm" reach from one end of the path's log-SNR to the other, unless options bound them. Where the path has
     no finite log-SNR, -5 and 5 bound it, about what the linear VP diffusion spans, and 0.002 and 80 bound sigma / alpha.
     Their outer nodes lie at the interval's ends all the same.
     UsageError for an unknown grid, or options that it does not take or that leave no increasing grid.
     """
-    name, *texts = grid.split(":")
-    if name not in _GRIDS:
-        raise UsageError(f"There is no time grid {name!r}; choose from {', '.join(_GRIDS)}.")
-    options = _options(grid, texts, _GRIDS[name])
-    times = _GRIDS[name](path, interval, steps, *options)
+    if isinstance(grid, Tensor):
+        return _given(grid, interval, steps)
+    named = NamedGrid.parse(grid) if isinstance(grid, str) else grid
+    times = _GRIDS[named.family](path, interval, steps, *named.options)
     times[0], times[-1] = interval
     if not bool((times.diff() > 0).all()):
-        raise UsageError(f"The time grid {grid!r} is not increasing on {path} with {steps} steps; choose other options.")
+        raise UsageError(f"The time grid '{grid}' is not increasing on {path} with {steps} steps; choose other options.")
     return times
 
 
-def _options(grid: str, texts: list[str], function: Callable[..., Tensor]) -> list[float]:
+def in_noise_levels(grid: Grid) -> bool:
+    """Whether a grid's nodes are noise levels, so that it has a node for each step however many evaluations that takes."""
+    return not isinstance(grid, Tensor) and (NamedGrid.parse(grid) if isinstance(grid, str) else grid).family in _LEVELS
+
+
+def _given(times: Tensor, interval: Interval, steps: int) -> Tensor:
+    """Check times that a caller gives as they are."""
+    if times.shape != (steps + 1,):
+        raise UsageError(f"A time grid for {steps} steps has {steps + 1} times, not {list(times.shape)}.")
+    times = times.detach().to("cpu", torch.float64, copy=True)
+    begin, end = interval
+    slack = 1e-9 * (end - begin)
+    if abs(float(times[0]) - begin) > slack or abs(float(times[-1]) - end) > slack:
+        raise UsageError(f"A time grid reaches from {begin:g} to {end:g} here, not from {times[0]:g} to {times[-1]:g}.")
+    times[0], times[-1] = interval
+    if not bool((times.diff() > 0).all()):  # a time that is not a number is refused as well
+        raise UsageError("The times of a grid must increase.")
+    return times
+
+
+def _most_options(function: Callable[..., Tensor]) -> float:
     parameters = list(inspect.signature(function).parameters.values())[3:]
     unlimited = any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters)
-    allowed = len(texts) if unlimited else len(parameters)
-    if len(texts) > allowed:
-        raise UsageError(f"The time grid {grid!r} has {len(texts)} options, but it takes {allowed} at most.")
-    try:
-        options = [float(text) for text in texts]
-    except ValueError as error:
-        raise UsageError(f"The time grid {grid!r} has an option that is not a number.") from error
-    if not all(map(math.isfinite, options)):
-        raise UsageError(f"The time grid {grid!r} has an option that is not finite.")
-    return options
+    return math.inf if unlimited else len(parameters)
 
 
 def _fractions(steps: int) -> Tensor:
@@ -87,8 +144,21 @@ def _nodes(path: Path, interval: Interval, steps: int, *inner: float) -> Tensor:
 
 
 def _quadratic(path: Path, interval: Interval, steps: int) -> Tensor:
+    return _power(path, interval, steps)
+
+
+def _power(path: Path, interval: Interval, steps: int, power: float = 2.0) -> Tensor:
     del path
-    return _from_end(interval, (1.0 - _fractions(steps)) ** 2)
+    if power <= 0:
+        raise UsageError(f"The time grid 'power' needs a power above 0, not {power:g}.")
+    return _from_end(interval, (1.0 - _fractions(steps)) ** power)
+
+
+def _kumaraswamy(path: Path, interval: Interval, steps: int, p: float = 1.0, q: float = 1.0) -> Tensor:
+    del path
+    if min(p, q) <= 0:
+        raise UsageError(f"The time grid 'kumaraswamy' needs P and Q above 0, not {p:g} and {q:g}.")
+    return _from_end(interval, (1.0 - _fractions(steps) ** p) ** q)
 
 
 def _shifted(path: Path, interval: Interval, steps: int, shift: float = 3.0) -> Tensor:
@@ -102,6 +172,14 @@ def _shifted(path: Path, interval: Interval, steps: int, shift: float = 3.0) -> 
 def _logsnr(path: Path, interval: Interval, steps: int, lowest: float | None = None, highest: float | None = None) -> Tensor:
     first, last = _log_snr_range(path, interval, (lowest, highest), (-5.0, 5.0))
     return path.time(first + (last - first) * _fractions(steps))
+
+
+def _inner(path: Path, interval: Interval, steps: int, lowest: float = -3.0, highest: float = 3.0) -> Tensor:
+    begin, end = interval
+    # A single inner node lies in the middle.
+    share = torch.linspace(0.0, 1.0, steps - 1, dtype=torch.float64) if steps > 2 else torch.full((steps - 1,), 0.5)
+    nodes = path.time(lowest + (highest - lowest) * share.to(torch.float64))
+    return torch.cat([nodes.new_tensor([begin]), nodes, nodes.new_tensor([end])])
 
 
 def _edm(
@@ -139,7 +217,20 @@ _GRIDS: dict[str, Callable[..., Tensor]] = {
     "nodes": _nodes,
     "chebyshev": _chebyshev,
     "quadratic": _quadratic,
+    "power": _power,
+    "kumaraswamy": _kumaraswamy,
     "shifted": _shifted,
     "logsnr": _logsnr,
+    "inner": _inner,
     "edm": _edm,
+}
+_ALIASES = {"shift": "shifted", "karras": "edm"}
+"""Names under which other software knows a family."""
+_LEVELS = ("logsnr", "inner", "edm")
+_WORDS = {
+    "kumaraswamy": "Kumaraswamy",
+    "logsnr": "log-SNR",
+    "inner": "inner log-SNR",
+    "edm": "Karras",
+    "shifted": "shift",
 }

@@ -11,7 +11,7 @@ from torch import Tensor
 from bnsbench.flows.fields import VelocityField
 from bnsbench.flows.paths import LOG_SNR_BOUND, Path
 from bnsbench.flows.predictions import to_data, to_noise
-from bnsbench.solvers.grids import time_grid
+from bnsbench.solvers.grids import Grid, time_grid
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def levels_at(path: Path, times: Tensor) -> list[Level]:
     return [Level(*level) for level in zip(times.unbind(), *columns, strict=True)]
 
 
-def grid_levels(field: VelocityField, grid: str, steps: int) -> list[Level]:
+def grid_levels(field: VelocityField, grid: Grid, steps: int) -> list[Level]:
     """Return the levels [steps + 1] of a time grid over the field's interval."""
     return levels_at(field.path, time_grid(grid, field.path, field.interval, steps))
 

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from bnsbench.flows.fields import VelocityField
+from bnsbench.solvers.grids import Grid, in_noise_levels
 from bnsbench.solvers.levels import Level, ddim_step, grid_levels, levels_at, predict_data
 
 Update = Callable[[VelocityField, Tensor, Level, Level], Tensor]
 """One step from a state at the first level to the second, both of finite lambda."""
 
 
-def singlestep(field: VelocityField, x0: Tensor, nfe: int, order: int, grid: str, updates: Mapping[int, Update]) -> Tensor:
+def singlestep(field: VelocityField, x0: Tensor, nfe: int, order: int, grid: Grid, updates: Mapping[int, Update]) -> Tensor:
     """Return the end state after steps of up to ``order`` evaluations; ``updates`` holds the step of each order above 1."""
     x = x0
     begin, end = levels_at(field.path, torch.tensor(field.interval, dtype=torch.float64))
@@ -40,13 +41,13 @@ def step_orders(nfe: int, order: int, begin: Level, end: Level) -> list[int]:
     return first + middle + last
 
 
-def _levels(field: VelocityField, orders: list[int], grid: str) -> list[Level]:
+def _levels(field: VelocityField, orders: list[int], grid: Grid) -> list[Level]:
     """Steps as the grid has them if it is made of noise levels, and otherwise as long as they have evaluations.
 
     The papers choose the former; DPM-Solver's authors choose the latter in their code for grids in time, so that a last step
-    of low order is a short one.
+    of low order is a short one. Times that are given as they are may be those of either.
     """
-    if grid.split(":", maxsplit=1)[0] in ("logsnr", "edm"):
+    if in_noise_levels(grid) or (isinstance(grid, Tensor) and len(grid) == len(orders) + 1):
         return grid_levels(field, grid, len(orders))
     levels = grid_levels(field, grid, sum(orders))
     return [levels[i] for i in (0, *accumulate(orders))]

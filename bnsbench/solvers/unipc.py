@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bnsbench.errors import UsageError
 from bnsbench.flows.fields import VelocityField
+from bnsbench.solvers.grids import Grid
 from bnsbench.solvers.levels import Evaluation, Level, ddim_step, grid_levels, predict_data, recent
 
 VARIANTS = ("bh1", "bh2")
@@ -23,7 +24,7 @@ def unipc(
     order: int = 2,
     variant: str = "bh2",
     lower_order_final: bool = True,
-    grid: str = "uniform",
+    grid: Grid = "uniform",
 ) -> Tensor:
     """UniPC on the data prediction, multistep, corrected at every step but the last (Zhao et al. 2023, Algorithms 1 and 2).
 

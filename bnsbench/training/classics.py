@@ -41,10 +41,7 @@ def rule_on_grid(problem: Problem, nfe: int, name: str) -> tuple[Rule, int]:
         raise NotApplicableError(f"The solver {name!r} takes no time grid at {nfe} NFE, so its times cannot be learned.")
 
     def on(times: Tensor) -> Callable[..., Tensor]:
-        begin, end = model.interval
-        parts = ((times[1:-1] - begin) / (end - begin)).tolist()
-        grid = ":".join(["nodes", *(repr(part) for part in parts)])
-        return lambda field, x0: rule.sample(field, x0, nfe, grid=grid)
+        return lambda field, x0: rule.sample(field, x0, nfe, grid=times)
 
     steps = nfe // rule.stages
     trace(on(time_grid("uniform", model.path, model.interval, steps)), model.path, model.interval)  # checks linearity once
