@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from bnsbench.hookspecs import hookimpl
+from bnsbench.plugins.selectors import TUNER
 from bnsbench.solvers.specs import SOLVERS
 from bnsbench.specs import ExecutorSpec, MetricSpec, ModelSpec, ReportSpec, Scalar, SolverSpec, SuiteSpec
 
@@ -94,6 +95,14 @@ def bnsbench_solvers() -> Iterator[SolverSpec]:
         parameters={"recipe": "default", "init": "", "sigma_0": 1.0, "ladder": "standard", **_CHOICES},
         kind="trained",
         reference="Shaul et al. 2024, Bespoke Non-Stationary Solvers, arXiv 2403.01329",
+    )
+    yield SolverSpec(
+        "tuned",
+        "bnsbench.training.tuning:tune",
+        "The best classic rule on its best time grid, searched on a few samples of training noise.",
+        TUNER,
+        parameters={"rules": "", "pairs": 16},
+        kind="tuned",
     )
     yield _learned("bst", "Learned scale and time around Euler's (order 1) or the midpoint rule.", "2310.19075", order=2)
     yield _learned("ld3", "Learned times of a classic rule.", "2405.15506", rule="unipc", decoupled=False)

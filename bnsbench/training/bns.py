@@ -73,7 +73,18 @@ def _train_default(
     else:
         start, name = greedy_start(problem, _first_times(problem, nfe, ladder), cost)
     table, record = distil(problem, nfe, FreeTable(start), choices, cost)
-    return table, {"start": {"name": name, "table": start.solver().to_dict()}, **record}
+    record = {"start": {"name": name, "table": start.solver().to_dict()}, **record}
+    below = None if init else rung_below(nfe, ladder)
+    return table, record if below is None else _in_all(problem, record, cost, below)
+
+
+def _in_all(problem: Problem, record: dict[str, Any], cost: Cost, below: int) -> dict[str, Any]:
+    """Return the record with the cost of all rungs of the ladder, and that of this one beside it."""
+    if problem.previous is None:
+        return record
+    lower = problem.previous(below).training
+    together = cost.with_lower(lower["spent"]).record(problem.source)
+    return {**record, **together, "own_forwards": record["forwards"], "rung_below": below}
 
 
 def _first_times(problem: Problem, nfe: int, ladder: str) -> dict[str, Tensor]:

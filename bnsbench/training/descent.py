@@ -17,7 +17,7 @@ from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.training.adam import Adam, AdamSettings, Loss, objective_loss
 from bnsbench.training.checkpoint import Checkpoint
 from bnsbench.training.gauss_newton import GaussNewton, Iterate, Schedule
-from bnsbench.training.objectives import Objective, make_objective, soft_radius
+from bnsbench.training.objectives import Objective, counted, make_objective, soft_radius
 from bnsbench.training.parametrisations import Block, Parametrisation
 from bnsbench.training.precision import COARSE, precision_limit
 from bnsbench.training.problem import Cost, Problem
@@ -115,7 +115,8 @@ def distil(
         descent.newton(descent.legs(blocks), checkpoint)
     checkpoint.remove()
     table = descent.selection.result()
-    return table, {**descent.record(), **_precision(problem, table, descent.selection)}
+    limit = _precision(problem, table, descent.selection)
+    return table, {**descent.record(), **limit}
 
 
 class _Descent:
@@ -125,7 +126,7 @@ class _Descent:
         self, problem: Problem, nfe: int, family: Parametrisation, choices: Choices, cost: Cost, along: bool
     ) -> None:
         self.problem, self.nfe, self.family, self.choices, self.cost = problem, nfe, family, choices, cost
-        self.objective: Objective = make_objective(choices.objective, problem.features)
+        self.objective: Objective = make_objective(choices.objective, counted(problem.features, cost))
         self.count = choices.pairs or PAIRS
         self.train = self._pairs("train", self.count, along)
         held_out = min(VALIDATION, max(LEAST_VALIDATION, self.count))
@@ -137,8 +138,9 @@ class _Descent:
 
     def _pairs(self, split: Split, count: int, along: bool) -> Pairs:
         source = self.problem.source
-        found = source.trajectories(split, count) if along or self.objective.whole else source.pairs(split, count)
-        self.cost.teacher += round(found.nfe * len(found))
+        whole = along or self.objective.whole
+        found = source.trajectories(split, count) if whole else source.pairs(split, count)
+        self.cost.truth(f"{split}, {'trajectories' if whole else 'ends'}", found)
         return found
 
     def legs(self, blocks: Sequence[Tensor]) -> list[Leg]:
@@ -199,7 +201,7 @@ class _Descent:
             "loss": self.selection.best_loss,
             "stopped": self.stopped,
             "rejected": self.rejected,
-            "forwards": self.cost.forwards(self.problem.source),
+            **self.cost.record(self.problem.source),
             "curve": self.selection.curve.points,
         }
 
@@ -282,7 +284,9 @@ def _precision(problem: Problem, table: Table, selection: Selection) -> dict[str
     if torch.finfo(model.dtype).eps <= COARSE:
         return {}
     pairs, tolerance = selection.pairs.part(slice(LIMIT_PAIRS)), problem.source.truth_tolerance
-    limit = precision_limit(table, pairs, model.dtype, tolerance, model.data_range)
+    limit, nfe = precision_limit(table, pairs, model.dtype, tolerance, model.data_range)
+    selection.cost.truths["precision"] = nfe * len(pairs)
+    selection.cost.validation += 2 * table.n * len(pairs)
     found: dict[str, Any] = {"precision_limit": limit}
     if selection.best_psnr > limit - NEAR_LIMIT:
         kind = str(model.dtype).removeprefix("torch.")
