@@ -105,7 +105,7 @@ def bnsbench_solvers() -> Iterator[SolverSpec]:
         kind="tuned",
     )
     yield _learned("bst", "Learned scale and time around Euler's (order 1) or the midpoint rule.", "2310.19075", order=2)
-    yield _learned("ld3", "Learned times of a classic rule.", "2405.15506", rule="unipc", decoupled=False)
+    yield _learned("ld3", "Learned times of a classic rule.", "2405.15506", rule="best", decoupled=False)
     yield _learned(
         "s4s", "Learned coefficients of a classic rule on its best grid.", "2502.17423", rule="unipc", alternate=False
     )

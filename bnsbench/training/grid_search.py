@@ -48,6 +48,14 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class Ranking:
+    """What a search has found: the finalists by their PSNR on validation pairs, and the best grid seen of every rule."""
+
+    finalists: Sequence[Candidate]
+    by_rule: Mapping[str, Candidate]
+
+
+@dataclass(frozen=True)
 class Effort:
     """How much a search spends.
 
@@ -106,29 +114,36 @@ def _mean_psnr(errors: torch.Tensor, pairs: Pairs, data_range: float) -> float:
 
 def search(
     judge: Judge, start: Sequence[tuple[str, NamedGrid]], train: Pairs, validation: Pairs, effort: Effort, cost: Cost
-) -> list[Candidate]:
-    """Return the finalists by their PSNR on the validation pairs, the best first.
+) -> Ranking:
+    """Return what a race over rules and coarse grids, and the refinement of its leaders, find.
 
-    start: rules and coarse grids. Heats on more and more training pairs leave ever fewer of them; then the leaders, of
-    different rules or families, are improved step by step in the options of their grids; those whom nobody beats on the
-    training pairs are judged on the validation pairs, beside the first of ``start`` of every finalist's rule, which is what
-    the rule would do untuned. UsageError if no candidate is there on this path.
+    start: rules and coarse grids, the grid that a rule has by default first. Heats on more and more training pairs leave
+    ever fewer of them; then the leaders, of different rules or families, are improved step by step in their grids' options.
+    Those whom nobody beats on the training pairs are judged on the validation pairs, beside their rules' default grids.
+    UsageError if no candidate is there on this path.
     """
-    field_of = judge.candidates(start)
-    if not field_of:
+    racing = entrants = judge.candidates(start)
+    if not entrants:
         raise UsageError("None of the time grids that are searched increases here.")
-    racing = field_of
+    by_rule: dict[str, Candidate] = {}
     for heat in effort.heats:
         pairs = train.part(slice(heat))
         racing = judge.judged(racing, pairs)
         cost.training += racing[0].table.n * len(racing) * len(pairs)
+        by_rule |= _best_by_rule(racing)
         racing = racing[: max(effort.finalists, math.ceil(effort.kept * len(racing)))]
-    best = racing + [_refined(judge, leader, pairs, effort.rounds, cost) for leader in _leaders(racing, effort.leaders)]
-    finalists = _distinct(sorted(best, key=lambda each: -each.psnr))[: effort.finalists]
-    first = {each.rule: each for each in reversed(field_of)}
-    entered = _distinct([*finalists, *(first[each.rule] for each in finalists)])
+    refined = [_refined(judge, leader, pairs, effort.rounds, cost) for leader in _leaders(racing, effort.leaders)]
+    best = sorted([*racing, *refined], key=lambda each: -each.psnr)
+    finalists = _distinct(best)[: effort.finalists]
+    default = {each.rule: each for each in reversed(entrants)}
+    entered = _distinct([*finalists, *(default[each.rule] for each in finalists)])
     cost.validation += entered[0].table.n * len(entered) * len(validation)
-    return judge.judged(entered, validation)
+    ranked = judge.judged(entered, validation)
+    return Ranking(ranked, {**by_rule, **_best_by_rule(ranked)})
+
+
+def _best_by_rule(ranked: Sequence[Candidate]) -> dict[str, Candidate]:
+    return {each.rule: each for each in reversed(ranked)}
 
 
 def _leaders(ranked: Sequence[Candidate], count: int) -> list[Candidate]:

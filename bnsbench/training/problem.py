@@ -105,6 +105,11 @@ class Cost:
         for name, value in counts.items():
             setattr(self, name, dict(value) if name == "truths" else value)
 
+    def add(self, other: Cost) -> None:
+        """Count what another search or training has cost as well."""
+        together = self.with_lower(other.to_dict())
+        self.restore(together.to_dict())
+
     def with_lower(self, lower: Mapping[str, Any]) -> Cost:
         """Return what this rung and the one below, whose `to_dict` is ``lower``, have cost together."""
         below = Cost(**lower)

@@ -19,14 +19,15 @@ from bnsbench.nonstationary.tracing import NotTraceableError
 from bnsbench.solvers.grids import NamedGrid
 from bnsbench.training.classics import named_grid_rule
 from bnsbench.training.descent import artefact
-from bnsbench.training.grid_search import COARSE, Candidate, Effort, GridRule, Judge, search
+from bnsbench.training.grid_search import COARSE, Effort, GridRule, Judge, Ranking, search
 from bnsbench.training.problem import Cost, Problem, TrainingStatus
 
 RULES = (
-    *("ab2", "ab3", "ab4", "ipndm[order=2]", "ipndm[order=3]", "ipndm"),
-    *("deis", "unipc", "unipc[order=3]", "dpm++2m", "dpm++3m", "dpm++2s", "midpoint", "rk4", "euler"),
+    *("ab2", "ab3", "ab4", "ipndm[order=2]", "ipndm[order=3]", "ipndm", "deis"),
+    *("unipc", "dpm++2m", "dpm++2s", "edm-heun", "midpoint", "rk4", "euler", "ddim"),
 )
-"""What `tune` chooses among: the rules that are best on some field, at some NFE, once their grid fits."""
+"""What `tune` chooses among: the rules that are best on some field, at some NFE, once their grid fits, and those that
+everybody knows."""
 
 FEW = (
     NamedGrid("uniform"),
@@ -46,10 +47,10 @@ TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True)
-class _Found:
-    """What a search has come to."""
+class Tuned:
+    """What a search has come to: its ranking and cost, how many candidates it has judged, and on how many pairs at most."""
 
-    finalists: Sequence[Candidate]
+    ranking: Ranking
     cost: Cost
     seen: int
     pairs: int
@@ -74,11 +75,15 @@ def tune(problem: Problem, nfe: int, rules: str = "", pairs: int = PAIRS) -> Sol
     rules: selectors separated by spaces, `RULES` if empty; those that cannot spend ``nfe`` are left out. pairs: as above.
     """
     began = time.perf_counter()
-    known = _rules(problem, nfe, rules.split() or RULES)
+    return _artefact(problem, "tuned", tuned_classics(problem, nfe, rules.split() or RULES, pairs), began)
+
+
+def tuned_classics(problem: Problem, nfe: int, rules: Sequence[str] = RULES, pairs: int = PAIRS) -> Tuned:
+    """Return the ranking of classic rules, each on its best grid; those that cannot spend ``nfe`` are left out."""
+    known = _rules(problem, nfe, rules)
     start = [(name, grid) for name, (_, default) in known.items() for grid in (default, *(g for g in FEW if g != default))]
-    effort = Effort(kept=0.2, leaders=3)
-    found = _searched(problem, nfe, {name: on_grid for name, (on_grid, _) in known.items()}, start, pairs, effort)
-    return _artefact(problem, "tuned", found, began)
+    effort = Effort(heats=(3, 8, 16), kept=0.15, leaders=3)
+    return _searched(problem, nfe, {name: on_grid for name, (on_grid, _) in known.items()}, start, pairs, effort)
 
 
 def _rules(problem: Problem, nfe: int, names: Sequence[str]) -> dict[str, tuple[GridRule, NamedGrid]]:
@@ -103,7 +108,7 @@ def _searched(
     start: Sequence[tuple[str, NamedGrid]],
     count: int,
     effort: Effort,
-) -> _Found:
+) -> Tuned:
     if count < effort.heats[0]:
         raise UsageError(f"A grid is searched on {effort.heats[0]} pairs or more, not {count}.")
     source = problem.source.coarser(TOLERANCE, count)
@@ -123,14 +128,15 @@ def _searched(
     effort = replace(effort, heats=heats)
     total = 2 * len(start) + 6 * effort.leaders * effort.rounds
     judge = Judge(rules, source.model.data_range, report)
-    return _Found(search(judge, start, train, validation, effort, cost), cost, judge.seen, count)
+    return Tuned(search(judge, start, train, validation, effort, cost), cost, judge.seen, count)
 
 
-def _artefact(problem: Problem, name: str, found: _Found, began: float) -> SolverArtefact:
-    best = found.finalists[0]
+def _artefact(problem: Problem, name: str, found: Tuned, began: float) -> SolverArtefact:
+    best = found.ranking.finalists[0]
     if best.psnr == float("-inf"):
         raise BnsbenchError("No grid gave finite samples; check the field's interval and precision.")
     record = {
+        "kind": "tuned",
         "rule": best.rule,
         "grid": best.grid.in_words,
         "selector": f"{best.grid}",
@@ -138,7 +144,7 @@ def _artefact(problem: Problem, name: str, found: _Found, began: float) -> Solve
         "pairs": found.pairs,
         "validation_pairs": found.pairs,
         "candidates": found.seen,
-        "finalists": [{"rule": each.rule, "grid": str(each.grid), "psnr": each.psnr} for each in found.finalists],
+        "finalists": [{"rule": each.rule, "grid": str(each.grid), "psnr": each.psnr} for each in found.ranking.finalists],
         **found.cost.record(problem.source),
     }
     return artefact(problem, name, best.table, record, began)
