@@ -14,7 +14,7 @@ from bnsbench.specs import ExecutorSpec, MetricSpec, ModelSpec, ReportSpec, Scal
 
 _PACKAGE = Path(__file__).parent
 
-TRAINER = "2"
+TRAINER = "3"
 """Version of the trainers: raised whenever they may train another table."""
 
 _CHOICES: dict[str, Scalar] = {
@@ -24,7 +24,7 @@ _CHOICES: dict[str, Scalar] = {
     "pairs": 0,
     "iterations": 0,
     "gain": 0.0,
-    "rate": 0.005,
+    "rate": 0.0,
     "checkpointed": False,
 }
 """What may be chosen about every training; see `bnsbench.training.descent.Choices`."""

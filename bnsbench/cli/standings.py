@@ -30,7 +30,9 @@ def print_standings(standings: Sequence[Standing], scales: Sequence[float], only
     others = [standing for standing in standings if standing.solver != only]
     shown = [standing for standing in standings if not only or standing.solver == only or standing is others[0]]
     rows = [[each.solver, *_figures(each.psnr, several), each.grid] for each in shown]
-    typer.echo(f"In dB on {TEST_SAMPLES} test samples; every classic on the best grid that a search on training noise found:")
+    typer.echo(
+        f"In dB on {TEST_SAMPLES} test samples; every classic on the best grid that a search on training noise found:"
+    )
     print_table(("solver", *first, "time grid"), rows)
 
 

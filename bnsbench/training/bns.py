@@ -48,7 +48,8 @@ def train_bns(
             raise UsageError("The recipe 'paper' has its own objective and optimiser; leave them out.")
         published = PaperRecipe()
         pairs, iterations = chosen.pairs or published.pairs, chosen.iterations or published.iterations
-        table, record = train_paper(problem, nfe, replace(published, pairs=pairs, iterations=iterations))
+        rate = chosen.rate or published.learning_rate
+        table, record = train_paper(problem, nfe, replace(published, pairs=pairs, iterations=iterations, learning_rate=rate))
     elif recipe == "default":
         table, record = _train_default(problem, nfe, chosen, init, sigma_0, ladder)
     else:
