@@ -1,0 +1,127 @@
+"""The README's tables, made from the committed results: `python -m tests.readme_tables` writes them into the README.
+
+A table stands between two comments, ``<!-- table: NAME -->`` and ``<!-- end -->``; the tests make each anew and compare.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pandas as pd
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+
+CLASSIC = ("classic", "tuned")
+BUDGETS = (4, 6, 8, 12, 16)
+GAINS = ("psnr", "psnr_mse", "psnr_p05")
+"""The measures of a gain: the mean over samples of dB, the dB of the mean squared error, and the worst twentieth."""
+
+
+def board(name: str) -> pd.DataFrame:
+    """Return the published leaderboard of a suite."""
+    return pd.read_csv(ROOT / "results" / name / "leaderboard.csv", keep_default_na=True)
+
+
+def headline() -> str:
+    """Return what is learned beside the best tuned classic at 8 NFE, field by field."""
+    head = ("model", "w", "bns", "best tuned classic", "on the grid", "its PSNR")
+    head += ("gain", "in mean MSE", "worst 5 %", "forwards of bns", "of the classic")
+    return _table(head, [_headline_row(rows) for _, rows in _fields(board("default"), 8)], left=(0, 3, 4))
+
+
+def _headline_row(rows: pd.DataFrame) -> list[str]:
+    bns = rows[rows.solver == "bns"].iloc[0]
+    classics = rows[rows.kind.isin(CLASSIC) & (rows.status == "ok")]
+    best = classics.loc[classics.psnr.idxmax()]
+    half = (bns.psnr_high - bns.psnr_low) / 2
+    gains = [f"{bns[measure] - classics[measure].max():+.1f}" for measure in GAINS]
+    rule = best.solver.replace("grid=best,", "").replace("[grid=best]", "")
+    shipped = "†" if bns.shipped else ""
+    grid = best.grid if isinstance(best.grid, str) else "plain"
+    forwards = [f"{bns.train_forwards / 1e6:.2f} M", f"{best.train_forwards / 1e3:.0f} k"]
+    figures = [f"**{bns.psnr:.1f}** ± {half:.1f}", f"`{rule}`{_rule(best)}", grid, f"{best.psnr:.1f}", *gains]
+    return [f"{bns.model}{shipped}", f"{bns.guidance:g}", *figures, *forwards]
+
+
+def _rule(row: pd.Series) -> str:
+    """Return which rule the solver "tuned" has chosen."""
+    if row.solver != "tuned":
+        return ""
+    return f" (`{str(row['rule']).removeprefix('builtin/')}`)" if isinstance(row.get("rule"), str) else ""
+
+
+def matrix() -> str:
+    """Return all solvers and NFE for the digits network at w = 2, the best on average first."""
+    found = board("default")
+    rows = found[(found.model == "digits-ot") & (found.guidance == 2)]
+    return _table(("solver", *(f"NFE {n}" for n in BUDGETS)), _by_solver(rows, BUDGETS))
+
+
+def learned() -> str:
+    """Return all learned families for the digits network at w = 2, with what they cost at 8 NFE."""
+    found = board("learned")
+    rows, budgets = found[(found.model == "digits-ot") & (found.guidance == 2)], (4, 6, 8, 10)
+    costs = rows[rows.nfe == 8].set_index("solver").train_forwards
+    lines = [[*line, f"{costs[line[0].strip('`')] / 1e6:.2f} M"] for line in _by_solver(rows, budgets)]
+    return _table(("solver", *(f"NFE {n}" for n in budgets), "forwards at 8"), lines)
+
+
+def _by_solver(rows: pd.DataFrame, budgets: Iterable[int]) -> list[list[str]]:
+    values = rows.pivot_table(index="solver", columns="nfe", values="psnr", dropna=False)
+    best = values.max()
+    order = (best - values).mean(axis=1).sort_values().index
+    return [[f"`{name}`", *(_entry(values.loc[name, n], best[n]) for n in budgets)] for name in order]
+
+
+def _entry(value: float, best: float) -> str:
+    return "-" if pd.isna(value) else f"**{value:.1f}**" if value == best else f"{value:.1f}"
+
+
+def costs() -> str:
+    """Return what the default trainer costs beside the published recipe and Adam at its best learning rate."""
+    found = pd.read_csv(ROOT / "results/training/costs.csv")
+    adam = pd.read_csv(ROOT / "results/training/adam.csv").set_index(["model", "guidance", "nfe"])
+    head = ("field", "w", "NFE", "best tuned classic", "published recipe", "Adam at its best rate", "`bns`")
+    head += ("evaluations of the recipe", "of `bns` to its PSNR", "share")
+    lines = []
+    for _, row in found[found.seed == 0].iterrows():
+        key = row.model, row.guidance, row.nfe
+        best = f"{adam.adam_psnr[key]:.1f} ({adam.rate[key]:g})" if key in adam.index else "-"
+        mark = "" if row.kind == "full" else "†"
+        figures = [f"{row.classic_psnr:.1f}", f"{row.paper_psnr:.1f}{mark}", best, f"**{row.bns_psnr:.1f}**"]
+        spent = [f"{row.paper_evaluations / 1e6:.2f} M", f"{row.bns_evaluations_to_paper_psnr / 1e3:.0f} k"]
+        lines.append([row.model, f"{row.guidance:g}", str(row.nfe), *figures, *spent, f"{100 * row.share_of_full:.1f} %"])
+    return _table(head, lines)
+
+
+def _fields(found: pd.DataFrame, nfe: int) -> Iterable[tuple[object, pd.DataFrame]]:
+    return found[found.nfe == nfe].groupby(["model", "guidance"], sort=False)
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]], left: Iterable[int] = (0,)) -> str:
+    columns = list(head)
+    rule = ["---" if index in left else "---:" for index in range(len(columns))]
+    return "\n".join("| " + " | ".join(row) + " |" for row in [columns, rule, *map(list, rows)])
+
+
+TABLES: dict[str, Callable[[], str]] = {"headline": headline, "matrix": matrix, "learned": learned, "costs": costs}
+
+_BLOCK = re.compile(r"(<!-- table: (\w+) -->\n\n)(.*?)(\n\n<!-- end -->)", re.DOTALL)
+
+
+def blocks(text: str) -> dict[str, str]:
+    """Return the tables that a page holds, by name."""
+    return {name: body for _, name, body, _ in _BLOCK.findall(text)}
+
+
+def main() -> None:
+    """Write every table into the README anew."""
+    text = README.read_text(encoding="utf-8")
+    README.write_text(_BLOCK.sub(lambda found: found[1] + TABLES[found[2]]() + found[4], text), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
