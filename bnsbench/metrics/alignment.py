@@ -48,7 +48,8 @@ class Agreement(ABC):
         return {}
 
     def __call__(self, samples: SampleSet) -> MetricValue:
-        samples.require_finite()
+        # Latents are judged, but where the decoder fails nobody is shown anything.
+        samples.require_finite(decoded=samples.decoder is not None)
         condition = self._condition(samples)
         with torch.no_grad():
             right, truth = (

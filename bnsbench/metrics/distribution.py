@@ -42,7 +42,8 @@ def frechet_distance(features: Tensor, other: Tensor) -> float:
 
 def distance_to_statistics(features: Tensor, statistics: Mapping[str, NDArray[float64]]) -> float:
     """Return the Frechet distance of features [n, width] to those of which ``mu`` and ``sigma`` are known, in float64."""
-    return float(fid_statistics_to_metric(_statistics(features), statistics, False)[KEY_METRIC_FID])
+    found = float(fid_statistics_to_metric(_statistics(features), statistics, False)[KEY_METRIC_FID])
+    return max(found, 0.0)  # where it is below, by rounding
 
 
 def _statistics(features: Tensor) -> dict[str, Any]:

@@ -75,7 +75,8 @@ def frechet_distances(made: Moments, reference: Moments) -> Tensor:
     (mean, covariance), (centre, factor) = made, reference
     roots = torch.linalg.eigvalsh(factor.mT @ covariance @ factor).clamp_min(0.0).sqrt().sum(dim=-1)
     traces = covariance.diagonal(dim1=-2, dim2=-1).sum(dim=-1) + factor.square().sum(dim=(-2, -1))
-    return (mean - centre).square().sum(dim=-1) + traces - 2.0 * roots
+    found: Tensor = (mean - centre).square().sum(dim=-1) + traces - 2.0 * roots
+    return found.clamp_min(0.0)
 
 
 def kernel_replicates(features: Tensor, reference: Tensor, paired: bool) -> Tensor:
