@@ -37,7 +37,7 @@ Use = Literal["features", "logits"]
 
 def to_uint8(images: Tensor) -> Tensor:
     """Return images in [-1, 1] as uint8, clamped and rounded: the one rule by which all images reach an extractor."""
-    exact = images.to(torch.promote_types(images.dtype, torch.float32))  # bfloat16 cannot tell all bytes apart
+    exact = images.to(torch.promote_types(images.dtype, torch.float32))  # bfloat16 would round on the way
     return ((exact.clamp(-1.0, 1.0) + 1.0) * 127.5).round().to(torch.uint8)
 
 

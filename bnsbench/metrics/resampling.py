@@ -18,7 +18,7 @@ COUNT = 100
 FEWEST = 10
 """Of fewer samples, resamples may hold one sample only."""
 WIDEST = 256
-"""Features of which a hundred Frechet distances take no longer than the features themselves."""
+"""Features of which a hundred Frechet distances take about a second; the cost grows with the cube of their number."""
 MOST_PAIRS = 200_000_000
 """Pairs of samples whose kernels or distances take about as long as the value itself."""
 BLOCK = 2**22
