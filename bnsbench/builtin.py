@@ -17,6 +17,9 @@ _PACKAGE = Path(__file__).parent
 TRAINER = "3"
 """Version of the trainers: raised whenever they may train another table."""
 
+METRICS = "2"
+"""Version of all metrics but the PSNR: raised whenever their records may change."""
+
 _CHOICES: dict[str, Scalar] = {
     "objective": "log-mse",
     "optimiser": "gauss-newton",
@@ -117,14 +120,16 @@ def bnsbench_solvers() -> Iterator[SolverSpec]:
 def bnsbench_metrics() -> Iterator[MetricSpec]:
     """Yield distances to the ground truth and to the data, and agreement with the condition."""
     inception: dict[str, Scalar] = {"weights": "", "minimum": 0}
-    embedded = _weights_version("digits-classifier", "scenes-classifier")
+    embedded = _weights_version("digits-classifier", "scenes-classifier", revision=METRICS)
     yield MetricSpec(
         "psnr",
         "bnsbench.metrics.image:Psnr",
         "Peak signal-to-noise ratio to the ground truth, mean over samples.",
         unit="dB",
     )
-    yield MetricSpec("ssim", "bnsbench.metrics.image:Ssim", "Structural similarity to the ground truth, mean over samples.")
+    yield MetricSpec(
+        "ssim", "bnsbench.metrics.image:Ssim", "Structural similarity to the ground truth, mean over samples.", METRICS
+    )
     yield MetricSpec(
         "perceptual",
         "bnsbench.metrics.image:Perceptual",
@@ -140,7 +145,7 @@ def bnsbench_metrics() -> Iterator[MetricSpec]:
         "inception-score",
         "bnsbench.metrics.inception_score:InceptionScore",
         "How surely images belong to a class, and to how many classes.",
-        _weights_version("digits-classifier"),
+        _weights_version("digits-classifier", revision=METRICS),
         parameters={**inception, "splits": 10},
     )
     network: dict[str, Scalar] = {"network": "", "minimum": 0}
@@ -149,7 +154,7 @@ def bnsbench_metrics() -> Iterator[MetricSpec]:
             name,
             f"bnsbench.metrics.distribution:{name.replace('-', '_')}",
             f"Frechet audio distance of features to those of {what}.",
-            _weights_version("speech-classifier"),
+            _weights_version("speech-classifier", revision=METRICS),
             parameters=network if name.endswith("-gt") else {**network, "data": ""},
             direction="lower",
         )
@@ -157,22 +162,22 @@ def bnsbench_metrics() -> Iterator[MetricSpec]:
         "accuracy",
         "bnsbench.metrics.alignment:ClassAccuracy",
         "Share of digits classified as their condition.",
-        _weights_version("digits-classifier"),
+        _weights_version("digits-classifier", revision=METRICS),
     )
     yield MetricSpec(
         "alignment",
         "bnsbench.metrics.alignment:AttributeAlignment",
         "Share of scenes that show all that their caption says.",
-        _weights_version("scenes-classifier"),
+        _weights_version("scenes-classifier", revision=METRICS),
     )
     yield MetricSpec(
         "word-accuracy",
         "bnsbench.metrics.alignment:WordAccuracy",
         "Share of clips whose word is recognised.",
-        _weights_version("speech-classifier"),
+        _weights_version("speech-classifier", revision=METRICS),
     )
     for name, attribute, what, direction in _SOUND_METRICS:
-        yield MetricSpec(name, f"bnsbench.metrics.audio:{attribute}", what, direction=direction, unit="dB")
+        yield MetricSpec(name, f"bnsbench.metrics.audio:{attribute}", what, METRICS, direction=direction, unit="dB")
 
 
 @hookimpl
@@ -229,8 +234,11 @@ def _digits(variant: str, summary: str) -> ModelSpec:
     return ModelSpec(name, f"bnsbench.models.digits.model:digits_{variant}", summary, _weights_version(name), guidable=True)
 
 
-def _weights_version(*names: str) -> str:
-    """Return a version that changes with shipped weights; weights that are missing fail when they are loaded."""
+def _weights_version(*names: str, revision: str = "1") -> str:
+    """Return a version that changes with shipped weights, and with the revision of what is done with them.
+
+    Weights that are missing fail when they are loaded.
+    """
     manifest = _PACKAGE / "models" / "weights" / "manifest.json"
     entries = json.loads(manifest.read_text(encoding="utf-8")) if manifest.is_file() else {}
-    return "+".join(["1", *(entries[name]["sha256"][:12] for name in names if name in entries)])
+    return "+".join([revision, *(entries[name]["sha256"][:12] for name in names if name in entries)])

@@ -1,12 +1,16 @@
-"""Sound in WAV files of 16 bits, by the standard library: torchaudio needs a further package to read and write them."""
+"""Sound in WAV files: torchaudio needs a further package to read and write them."""
 
 from __future__ import annotations
 
+import struct
+import warnings
 import wave
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -22,10 +26,37 @@ def write_wav(file: Path, sound: Tensor, rate: int) -> None:
 
 
 def read_wav(file: Path) -> tuple[Tensor, int]:
-    """Return mono sound [samples] in [-1, 1] of a 16-bit PCM file, its channels averaged, and its rate."""
-    with wave.open(str(file), "rb") as clip:
-        channels, rate = clip.getnchannels(), clip.getframerate()
-        if clip.getsampwidth() != 2:
-            raise wave.Error(f"{file} has {8 * clip.getsampwidth()} bits per sample instead of 16")
-        numbers = np.frombuffer(clip.readframes(clip.getnframes()), dtype="<i2")
-    return torch.from_numpy(numbers.reshape(-1, channels).mean(axis=1).astype(np.float32) / 32767.0), rate
+    """Return mono sound [samples] of a WAV file, its channels averaged, and its rate in Hz; [-1, 1] is full scale.
+
+    The file holds PCM of 16, 24 or 32 bits, or floating-point numbers. Raises wave.Error for other files, for those that end
+    before they say and for numbers that are not finite; OSError for files that are not there.
+    """
+    from scipy.io import wavfile  # noqa: PLC0415 - slow to import
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", wavfile.WavFileWarning)  # of chunks that are no sound
+            warnings.filterwarnings("error", "Reached EOF", wavfile.WavFileWarning)
+            rate, numbers = wavfile.read(file)
+    except (*_DAMAGE, wavfile.WavFileWarning) as error:
+        reason = str(error).rstrip(".")
+        raise wave.Error(f"{file} cannot be read: it is damaged, or no WAV file of plain numbers ({reason})") from error
+    sound = _full_scale_one(numbers, file)
+    return torch.from_numpy((sound if sound.ndim == 1 else sound.mean(axis=1)).astype(np.float32)), int(rate)
+
+
+_DAMAGE = (ValueError, EOFError, ArithmeticError, UnboundLocalError, struct.error)
+"""What scipy raises for files that end too soon, hold no sound or are compressed."""
+
+
+def _full_scale_one(numbers: NDArray[Any], file: Path) -> NDArray[np.float64]:
+    """Return the numbers of a file, of whatever type, with full scale at 1."""
+    if numbers.dtype.kind == "f":
+        if not np.isfinite(numbers).all():
+            raise wave.Error(f"{file} cannot be read: some of its numbers are not finite")
+        return numbers.astype(np.float64)
+    if numbers.dtype.itemsize < 2:
+        bits = 8 * numbers.dtype.itemsize
+        raise wave.Error(f"{file} cannot be read: it has {bits} bits per sample, and at least 16 are needed")
+    # 24 bits come shifted to the top of 32.
+    return numbers.astype(np.float64) / np.iinfo(numbers.dtype).max

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bnsbench.errors import NotApplicableError
 from bnsbench.metrics.base import MetricValue, SampleSet
+from bnsbench.metrics.degenerate import is_flat
 from bnsbench.metrics.extractors import EXTRACTION_BATCH
 from bnsbench.models.digits.data import CLASSES
 from bnsbench.models.digits.model import digit_classifier
@@ -28,7 +29,8 @@ _words = lru_cache(maxsize=1)(word_classifier)
 class Agreement(ABC):
     """The share of samples in which an embedded classifier finds what the condition asked for.
 
-    The interval is Wilson's; details hold the ground-truth samples' own share as ``truth``.
+    The interval is Wilson's; details hold the ground-truth samples' own share as ``truth``. A sample without variation shows
+    nothing, and counts as missed whatever the classifier guesses.
     Raises NotApplicableError for unconditional samples and for models of other data, DivergedError for samples that are not
     finite.
     """
@@ -46,17 +48,22 @@ class Agreement(ABC):
         return {}
 
     def __call__(self, samples: SampleSet) -> MetricValue:
-        samples.require_finite()
+        # Latents are judged, but where the decoder fails nobody is shown anything.
+        samples.require_finite(decoded=samples.decoder is not None)
         condition = self._condition(samples)
         with torch.no_grad():
             right, truth = (
-                self.right(states.cpu().float(), condition) for states in (samples.latents, samples.truth_latents)
+                self._found(states.cpu().float(), condition) for states in (samples.latents, samples.truth_latents)
             )
         found = right.all(dim=1)
         low, high = wilson_interval(int(found.sum()), len(found))
         details = {"n": float(len(found)), "truth": float(truth.all(dim=1).double().mean()), **self.parts(right)}
         info = {"classifier": weights_fingerprint(self.classifier)}
         return MetricValue(float(found.double().mean()), low, high, details, found.double().tolist(), info)
+
+    def _found(self, latents: Tensor, condition: Tensor) -> Tensor:
+        shown = latents.clamp(-1.0, 1.0) if latents.ndim == 4 else latents  # images are seen so
+        return self.right(latents, condition) & ~is_flat(shown)[:, None]
 
     def _condition(self, samples: SampleSet) -> Tensor:
         if samples.model.extractor != self.kind:

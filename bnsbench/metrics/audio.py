@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import warnings
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -17,40 +19,56 @@ WINDOW_SECONDS = 0.064
 QUIETEST = 1e-3
 """Magnitudes are compared down to 60 dB below the loudest of the ground truth; what is quieter counts as silence."""
 BANDS, CEPSTRA = 64, 13
+SILENCE = 2.0**-16
+"""Of full scale: what is quieter everywhere becomes zero in a file of 16 bits."""
 
 
 class Snr(PairedMetric):
-    """The signal-to-noise ratio 10 log10(|truth|^2 / |error|^2) of the ODE's end states in dB, such as log-mel latents."""
+    """The signal-to-noise ratio 10 log10(|truth|^2 / |error|^2) of the ODE's end states in dB, such as log-mel latents.
+
+    Zeros in place of a sample have 0 dB. A truth of zeros has no ratio, and its sample counts 0 dB unless it is zero too.
+    """
 
     def compare(self, samples: SampleSet) -> Tensor:
-        truth = samples.truth_latents.flatten(1)
-        return ratio(truth, samples.latents.flatten(1) - truth)
+        made, truth = samples.latents.flatten(1), samples.truth_latents.flatten(1)
+        return ratio(truth, made.double() - truth, SILENCE * samples.data_range / 2)
 
 
 class WaveformSnr(PairedMetric):
     """The signal-to-noise ratio of waveforms in dB, both with the ground truth's phases.
 
     A vocoder that estimates phases turns nearly equal spectra into waveforms that differ as a whole, so only magnitudes can
-    be compared. Raises NotApplicableError for samples that are no sound, as all metrics of waveforms do.
+    be compared. Silence in place of a sample has 0 dB. A silent truth has no ratio, and its sample counts 0 dB unless it is
+    silent too. Raises NotApplicableError for samples that are no sound, as all metrics of waveforms do, and for sounds too
+    short for a window.
     """
 
     def compare(self, samples: SampleSet) -> Tensor:
         made, truth = in_phase(samples)
-        return ratio(truth, made - truth)
+        return ratio(truth, made - truth, SILENCE)
 
 
 class SiSdr(PairedMetric):
-    """The scale-invariant signal-to-distortion ratio of waveforms in dB (Le Roux et al. 2019), in phase with the truth."""
+    """The scale-invariant signal-to-distortion ratio of waveforms in dB (Le Roux et al. 2019), in phase with the truth.
+
+    Silence is undefined, for any scale of the truth fits it; it counts 0 dB, as for the other ratios, and so does a silent
+    truth unless the sample is silent too.
+    """
 
     def compare(self, samples: SampleSet) -> Tensor:
         made, truth = in_phase(samples)
         power = truth.square().sum(dim=1, keepdim=True).clamp_min(torch.finfo(truth.dtype).tiny)
         aligned = (made * truth).sum(dim=1, keepdim=True) / power * truth
-        return ratio(aligned, made - aligned)
+        nothing = is_silent(made) & ~is_silent(truth)
+        found = ratio(aligned, made - aligned)
+        return torch.where(is_silent(truth), ratio(truth, made - truth, SILENCE), found.masked_fill(nothing, 0.0))
 
 
 class LogSpectralDistance(PairedMetric):
-    """The distance of spectra in dB: root mean square over frequencies, mean over frames (Gray & Markel 1976)."""
+    """The distance of spectra in dB: root mean square over frequencies, mean over frames (Gray & Markel 1976).
+
+    Silence lies at the floor of `floored`, so that it is at most 60 dB away.
+    """
 
     worst = 0.95
 
@@ -62,7 +80,8 @@ class LogSpectralDistance(PairedMetric):
 class MelCepstralDistortion(PairedMetric):
     """The distance of mel cepstra 1 to 13 in dB: (10 / ln 10) sqrt(2 sum (c - c')^2), mean over frames (Kubichek 1993).
 
-    Cepstra are orthonormal cosine transforms of the logarithms of 64 mel bands.
+    Cepstra are orthonormal cosine transforms of the logarithms of 64 mel bands. Silence lies at the floor of `floored`.
+    Raises NotApplicableError for rates so low that a band holds no frequency.
     """
 
     worst = 0.95
@@ -70,22 +89,32 @@ class MelCepstralDistortion(PairedMetric):
     def compare(self, samples: SampleSet) -> Tensor:
         made, truth = floored(samples)
         rate = sample_rate(samples)
-        filters = melscale_fbanks(made.shape[1], 0.0, rate / 2, BANDS, rate, norm="slaney").to(made)
+        filters = _mel_bands(made.shape[1], rate).to(made)
         cosines = create_dct(CEPSTRA + 1, BANDS, "ortho")[:, 1:].to(made)
         bands = [torch.einsum("nft,fb->nbt", part, filters).log() for part in (made, truth)]
         cepstra = torch.einsum("nbt,bc->nct", bands[0] - bands[1], cosines)
         return 10.0 / math.log(10.0) * (2.0 * cepstra.square().sum(dim=1)).sqrt().mean(dim=1)
 
 
-def ratio(signal: Tensor, error: Tensor) -> Tensor:
+def ratio(signal: Tensor, error: Tensor, silence: float = 0.0) -> Tensor:
     """Return 10 log10(|signal|^2 / |error|^2) of rows [n, m] in dB, float64.
 
-    The error is not taken below the signal's rounding, so equal rows have -20 log10(eps): 138.5 dB in float32. A silent
-    signal is taken for the least power there is.
+    Neither is taken below the other's rounding, so equal rows have -20 log10(eps), 138.5 dB in float32, and none has less
+    than the negative of that. A signal nowhere louder than ``silence`` has no ratio: it counts 0 dB, or the most there is if
+    the error is as quiet.
     """
     limits = torch.finfo(signal.dtype)
-    power = signal.double().square().sum(dim=1).clamp_min(limits.tiny)
-    return 10.0 * (power / error.double().square().sum(dim=1).clamp_min(power * limits.eps**2)).log10()
+    power, noise = (part.double().square().sum(dim=1) for part in (signal, error))
+    power = power.clamp_min(limits.tiny).maximum(noise * limits.eps**2)
+    found = 10.0 * (power / noise.maximum(power * limits.eps**2)).log10()
+    most = torch.full_like(found, -20.0 * math.log10(limits.eps))
+    of_silence = torch.where(is_silent(error, silence), most, torch.zeros_like(most))
+    return torch.where(is_silent(signal, silence), of_silence, found)
+
+
+def is_silent(sounds: Tensor, level: float = SILENCE) -> Tensor:
+    """Return which rows [n, m] are nowhere louder than a level."""
+    return sounds.abs().amax(dim=1) <= level
 
 
 def in_phase(samples: SampleSet) -> tuple[Tensor, Tensor]:
@@ -99,9 +128,14 @@ def in_phase(samples: SampleSet) -> tuple[Tensor, Tensor]:
 
 
 def floored(samples: SampleSet) -> tuple[Tensor, Tensor]:
-    """Return the magnitudes [n, frequencies, frames] of samples and ground truth, not below the quietest that counts."""
+    """Return the magnitudes [n, frequencies, frames] of samples and ground truth, not below the quietest that counts.
+
+    That is 60 dB below the loudest of the ground truth, or of the sample where the ground truth is silent.
+    """
     made, truth = (spectrum.abs() for spectrum in _spectra(samples))
-    floor = (QUIETEST * truth.amax(dim=(1, 2), keepdim=True)).clamp_min(torch.finfo(truth.dtype).tiny)
+    silent = is_silent(samples.truth.cpu().float().flatten(1))[:, None, None]
+    loudest = torch.where(silent, made.maximum(truth), truth).amax(dim=(1, 2), keepdim=True)
+    floor = (QUIETEST * loudest).clamp_min(torch.finfo(truth.dtype).tiny)
     return made.maximum(floor), truth.maximum(floor)
 
 
@@ -144,5 +178,25 @@ def _channels(sounds: Tensor) -> tuple[Tensor, ...]:
 
 
 def _window(samples: SampleSet) -> tuple[Tensor, int]:
-    size = round(WINDOW_SECONDS * sample_rate(samples))
-    return torch.hann_window(size), size // 4
+    rate, length = sample_rate(samples), samples.form[-1]
+    size = round(WINDOW_SECONDS * rate)
+    hop = size // 4
+    if hop < 1:
+        raise NotApplicableError(
+            f"Spectra need sounds at a rate of at least {math.ceil(4 / WINDOW_SECONDS)} Hz, not {rate}."
+        )
+    # The first frame is centred at the first value, and half of it is mirrored there.
+    if length <= size // 2:
+        raise NotApplicableError(f"Spectra at {rate} Hz need sounds of more than {size // 2} values, not {length}.")
+    return torch.hann_window(size), hop
+
+
+@lru_cache(maxsize=4)
+def _mel_bands(frequencies: int, rate: int) -> Tensor:
+    """Return the filters [frequencies, 64]."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # an empty band is told of below
+        filters: Tensor = melscale_fbanks(frequencies, 0.0, rate / 2, BANDS, rate, norm="slaney")
+    if not bool(filters.any(dim=0).all()):
+        raise NotApplicableError(f"{BANDS} mel bands need sounds at a higher rate than {rate} Hz: some hold no frequency.")
+    return filters

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from math import prod
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from bnsbench.errors import DivergedError, UsageError
@@ -32,6 +33,7 @@ class SampleSet:
         truth, where they are kept already.
     cache: a folder for what metrics need to compute once only, or None to keep nothing. progress: told by metrics that take
         long what they are at.
+    Whatever is decoded is looked at before it is handed out: DivergedError if it is not finite, whoever asks.
     Raises UsageError if the parts do not have the same number of rows or the latents differ in shape.
     """
 
@@ -58,12 +60,13 @@ class SampleSet:
     @cached_property
     def samples(self) -> Tensor:
         """What people see and hear, such as images [n, C, H, W] in [-1, 1]; decoded when it is first asked for."""
-        return self._decode(self.latents) if self.decoded is None else self.decoded()
+        return finite(self._decode(self.latents) if self.decoded is None else self.decoded(), "decoded samples")
 
     @cached_property
     def truth(self) -> Tensor:
         """The ground truth as `samples`."""
-        return self._decode(self.truth_latents) if self.decoded_truth is None else self.decoded_truth()
+        made = self._decode(self.truth_latents) if self.decoded_truth is None else self.decoded_truth()
+        return finite(made, "decoded ground-truth samples")
 
     def part(self, index: slice) -> SampleSet:
         """Return the rows ``index``, to be decoded by themselves."""
@@ -74,7 +77,12 @@ class SampleSet:
     @cached_property
     def form(self) -> tuple[int, ...]:
         """The shape of one decoded sample."""
-        return tuple(self.part(slice(1)).samples.shape[1:])
+        return tuple(self._decode(self.latents[:1]).shape[1:])
+
+    @property
+    def kept(self) -> bool:
+        """Whether the set is small enough to be kept decoded."""
+        return prod((len(self), *self.form)) <= KEPT_NUMBERS
 
     def parts(self) -> Iterator[SampleSet]:
         """Yield the set in parts of at most 256 rows, for metrics that need not see all of it at once.
@@ -82,16 +90,21 @@ class SampleSet:
         A set that is small when it is decoded is decoded once for all metrics; the parts of a large one are decoded each
         time anew, because it would not fit into memory.
         """
-        kept = prod((len(self), *self.form)) <= KEPT_NUMBERS
         for start in range(0, len(self), PART):
-            rows = slice(start, start + PART)
-            part = self.part(rows)
+            rows = slice(start, min(start + PART, len(self)))
             made, truth = (partial(self._rows, name, rows) for name in ("samples", "truth"))
-            yield replace(part, decoded=made, decoded_truth=truth) if kept else part
+            yield replace(self.part(rows), decoded=made, decoded_truth=truth)
 
-    def _rows(self, name: str, rows: slice) -> Tensor:
-        decoded: Tensor = getattr(self, name)
-        return decoded[rows]
+    def _rows(self, name: Literal["samples", "truth"], rows: slice) -> Tensor:
+        if self.kept:
+            decoded: Tensor = getattr(self, name)
+            return decoded[rows]
+        states, what = {
+            "samples": (self.latents, "decoded samples"),
+            "truth": (self.truth_latents, "decoded ground-truth samples"),
+        }[name]
+        # A message about a part says which, because nobody has seen the others yet.
+        return finite(self._decode(states[rows]), f"{what} ({rows.start + 1} to {rows.stop} of {len(self)})")
 
     def _decode(self, states: Tensor) -> Tensor:
         return self.model.decode(states) if self.decoder is None else self.decoder(states)
@@ -99,12 +112,25 @@ class SampleSet:
     def __len__(self) -> int:
         return len(self.latents)
 
-    def require_finite(self) -> None:
-        """Raise DivergedError if any sample or ground-truth value is NaN or infinite."""
-        for name, values in (("samples", self.latents), ("ground-truth samples", self.truth_latents)):
-            finite = values.flatten(1).isfinite().all(dim=1)
-            if not finite.all():
-                raise DivergedError(f"{int((~finite).sum())} of {len(self)} {name} are not finite.")
+    def require_finite(self, decoded: bool = False) -> None:
+        """Raise DivergedError if any latent of samples or ground truth is NaN or infinite.
+
+        Decoded ones raise it when they are first looked at, be it by `samples`, `truth` or `parts`, so that metrics of the
+        latents decode nothing. decoded: whether to look at the decoded samples now, as a run does. Of sets too large to be
+        kept decoded that would cost another decoding, and each part is left to the metrics that look at it.
+        """
+        finite(self.latents, "samples")
+        finite(self.truth_latents, "ground-truth samples")
+        if decoded and self.kept:
+            _ = self.samples
+
+
+def finite(values: Tensor, what: str) -> Tensor:
+    """Return values [n, ...] as they are; DivergedError says how many of ``what`` they are that are not finite."""
+    bad = sum(int((~part.flatten(1).isfinite().all(dim=1)).sum()) for part in torch.split(values, PART))
+    if bad:
+        raise DivergedError(f"{bad} of {len(values)} {what} are not finite.")
+    return values
 
 
 @dataclass(frozen=True)
@@ -114,6 +140,8 @@ class MetricValue:
     low, high: the ends of the 95 % interval of the mean, where one exists.
     details: further numbers, such as the median or the number of samples. info: texts, such as fingerprints.
     per_sample: one value per sample, where the metric is a mean; paired comparisons use them.
+    replicates: of other metrics, their values of resampled samples, the same samples for every solver of a field, so that
+        replicate b of two solvers is a pair; see `bnsbench.metrics.resampling`.
     """
 
     value: float
@@ -122,10 +150,27 @@ class MetricValue:
     details: Mapping[str, float] = field(default_factory=dict)
     per_sample: Sequence[float] | None = None
     info: Mapping[str, str] = field(default_factory=dict)
+    replicates: Sequence[float] | None = None
 
 
 class Metric(Protocol):
-    """A metric: NotApplicableError where it has no meaning, DivergedError for samples that are not finite."""
+    """A metric: NotApplicableError where it has no meaning, DivergedError for samples that are not finite.
+
+    One that depends on files may offer ``fingerprint()`` besides, see `files_fingerprint`.
+    """
 
     def __call__(self, samples: SampleSet) -> MetricValue:
         """Return the metric's value for the samples."""
+
+
+@runtime_checkable
+class Fingerprinted(Protocol):
+    """A metric that depends on files."""
+
+    def fingerprint(self) -> str:
+        """Return a hash that changes with the content of any of them, "" if there is none; quick, for it is often asked."""
+
+
+def files_fingerprint(metric: object) -> str:
+    """Return the hash of the files that a metric depends on; "" if there are none, or none that it tells of."""
+    return str(metric.fingerprint()) if isinstance(metric, Fingerprinted) else ""

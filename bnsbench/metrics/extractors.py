@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,6 +16,7 @@ from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY, register_featur
 
 from bnsbench.errors import NotApplicableError, UsageError
 from bnsbench.flows.model import Model
+from bnsbench.metrics.contents import content_hash
 from bnsbench.models.digits import data as digits_data
 from bnsbench.models.digits.data import CLASSES
 from bnsbench.models.digits.model import digit_classifier
@@ -37,7 +37,8 @@ Use = Literal["features", "logits"]
 
 def to_uint8(images: Tensor) -> Tensor:
     """Return images in [-1, 1] as uint8, clamped and rounded: the one rule by which all images reach an extractor."""
-    return ((images.clamp(-1.0, 1.0) + 1.0) * 127.5).round().to(torch.uint8)
+    exact = images.to(torch.promote_types(images.dtype, torch.float32))  # bfloat16 would round on the way
+    return ((exact.clamp(-1.0, 1.0) + 1.0) * 127.5).round().to(torch.uint8)
 
 
 class EmbeddedExtractor(FeatureExtractorBase):  # type: ignore[misc]
@@ -122,7 +123,8 @@ class Extractor:
         """Return the features [n, width] of uint8 images or of waveforms, on the CPU, in batches of one fixed size."""
         self.network.to(samples.device)
         with torch.no_grad():
-            return torch.cat([self.network(part)[0].cpu() for part in torch.split(samples, EXTRACTION_BATCH)])
+            found = torch.cat([self.network(part)[0].cpu() for part in torch.split(samples, EXTRACTION_BATCH)])
+        return found.to(torch.promote_types(found.dtype, torch.float32))
 
 
 def extractor_for(shape: tuple[int, ...], weights: str = "", kind: str = "", use: Use = "features") -> Extractor:
@@ -146,7 +148,7 @@ def extractor_for(shape: tuple[int, ...], weights: str = "", kind: str = "", use
         raise NotApplicableError("Features of RGB images need Inception-v3's weights for torch-fidelity: give weights=PATH.")
     if not Path(weights).is_file():
         raise UsageError(f"There is no Inception-v3 weights file {weights}.")
-    return _inception(weights, use)
+    return _inception(weights, use, content_hash(Path(weights), (Path(weights),)))
 
 
 def embedded_network(model: Model) -> DigitClassifier | SceneClassifier:
@@ -202,8 +204,12 @@ def _embedded(kind: str, use: Use) -> Extractor:
 
 
 @lru_cache(maxsize=2)
-def _inception(weights: str, use: Use) -> Extractor:
+def _inception(weights: str, use: Use, fingerprint: str) -> Extractor:
     layer, width = INCEPTION_LAYERS[use]
-    with torch.random.fork_rng(devices=()):  # initial weights are drawn, and thrown away
-        network = FeatureExtractorInceptionV3(INCEPTION, [layer], feature_extractor_weights_path=weights).eval()
-    return Extractor(network, width, hashlib.sha256(Path(weights).read_bytes()).hexdigest())
+    try:
+        with torch.random.fork_rng(devices=()):  # initial weights are drawn, and thrown away
+            network = FeatureExtractorInceptionV3(INCEPTION, [layer], feature_extractor_weights_path=weights).eval()
+    except Exception as error:  # whatever pickle and torch raise for files of other things
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise UsageError(f"The file {weights} does not hold Inception-v3's weights for torch-fidelity: {reason}.") from error
+    return Extractor(network, width, fingerprint)

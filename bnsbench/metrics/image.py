@@ -20,7 +20,8 @@ SMALLEST_FOR_GAUSSIAN = 16
 class Psnr(PairedMetric):
     """The PSNR of the ODE's end states in dB.
 
-    It looks at the latents, which are what a solver determines, without decoding or clamping.
+    It looks at the latents, which are what a solver determines, without decoding or clamping. A constant sample has an
+    ordinary error, and thus an ordinary PSNR.
     """
 
     def compare(self, samples: SampleSet) -> Tensor:
@@ -33,7 +34,8 @@ class Psnr(PairedMetric):
 class Ssim(PairedMetric):
     """Structural similarity (Wang et al. 2004) of images in [-1, 1]; 1 for equal images.
 
-    Gaussian windows of 11x11 pixels; uniform ones of 7x7 for images with a side below 16.
+    Gaussian windows of 11x11 pixels; uniform ones of 7x7 for images with a side below 16. Where a window is constant, the
+    formula's own constants decide: an image without variation has a similarity near 0 to one with it.
     Raises NotApplicableError for samples that are no images of at least 7x7.
     """
 
@@ -57,7 +59,9 @@ class Ssim(PairedMetric):
 class Perceptual(PairedMetric):
     """The perceptual distance of LPIPS (Zhang et al. 2018, eq. 1) in the embedded classifier's activations, all weights one.
 
-    0 for equal images. Raises NotApplicableError for models whose data no embedded classifier knows.
+    0 for equal images. At a place where all activations of a layer vanish in one of the images, which they may where it has
+    no variation, they have no direction, and the distance there is 1.
+    Raises NotApplicableError for models whose data no embedded classifier knows.
     """
 
     worst = 0.95

@@ -10,7 +10,7 @@ import torch
 from scipy.stats import t as student
 from torch import Tensor
 
-from bnsbench.metrics.base import MetricValue, SampleSet
+from bnsbench.metrics.base import MetricValue, SampleSet, finite
 
 
 def mean_interval(values: Tensor, confidence: float = 0.95) -> tuple[float, float] | tuple[None, None]:
@@ -27,7 +27,7 @@ class PairedMetric(ABC):
     """The mean over samples of what `compare` says of each, with its 95 % interval, the median and the worst twentieth.
 
     worst: the quantile that only a twentieth of the samples are worse than; 0.05 where higher is better, else 0.95.
-    Raises DivergedError for samples that are not finite.
+    Raises DivergedError for samples that are not finite, and where a sample's number is not.
     """
 
     worst = 0.05
@@ -48,7 +48,8 @@ class PairedMetric(ABC):
 
     def __call__(self, samples: SampleSet) -> MetricValue:
         samples.require_finite()
-        values = torch.cat([self.compare(part).detach().cpu() for part in samples.parts()])
+        values = torch.cat([self.compare(part).detach().cpu().double() for part in samples.parts()])
+        finite(values[:, None], f"values of {type(self).__name__}")
         return mean_of(values, self.worst, self.details(samples), self.info(samples))
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
+import warnings
 import wave
 import zipfile
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import IO
 
@@ -19,10 +20,14 @@ from PIL import Image
 from torch import Tensor
 
 from bnsbench.errors import UsageError
+from bnsbench.metrics.contents import content_hash
 from bnsbench.wav import read_wav
 
 ENDINGS = {"images": (".png", ".jpg", ".jpeg"), "sounds": (".wav",)}
 """Of the files that are read of a folder, in small or capital letters."""
+
+FORMATS = ("PNG", "JPEG")
+"""What Pillow may take an image for, whatever its name says: a decoder for each of its many formats is a risk."""
 
 MODES = {1: "L", 3: "RGB"}
 """Pillow's name for images of that many channels."""
@@ -51,7 +56,7 @@ class RealData(ABC):
     @property
     def fingerprint(self) -> str:
         """The SHA-256 of a file, or of the names, sizes and contents in a folder."""
-        return _fingerprint(self.source, tuple((file, _state(file)) for file in self.files))
+        return content_hash(self.source, self.files)
 
     @property
     def statistics(self) -> dict[str, NDArray[np.float64]] | None:
@@ -72,13 +77,20 @@ def open_images(source: str, shape: tuple[int, ...]) -> RealData:
     return ImageArchive(path, shape) if path.is_file() else ImageFolder(path, shape)
 
 
+def real_files(source: Path, kind: str) -> tuple[Path, ...]:
+    """Return what there is to read of real samples: the file itself, or the files of that kind below a folder, sorted."""
+    if source.is_file():
+        return (source,)
+    return tuple(sorted(file for file in source.rglob("*") if file.suffix.lower() in ENDINGS[kind] and file.is_file()))
+
+
 class _Folder(RealData):
     """The files below a folder with certain endings, sorted by their paths."""
 
     def __init__(self, source: Path, form: tuple[int, ...]) -> None:
         if not source.is_dir():
             raise UsageError(f"There is no folder {source} of real {self.kind}.")
-        super().__init__(source, tuple(sorted(file for file in source.rglob("*") if self._is_wanted(file))), form)
+        super().__init__(source, real_files(source, self.kind), form)
         if len(self) < 2:
             raise UsageError(
                 f"{source} holds {len(self)} {self.kind} ({', '.join(ENDINGS[self.kind])}), but two are needed."
@@ -92,9 +104,6 @@ class _Folder(RealData):
         for start in range(0, len(self), size):
             yield torch.stack([self.read(file) for file in self.files[start : start + size]])
 
-    def _is_wanted(self, file: Path) -> bool:
-        return file.suffix.lower() in ENDINGS[self.kind] and file.is_file()
-
     def __len__(self) -> int:
         return len(self.files)
 
@@ -107,27 +116,40 @@ class ImageFolder(_Folder):
     def read(self, file: Path) -> Tensor:
         channels, height, width = self.form
         try:
-            with Image.open(file) as image:
+            with _opened(file) as image:
                 if image.size != (width, height):
                     found = f"{image.width}x{image.height}"
                     raise UsageError(f"The image {file} is {found} and the samples are {width}x{height} pixels: {REMEDY}")
                 if image.mode[0] in "IF":
                     raise UsageError(f"The image {file} has more than 8 bits per channel: convert it beforehand.")
                 pixels = np.array(image.convert(MODES[channels]))
-        except (OSError, SyntaxError) as error:  # Pillow's name for some kinds of damage is SyntaxError
-            raise UsageError(f"The image {file} cannot be read: {error}.") from error
+        except _DAMAGE as error:
+            raise UsageError(f"The image {file} cannot be read: {str(error).rstrip('.')}.") from error
         return torch.from_numpy(pixels).reshape(height, width, channels).permute(2, 0, 1)
 
 
+_DAMAGE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning)
+"""What Pillow raises for images that are damaged, of other formats, or larger than it opens."""
+
+
+def _opened(file: Path) -> Image.Image:
+    """Return an image whose size is known and whose pixels are not read yet."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        return Image.open(file, formats=FORMATS)
+
+
 class SoundFolder(_Folder):
-    """A folder of WAV files of 16 bits, all as long as the samples and at their rate: the form is (length, rate)."""
+    """A folder of WAV files, all as long as the samples and at their rate: the form is (length, rate)."""
 
     kind = "sounds"
 
     def read(self, file: Path) -> Tensor:
         try:
             sound, rate = read_wav(file)
-        except (OSError, EOFError, wave.Error) as error:
+        except wave.Error as error:
+            raise UsageError(f"The sound {error}.") from error
+        except OSError as error:
             raise UsageError(f"The sound {file} cannot be read: {error}.") from error
         if (len(sound), rate) != self.form:
             length, own = self.form
@@ -136,6 +158,10 @@ class SoundFolder(_Folder):
                 " resample, and cut or pad all sounds beforehand."
             )
         return sound
+
+
+_BROKEN = (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+"""What reading an archive raises that is damaged, or holds arrays of other things than numbers."""
 
 
 class ImageArchive(RealData):
@@ -153,7 +179,7 @@ class ImageArchive(RealData):
             with zipfile.ZipFile(source) as archive:
                 self._names = {name.removesuffix(".npy") for name in archive.namelist()}
                 self._count = self._check_images(archive) if "arr_0" in self._names else 0
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        except (*_BROKEN, KeyError) as error:
             raise UsageError(f"{source} is no .npz file of images or statistics: {error}.") from error
         if not self._names & {"arr_0", "mu"} or ("mu" in self._names) != ("sigma" in self._names):
             raise UsageError(f"{source} holds neither images (arr_0) nor statistics (mu and sigma).")
@@ -162,18 +188,36 @@ class ImageArchive(RealData):
     def statistics(self) -> dict[str, NDArray[np.float64]] | None:
         if "mu" not in self._names:
             return None
-        with np.load(self.source) as content:
-            return {name: content[name].astype(np.float64) for name in ("mu", "sigma")}
+        try:
+            with np.load(self.source, allow_pickle=False) as content:
+                mu, sigma = (np.asarray(content[name]).astype(np.float64) for name in ("mu", "sigma"))
+        except (*_BROKEN, TypeError) as error:
+            raise UsageError(f"The statistics mu and sigma in {self.source} cannot be read: {error}.") from error
+        if mu.ndim != 1 or sigma.shape != 2 * mu.shape:
+            shapes = f"mu is {list(mu.shape)}, sigma {list(sigma.shape)}"
+            raise UsageError(f"The statistics in {self.source} are no mean and covariance: {shapes}.")
+        if not (np.isfinite(mu).all() and np.isfinite(sigma).all() and np.allclose(sigma, sigma.T, rtol=1e-3)):
+            raise UsageError(f"The statistics in {self.source} are not finite, or sigma is not symmetric.")
+        return {"mu": mu, "sigma": sigma}
 
     def batches(self, size: int) -> Iterator[Tensor]:
         if not len(self):
             return
+        try:
+            yield from self._batches(size)
+        except _BROKEN as error:
+            raise UsageError(f"The images arr_0 in {self.source} cannot be read: {error}.") from error
+
+    def _batches(self, size: int) -> Iterator[Tensor]:
         channels, height, width = self.form
         with zipfile.ZipFile(self.source) as archive, archive.open("arr_0.npy") as stream:
             _header(stream)
             for start in range(0, len(self), size):
                 count = min(size, len(self) - start)
-                pixels = np.frombuffer(stream.read(count * height * width * channels), dtype=np.uint8)
+                content = stream.read(count * height * width * channels)
+                if len(content) < count * height * width * channels:
+                    raise EOFError(f"the file ends before image {start + count} of {len(self)}")
+                pixels = np.frombuffer(content, dtype=np.uint8)
                 yield torch.from_numpy(pixels.reshape(count, height, width, channels).transpose(0, 3, 1, 2).copy())
 
     def _check_images(self, archive: zipfile.ZipFile) -> int:
@@ -199,21 +243,3 @@ def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[np.gener
     read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[npy.read_magic(stream)]
     shape, fortran, dtype = read(stream)
     return shape, fortran, dtype
-
-
-def _state(file: Path) -> tuple[int, int]:
-    found = file.stat()
-    return found.st_size, found.st_mtime_ns
-
-
-@lru_cache(maxsize=16)
-def _fingerprint(source: Path, files: tuple[tuple[Path, tuple[int, int]], ...]) -> str:
-    """Return the hash; it is taken once while sizes and times of the files stay as they are."""
-    digest = hashlib.sha256()
-    for file, (size, _) in files:
-        if source.is_dir():
-            digest.update(f"{file.relative_to(source).as_posix()}\0{size}\0".encode())
-        with file.open("rb") as content:
-            while part := content.read(1 << 20):
-                digest.update(part)
-    return digest.hexdigest()

@@ -25,7 +25,8 @@ from bnsbench.tensor_files import read_tensors, write_tensors
 class RealFeatures:
     """Features of real samples.
 
-    key: a hash of what they are the features of. features: [m, width], without rows if there are ``statistics`` alone.
+    key: a hash of what they are the features of, and of the extractor. features: [m, width], without rows if there are
+    ``statistics`` alone.
     labels: classes [m], where they are known. statistics: published ones, mean ``mu`` and covariance ``sigma``.
     info: texts for the record.
     """
@@ -38,21 +39,28 @@ class RealFeatures:
 
 
 class FeatureCache:
-    """Features of recent sets of samples in memory, found by a hash of the set and the extractor."""
+    """Features of recent sets of samples in memory, found by a hash of the set and the extractor.
 
-    def __init__(self, size: int = 16) -> None:
+    size: the most sets. room: the most numbers, except that the most recent set stays whatever its size.
+    """
+
+    def __init__(self, size: int = 16, room: int = 2**28) -> None:
         self._size = size
-        self._entries: OrderedDict[tuple[str, str], Tensor] = OrderedDict()
+        self._room = room
+        self._entries: OrderedDict[tuple[str, str, int], Tensor] = OrderedDict()
 
     def features(self, extractor: Extractor, key: str, compute: Callable[[], Tensor]) -> Tensor:
         """Return the features of a set, computing them once while it is among the most recent ones."""
-        entry = extractor.fingerprint, key
+        entry = extractor.fingerprint, key, extractor.width
         if entry not in self._entries:
             self._entries[entry] = compute()
         self._entries.move_to_end(entry)
-        while len(self._entries) > self._size:
+        while len(self._entries) > self._size or (len(self._entries) > 1 and self._numbers() > self._room):
             self._entries.popitem(last=False)
         return self._entries[entry]
+
+    def _numbers(self) -> int:
+        return sum(features.numel() for features in self._entries.values())
 
 
 _CACHE = FeatureCache()
@@ -61,18 +69,23 @@ _CACHE = FeatureCache()
 def features_of(extractor: Extractor, samples: Tensor, labels: Tensor | None = None) -> RealFeatures:
     """Return the features of samples in memory [n, ...]."""
     key = _digest(samples)
-    return RealFeatures(key, _CACHE.features(extractor, key, lambda: extractor.features(samples)), labels)
+    found = _CACHE.features(extractor, key, lambda: extractor.features(samples))
+    return RealFeatures(_joined(key, extractor), found, labels)
 
 
 def features_of_truth(extractor: Extractor, samples: SampleSet, prepared: Callable[[Tensor], Tensor]) -> RealFeatures:
-    """Return the features of the ground truth of samples; ``prepared`` makes of decoded ones what the extractor takes."""
+    """Return the features of the ground truth of samples; ``prepared`` makes of decoded ones what the extractor takes.
+
+    They are kept in the samples' cache folder, because all solvers of a field are compared with the same ground truth.
+    """
     # What decodes them is told by the first part.
     key = _digest(samples.truth_latents, next(samples.parts()).truth)
 
     def compute() -> Tensor:
         return torch.cat([extractor.features(prepared(part.truth)) for part in samples.parts()])
 
-    return RealFeatures(key, _CACHE.features(extractor, key, compute))
+    found = _CACHE.features(extractor, key, lambda: _kept(extractor, key, compute, samples.cache))
+    return RealFeatures(_joined(key, extractor), found)
 
 
 def features_of_files(
@@ -97,26 +110,30 @@ def features_of_files(
             " samples: give weights=FILE of the Inception-v3 that they were made with, or the images."
         )
     key = hashlib.sha256(f"{fingerprint} {data.kind} {data.form}".encode()).hexdigest()
-    found = _CACHE.features(extractor, key, lambda: _kept(extractor, key, data, device, cache, tell))
+    kept = cache if len(data) else None
+    found = _CACHE.features(
+        extractor, key, lambda: _kept(extractor, key, lambda: _extract(extractor, data, device, tell), kept)
+    )
     info = {"reference": fingerprint, "reference_kind": data.kind if len(data) else "statistics"}
-    return RealFeatures(key, found, statistics=statistics if fitting else None, info=info)
+    return RealFeatures(_joined(key, extractor), found, statistics=statistics if fitting else None, info=info)
 
 
-def _kept(
-    extractor: Extractor, key: str, data: RealData, device: torch.device, cache: Path | None, tell: Callable[[str], None]
-) -> Tensor:
+def _kept(extractor: Extractor, key: str, compute: Callable[[], Tensor], cache: Path | None) -> Tensor:
     """Return the features from the cache folder, computing them in one process alone if they are not there."""
-    if cache is None or not len(data):
-        return _extract(extractor, data, device, tell)
-    names = f"{key} {extractor.fingerprint} {extractor.width}"
-    file = cache / f"{hashlib.sha256(names.encode()).hexdigest()[:40]}.safetensors"
+    if cache is None:
+        return compute()
+    file = cache / f"{hashlib.sha256(_joined(key, extractor).encode()).hexdigest()[:40]}.safetensors"
     cache.mkdir(parents=True, exist_ok=True)
     with FileLock(file.with_suffix(".lock")):
         found = read_tensors(file)
         if found is None:
-            found = {"features": _extract(extractor, data, device, tell)}
+            found = {"features": compute()}
             write_tensors(file, found)
     return found["features"]
+
+
+def _joined(key: str, extractor: Extractor) -> str:
+    return f"{key} {extractor.fingerprint} {extractor.width}"
 
 
 def _extract(extractor: Extractor, data: RealData, device: torch.device, tell: Callable[[str], None]) -> Tensor:
@@ -133,7 +150,8 @@ def _digest(*tensors: Tensor) -> str:
     digest = hashlib.sha256()
     for tensor in tensors:
         digest.update(str(tuple(tensor.shape)).encode())
-        digest.update(tensor.cpu().contiguous().numpy().data)
+        # As bytes, for numpy knows no bfloat16.
+        digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

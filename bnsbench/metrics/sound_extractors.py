@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from functools import lru_cache
 from pathlib import Path
@@ -13,8 +12,9 @@ from torch import Tensor, nn
 from bnsbench.errors import NotApplicableError, UsageError
 from bnsbench.metrics.audio import sample_rate
 from bnsbench.metrics.base import SampleSet
+from bnsbench.metrics.contents import content_hash
 from bnsbench.metrics.extractors import Extractor
-from bnsbench.models.speech.audio import log_mel
+from bnsbench.models.speech.audio import SAMPLES, log_mel
 from bnsbench.models.speech.model import word_classifier
 from bnsbench.models.speech.network import WordClassifier
 from bnsbench.models.weights import weights_fingerprint
@@ -30,9 +30,14 @@ def sound_extractor(samples: SampleSet, network: str = "") -> Extractor:
     """
     sample_rate(samples)
     if network:
-        return _exported(network, samples.form[-1])
+        file = Path(network)
+        if not file.is_file():
+            raise UsageError(f"There is no network file {network}.")
+        return _exported(network, samples.form[-1], content_hash(file, (file,)))
     if samples.model.extractor != "speech":
         raise NotApplicableError("Features of sound need an exported network such as VGGish: give network=FILE.")
+    if samples.form[-1] != SAMPLES:
+        raise NotApplicableError(f"The embedded recogniser knows clips of {SAMPLES} values, not of {samples.form[-1]}.")
     return _embedded()
 
 
@@ -69,11 +74,16 @@ def _embedded() -> Extractor:
 
 
 @lru_cache(maxsize=4)
-def _exported(network: str, length: int) -> Extractor:
-    file = Path(network)
-    if not file.is_file():
-        raise UsageError(f"There is no network file {network}.")
-    module = _Exported(file)
-    with torch.no_grad():
-        width = module(torch.zeros(2, length))[0].shape[1]
-    return Extractor(module, width, hashlib.sha256(file.read_bytes()).hexdigest())
+def _exported(network: str, length: int, fingerprint: str) -> Extractor:
+    module = _Exported(Path(network))
+    try:
+        with torch.no_grad():
+            found = module(torch.zeros(2, length))[0]
+    except Exception as error:  # an exported network may raise anything
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise UsageError(f"The network {network} does not take sounds of {length} values: {reason}.") from error
+    if len(found) != 2:
+        raise UsageError(
+            f"The network {network} gives {len(found)} rows of features for two sounds instead of one for each."
+        )
+    return Extractor(module, found.shape[1], fingerprint)

@@ -68,12 +68,14 @@ def _run(cell: Cell, context: CellContext, facts: dict[str, Any]) -> None:
     _check(cell, samples, pairs)
     context.stage("metrics")
     found = _sample_set(context, state, pairs, samples.x)
+    found.require_finite(decoded=True)
     if context.job.previews:
         folder = context.job.store.previews
         with storage_errors(folder):
             write_preview(found, context.modality(cell), folder, cell.key)
     scored = score(cell.metrics, context.metric, found)
     facts["metrics"], facts["per_sample"] = scored.scores, scored.per_sample
+    facts["replicates"] = scored.replicates
     if scored.faults:
         raise BnsbenchError("; ".join(scored.faults))
 

@@ -41,6 +41,7 @@ class Record:
 
     key, cell: of the plan. status and reason: the reason is empty where all went well.
     metrics: selector -> score. per_sample: selector -> values by sample index, of metrics that have them.
+    replicates: selector -> values of resampled samples, of metrics that have them; see `bnsbench.metrics.resampling`.
     nfe: counted by the field. forwards: network forwards per sample. train_forwards: those that training the solver cost.
     seconds: "sampling" per sample, "training" of the solver, "total" of the cell.
     solver: "fingerprint" of its table; for a trained one also "file", "forwards" and "psnr" of its training, and "shipped"
@@ -63,6 +64,7 @@ class Record:
     model: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
     per_sample: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    replicates: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     def answers(self, cell: Cell) -> bool:
         """Whether the cell needs no further work: it is final and holds every metric that the cell wants."""

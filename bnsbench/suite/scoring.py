@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from bnsbench.errors import DivergedError, NotApplicableError
-from bnsbench.metrics.base import Metric, MetricValue, SampleSet
+from bnsbench.metrics.base import Metric, MetricValue, SampleSet, files_fingerprint
 from bnsbench.plain import plain
 from bnsbench.suite.faults import describe
 from bnsbench.suite.plan import MetricComponent
@@ -16,26 +17,34 @@ from bnsbench.suite.record import Score
 
 @dataclass(frozen=True)
 class Scored:
-    """Scores by metric; per_sample: values by sample index, rounded to six digits; faults: of metrics that failed."""
+    """Scores by metric, and the faults of metrics that failed.
+
+    per_sample: values by sample index. replicates: values of resampled samples. Both are of metrics that have them, and
+    rounded to six digits.
+    """
 
     scores: Mapping[str, Score]
     per_sample: Mapping[str, tuple[float, ...]]
+    replicates: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     faults: tuple[str, ...] = ()
 
 
 def score(metrics: Sequence[MetricComponent], make: Callable[[MetricComponent], Metric], samples: SampleSet) -> Scored:
     """Return what the metrics say of the samples.
 
-    A metric that does not apply keeps its reason in place of a value; one that raises is a fault of the cell. DivergedError
-    passes through.
+    A metric that does not apply keeps its reason in place of a value, and so does one whose value is not finite; one that
+    raises is a fault of the cell. DivergedError passes through. Details of metrics that depend on files hold a hash of these
+    as ``files``.
     """
     scores: dict[str, Score] = {}
     per_sample: dict[str, tuple[float, ...]] = {}
+    replicates: dict[str, tuple[float, ...]] = {}
     faults: list[str] = []
     for component in metrics:
         try:
-            value = make(component)(samples)
-            scores[component.shown] = _to_score(component, value)
+            metric = make(component)
+            value = metric(samples)
+            scores[component.shown] = _to_score(component, value, files_fingerprint(metric))
         except NotApplicableError as error:
             scores[component.shown] = Score(*_reading(component), reason=describe(error))
         except DivergedError:
@@ -43,15 +52,17 @@ def score(metrics: Sequence[MetricComponent], make: Callable[[MetricComponent], 
         except Exception as error:  # noqa: BLE001 (metrics of plugins may raise anything)
             faults.append(f"the metric {component.shown} raised {describe(error)}")
         else:
-            if value.per_sample is not None:
-                per_sample[component.shown] = _rounded(value.per_sample)
-    return Scored(scores, per_sample, tuple(faults))
+            for kept, values in ((per_sample, value.per_sample), (replicates, value.replicates)):
+                if values is not None and all(map(math.isfinite, values)):
+                    kept[component.shown] = _rounded(values)
+    return Scored(scores, per_sample, replicates, tuple(faults))
 
 
-def _to_score(component: MetricComponent, found: MetricValue) -> Score:
+def _to_score(component: MetricComponent, found: MetricValue, files: str) -> Score:
     value, low, high = plain([found.value, found.low, found.high])
     reason = "" if value is not None else "it is not a finite number"
-    return Score(*_reading(component), value, low, high, reason, plain({**found.details, **found.info}))
+    details = {**found.details, **found.info, **({"files": files} if files else {})}
+    return Score(*_reading(component), value, low, high, reason, plain(details))
 
 
 def _rounded(values: Sequence[float]) -> tuple[float, ...]:

@@ -98,3 +98,12 @@ def test_recorded_words_are_recognised(sample_set):
     assert same.value > 0.95
     others = WordAccuracy()(sample_set(clips.latents.roll(1, 0), clips.latents, condition=asked, model=Kind("speech")))
     assert others.value < 0.1
+
+
+def test_nothing_is_found_in_samples_without_variation(sample_set, images):
+    flat = torch.full((60, 1, 8, 8), 0.2)
+    guess = digit_classifier()(flat).argmax(1)
+    found = ClassAccuracy()(sample_set(flat, flat, condition=guess))
+    assert (found.value, found.details["truth"]) == (0, 0)
+    white = images.samples[:60] + 9.0
+    assert ClassAccuracy()(sample_set(white, white, condition=digit_classifier()(white.clamp(-1, 1)).argmax(1))).value == 0

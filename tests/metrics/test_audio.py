@@ -141,6 +141,44 @@ def test_silence_and_single_sounds_have_finite_values(metric):
         assert (result.low, result.high) == (None, None)
 
 
+@pytest.mark.parametrize("metric", [Snr, WaveformSnr, SiSdr])
+def test_silence_counts_nothing(metric):
+    """No ratio is defined for it, and torchmetrics, too, gives zeros in place of a sample 0 dB."""
+    silent, quiet = torch.zeros(1, LENGTH), 1e-5 * white()[:1]
+    assert metric()(sounds(silent, truth(1))).value == pytest.approx(0, abs=1e-4)
+    assert metric()(sounds(truth(1), silent)).value == 0
+    assert metric()(sounds(quiet, silent)).value == metric()(sounds(silent, silent)).value == pytest.approx(138.47, abs=0.01)
+    assert metric()(sounds(-truth(1) * 1e9, truth(1))).value >= -138.5
+
+
+@pytest.mark.parametrize("metric", [LogSpectralDistance, MelCepstralDistortion])
+def test_silence_is_as_far_as_the_floor(metric):
+    silent = torch.zeros(3, LENGTH)
+    found = metric()(sounds(silent, white())).value, metric()(sounds(white(), silent)).value
+    assert found[0] == pytest.approx(found[1], rel=1e-5)
+    assert 0 < found[0] <= 60 * (6 if metric is MelCepstralDistortion else 1)
+    assert metric()(sounds(silent, silent)).value == 0
+
+
+@pytest.mark.parametrize("metric", WAVEFORM)
+def test_sounds_too_short_or_too_slow_for_spectra_are_not_applicable(metric):
+    short, long = torch.ones(2, 512), torch.ones(2, 513)
+    with pytest.raises(NotApplicableError, match="16000 Hz need sounds of more than 512 values, not 512"):
+        metric()(sounds(short, short))
+    assert math.isfinite(metric()(sounds(long, long)).value)
+    slow = Sound()
+    slow.sample_rate = 40
+    with pytest.raises(NotApplicableError, match="rate of at least 63 Hz, not 40"):
+        metric()(SampleSet(long, long, None, 2.0, slow))
+
+
+def test_cepstra_need_frequencies_in_every_band():
+    slow = Sound()
+    slow.sample_rate = 1000
+    with pytest.raises(NotApplicableError, match="64 mel bands need sounds at a higher rate than 1000 Hz"):
+        MelCepstralDistortion()(SampleSet(truth(), truth(), None, 2.0, slow))
+
+
 @pytest.mark.parametrize("metric", [Snr, *WAVEFORM])
 def test_batches_do_not_change_values(metric):
     whole = noisy()

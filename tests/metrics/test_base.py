@@ -5,6 +5,7 @@ import torch
 
 from bnsbench.errors import DivergedError, UsageError
 from bnsbench.metrics import base
+from bnsbench.metrics.base import files_fingerprint
 from bnsbench.metrics.distribution import fid_gt, kid_gt
 from bnsbench.metrics.image import Psnr, Ssim
 
@@ -63,6 +64,30 @@ def test_samples_are_decoded_once_and_when_they_are_looked_at(sample_set):
     assert asked == [3, 3, 2, 2]
     kept = sample_set(latents, latents, decoder=decoder, decoded_truth=lambda: latents + 5)
     assert torch.equal(kept.truth, latents + 5)
+
+
+def test_what_decodes_to_nothing_is_found_where_it_is_looked_at(sample_set):
+    latents = torch.arange(6.0).reshape(3, 2)
+    samples = sample_set(latents, latents + 1, decoder=lambda states: states.masked_fill(states == 3.0, torch.nan))
+    samples.require_finite()
+    for look in (lambda: samples.require_finite(decoded=True), lambda: samples.samples):
+        with pytest.raises(DivergedError, match="1 of 3 decoded samples are not finite"):
+            look()
+    with pytest.raises(DivergedError, match="1 of 3 decoded ground-truth samples are not finite"):
+        _ = samples.truth
+    kept = sample_set(latents, latents, decoded=lambda: latents * torch.inf, decoded_truth=lambda: latents)
+    with pytest.raises(DivergedError, match="3 of 3 decoded samples"):
+        _ = kept.samples
+    assert torch.equal(kept.truth, latents)
+
+
+def test_only_metrics_that_tell_have_a_fingerprint_of_files():
+    class Telling:
+        def fingerprint(self):
+            return "0123"
+
+    assert files_fingerprint(Telling()) == "0123"
+    assert files_fingerprint(Psnr()) == files_fingerprint(lambda samples: samples) == ""
 
 
 @pytest.mark.parametrize("kept", [True, False])

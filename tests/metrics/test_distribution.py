@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -10,9 +11,11 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 from torch_fidelity import calculate_metrics
+from torch_fidelity.metric_fid import fid_statistics_to_metric
 
 from bnsbench.errors import DivergedError, NotApplicableError, UsageError
 from bnsbench.flows.model import Reference
+from bnsbench.metrics import resampling
 from bnsbench.metrics.distribution import (
     FrechetDistance,
     fid,
@@ -23,7 +26,9 @@ from bnsbench.metrics.distribution import (
     precision,
     recall,
 )
-from bnsbench.metrics.extractors import DIGITS, extractor_for, to_uint8
+from bnsbench.metrics.extractors import DIGITS, Extractor, extractor_for, to_uint8
+from bnsbench.metrics.inception_score import InceptionScore
+from bnsbench.metrics.resampling import resamples
 
 
 class Images(Dataset):
@@ -284,3 +289,129 @@ def test_floors_are_measured_once_for_as_many_samples(sample_set, images, monkey
     for count in (500, 500, 600):
         assert metric(sample_set(images.samples[:count], images.samples[:count])).details["floor"] == 0.5
     assert asked == [500, 600]
+
+
+def fidelity_of_features(a: torch.Tensor, b: torch.Tensor) -> float:
+    statistics = [{"mu": x.double().numpy().mean(0), "sigma": np.cov(x.double().numpy(), rowvar=False)} for x in (a, b)]
+    return fid_statistics_to_metric(*statistics, False)["frechet_inception_distance"]
+
+
+def test_replicates_are_distances_of_resampled_images(sample_set, images):
+    truth = images.samples[:500]
+    made = truth + 0.3 * torch.randn(truth.shape, generator=torch.Generator().manual_seed(0))
+    features = [extractor_for((1, 8, 8)).features(to_uint8(part)) for part in (made, truth, images.samples)]
+    to_data, to_truth = fid()(sample_set(made, truth)), fid_gt()(sample_set(made, truth))
+    for b, rows in enumerate(resamples(500)[:4]):
+        paired = fidelity_of_features(features[0][rows], features[1][rows])
+        assert to_data.replicates[b] == pytest.approx(fidelity_of_features(features[0][rows], features[2]), rel=1e-6)
+        assert to_truth.replicates[b] == pytest.approx(paired, rel=1e-6)
+    assert "replicates" not in to_data.info
+
+
+@pytest.mark.parametrize("metric", [fid, fid_gt, kid, kid_gt, precision, recall])
+def test_replicates_of_solvers_are_pairs(metric, sample_set, images):
+    """Differences of replicates scatter less than those of strangers, and tell a coarse solver from a fine one."""
+    truth = images.samples[:250]
+    noise = torch.randn(truth.shape, generator=torch.Generator().manual_seed(0))
+    fine, coarse = (
+        torch.tensor(metric(minimum=4)(sample_set(truth + size * noise, truth)).replicates, dtype=torch.float64)
+        for size in (0.05, 0.4)
+    )
+    assert fine.shape == (100,)
+    assert float((coarse - fine).std()) <= float((coarse - fine.roll(1)).std())
+    difference = coarse - fine
+    better = difference < 0 if metric in {precision, recall} else difference > 0
+    assert float(better.double().mean()) > 0.95 or metric is recall
+
+
+def test_why_there_are_no_replicates(sample_set, images, monkeypatch):
+    few = sample_set(images.samples[:9] + 0.1, images.samples[:9])
+    assert fid_gt(minimum=2)(few).info["replicates"] == "none, for there are fewer than 10 samples"
+    samples = sample_set(images.samples[:300] + 0.1, images.samples[:300])
+    monkeypatch.setattr(resampling, "WIDEST", 31)
+    monkeypatch.setattr(resampling, "MOST_PAIRS", 100_000)
+    for metric, said in ((fid_gt, "of 32 features"), (kid_gt, "of 300 samples"), (precision, "and 1797 real ones")):
+        found = metric(minimum=10)(samples)
+        assert found.replicates is None
+        assert said in found.info["replicates"]
+
+
+@pytest.mark.parametrize("metric", [fid, kid, precision, recall])
+def test_the_truth_has_a_score_of_its_own(metric, sample_set, images, tmp_path, monkeypatch):
+    truth = images.samples[:250]
+    made = truth + 0.3 * torch.randn(truth.shape, generator=torch.Generator().manual_seed(0))
+    one, asked = metric(minimum=4), []
+    judge = one.judge
+    monkeypatch.setattr(one, "judge", lambda *given: asked.append(1) or judge(*given))
+    found = one(sample_set(made, truth, cache=tmp_path))
+    assert found.details["truth"] == metric(minimum=4)(sample_set(truth.clone(), truth)).value != found.value
+    # It is judged once for all solvers of a field, and its features are kept for other processes.
+    assert one(sample_set(made + 0.1, truth, cache=tmp_path)).details["truth"] == found.details["truth"]
+    assert len(asked) == 3
+    one(sample_set(made[:200], truth[:200]))
+    assert len(asked) == 5
+    assert len(list(tmp_path.glob("*.safetensors"))) <= 1
+
+
+def test_one_feature_is_enough(monkeypatch):
+    a, b = (torch.randn(50, 1, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) for seed in (0, 1))
+    expected = (a.mean() - b.mean()) ** 2 + (a.std() - b.std()) ** 2
+    assert frechet_distance(a, b) == pytest.approx(float(expected), rel=1e-9)
+
+
+@pytest.mark.parametrize(("metric", "fewest"), [(fid, 2), (kid, 2), (precision, 4), (recall, 4)])
+def test_data_sets_that_are_too_small_are_refused(metric, fewest, sample_set, images, model, monkeypatch):
+    monkeypatch.setattr(type(model), "reference", lambda _: Reference(images.samples[: fewest - 1]))
+    samples = sample_set(images.samples[:20], images.samples[:20])
+    with pytest.raises(NotApplicableError, match=f"needs at least {fewest} real samples, and there are {fewest - 1}"):
+        metric(minimum=10)(samples)
+    monkeypatch.setattr(type(model), "reference", lambda _: Reference(images.samples[:fewest]))
+    found = metric(minimum=10)(samples)
+    assert math.isfinite(found.value)
+    assert "floor" not in found.details
+
+
+def test_features_that_are_not_finite_are_diverged(sample_set, images, monkeypatch):
+    class Broken(torch.nn.Module):
+        def forward(self, shown):
+            values = shown.flatten(1)[:, :3].float()
+            values[shown.flatten(1).sum(dim=1) > 10_000] = torch.inf
+            return (values,)
+
+    made = images.samples[:40].clone()
+    made[:3] = 1.0
+    monkeypatch.setattr(FrechetDistance, "extractor", lambda *_: Extractor(Broken(), 3, "broken"))
+    with pytest.raises(DivergedError, match="3 of 40 samples' features are not finite"):
+        fid_gt(minimum=2)(sample_set(made, images.samples[:40]))
+
+
+@pytest.mark.usefixtures("without_data")
+def test_fingerprints_follow_the_content_of_files(sample_set, images, folder, tmp_path):
+    assert fid().fingerprint() == kid_gt().fingerprint() == InceptionScore().fingerprint() == ""
+    data = shutil.copytree(folder, tmp_path / "data")
+    metric = kid(data=str(data))
+    first = metric.fingerprint()
+    assert first == precision(data=str(folder)).fingerprint() != ""
+    Image.new("L", (8, 8)).save(data / "0000.png")
+    assert metric.fingerprint() != first
+    shutil.copy(folder / "0000.png", data)
+    assert metric.fingerprint() == first
+    (data / "notes.txt").write_text("no sample")
+    assert metric.fingerprint() == first
+    (tmp_path / "weights.pth").write_bytes(b"weights")
+    given = [make(str(tmp_path / "weights.pth")) for make in (fid, InceptionScore)]
+    before = [metric.fingerprint() for metric in given]
+    assert before[0] == before[1]
+    assert len({*before, first, fid(str(tmp_path / "weights.pth"), data=str(data)).fingerprint()}) == 3
+    (tmp_path / "weights.pth").write_bytes(b"other weights")
+    assert all(metric.fingerprint() not in {"", old} for metric, old in zip(given, before, strict=True))
+    (tmp_path / "weights.pth").unlink()
+    with pytest.raises(UsageError, match=r"weights\.pth cannot be read"):
+        given[0].fingerprint()
+
+
+def test_weights_of_another_network_are_named(sample_set, tmp_path):
+    (tmp_path / "weights.pth").write_bytes(b"weights")
+    colours = torch.zeros(12, 3, 20, 20)
+    with pytest.raises(UsageError, match=r"weights\.pth does not hold Inception-v3's weights"):
+        fid_gt(str(tmp_path / "weights.pth"), minimum=2)(sample_set(colours, colours))

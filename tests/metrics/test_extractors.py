@@ -25,6 +25,13 @@ def test_uint8_rule_clamps_and_rounds():
     assert to_uint8(values).tolist() == [0, 0, 0, 128, 191, 255, 255]
 
 
+def test_half_precision_is_rounded_once():
+    levels = torch.arange(256)
+    values = (levels / 127.5 - 1).to(torch.bfloat16)
+    expected = ((values.double() + 1) * 127.5).round()
+    assert to_uint8(values).tolist() == expected.tolist()
+
+
 def test_registration_is_repeatable():
     register_embedded()
     register_embedded()

@@ -4,11 +4,13 @@ import pytest
 import torch
 from torch.utils.data import TensorDataset
 from torch_fidelity import calculate_metrics
+from torch_fidelity.metric_isc import isc_features_to_metric
 
 from bnsbench.errors import DivergedError, NotApplicableError, UsageError
 from bnsbench.metrics import inception_score
 from bnsbench.metrics.extractors import DIGITS, Extractor, extractor_for, to_uint8
 from bnsbench.metrics.inception_score import InceptionScore
+from bnsbench.metrics.resampling import resamples
 
 
 class Images(TensorDataset):
@@ -71,6 +73,17 @@ def test_it_does_not_move_with_the_global_random_states(sample_set, images):
     first = InceptionScore()(samples)
     torch.manual_seed(5)
     assert InceptionScore()(samples) == first
+
+
+def test_it_has_replicates_and_the_truth_s_own_score(sample_set, images):
+    truth = images.samples[:400]
+    noisy = truth + 0.7 * torch.randn(truth.shape, generator=torch.Generator().manual_seed(0))
+    found = InceptionScore()(sample_set(noisy, truth))
+    logits = extractor_for((1, 8, 8), use="logits").features(to_uint8(noisy))
+    for b, rows in enumerate(resamples(400)[:5]):
+        expected = isc_features_to_metric(logits[rows], 10)["inception_score_mean"]
+        assert found.replicates[b] == pytest.approx(expected, rel=1e-6)
+    assert found.details["truth"] == InceptionScore()(sample_set(truth.clone(), truth)).value
 
 
 def test_what_it_cannot_judge_is_refused(sample_set, images, tmp_path):

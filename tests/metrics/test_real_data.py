@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import zipfile
 
 import numpy as np
 import pytest
@@ -139,6 +141,63 @@ def test_sounds_are_read_and_those_of_another_length_or_rate_refused(tmp_path):
     write_wav(tmp_path / "2.wav", sounds[0, :40], 8000)
     with pytest.raises(UsageError, match=r"2\.wav has 40 values"):
         read(SoundFolder(tmp_path, (50, 8000)))
+    (tmp_path / "1.wav").write_bytes((tmp_path / "0.wav").read_bytes()[:90])
+    with pytest.raises(UsageError, match=r"1\.wav cannot be read: it is damaged"):
+        read(SoundFolder(tmp_path, (50, 8000)))
     (tmp_path / "1.wav").write_text("hello")
     with pytest.raises(UsageError, match=r"1\.wav cannot be read"):
         read(SoundFolder(tmp_path, (50, 8000)))
+
+
+@pytest.mark.parametrize(
+    "statistics",
+    [
+        {"mu": np.array([1.0, None, 2.0], dtype=object), "sigma": np.eye(3)},
+        {"mu": np.array(["a", "b", "c"]), "sigma": np.eye(3)},
+        {"mu": np.array([1.0, np.nan, 2.0]), "sigma": np.eye(3)},
+        {"mu": np.zeros(3), "sigma": np.full((3, 3), np.inf)},
+        {"mu": np.zeros(3), "sigma": np.eye(4)},
+        {"mu": np.zeros((3, 1)), "sigma": np.eye(3)},
+        {"mu": np.zeros(3), "sigma": np.array([[1, 2, 0], [0, 1, 0], [0, 0, 1.0]])},
+    ],
+)
+def test_statistics_that_are_none_are_refused(statistics, tmp_path):
+    np.savez(tmp_path / "stats.npz", **statistics)
+    with pytest.raises(UsageError, match=r"[Tt]he statistics .*stats\.npz"):
+        _ = open_images(str(tmp_path / "stats.npz"), (3, 6, 4)).statistics
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_archives_that_are_cut_or_lie_are_refused(pixels, compressed, tmp_path):
+    (np.savez_compressed if compressed else np.savez)(tmp_path / "whole.npz", arr_0=pixels)
+    content = bytearray((tmp_path / "whole.npz").read_bytes())
+    (tmp_path / "cut.npz").write_bytes(content[: len(content) // 2])
+    with pytest.raises(UsageError, match=r"cut\.npz is no \.npz file"):
+        open_images(str(tmp_path / "cut.npz"), (3, 6, 4))
+    content[len(content) // 2] ^= 255
+    (tmp_path / "damaged.npz").write_bytes(content)
+    with pytest.raises(UsageError, match=r"damaged\.npz (is no \.npz file|cannot be read).*CRC"):
+        read(open_images(str(tmp_path / "damaged.npz"), (3, 6, 4)), 5)
+    stream = io.BytesIO()
+    np.save(stream, pixels)
+    with zipfile.ZipFile(tmp_path / "short.npz", "w") as archive:
+        archive.writestr("arr_0.npy", stream.getvalue()[:-30])
+    with pytest.raises(UsageError, match=r"short\.npz cannot be read: the file ends before image 5 of 5"):
+        read(open_images(str(tmp_path / "short.npz"), (3, 6, 4)))
+
+
+def test_only_pngs_and_jpegs_are_opened(pixels, tmp_path):
+    for name in ("0.png", "1.png"):
+        Image.fromarray(pixels[0]).save(tmp_path / name, format="tiff" if name == "1.png" else "png")
+    with pytest.raises(UsageError, match=r"1\.png cannot be read"):
+        read(open_images(str(tmp_path), (3, 6, 4)))
+
+
+@pytest.mark.parametrize("limit", [20, 10])
+def test_images_over_pillow_s_limit_are_refused(pixels, limit, tmp_path, monkeypatch):
+    """Above the limit it warns, above twice the limit it raises."""
+    for name in ("0.png", "1.png"):
+        Image.fromarray(pixels[0]).save(tmp_path / name)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    with pytest.raises(UsageError, match=r"0\.png cannot be read: .*24 pixels"):
+        read(open_images(str(tmp_path), (3, 6, 4)))

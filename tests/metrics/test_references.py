@@ -8,7 +8,7 @@ from PIL import Image
 from bnsbench.errors import UsageError
 from bnsbench.metrics.extractors import EXTRACTION_BATCH, Extractor, extractor_for, to_uint8
 from bnsbench.metrics.real_data import open_images
-from bnsbench.metrics.references import FeatureCache, features_of_files
+from bnsbench.metrics.references import FeatureCache, features_of_files, features_of_truth
 
 CPU = torch.device("cpu")
 SHAPE = (1, 8, 8)
@@ -49,6 +49,42 @@ def test_memory_computes_each_set_once_and_forgets_the_oldest():
     assert computed == ["1", "2", "3"]
     features("2")
     assert computed == ["1", "2", "3", "2"]
+
+
+def test_memory_is_bounded_by_numbers_too():
+    extractor, cache, computed = extractor_for(SHAPE), FeatureCache(size=9, room=10), []
+
+    def ask(key, rows):
+        return cache.features(extractor, key, lambda: computed.append(key) or torch.zeros(rows, 1))
+
+    for key, rows in (("a", 4), ("b", 6), ("a", 4), ("c", 4), ("a", 4), ("b", 6), ("large", 99), ("large", 99)):
+        assert len(ask(key, rows)) == rows
+    assert computed == ["a", "b", "c", "b", "large"]
+
+
+def test_the_features_of_ground_truth_are_kept_for_all_solvers(sample_set, images, tmp_path):
+    truth, extractor = images.samples[:30], Counting("truth")
+    expected = extractor_for(SHAPE).features(to_uint8(truth))
+    for noise in (0.1, 0.2):
+        with pytest.MonkeyPatch.context() as patch:  # another process has nothing in memory
+            patch.setattr("bnsbench.metrics.references._CACHE", FeatureCache())
+            found = features_of_truth(extractor, sample_set(truth + noise, truth, cache=tmp_path), to_uint8)
+            torch.testing.assert_close(found.features, expected, rtol=1e-4, atol=1e-5)
+    assert extractor.calls == [30]
+    other = features_of_truth(extractor, sample_set(truth, truth + 0.1, cache=tmp_path), to_uint8)
+    assert extractor.calls == [30, 30]
+    assert other.key != found.key
+
+
+def test_bfloat16_truth_is_told_apart(sample_set, images):
+    truth = images.samples[:30]
+    keys = {
+        features_of_truth(
+            extractor_for(SHAPE), sample_set(truth, truth, decoder=lambda x, shift=shift: (x + shift).bfloat16()), to_uint8
+        ).key
+        for shift in (0.0, 0.5)
+    }
+    assert len(keys) == 2
 
 
 def test_files_give_the_features_of_their_images_in_batches(images, tmp_path):

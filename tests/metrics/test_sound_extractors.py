@@ -123,3 +123,55 @@ def test_distance_to_sounds_in_a_folder(sounds, tmp_path: Path):
     write_wav(tmp_path / "00.wav", sounds[0, :100], 16_000)
     with pytest.raises(UsageError, match=r"00\.wav has 100 values at 16000 Hz and the samples have 16384"):
         fad(minimum=48, data=str(tmp_path))(said(made, sounds))
+
+
+def exported(network: nn.Module, file: Path, rows: object = None) -> str:
+    shapes = None if rows is None else ({0: rows},)
+    torch.export.save(torch.export.export(network, (torch.zeros(4, SAMPLES),), dynamic_shapes=shapes), file)
+    return str(file)
+
+
+class Loudness(nn.Module):
+    """One feature."""
+
+    def forward(self, waveforms):
+        return waveforms.abs().mean(dim=1, keepdim=True)
+
+
+class Joint(nn.Module):
+    """One row for all."""
+
+    def forward(self, waveforms):
+        return waveforms.mean(dim=0, keepdim=True)[:, :4]
+
+
+def test_one_feature_is_enough(sounds, tmp_path: Path):
+    file = exported(Loudness(), tmp_path / "one.pt2", torch.export.Dim("rows", min=2, max=4096))
+    made = noisy(sounds, 0.05)
+    loud = [part.abs().mean(dim=1).double() for part in (made, sounds)]
+    expected = (loud[0].mean() - loud[1].mean()) ** 2 + (loud[0].std() - loud[1].std()) ** 2
+    result = fad_gt(file)(said(made, sounds, Stranger()))
+    assert result.value == pytest.approx(float(expected), rel=1e-4)
+    assert len(result.replicates) == 100
+
+
+def test_networks_that_do_not_fit_are_named(sounds, tmp_path: Path):
+    rows = torch.export.Dim("rows", min=2, max=4096)
+    file = exported(Loudness(), tmp_path / "long.pt2", rows)
+    with pytest.raises(UsageError, match=r"long\.pt2 does not take sounds of 100 values"):
+        fad_gt(file, minimum=2)(said(sounds[:, :100], sounds[:, :100], Stranger()))
+    with pytest.raises(UsageError, match="gives 1 rows of features for two sounds"):
+        fad_gt(exported(Joint(), tmp_path / "joint.pt2", rows), minimum=2)(said(sounds, sounds, Stranger()))
+    with pytest.raises(NotApplicableError, match="knows clips of 16384 values, not of 100"):
+        fad_gt(minimum=2)(said(sounds[:, :100], sounds[:, :100]))
+
+
+def test_a_changed_network_is_loaded_again(sounds, tmp_path: Path):
+    rows, file = torch.export.Dim("rows", min=2, max=4096), tmp_path / "network.pt2"
+    metric = fad_gt(exported(Loudness(), file, rows))
+    first, before = metric(said(noisy(sounds, 0.05), sounds, Stranger())), metric.fingerprint()
+    exported(nn.Sequential(Loudness(), nn.ReLU(), nn.Linear(1, 2, bias=False)), file, rows)
+    second = metric(said(noisy(sounds, 0.05), sounds, Stranger()))
+    assert (first.details["width"], second.details["width"]) == (1, 2)
+    assert metric.fingerprint() != before
+    assert first.info["extractor"] != second.info["extractor"]

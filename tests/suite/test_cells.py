@@ -43,6 +43,25 @@ def test_record_of_a_traced_cell(run):
     assert len(record.solver["fingerprint"]) == 64
 
 
+def test_record_of_a_metric_with_replicates_and_files(run):
+    record = run("steps", metrics=["psnr", "spread", "spread[file=data]"])
+    value = record.metrics["spread"].value
+    assert set(record.replicates) == {"spread", "spread[file=data]"}
+    assert list(record.replicates["spread"]) == [float(f"{value + k / 3:.6g}") for k in range(5)]
+    assert "files" not in record.metrics["spread"].details
+    assert record.metrics["spread[file=data]"].details["files"] == "content of data"
+    assert set(record.per_sample) == {"psnr"}
+
+
+@pytest.mark.parametrize("previews", [True, False])
+def test_samples_that_decode_to_nothing_are_diverged(run, job, previews):
+    """Whatever the metrics look at; 40 samples are decoded by 16."""
+    record = run("steps", model="blind", context=CellContext(replace(job, previews=previews)))
+    assert record.status == "diverged"
+    assert record.reason.endswith("3 of 40 decoded samples are not finite.")
+    assert not record.metrics
+
+
 def test_psnr_is_that_of_an_independent_euler(run, job, host, suite_file):
     """Integrate by hand, without engine, tracing or batches, and compare with the record."""
     record = run("steps", nfe=4)

@@ -34,6 +34,7 @@ def record(cell):
         solver={"fingerprint": "ab12"},
         truth={"tolerance": 1e-5, "ceiling": 99.125, "nfe": 80.0},
         per_sample={"psnr": (31.0, 30.123, 32.5)},
+        replicates={"width": (0.5, 0.25)},
     )
 
 

@@ -20,6 +20,7 @@ def bnsbench_models():
     yield ModelSpec("tiny", ":tiny", guidable=True, modality="points")
     yield ModelSpec("plain", ":plain", modality="points")
     yield ModelSpec("broken", ":broken")
+    yield ModelSpec("blind", ":blind", modality="points")
 
 
 @hookimpl
@@ -36,6 +37,7 @@ def bnsbench_solvers():
 def bnsbench_metrics():
     yield MetricSpec("width", ":make_width", direction="lower")
     yield MetricSpec("never", ":make_never")
+    yield MetricSpec("spread", ":Spread", parameters={"file": ""})
     yield MetricSpec("faulty", ":make_faulty")
 
 
@@ -51,6 +53,13 @@ def _mixture(classes: bool):
 
 def tiny():
     return _mixture(classes=True)
+
+
+def blind():
+    """A model that decodes one of its samples to nothing."""
+    found = _mixture(classes=False)
+    found.decode = lambda x: torch.where(torch.arange(len(x))[:, None] == 3, torch.nan, x)
+    return found
 
 
 def plain():
@@ -138,6 +147,20 @@ def learned(problem, nfe):
 
 def make_width():
     return lambda samples: MetricValue(float(samples.latents.std()), details={"n": float(len(samples))})
+
+
+class Spread:
+    """The deviation of the samples with replicates, and a file that it depends on."""
+
+    def __init__(self, file=""):
+        self.file = file
+
+    def __call__(self, samples):
+        value = float(samples.latents.std())
+        return MetricValue(value, replicates=[value + k / 3 for k in range(5)])
+
+    def fingerprint(self):
+        return self.file and f"content of {self.file}"
 
 
 def make_never():

@@ -55,24 +55,28 @@ def bnsbench_metrics() -> Iterator[MetricSpec]:
         "clip-score",
         f"{scores}:ClipScore",
         "100 cos of CLIP's embeddings of image and prompt, mean over samples.",
+        "2",
         parameters={"path": ""},
     )
     yield MetricSpec(
         "pick-score",
         f"{scores}:PickScore",
         "What people prefer of images for a prompt by PickScore, mean over samples.",
+        "2",
         parameters={"path": "", "processor": ""},
     )
     yield MetricSpec(
         "clap-score",
         f"{scores}:ClapScore",
         "100 cos of CLAP's embeddings of sound and prompt, mean over samples.",
+        "2",
         parameters={"path": ""},
     )
     yield MetricSpec(
         "lpips",
         "bnsbench_diffusers.metrics.lpips:Lpips",
         "Perceptual distance to the ground truth by LPIPS, mean over samples.",
+        "2",
         parameters={"network": "alex", "backbone": ""},
         direction="lower",
     )
@@ -82,6 +86,7 @@ def bnsbench_metrics() -> Iterator[MetricSpec]:
             name,
             f"bnsbench_diffusers.metrics.clap_distance:{name.replace('-', '_')}",
             f"Frechet audio distance of CLAP's embeddings to those of {what}.",
+            "2",
             parameters=network if name.endswith("-gt") else {**network, "data": ""},
             direction="lower",
         )

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 
 from bnsbench.errors import UsageError
+from bnsbench.metrics.contents import content_hash
 from bnsbench.random_states import seeded_random_states
 from bnsbench_diffusers.models.fingerprint import digest_of, network_digest, tokenizer_digest
 from bnsbench_diffusers.models.loading import is_hub_id, quiet
@@ -20,6 +21,9 @@ Family = Literal["CLIP", "Clap"]
 
 KEPT = 3
 """Networks held in memory."""
+
+_READ = (".safetensors", ".bin", ".json", ".txt", ".model")
+"""Endings of files with weights, configurations and vocabularies."""
 
 _Files = tuple[tuple[str, int, int], ...]
 
@@ -57,6 +61,29 @@ def load_checkpoint(family: Family, path: str, processor: str = "") -> Checkpoin
     """
     places = path, processor or path
     return _load(family, places, tuple(_files(place) for place in places))
+
+
+def checkpoint_hash(path: str) -> str:
+    """Return the hash of what a folder holds of a checkpoint; of one from the hub its commit, "" before it is fetched.
+
+    Weights in another form than safetensors count only where there are none in that form, as they are loaded.
+    """
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        return _commit(path)
+    files = sorted(file for file in folder.iterdir() if file.suffix in _READ and file.is_file())
+    if any(file.suffix == ".safetensors" for file in files):
+        files = [file for file in files if file.suffix != ".bin"]
+    return content_hash(folder, files)
+
+
+def _commit(path: str) -> str:
+    try:
+        from huggingface_hub import try_to_load_from_cache  # noqa: PLC0415 - comes with transformers
+    except ImportError:
+        return ""
+    found = try_to_load_from_cache(path, "config.json")
+    return Path(found).parent.name if isinstance(found, str) else ""
 
 
 @lru_cache(maxsize=KEPT)

@@ -8,7 +8,7 @@ from bnsbench.metrics.audio import mono, sample_rate
 from bnsbench.metrics.base import SampleSet
 from bnsbench.metrics.distribution import FrechetAudioDistance
 from bnsbench.metrics.extractors import Extractor
-from bnsbench_diffusers.metrics.checkpoints import load_checkpoint, require_place
+from bnsbench_diffusers.metrics.checkpoints import checkpoint_hash, load_checkpoint, require_place
 from bnsbench_diffusers.metrics.encoders import ClapEncoder
 from bnsbench_diffusers.models.fingerprint import digest_of
 
@@ -21,6 +21,9 @@ class ClapDistance(FrechetAudioDistance):
     def extractor(self, samples: SampleSet) -> Extractor:
         encoder = ClapEncoder(load_checkpoint("Clap", self.weights), sample_rate(samples))
         return Extractor(_Features(encoder), encoder.width, digest_of([encoder.fingerprint, encoder.rate]))
+
+    def weights_hash(self) -> str:
+        return checkpoint_hash(self.weights)
 
     def prepared(self, values: Tensor) -> Tensor:
         return mono(values.float())

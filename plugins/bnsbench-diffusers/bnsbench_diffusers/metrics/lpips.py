@@ -19,6 +19,7 @@ from torchvision.models import get_model_weights
 
 from bnsbench.errors import NotApplicableError, UsageError
 from bnsbench.metrics.base import SampleSet
+from bnsbench.metrics.contents import content_hash
 from bnsbench.metrics.paired import PairedMetric
 from bnsbench.random_states import seeded_random_states
 from bnsbench_diffusers.metrics.images import rgb
@@ -80,6 +81,10 @@ class Lpips(PairedMetric):
     def info(self, samples: SampleSet) -> dict[str, str]:
         del samples
         return {"network": self._loaded()[1]}
+
+    def fingerprint(self) -> str:
+        """Return a hash of the backbone's file."""
+        return content_hash(self.file, (self.file,))
 
     def _loaded(self) -> tuple[nn.Module, str]:
         return _load(self.network, self.file, self.file.stat().st_mtime_ns)

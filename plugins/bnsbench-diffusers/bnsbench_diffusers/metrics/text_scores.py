@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from bnsbench.errors import NotApplicableError
-from bnsbench.metrics.audio import mono, sample_rate
-from bnsbench.metrics.base import MetricValue, SampleSet
+from bnsbench.metrics.audio import SILENCE, mono, sample_rate
+from bnsbench.metrics.base import MetricValue, SampleSet, finite
+from bnsbench.metrics.contents import joint_hash
+from bnsbench.metrics.degenerate import is_flat, require_variation
 from bnsbench.metrics.paired import mean_of
-from bnsbench_diffusers.metrics.checkpoints import load_checkpoint, require_place
+from bnsbench_diffusers.metrics.checkpoints import checkpoint_hash, load_checkpoint, require_place
 from bnsbench_diffusers.metrics.encoders import ClapEncoder, ClipEncoder, Encoder
 from bnsbench_diffusers.metrics.images import rgb
 
@@ -21,6 +23,8 @@ class TextScore(ABC):
 
     Details: what `PairedMetric` has, the ground truth's own score as ``truth``, and what `further` adds. info: a hash of the
     network and its processor.
+    An image or a sound without variation has the score that the network gives it; if none of the samples has any, though
+    the ground truth has, they are taken as diverged.
     Raises NotApplicableError for models that read no text and for samples of another kind, DivergedError for samples that
     are not finite.
     """
@@ -44,23 +48,36 @@ class TextScore(ABC):
         del scores, truth
         return {}
 
+    def fingerprint(self) -> str:
+        """Return a hash of the checkpoints' files."""
+        return joint_hash({name: checkpoint_hash(path) for name, path in self.places().items()})
+
+    @abstractmethod
+    def places(self) -> dict[str, str]:
+        """Return where its checkpoints are, by what they are used for."""
+
     def __call__(self, samples: SampleSet) -> MetricValue:
         samples.require_finite()
         # What does not apply is said before a network is loaded.
         asked_texts(samples)
         self.seen(samples.part(slice(1)).samples)
         encoder = self.encoder(samples)
-        cosines = zip(*(self._cosines(part, encoder) for part in samples.parts()), strict=True)
-        scores, truth = (self.scores(torch.cat(found), encoder).cpu().double() for found in cosines)
+        found = [torch.cat(parts) for parts in zip(*(self._cosines(part, encoder) for part in samples.parts()), strict=True)]
+        require_variation(*found[2:])
+        scores, truth = (self.scores(cosines, encoder).cpu().double() for cosines in found[:2])
+        finite(scores[:, None], "samples' scores")
         details = {"truth": float(truth.mean()), **self.further(scores, truth)}
         return mean_of(scores, self.worst, details, {"network": encoder.fingerprint})
 
-    def _cosines(self, part: SampleSet, encoder: Encoder) -> tuple[Tensor, Tensor]:
-        """Return the cosines [n] of a part's samples and of their ground truth with their texts."""
+    def _cosines(self, part: SampleSet, encoder: Encoder) -> tuple[Tensor, ...]:
+        """Return the cosines [n] of a part's samples and of their ground truth with their texts, and which are flat."""
         both = self.seen(part.samples), self.seen(part.truth)
         texts = encoder.texts(asked_texts(part), both[0].device)
-        made, truth = ((encoder.samples(seen) * texts).sum(dim=1) for seen in both)
-        return made, truth
+        return *((encoder.samples(seen) * texts).sum(dim=1) for seen in both), *map(self.flat, both)
+
+    def flat(self, seen: Tensor) -> Tensor:
+        """Return which samples have no variation [n]."""
+        return is_flat(seen)
 
 
 class ClipScore(TextScore):
@@ -72,6 +89,9 @@ class ClipScore(TextScore):
     def __init__(self, path: str = "") -> None:
         require_place("CLIP", path)
         self.path = path
+
+    def places(self) -> dict[str, str]:
+        return {"network": self.path}
 
     def encoder(self, samples: SampleSet) -> Encoder:
         del samples
@@ -98,6 +118,9 @@ class PickScore(ClipScore):
             require_place("CLIP", processor, "processor")
         self.processor = processor
 
+    def places(self) -> dict[str, str]:
+        return {"network": self.path, "processor": self.processor or self.path}
+
     def encoder(self, samples: SampleSet) -> Encoder:
         del samples
         return ClipEncoder(load_checkpoint("CLIP", self.path, self.processor))
@@ -117,6 +140,12 @@ class ClapScore(TextScore):
     def __init__(self, path: str = "") -> None:
         require_place("Clap", path)
         self.path = path
+
+    def places(self) -> dict[str, str]:
+        return {"network": self.path}
+
+    def flat(self, seen: Tensor) -> Tensor:
+        return is_flat(seen, SILENCE)
 
     def encoder(self, samples: SampleSet) -> Encoder:
         return ClapEncoder(load_checkpoint("Clap", self.path), sample_rate(samples))

@@ -182,3 +182,19 @@ def test_the_rate_is_part_of_what_features_are_kept_under(clap_folder, sample_se
         for rate in (RATE, RATE // 2)
     }
     assert len(names) == 2
+
+
+def test_silent_sounds(clap_folder, sample_set, clips, heard):
+    silent = torch.zeros_like(clips)
+    with pytest.raises(DivergedError, match="6 of 6 samples have no variation"):
+        ClapScore(str(clap_folder))(sample_set(silent, clips, heard))
+    near, far = (fad_clap_gt(str(clap_folder), minimum=2)(sample_set(made, clips, heard)).value for made in (clips, silent))
+    assert near == pytest.approx(0, abs=1e-6)
+    assert far > 1e-3
+
+
+def test_fingerprints_are_of_the_checkpoint_and_the_data(clap_folder, tmp_path):
+    metric = fad_clap_gt(str(clap_folder))
+    assert metric.fingerprint() not in {"", fad_clap(str(clap_folder), data=str(tmp_path)).fingerprint()}
+    assert fad_clap(str(clap_folder)).fingerprint() == metric.fingerprint()
+    assert ClapScore(str(clap_folder)).fingerprint() != ""

@@ -193,3 +193,19 @@ def test_what_has_no_distance(backbones, sample_set, large, images):
         metric(sample_set(large[:, :1]))
     with pytest.raises(DivergedError, match="5 of 5"):
         metric(sample_set(large * torch.nan, large))
+
+
+def test_fingerprints_follow_the_backbone(backbones, tmp_path):
+    file = shutil.copy(backbones["alex"][0], tmp_path / "backbone.pth")
+    metric = Lpips(backbone=str(file))
+    first = metric.fingerprint()
+    assert first == Lpips(backbone=str(backbones["alex"][0])).fingerprint() != ""
+    shutil.copy(backbones["squeeze"][0], file)
+    assert metric.fingerprint() != first
+
+
+def test_equal_and_constant_images(backbones, sample_set, large):
+    metric = Lpips(backbone=str(backbones["alex"][0]))
+    constant = torch.zeros_like(large)
+    assert metric(sample_set(constant, constant.clone())).value == pytest.approx(0, abs=1e-6)
+    assert metric(sample_set(constant, large)).value > metric(sample_set(large + 0.02, large)).value

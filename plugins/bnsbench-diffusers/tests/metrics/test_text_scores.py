@@ -157,3 +157,39 @@ def test_samples_that_are_not_finite(clip_folder, sample_set, images):
     broken[2, 0, 0, 0] = torch.nan
     with pytest.raises(DivergedError, match="1 of 6"):
         ClipScore(str(clip_folder))(sample_set(broken, images))
+
+
+def test_images_without_variation(clip_folder, sample_set, images):
+    """One has the network's own score; if all are so, and the truth is not, nothing was made."""
+    flat = torch.zeros_like(images)
+    one = images.clone()
+    one[2] = 0.3
+    metric = ClipScore(str(clip_folder))
+    found = metric(sample_set(one, images)).per_sample
+    assert found[2] == pytest.approx(metric(sample_set(flat + 0.3)).per_sample[2], abs=1e-4)
+    with pytest.raises(DivergedError, match="6 of 6 samples have no variation"):
+        metric(sample_set(flat, images))
+
+
+def test_fingerprints_follow_the_files(clip_folder, tmp_path):
+    folder = shutil.copytree(clip_folder, tmp_path / "clip")
+    metrics = ClipScore(str(folder)), PickScore(str(clip_folder), processor=str(folder))
+    before = [metric.fingerprint() for metric in metrics]
+    assert before[0] == ClipScore(str(clip_folder)).fingerprint()
+    assert before[1] == PickScore(str(clip_folder)).fingerprint() != before[0]
+    (folder / "notes.md").write_text("not read")
+    (folder / "pytorch_model.bin").write_bytes(b"not read where there are safetensors")
+    assert [metric.fingerprint() for metric in metrics] == before
+    other = make_tiny_checkpoint("clip", tmp_path / "other", seed=1)
+    shutil.copy(other / "model.safetensors", folder)
+    assert all(metric.fingerprint() != old for metric, old in zip(metrics, before, strict=True))
+
+
+def test_fingerprints_of_the_hub_are_commits(tmp_path, monkeypatch):
+    snapshot = tmp_path / "snapshots" / "0123abcd" / "config.json"
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: str(snapshot))
+    first = ClipScore("openai/clip-vit-base-patch32").fingerprint()
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: str(snapshot).replace("0123", "4567"))
+    assert ClipScore("openai/clip-vit-base-patch32").fingerprint() not in {"", first}
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
+    assert ClipScore("openai/clip-vit-base-patch32").fingerprint() == ""
