@@ -30,7 +30,7 @@ def adams_bashforth(field: VelocityField, x0: Tensor, nfe: int, order: int, grid
 def ab2(field: VelocityField, x0: Tensor, nfe: int, *, grid: Grid = "uniform") -> Tensor:
     """The two-step Adams-Bashforth method, on the velocity.
 
-    Order 2; one evaluation a step.
+    Order 2, one evaluation a step.
     Not to be confused with `ipndm` of order 2, which weighs the noise prediction as if the steps were equal.
     """
     return adams_bashforth(field, x0, nfe, 2, grid)

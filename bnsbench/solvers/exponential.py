@@ -50,7 +50,8 @@ def res_multistep(field: VelocityField, x0: Tensor, nfe: int, *, grid: Grid = "u
     """RES, multistep: the line through the last two data predictions, integrated exactly (Zhang et al. 2023).
 
     Order 2, one evaluation a step.
-    Also known as ComfyUI's res_multistep at eta = 0 and k-diffusion's dpmpp_2m_sde at eta = 0 with solver_type heun.
+    Also known as ComfyUI's res_multistep at eta = 0, and as k-diffusion's dpmpp_2m_sde at eta = 0 and diffusers'
+    DPMSolverMultistepScheduler with solver_type heun.
     Not to be confused with `dpm_solver_pp_2m`, which extrapolates to the middle of the step and has lower_order_final.
     """
     x = x0

@@ -251,7 +251,7 @@ SOLVERS: tuple[SolverSpec, ...] = (
         "ER-SDE-Solver-1 to -3 without noise.",
         "Cui et al. 2023, ER-SDE-Solvers, arXiv 2309.06169",
         parameters={"order": 3, **_GRID},
-        known_as=("ER-SDE-Solver at phi(x)=x (its authors' code)",),
+        known_as=("ER-SDE-Solver at phi = x (Cui et al.)",),
     ),
     _solver(
         "gradient-estimation",
@@ -269,7 +269,7 @@ SOLVERS: tuple[SolverSpec, ...] = (
         "STORK-2 on the velocity: RKG2 with Taylor stages.",
         "Tan et al. 2025, STORK, arXiv 2505.24210",
         parameters={"derivatives": 1, "s": 50, "exact_times": False, **_GRID},
-        known_as=("STORKScheduler[prediction_type=flow_prediction,solver_order=2] (its authors' code)",),
+        known_as=("STORKScheduler[prediction_type=flow_prediction,solver_order=2] (Tan et al.)",),
     ),
     _solver(
         "edm-heun",

@@ -24,7 +24,7 @@ def stork2(
 ) -> Tensor:
     """STORK-2 for flow models: RKG2 with s stages, each a Taylor polynomial of the velocity in time (Tan et al. 2025).
 
-    Order 1, with 1 / 48 of Euler's error for 50 stages; order 2 with ``exact_times``. One evaluation a step.
+    Order 1, one evaluation a step: 50 stages have 1 / 48 of Euler's error. Order 2 with ``exact_times``.
     Also known as the authors' STORKScheduler with solver_order 2 and flow_prediction.
     Not to be confused with a rule for stiff equations: the stages see the time and not their states, so that the rule is no
     more stable than Adams-Bashforth. With one derivative and ``exact_times`` it is `ab2`, whatever s.
