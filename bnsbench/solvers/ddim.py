@@ -17,7 +17,7 @@ def ddim(field: VelocityField, x0: Tensor, nfe: int, *, grid: Grid = "uniform") 
     Order 1, one evaluation a step.
     Also known as k-diffusion's euler and as diffusers' DDIMScheduler, EulerDiscreteScheduler and EDMEulerScheduler. The
     first order of DPM-Solver, DPM-Solver++, UniPC, DEIS, SA-Solver and ER-SDE-Solver is the same step.
-    Not to be confused with `euler`, which is Euler's method on the velocity; on the flow path they agree.
+    Not to be confused with `euler`, which is Euler's method on the velocity; on CondOT and EDM they agree.
     """
     x = x0
     for s, t in pairwise(grid_levels(field, grid, nfe)):

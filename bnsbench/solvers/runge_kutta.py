@@ -52,7 +52,7 @@ def euler(field: VelocityField, x0: Tensor, nfe: int, *, grid: Grid = "uniform")
 
     Order 1, one stage.
     Also known as diffusers' FlowMatchEulerDiscreteScheduler, and as ComfyUI's euler on a flow model.
-    Not to be confused with k-diffusion's euler, which is DDIM; on the flow path they agree.
+    Not to be confused with k-diffusion's euler, which is `ddim`; on CondOT and EDM they agree.
     """
     return runge_kutta(field, x0, nfe, EULER, grid)
 

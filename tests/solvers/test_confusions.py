@@ -11,7 +11,7 @@ import torch
 from diffusers import FlowMatchHeunDiscreteScheduler
 
 from bnsbench.flows.fields import FunctionField
-from bnsbench.flows.paths import EDM, CondOT
+from bnsbench.flows.paths import EDM, VE, VP, CondOT, Cosine
 from tests.solvers import peers
 from tests.solvers.names import FINITE, table_of
 from tests.solvers.schedulers import run
@@ -43,6 +43,15 @@ def test_stork_with_its_own_times_is_adams_bashforth(mixture, start, deviation):
         for s in (2, 50):
             table = table_of("stork2", {"s": s, "exact_times": True, "grid": "quadratic"}, field, 6)
             assert deviation(table(field, x0), expected) < 1e-11
+
+
+@pytest.mark.parametrize(
+    ("path", "same"), [(CondOT(), True), (EDM(), True), (VE(), False), (VP(), False), (Cosine(), False)]
+)
+def test_euler_is_ddim_where_time_is_linear_in_both_coefficients(mixture, start, deviation, path, same):
+    field, x0 = mixture(path, (0.0, 0.9)), start(path)
+    tables = [table_of(name, {}, field, 6) for name in ("euler", "ddim")]
+    assert (deviation(tables[0](field, x0), tables[1](field, x0)) < 1e-12) == same
 
 
 DIFFERENT = [
