@@ -83,6 +83,8 @@ class SolverSpec(Spec):
     stages: evaluations per step of the time grid, for solvers with the parameter ``grid``: a grid that is given as a float64
         tensor of times has nfe // stages steps, from the interval's begin to its end.
     reference: the paper, with equation or algorithm number.
+    known_as: other software's names of the same solver, each as "name (software)" or, where needed, as
+        "name[key=value] at condition (software): selector", with the selector that means it here if the bare name does not.
     """
 
     kind: SolverKind = "traced"
@@ -90,6 +92,7 @@ class SolverSpec(Spec):
     budgets: Budgets = Budgets()
     reference: str = ""
     stages: int = 1
+    known_as: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -41,17 +41,19 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Print a solver's table x[i+1] = a[i] x[0] + sum over j of b[i,j] u(t[j], x[j]), and its properties."""
-    found = _find(open_host(plugin), solver, nfe, model)
+    host = open_host(plugin)
+    found = _find(host, solver, nfe, model)
     found.require_table()
+    known_as = () if found.artefact is not None else host.solver(solver).spec.known_as
     if output is not None:
         _draw(found, output)
     if as_json:
-        print_json(_description(found))
+        print_json({**_description(found), "known_as": known_as})
         return
     typer.echo(f"{found.name} at {found.nfe} NFE on the {found.setting.path.name} path\n")
     _print_table(found)
     typer.echo()
-    for line in _explanation(found):
+    for line in _explanation(found, known_as):
         typer.echo(line)
     if output is not None:
         typer.echo(f"picture: {output}")
@@ -148,10 +150,10 @@ def _row(weights: Tensor, i: int, shown: int) -> list[str]:
     return [*cells, *(["..." if i >= shown else ""] if shown < len(weights) else [])]
 
 
-def _explanation(found: FoundSolver) -> list[str]:
-    from bnsbench.report.solver_words import origin_in_words, properties_in_words
+def _explanation(found: FoundSolver, known_as: tuple[str, ...]) -> list[str]:
+    from bnsbench.report.solver_words import names_in_words, origin_in_words, properties_in_words
 
-    lines = properties_in_words(found.require_table(), found.setting.path)
+    lines = properties_in_words(found.require_table(), found.setting.path) + names_in_words(known_as)
     return lines if found.artefact is None else [*lines, "", *origin_in_words(found.artefact)]
 
 

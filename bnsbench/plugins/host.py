@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,11 @@ from bnsbench.plugins.sources import BUILTIN, PluginProblem, find_sources
 from bnsbench.specs import AnySpec, ExecutorSpec, ExporterSpec, MetricSpec, ModelSpec, ReportSpec, SolverSpec, SuiteSpec
 
 STRICT = "BNSBENCH_STRICT_PLUGINS"
+
+_KNOWN_AS = re.compile(
+    r"(?P<name>[^\s\[]+)(?P<settings>\[.*\])?(?P<condition> at [^()]+)? \((?P<software>.+?)\)(: (?P<ours>.+))?"
+)
+"""An entry of `SolverSpec.known_as`."""
 
 _log = logging.getLogger(__name__)
 _Record = TypeVar("_Record", bound=AnySpec)
@@ -167,8 +173,31 @@ def _one(kind: str, records: Sequence[_Record], provider: str | None, name: str)
     offered = [record for record in records if provider in (None, record.provider)]
     named = [record for record in offered if record.name == name]
     if not named:
-        raise UsageError(f"There is no {kind} {name!r}; {did_you_mean(name, {record.name for record in offered})}")
+        hint = _known_elsewhere(name, offered) or did_you_mean(name, {record.name for record in offered})
+        raise UsageError(f"There is no {kind} {name!r}; {hint}")
     if len(named) > 1:
         choices = " or ".join(f"{record.provider}/{name}" for record in named)
         raise UsageError(f"Several plugins offer a {kind} {name!r}; write {choices}.")
     return named[0]
+
+
+def _known_elsewhere(name: str, records: Sequence[AnySpec]) -> str | None:
+    """Return the end of an error message, if the name is other software's of one of the records.
+
+    Of several, the one that is spelt like it is taken first, and then one with fewer settings.
+    """
+    entries = [(record, entry) for record in records if isinstance(record, SolverSpec) for entry in record.known_as]
+    found = [(record, match) for record, entry in entries if (match := _KNOWN_AS.fullmatch(entry)) is not None]
+    same = [(record, match) for record, match in found if _letters(match["name"]) == _letters(name)]
+    if not same:
+        return None
+    record, match = min(same, key=lambda each: (each[1]["name"] != name, len(each[1]["settings"] or "")))
+    theirs = f"{match['name']}{match['settings'] or ''}{match['condition'] or ''}"
+    owner = f"{match['software']}'" if match["software"].endswith("s") else f"{match['software']}'s"
+    return f"did you mean {match['ours'] or record.name!r} ({owner} {theirs})?"
+
+
+def _letters(name: str) -> str:
+    """The name as all its spellings have it: sample_dpmpp_2m, dpmpp-2m and DPM++ 2M are one."""
+    plain = re.sub("[^a-z0-9]", "", name.lower().replace("+", "p"))
+    return plain.removeprefix("sample").removesuffix("scheduler")

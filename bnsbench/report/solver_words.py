@@ -50,6 +50,11 @@ def _sum_rules(figures: Properties, path: Path) -> list[str]:
     return lines + (on_condot if path.name == "condot" else [])
 
 
+def names_in_words(known_as: tuple[str, ...]) -> list[str]:
+    """Return a line with the names under which other software knows a solver, none if it has no such names."""
+    return [f"also known as: {'; '.join(known_as)}"] if known_as else []
+
+
 def origin_in_words(artefact: SolverArtefact) -> list[str]:
     """Return lines on what a trained solver was made for, and how; what its record lacks is left out."""
     record = artefact.training

@@ -28,15 +28,27 @@ def adams_bashforth(field: VelocityField, x0: Tensor, nfe: int, order: int, grid
 
 
 def ab2(field: VelocityField, x0: Tensor, nfe: int, *, grid: Grid = "uniform") -> Tensor:
-    """The two-step Adams-Bashforth method."""
+    """The two-step Adams-Bashforth method, on the velocity.
+
+    Order 2, one evaluation a step.
+    Not to be confused with `ipndm` of order 2, which weighs the noise prediction as if the steps were equal.
+    """
     return adams_bashforth(field, x0, nfe, 2, grid)
 
 
 def ab3(field: VelocityField, x0: Tensor, nfe: int, *, grid: Grid = "uniform") -> Tensor:
-    """The three-step Adams-Bashforth method."""
+    """The three-step Adams-Bashforth method, on the velocity.
+
+    Order 2, since the first step is Euler's, and 3 after the first ones; one evaluation a step.
+    Not to be confused with `deis` of order 3, on the noise prediction.
+    """
     return adams_bashforth(field, x0, nfe, 3, grid)
 
 
 def ab4(field: VelocityField, x0: Tensor, nfe: int, *, grid: Grid = "uniform") -> Tensor:
-    """The four-step Adams-Bashforth method."""
+    """The four-step Adams-Bashforth method, on the velocity.
+
+    Order 2, since the first step is Euler's, and 4 after the first ones; one evaluation a step.
+    Not to be confused with k-diffusion's lms, which is `deis` of order 4 in rho; ComfyUI's lms on a flow model is this rule.
+    """
     return adams_bashforth(field, x0, nfe, 4, grid)

@@ -13,17 +13,30 @@ from bnsbench.solvers.singlestep import singlestep
 
 
 def dpm_solver_1(field: VelocityField, x0: Tensor, nfe: int, *, grid: Grid = "uniform") -> Tensor:
-    """DPM-Solver-1, which is DDIM (Lu et al. 2022, Eq. 3.7 and Section 4.1)."""
+    """DPM-Solver-1, which is DDIM (Lu et al. 2022, Eq. 3.7 and Section 4.1).
+
+    Order 1, one evaluation a step.
+    """
     return singlestep(field, x0, nfe, 1, grid, {})
 
 
 def dpm_solver_2(field: VelocityField, x0: Tensor, nfe: int, *, grid: Grid = "uniform") -> Tensor:
-    """Singlestep DPM-Solver-2 (Lu et al. 2022, Algorithm 1); an odd budget ends with a first-order step."""
+    """Singlestep DPM-Solver-2 (Lu et al. 2022, Algorithm 1).
+
+    Order 2, two evaluations a step; an odd budget ends with a first-order step.
+    Also known as k-diffusion's dpm_2 and diffusers' KDPM2DiscreteScheduler.
+    Not to be confused with `dpm_solver_pp_2s`, on the data prediction.
+    """
     return singlestep(field, x0, nfe, 2, grid, {2: second_order_step})
 
 
 def dpm_solver_3(field: VelocityField, x0: Tensor, nfe: int, *, grid: Grid = "uniform") -> Tensor:
-    """Singlestep DPM-Solver-3 (Lu et al. 2022, Algorithm 2); its last steps are of lower order (their "fast" schedule)."""
+    """Singlestep DPM-Solver-3 (Lu et al. 2022, Algorithm 2).
+
+    Order 2, since its last steps are of lower order (their "fast" schedule), and 3 before; three evaluations a step.
+    Also known, on the grid "logsnr", as k-diffusion's dpm_fast.
+    Not to be confused with `dpm_solver_pp_3m`, multistep and on the data prediction.
+    """
     return singlestep(field, x0, nfe, 3, grid, {2: second_order_step, 3: third_order_step})
 
 

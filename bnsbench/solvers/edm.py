@@ -13,7 +13,10 @@ from bnsbench.solvers.singlestep import singlestep
 def edm_heun(field: VelocityField, x0: Tensor, nfe: int, *, grid: Grid = "edm") -> Tensor:
     """Heun's rule for x / alpha over sigma / alpha (Karras et al. 2022, Algorithm 1 with sigma(t) = t and s(t) = 1).
 
-    n steps cost 2n - 1 evaluations if they end at sigma = 0, with a first-order step, and so they do at other odd budgets.
+    Order 2, two evaluations a step: n steps cost 2n - 1 if they end at sigma = 0, with a first-order step, and so they do at
+    other odd budgets.
+    Also known as k-diffusion's heun and diffusers' HeunDiscreteScheduler.
+    Not to be confused with `heun`, on the velocity over time, nor with `etd2rk`, on the data prediction over log-SNR.
     """
     return singlestep(field, x0, nfe, 2, grid, {2: heun_step})
 

@@ -48,35 +48,67 @@ def _weighted(weights: tuple[float, ...], slopes: list[Tensor]) -> Tensor | floa
 
 
 def euler(field: VelocityField, x0: Tensor, nfe: int, *, grid: Grid = "uniform") -> Tensor:
-    """Euler's method: x_t = x_s + (t - s) u_s(x_s)."""
+    """Euler's method: x_t = x_s + (t - s) u_s(x_s).
+
+    Order 1, one stage.
+    Also known as diffusers' FlowMatchEulerDiscreteScheduler, and as ComfyUI's euler on a flow model.
+    Not to be confused with k-diffusion's euler, which is `ddim`; on CondOT and EDM they agree.
+    """
     return runge_kutta(field, x0, nfe, EULER, grid)
 
 
 def midpoint(field: VelocityField, x0: Tensor, nfe: int, *, grid: Grid = "uniform") -> Tensor:
-    """The explicit midpoint rule, of order 2 with two stages (Runge 1895)."""
+    """The explicit midpoint rule (Runge 1895).
+
+    Order 2, two stages.
+    Also known as torchdiffeq's midpoint.
+    Not to be confused with `dpm_solver_2` and `dpm_solver_pp_2s`, whose middle is one of log-SNR.
+    """
     return runge_kutta(field, x0, nfe, MIDPOINT, grid)
 
 
 def heun(field: VelocityField, x0: Tensor, nfe: int, *, grid: Grid = "uniform") -> Tensor:
-    """Heun's trapezoidal rule, of order 2 with two stages (Heun 1900)."""
+    """Heun's trapezoidal rule (Heun 1900).
+
+    Order 2, two stages.
+    Also known as torchdiffeq's heun2.
+    Not to be confused with `edm_heun`, Heun's rule over sigma / alpha, nor with diffusers' FlowMatchHeunDiscreteScheduler,
+    which is this rule but for a last step by Euler.
+    """
     return runge_kutta(field, x0, nfe, HEUN, grid)
 
 
 def ralston(field: VelocityField, x0: Tensor, nfe: int, *, grid: Grid = "uniform") -> Tensor:
-    """Ralston's rule of order 2 with the least error bound among two stages (Ralston 1962)."""
+    """Ralston's rule, of the least error bound among two stages (Ralston 1962).
+
+    Order 2, two stages.
+    """
     return runge_kutta(field, x0, nfe, RALSTON, grid)
 
 
 def rk3(field: VelocityField, x0: Tensor, nfe: int, *, grid: Grid = "uniform") -> Tensor:
-    """Kutta's rule of order 3 with three stages (Kutta 1901)."""
+    """Kutta's rule (Kutta 1901).
+
+    Order 3, three stages.
+    Not to be confused with Heun's third-order rule (torchdiffeq's heun3).
+    """
     return runge_kutta(field, x0, nfe, KUTTA3, grid)
 
 
 def rk4(field: VelocityField, x0: Tensor, nfe: int, *, grid: Grid = "uniform") -> Tensor:
-    """The classic rule of order 4 with four stages (Kutta 1901)."""
+    """The classic Runge-Kutta rule (Kutta 1901).
+
+    Order 4, four stages.
+    Not to be confused with torchdiffeq's rk4, which is the 3/8 rule `rk38`.
+    """
     return runge_kutta(field, x0, nfe, KUTTA4, grid)
 
 
 def rk38(field: VelocityField, x0: Tensor, nfe: int, *, grid: Grid = "uniform") -> Tensor:
-    """Kutta's 3/8 rule of order 4 with four stages (Kutta 1901)."""
+    """Kutta's 3/8 rule (Kutta 1901).
+
+    Order 4, four stages.
+    Also known as torchdiffeq's rk4.
+    Not to be confused with the classic `rk4`.
+    """
     return runge_kutta(field, x0, nfe, KUTTA38, grid)

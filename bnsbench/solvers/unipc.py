@@ -28,9 +28,14 @@ def unipc(
 ) -> Tensor:
     """UniPC on the data prediction, multistep, corrected at every step but the last (Zhao et al. 2023, Algorithms 1 and 2).
 
+    Order 2, since the first step is DDIM's, and ``order`` + 1 from the second on; one evaluation a step, since the corrector
+    takes the value that the next predictor needs.
+    Also known as diffusers' UniPCMultistepScheduler.
+    Not to be confused with `sa_solver`, whose Adams predictor and corrector share evaluations in the same way, nor with a
+    single-step UniPC, which is not here.
+
     order: of the predictor, 1 to 3; the corrector's is one higher. variant: B(h) = h ("bh1") or exp(h) - 1 ("bh2").
     lower_order_final: whether the order falls to 1 in the last step and to 2 in the one before, as in the authors' code.
-    The corrector takes the value that the next predictor needs anyway, so that it costs no evaluation.
     """
     if order not in (1, 2, 3) or variant not in VARIANTS:
         raise UsageError(f"UniPC has orders 1 to 3 and the variants bh1 and bh2, not order {order} and variant {variant!r}.")
@@ -39,60 +44,44 @@ def unipc(
     history: list[Evaluation] = []
     for i, (s, t) in enumerate(pairwise(grid_levels(field, grid, nfe))):
         newest = Evaluation(s, predict_data(field, s, x))
-        if past:
-            x = _correct(before, past, newest, variant)
+        if past:  # UniC: the step to s once more, with the value at its end as well
+            x = _unified_step(before, [*past, newest], s, variant)
         history.append(newest)
+        # UniP: the step to t with the values before it, the newest of which is at its beginning.
         before, past = x, recent(history, min(order, nfe - i) if lower_order_final else order)
-        x = _predict(x, past, t, variant) if past and t.finite else ddim_step(x, s, t, newest.value)
+        x = _unified_step(x, past, t, variant) if past and t.finite else ddim_step(x, s, t, newest.value)
     return x
 
 
-def _predict(x: Tensor, past: list[Evaluation], t: Level, variant: str) -> Tensor:
-    """UniP: the step to t with the values before it, the newest of which is at the step's beginning."""
-    # For two values any weight of order h does; the paper takes 1/2 (Section 3.2).
-    weights = [0.5] if len(past) == 2 else _weights(past, t, len(past) - 1, variant)
-    return _unified(x, past, t, weights, variant)
+def _unified_step(x: Tensor, nodes: list[Evaluation], t: Level, variant: str) -> Tensor:
+    """x_t = (sigma_t / sigma_s) x_s - alpha_t (exp(-h) - 1) D_s - alpha_t B sum_m (a_m / r_m) (D_m - D_s).
 
-
-def _correct(x: Tensor, past: list[Evaluation], newest: Evaluation, variant: str) -> Tensor:
-    """UniC: the same step once more, with the value at its end, which comes last."""
-    t = newest.level
-    nodes = [*past, newest]
-    weights = [0.5] if len(nodes) == 2 else _weights(nodes, t, len(nodes) - 1, variant)
-    return _unified(x, nodes, t, weights, variant)
-
-
-def _unified(x: Tensor, nodes: list[Evaluation], t: Level, weights: list[float], variant: str) -> Tensor:
-    """Eq. 3 in its form for the data prediction: the step for a constant value, plus weighted differences from it."""
-    first, *others = nodes
-    x_t = ddim_step(x, first.level, t, first.value)
-    for weight, ratio, other in zip(weights, _ratios(nodes, t), others, strict=True):
-        scale = -t.alpha * _b(first.level.log_snr - t.log_snr, variant) * weight / ratio
-        x_t = x_t + scale * (other.value - first.value)
+    That is Eq. 3 for the data prediction D, which integrates exp(-h) where the noise prediction integrates exp(h): -h stands
+    for h throughout. The first node is at s; the others, D_m, lie at lambda_s + r_m h.
+    """
+    start, *others = nodes
+    h = t.log_snr - start.level.log_snr
+    r = [(node.level.log_snr - start.level.log_snr) / h for node in others]
+    b_h = -h if variant == "bh1" else expm1(-h)  # B(-h)
+    # For one difference any weight of order h does; the paper takes 1/2 (Section 3.2).
+    a = [0.5] if len(r) == 1 else _weights(r, -h, b_h)
+    x_t = ddim_step(x, start.level, t, start.value)
+    for a_m, r_m, node in zip(a, r, others, strict=True):
+        x_t = x_t - t.alpha * b_h * a_m / r_m * (node.value - start.value)
     return x_t
 
 
-def _b(hh: float, variant: str) -> float:
-    """B(h) for hh = -h, since the data prediction integrates exp(-h)."""
-    return hh if variant == "bh1" else expm1(hh)
-
-
-def _ratios(nodes: list[Evaluation], t: Level) -> list[float]:
-    """Where the nodes after the first lie, in steps from the first."""
-    s = nodes[0].level.log_snr
-    return [(node.level.log_snr - s) / (t.log_snr - s) for node in nodes[1:]]
-
-
-def _weights(nodes: list[Evaluation], t: Level, count: int, variant: str) -> list[float]:
-    """Solve R_p(h) a_p B(h) = phi_p(h), which makes the step of order ``count`` + 1 (Theorem 3.1)."""
-    if count == 0:
+def _weights(r: list[float], h: float, b_h: float) -> list[float]:
+    """Solve R_p(h) a_p B(h) = phi_p(h), which makes the step of order p + 1 (Theorem 3.1); h may be negative."""
+    if not r:
         return []
-    hh = nodes[0].level.log_snr - t.log_snr
-    ratios = torch.tensor(_ratios(nodes, t), dtype=torch.float64)
-    powers = torch.stack([ratios**k for k in range(count)])
-    phi, right = expm1(hh) / hh - 1, []
-    for k in range(1, count + 1):
-        right.append(phi * factorial(k) / _b(hh, variant))
-        phi = phi / hh - 1 / factorial(k + 1)
-    weights: list[float] = torch.linalg.solve(powers, torch.tensor(right, dtype=torch.float64)).tolist()
-    return weights
+    p = range(1, len(r) + 1)
+    # R_p: its row k has the powers (r_m h)^(k - 1).
+    r_p = torch.tensor([[(r_m * h) ** (k - 1) for r_m in r] for k in p], dtype=torch.float64)
+    # phi_p: its entry k is h^k k! varphi_{k+1}(h); varphi_1 = (exp(h) - 1) / h and varphi_{k+1} = (varphi_k - 1 / k!) / h.
+    phi_p, varphi = [], expm1(h) / h
+    for k in p:
+        varphi = (varphi - 1 / factorial(k)) / h
+        phi_p.append(h**k * factorial(k) * varphi)
+    a_p: list[float] = torch.linalg.solve(r_p, torch.tensor(phi_p, dtype=torch.float64) / b_h).tolist()
+    return a_p

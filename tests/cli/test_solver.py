@@ -55,6 +55,13 @@ def test_heun_visits_a_time_twice(bnsbench):
     assert shown["path"] == {"name": "condot"}
 
 
+def test_names_elsewhere(bnsbench, artefact):
+    assert "\nalso known as: rk4 (torchdiffeq)\n" in bnsbench("solver", "show", "rk38", "--nfe", 4).out
+    assert json.loads(bnsbench("solver", "show", "rk38", "--nfe", 4, "--json").out)["known_as"] == ["rk4 (torchdiffeq)"]
+    assert "also known as" not in bnsbench("solver", "show", "rk4", "--nfe", 4).out
+    assert json.loads(bnsbench("solver", "show", "mine.json", "--json").out)["known_as"] == []
+
+
 def test_path_of_a_model(bnsbench):
     shown = json.loads(bnsbench("solver", "show", "ddim", "--nfe", 3, "--model", "ring8[path=vp]", "--json").out)
     assert shown["path"]["name"] == "vp"

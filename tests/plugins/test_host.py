@@ -39,6 +39,29 @@ class TestNames:
         with pytest.raises(UsageError, match=r"There is no solver 'zetta'; did you mean 'zeta'\?"):
             host.solver("zetta")
 
+    @pytest.mark.parametrize(
+        ("theirs", "hint"),
+        [
+            ("dpm_2", r"'dpm-solver-2' \(k-diffusion's dpm_2\)"),
+            ("sample_dpm_2", r"'dpm-solver-2' \(k-diffusion's dpm_2\)"),
+            ("DPM++ 2M", r"'dpm\+\+2m\[lower_order_final=false\]' \(k-diffusion's dpmpp_2m\)"),
+            ("dpmpp_3m_sde", r"'dpm\+\+3m-k' \(k-diffusion's dpmpp_3m_sde at eta 0\)"),
+            ("lms[grid=edm]", r"'deis\[order=4,variable=rho\]' \(k-diffusion's lms\)"),
+            ("DPMSolverMultistep", r"'dpm\+\+2m' \(diffusers' DPMSolverMultistepScheduler\)"),
+            ("builtin/exp_heun_2_x0", r"'etd2rk' \(ComfyUI's exp_heun_2_x0\)"),
+        ],
+    )
+    def test_other_software_s_name(self, host, theirs, hint):
+        with pytest.raises(UsageError, match=rf"There is no solver '.*'; did you mean {hint}\?$"):
+            host.solver(theirs)
+
+    def test_other_software_s_name_is_only_a_hint(self, host):
+        with pytest.raises(UsageError, match=r"There is no metric 'dpm_2'; choose from"):
+            host.metric("dpm_2")
+        with pytest.raises(UsageError, match=r"There is no solver 'dpm_2'; choose from|did you mean '[^(]*$"):
+            host.solver("acme/dpm_2")
+        assert host.solver("heun").canonical == "heun"
+
     def test_unknown_provider(self, host):
         with pytest.raises(UsageError, match=r"No plugin 'zebraa' offers a solver; did you mean 'zebra'\?"):
             host.solver("zebraa/alpha")

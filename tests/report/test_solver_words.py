@@ -11,7 +11,7 @@ from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.properties import Distance
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.nonstationary.tracing import trace
-from bnsbench.report.solver_words import origin_in_words, properties_in_words, start_of
+from bnsbench.report.solver_words import names_in_words, origin_in_words, properties_in_words, start_of
 from bnsbench.solvers.runge_kutta import euler
 
 TABLE = NonStationarySolver(torch.tensor([0.0, 0.25, 1.0]), torch.ones(2), torch.tensor([[0.25, 0.0], [0.25, 0.75]]))
@@ -22,6 +22,11 @@ START = NonStationarySolver(
 
 def artefact(training, guidance=2.0):
     return SolverArtefact(TABLE, CondOT(), (0.0, 1.0), "ring8", "f" * 64, guidance, "bns", training)
+
+
+def test_names_in_words():
+    assert names_in_words(()) == []
+    assert names_in_words(("a (b)", "c[d=1] at e 0 (f): g")) == ["also known as: a (b); c[d=1] at e 0 (f): g"]
 
 
 def test_euler_in_words():

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import functools
-import importlib
-
 import pytest
 import torch
 
 from bnsbench.flows.fields import FunctionField
-from bnsbench.solvers.specs import SOLVERS
+from tests.solvers.names import solver_by_name
 
 MEANS = torch.tensor([[1.0, 0.6], [-0.8, 0.4], [0.1, -1.0]], dtype=torch.float64)
 SPREAD = 0.5
@@ -33,21 +30,27 @@ def mixture_field(path, interval=(0.0, 1.0)):
     return FunctionField(velocity, path, interval)
 
 
+def denoised(x, sigma):
+    """The same data's posterior mean for x / alpha at the noise level sigma / alpha, whatever the path."""
+    variance = SPREAD**2 + sigma**2
+    distance = x[:, None] - MEANS
+    share = torch.softmax(-distance.square().sum(-1) / (2 * variance), 1)[..., None]
+    return (share * (MEANS + SPREAD**2 / variance * distance)).sum(1)
+
+
 def initial_states(path, interval=(0.0, 1.0), count=12):
     noise = torch.randn(count, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(7))
     return float(path.sigma(interval[0])) * noise
 
 
-def solver_by_name(name, **parameters):
-    """The function behind a spec, with its default parameters filled in."""
-    spec = next(spec for spec in SOLVERS if spec.name == name)
-    module, attribute = spec.target.split(":")
-    return functools.partial(getattr(importlib.import_module(module), attribute), **{**spec.parameters, **parameters})
-
-
 @pytest.fixture(scope="session")
 def mixture():
     return mixture_field
+
+
+@pytest.fixture(scope="session")
+def denoise():
+    return denoised
 
 
 @pytest.fixture(scope="session")

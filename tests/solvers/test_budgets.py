@@ -34,8 +34,18 @@ VARIANTS = [(spec.name, {}) for spec in SOLVERS] + [
     ("deis", {"order": 4, "variable": "rho"}),
     ("deis", {"order": 4, "variable": "logsnr"}),
     ("ipndm", {"order": 1}),
+    ("ipndm-v", {"order": 4}),
+    ("sa-solver", {"predictor_order": 3, "corrector_order": 4, "simple_order_2": False, "lower_order_final": False}),
+    ("sa-solver", {"corrector_order": 0}),
+    ("sa-solver", {"predictor_order": 4, "corrector_order": 1}),
+    ("er-sde", {"order": 2}),
+    ("res-2s", {"c2": 1.0}),
+    ("gradient-estimation", {"gamma": 1.5}),
+    ("stork2", {"derivatives": 2, "s": 3, "exact_times": True}),
 ]
-EXPONENTIAL = [name for name, _ in VARIANTS if name.startswith(("dd", "dp", "un", "de", "ip", "ed"))]
+EXPONENTIAL = [
+    name for name, _ in VARIANTS if name.startswith(("dd", "dp", "un", "de", "ip", "ed", "sa", "re", "et", "er", "gr"))
+]
 
 
 def budgets(name, largest):

@@ -21,12 +21,14 @@ from diffusers import (
     HeunDiscreteScheduler,
     IPNDMScheduler,
     LMSDiscreteScheduler,
+    SASolverScheduler,
     UniPCMultistepScheduler,
 )
 
 from bnsbench.flows.paths import EDM, VP, CondOT, Cosine, DiscreteVP
 from bnsbench.flows.predictions import to_noise
 from bnsbench.nonstationary.tracing import trace
+from tests.solvers.schedulers import prepare, run
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:__array:DeprecationWarning"),
@@ -38,25 +40,6 @@ FINITE, TO_ZERO = (0.0, 0.99), (0.0, 1.0)
 
 def traced(sampler, nfe, field):
     return trace(functools.partial(sampler, nfe=nfe), field.path, field.interval)
-
-
-def prepare(scheduler, path, times):
-    """Give a scheduler the nodes ``times`` [n + 1] of a path as its sigmas."""
-    n = len(times) - 1
-    scheduler.set_timesteps(n)
-    scheduler.sigmas = path.sigma(times) / path.alpha(times)
-    scheduler.timesteps = torch.arange(n, 0, -1, dtype=torch.float64)
-    scheduler.num_inference_steps = n
-    scheduler.set_begin_index(0)
-
-
-def run(scheduler, field, times, x, output=None):
-    """Step the scheduler from node to node, feeding it the noise prediction (or another ``output``)."""
-    for t, timestep in zip(times[:-1], scheduler.timesteps, strict=True):
-        u = field(t, x)
-        prediction = to_noise(field.path, t, x, u) if output is None else output(t, x, u)
-        x = scheduler.step(prediction, timestep, x).prev_sample
-    return x
 
 
 @pytest.mark.parametrize("interval", [FINITE, TO_ZERO])
@@ -97,6 +80,20 @@ def test_unipc_at_full_order_to_the_end(mixture, start, solver, deviation, varia
     prepare(scheduler, field.path, table.times)
     x0 = start(field.path)
     assert deviation(table(field, x0), run(scheduler, field, table.times, x0)) < 1e-10
+
+
+@pytest.mark.parametrize("predictor", [1, 2, 3, 4])
+@pytest.mark.parametrize("corrector", [1, 2, 3, 4])
+@pytest.mark.parametrize("lower_order_final", [True, False])
+def test_sa_solver_without_noise(mixture, start, solver, deviation, predictor, corrector, lower_order_final):
+    """Its integrals are differences of large numbers, which cost it digits at the higher orders."""
+    field = mixture(VP(), FINITE)
+    orders = {"predictor_order": predictor, "corrector_order": corrector, "lower_order_final": lower_order_final}
+    table = traced(solver("sa-solver", **orders), 8, field)
+    scheduler = SASolverScheduler(tau_func=lambda t: torch.zeros(()), **orders)
+    prepare(scheduler, field.path, table.times)
+    x0 = start(field.path)
+    assert deviation(table(field, x0), run(scheduler, field, table.times, x0)) < 1e-9
 
 
 @pytest.mark.parametrize("order", [1, 2, 3])

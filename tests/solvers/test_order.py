@@ -24,7 +24,7 @@ SETTINGS = {
 TOLERANCE = 0.3
 LADDER = (96, 240)
 # Its errors of second and of third order cancel at about 200 evaluations.
-LADDERS = {"dpm++3m": (360, 600)}
+LADDERS = {"dpm++3m": (360, 600), "dpm++3m-k": (360, 600)}
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +73,15 @@ def test_solvers_have_their_declared_order(measured_order, solver, spec, setting
         ("deis", {"order": 4}, 4),
         ("deis", {"order": 3, "variable": "rho"}, 3),
         ("deis", {"order": 3, "variable": "logsnr"}, 3),
+        ("sa-solver", {"predictor_order": 2, "corrector_order": 3}, 3),
+        ("sa-solver", {"predictor_order": 3, "corrector_order": 4}, 4),
+        ("sa-solver", {"predictor_order": 3, "corrector_order": 0}, 3),
+        ("sa-solver", {"predictor_order": 3, "corrector_order": 4, "simple_order_2": False, "lower_order_final": False}, 4),
+        ("res-2s", {"c2": 1 / 3}, 2),
+        ("er-sde", {"order": 2}, 2),
+        ("ipndm-v", {"order": 2}, 2),
+        ("stork2", {"exact_times": True}, 2),
+        ("stork2", {"exact_times": True, "derivatives": 2, "s": 3}, 2),
     ],
 )
 def test_high_orders_show_where_the_ends_have_fine_steps(measured_order, solver, name, parameters, order, setting):
@@ -83,6 +92,20 @@ def test_dpm_solver_pp_3m_has_third_order_on_request(measured_order, solver):
     """The formula of the authors' code has order 2: it takes half the weight of the second divided difference."""
     assert math.isclose(measured_order(solver("dpm++3m", grid="chebyshev"), "vp"), 2, abs_tol=0.15)
     assert measured_order(solver("dpm++3m", grid="chebyshev", third_order=True), "vp") > 3 - TOLERANCE
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "grid", "order"),
+    [
+        ("gradient-estimation", {}, "uniform", 1),
+        ("stork2", {"s": 3}, "uniform", 1),
+        ("er-sde", {"order": 3}, "chebyshev", 2),
+        ("ipndm-v", {"order": 4}, "chebyshev", 0),
+    ],
+)
+def test_what_is_said_to_be_of_low_order_is(measured_order, solver, name, parameters, grid, order):
+    """The fourth order of diff-sampler's ipndm_v does not converge where steps grow in a ratio that does not tend to one."""
+    assert math.isclose(measured_order(solver(name, grid=grid, **parameters), "condot"), order, abs_tol=0.25)
 
 
 def midpoint_at_a_third(field, x, nfe):

@@ -1,0 +1,102 @@
+"""iPNDM: Adams-Bashforth weights for the noise prediction in a DDIM step (Zhang & Chen 2023, arXiv 2204.13902)."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from bnsbench.errors import UsageError
+from bnsbench.flows.fields import VelocityField
+from bnsbench.solvers.grids import Grid
+from bnsbench.solvers.levels import Evaluation, Level, ddim_step, grid_levels, noise_step, predict_both, recent
+
+_ADAMS_BASHFORTH = ((1.0,), (3 / 2, -1 / 2), (23 / 12, -16 / 12, 5 / 12), (55 / 24, -59 / 24, 37 / 24, -9 / 24))
+
+
+def ipndm(field: VelocityField, x0: Tensor, nfe: int, *, order: int = 4, grid: Grid = "uniform") -> Tensor:
+    """The improved PNDM: Adams-Bashforth weights of equal steps in a DDIM step (Zhang & Chen 2023).
+
+    Order 2, since the first step is DDIM's and other steps are not equal in sigma / alpha; one evaluation a step.
+    Also known as diff-sampler's ipndm, and as diffusers' IPNDMScheduler, which takes v.
+    Not to be confused with PNDM, which begins with three Runge-Kutta steps of four evaluations, nor with `ab4`, which weighs
+    the velocity by the steps' true sizes.
+
+    order: values per step, 1 to 4.
+    """
+    _check_order(order)
+    x = x0
+    noises: list[Tensor] = []
+    for s, t in pairwise(grid_levels(field, grid, nfe)):
+        data, noise = predict_both(field, s, x)
+        noises = [noise, *noises[: order - 1]]
+        # The first step, which may begin at alpha = 0, is DDIM's.
+        x = (
+            ddim_step(x, s, t, data)
+            if len(noises) == 1
+            else noise_step(x, s, t, _sum(_ADAMS_BASHFORTH[len(noises) - 1], noises))
+        )
+    return x
+
+
+def ipndm_v(field: VelocityField, x0: Tensor, nfe: int, *, order: int = 3, grid: Grid = "uniform") -> Tensor:
+    """iPNDM with weights for steps of any size in sigma / alpha, as diff-sampler's code has them.
+
+    Order 2, one evaluation a step.
+    Also known, with order 4, as diff-sampler's ipndm_v, and so as ComfyUI's.
+    Not to be confused with `deis` in rho, the Adams-Bashforth rule for such steps: from three values on, the weights differ.
+    With four they sum to one only where the steps' ratios are equal, and need not converge elsewhere.
+
+    order: values per step, 1 to 4; the code's own default is 4.
+    """
+    _check_order(order)
+    x = x0
+    history: list[Evaluation] = []
+    for s, t in pairwise(grid_levels(field, grid, nfe)):
+        data, noise = predict_both(field, s, x)
+        history = [*history, Evaluation(s, noise)][-order:]
+        past = recent(history, order) if t.finite else []
+        if len(past) > 1:
+            x = noise_step(x, s, t, _sum(_variable_weights(past, t), [evaluation.value for evaluation in past]))
+        else:
+            x = ddim_step(x, s, t, data)
+    return x
+
+
+def _check_order(order: int) -> None:
+    if order not in (1, 2, 3, 4):
+        raise UsageError(f"iPNDM has orders 1 to 4, not {order}.")
+
+
+def _sum(weights: tuple[float, ...], values: list[Tensor]) -> Tensor:
+    return torch.stack([weight * value for weight, value in zip(weights, values, strict=True)]).sum(0)
+
+
+def _variable_weights(past: list[Evaluation], t: Level) -> tuple[float, ...]:
+    """The weights of diff-sampler's ipndm_v for two to four values, the newest first; h, h1, h2, h3: steps in sigma / alpha.
+
+    first, temp1 and temp2 weigh the first, second and third differences. The Adams-Bashforth rule has the same first, but
+    (1 - h / (3 (h + h1))) h (h + h1) / (2 h1 (h1 + h2)) for temp1, a minus between the two terms of temp2, and h2 / h3 in
+    place of h1 / h2 in the weight of the oldest value.
+    """
+    rho = [t.sigma / t.alpha, *(evaluation.level.sigma / evaluation.level.alpha for evaluation in past)]
+    h, h1, *older = (newer - old for newer, old in pairwise(rho))
+    first = h / h1 / 2
+    if not older:
+        return 1 + first, -first
+    h2, *oldest = older
+    temp1 = (1 - h / (3 * (h + h1)) * (h * (h + h1)) / (h1 * (h1 + h2))) / 2
+    ratio = h1 / h2
+    if not oldest:
+        return 1 + first + temp1, -first - (1 + ratio) * temp1, ratio * temp1
+    h3 = oldest[0]
+    temp2 = (1 - h / (3 * (h + h1))) / 2 + (1 - h / (2 * (h + h1))) * h / (6 * (h + h1 + h2))
+    temp2 *= h * (h + h1) * (h + h1 + h2) / (h1 * (h1 + h2) * (h1 + h2 + h3))
+    further = h1 * (h1 + h2) / (h2 * (h2 + h3))
+    return (
+        1 + first + temp1 + temp2,
+        -first - (1 + ratio) * temp1 - (1 + ratio + further) * temp2,
+        ratio * temp1 + (ratio + further * (1 + h2 / h3)) * temp2,
+        -further * ratio * temp2,
+    )
