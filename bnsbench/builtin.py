@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Literal
 
 from bnsbench.hookspecs import hookimpl
+from bnsbench.plugins.selectors import TUNER
 from bnsbench.solvers.specs import SOLVERS
 from bnsbench.specs import ExecutorSpec, MetricSpec, ModelSpec, ReportSpec, Scalar, SolverSpec, SuiteSpec
 
 _PACKAGE = Path(__file__).parent
 
-TRAINER = "2"
+TRAINER = "3"
 """Version of the trainers: raised whenever they may train another table."""
 
 _CHOICES: dict[str, Scalar] = {
@@ -23,7 +24,7 @@ _CHOICES: dict[str, Scalar] = {
     "pairs": 0,
     "iterations": 0,
     "gain": 0.0,
-    "rate": 0.005,
+    "rate": 0.0,
     "checkpointed": False,
 }
 """What may be chosen about every training; see `bnsbench.training.descent.Choices`."""
@@ -95,8 +96,16 @@ def bnsbench_solvers() -> Iterator[SolverSpec]:
         kind="trained",
         reference="Shaul et al. 2024, Bespoke Non-Stationary Solvers, arXiv 2403.01329",
     )
+    yield SolverSpec(
+        "tuned",
+        "bnsbench.training.tuning:tune",
+        "The best classic rule on its best time grid, searched on a few samples of training noise.",
+        TUNER,
+        parameters={"rules": "", "pairs": 16},
+        kind="tuned",
+    )
     yield _learned("bst", "Learned scale and time around Euler's (order 1) or the midpoint rule.", "2310.19075", order=2)
-    yield _learned("ld3", "Learned times of a classic rule.", "2405.15506", rule="unipc", decoupled=False)
+    yield _learned("ld3", "Learned times of a classic rule.", "2405.15506", rule="best", decoupled=False)
     yield _learned(
         "s4s", "Learned coefficients of a classic rule on its best grid.", "2502.17423", rule="unipc", alternate=False
     )

@@ -64,7 +64,7 @@ class Budgets:
         return None
 
 
-SolverKind = Literal["traced", "direct", "trained"]
+SolverKind = Literal["traced", "direct", "trained", "tuned"]
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,8 @@ class SolverSpec(Spec):
             NS table once and the table samples.
         "direct": the same signature, run as it is (adaptive, stochastic or thresholding samplers).
         "trained": ``target(problem, nfe, **parameters) -> SolverArtefact`` with `bnsbench.training.problem.Problem`.
+        "tuned": the same signature, for a classic solver whose time grid is searched; ``name[grid=best]`` of every traced
+            solver with the parameter ``grid`` is one.
     order: declared order of convergence, None where it has no meaning.
     budgets: the NFE values that it can spend.
     stages: evaluations per step of the time grid, for solvers with the parameter ``grid``: a grid that is given as a float64

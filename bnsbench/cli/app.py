@@ -30,6 +30,7 @@ from bnsbench.cli.run import run
 from bnsbench.cli.sample import sample
 from bnsbench.cli.solver import diff, export, show
 from bnsbench.cli.train import train
+from bnsbench.cli.tune import tune
 from bnsbench.cli.verify import verify
 from bnsbench.cpu import wait_briefly
 from bnsbench.errors import BnsbenchError
@@ -64,6 +65,7 @@ app.command("run")(run)
 app.command("leaderboard")(leaderboard)
 app.command("compare")(compare)
 app.command("verify")(verify)
+app.command("tune")(tune)
 app.command("train")(train)
 app.command("sample")(sample)
 app.add_typer(solver, name="solver")

@@ -69,7 +69,7 @@ def find_solver(
     if nfe is None:
         raise UsageError(f"The solver {selection.name!r} needs a budget: add --nfe.")
     check_budget(selection, nfe)
-    if selection.spec.kind == "trained":
+    if selection.spec.kind in ("trained", "tuned"):
         artefact = None if shipped is None else shipped(selection.name, nfe)
         if artefact is not None:
             return _from_artefact(artefact)

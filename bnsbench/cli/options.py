@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bnsbench.errors import UsageError
+
 if TYPE_CHECKING:
     from bnsbench.plugins import PluginHost
 
@@ -51,3 +53,11 @@ def open_host(files: list[Path] | None, folder: Path | None = None) -> PluginHos
     for problem in host.problems:
         typer.echo(f"Plugin {problem.plugin} has a problem: {problem.reason}", err=True)
     return host
+
+
+def numbers(option: str, text: str) -> list[float]:
+    """Return the numbers in an option's comma-separated text; UsageError for what is none."""
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError as error:
+        raise UsageError(f"{option} takes numbers such as 2 or 0,2,6, not {text!r}.") from error

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bnsbench.cli.options import Device, DType, PluginFiles, Quiet, Seed, open_host
-from bnsbench.cli.printing import print_table
+from bnsbench.cli.options import Device, DType, PluginFiles, Quiet, Seed, numbers, open_host
+from bnsbench.cli.standings import print_standings
 from bnsbench.cpu import keep_freed_memory
 from bnsbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from bnsbench.cli.training import Standings
+    from bnsbench.cli.training import Standing
     from bnsbench.nonstationary.artefact import SolverArtefact
     from bnsbench.plugins import Selection
     from bnsbench.specs import SolverSpec
@@ -52,7 +52,7 @@ def train(
     plugin: PluginFiles = None,
     quiet: Quiet = False,
 ) -> None:
-    """Train solvers, save them, and show where they stand among the classics on fresh noise."""
+    """Train solvers, save them, and show where they stand among tuned classics on fresh noise."""
     from bnsbench.cli.progress import training_progress
     from bnsbench.cli.training import Session, combined, sources_of, standings_of
 
@@ -60,7 +60,7 @@ def train(
     host = open_host(plugin)
     choices = {"init": init, "objective": objective, "optimiser": optimiser, "derivative": derivative}
     selection, chosen, budgets = _with(host.solver(solver), choices), host.model(model), _budgets(nfe)
-    scales, counts = _numbers("--guidance", guidance), _numbers("--weights", weights) if weights else []
+    scales, counts = numbers("--guidance", guidance), numbers("--weights", weights) if weights else []
     _check(selection, budgets, output, tolerance)
     with training_progress(quiet) as progress:
         sources = sources_of(chosen, scales, seed, tolerance, device, dtype, progress)
@@ -68,8 +68,8 @@ def train(
         files = {budget: _file(output, selection, budget, len(budgets) > 1) for budget in budgets}
         for budget, file in files.items():
             session.trained(budget).save(file)
-        progress.stage("comparing with the classic solvers")
-        standings = {budget: standings_of(host, sources, session.trained(budget)) for budget in budgets}
+        progress.stage("comparing with the classic solvers on their best time grids")
+        standings = {budget: standings_of(session, sources, session.trained(budget)) for budget in budgets}
         session.forget()
     for budget, file in files.items():
         _print(session.trained(budget), file, scales, standings[budget], brief=len(budgets) > 1)
@@ -99,13 +99,6 @@ def _budgets(text: str) -> list[int]:
     return sorted(found)
 
 
-def _numbers(option: str, text: str) -> list[float]:
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError as error:
-        raise UsageError(f"{option} takes numbers such as 2 or 0,2,6, not {text!r}.") from error
-
-
 def _check(selection: Selection[SolverSpec], budgets: Sequence[int], output: Path, tolerance: float) -> None:
     from bnsbench.cli.components import check_budget
 
@@ -125,8 +118,9 @@ def _file(output: Path, selection: Selection[SolverSpec], budget: int, several: 
     return output / f"{selection.spec.name}_nfe{budget}.json" if several else output
 
 
-def _print(artefact: SolverArtefact, output: Path, scales: Sequence[float], standings: Standings, *, brief: bool) -> None:
-    from bnsbench.cli.training import TEST_SAMPLES
+def _print(
+    artefact: SolverArtefact, output: Path, scales: Sequence[float], standings: Sequence[Standing], *, brief: bool
+) -> None:
     from bnsbench.flows.mixed import guidance_in_words
 
     words = f"{artefact.model} at guidance {guidance_in_words(artefact.guidance)} and {artefact.solver.nfe} NFE"
@@ -135,7 +129,4 @@ def _print(artefact: SolverArtefact, output: Path, scales: Sequence[float], stan
         typer.echo(f"training stopped: {artefact.training['stopped']}")
     if artefact.training.get("rejected"):
         typer.echo(f"{artefact.training['rejected']} trial tables left the finite numbers and were rejected")
-    several = len(scales) > 1
-    columns = [f"PSNR in dB, {TEST_SAMPLES} test samples" + (f", w = {w:g}" if several else "") for w in scales]
-    shown = [row for rank, row in enumerate(standings) if not brief or rank == 0 or row[0] == artefact.name or rank == 1]
-    print_table(("solver", *columns), [[name, *(f"{value:.2f}" for value in values)] for name, values in shown])
+    print_standings(standings, scales, artefact.name if brief else "")

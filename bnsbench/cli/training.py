@@ -6,7 +6,10 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bnsbench.cli.components import Setting, find_solver, make_model
+import torch
+from torch import Tensor
+
+from bnsbench.cli.components import make_model
 from bnsbench.cli.progress import TrainingProgress
 from bnsbench.errors import BnsbenchError
 from bnsbench.flows.mixed import MixedSource, Source
@@ -15,23 +18,32 @@ from bnsbench.flows.psnr import psnr_per_sample
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.tracing import Sampler
 from bnsbench.plugins import PluginHost, Selection
-from bnsbench.plugins.sources import BUILTIN
 from bnsbench.specs import ModelSpec, SolverSpec
 from bnsbench.suite.environment import cache_folder
 from bnsbench.suite.plan import digest
 from bnsbench.suite.run import choose_device
 from bnsbench.suite.trained import make_problem, train_solver
-
-CLASSICS = (
-    *("euler", "midpoint", "heun", "rk4", "ab2", "ab4", "ddim", "ipndm", "deis"),
-    *("dpm++2m", "dpm++2m[grid=logsnr]", "unipc", "unipc[grid=logsnr]"),
-)
-"""The solvers beside which a trained one is shown, those of them that can spend its NFE."""
+from bnsbench.training.problem import Problem
+from bnsbench.training.tuning import tuned_classics
 
 TEST_SAMPLES = 256
 
-Standings = list[tuple[str, list[float]]]
-"""Solvers with their PSNR in dB on test noise at every guidance scale, the best on average first."""
+
+@dataclass(frozen=True)
+class Standing:
+    """How a solver does on test noise: under every guidance scale the PSNR in dB of each sample, float64 [n].
+
+    grid: of a tuned classic, in words.
+    """
+
+    solver: str
+    psnr: tuple[Tensor, ...]
+    grid: str = ""
+
+    @property
+    def mean(self) -> float:
+        """The mean over samples and scales."""
+        return float(torch.stack(self.psnr).mean())
 
 
 def sources_of(
@@ -89,41 +101,39 @@ class Session:
         except BnsbenchError:  # not there, or cut off
             return None
 
-    def _train(self, budget: int) -> SolverArtefact:
-        checkpoint = self.folder / f"nfe{budget}.pt"
-        problem = make_problem(
+    def problem(self, budget: int) -> Problem:
+        """Return the problem of training for a budget."""
+        return make_problem(
             self.source,
             self.host,
             previous=self.trained,
             progress=self.progress.training,
-            checkpoint=checkpoint,
+            checkpoint=self.folder / f"nfe{budget}.pt",
             provider=self.selection.spec.provider,
         )
-        artefact = train_solver(self.selection, problem, budget)
+
+    def _train(self, budget: int) -> SolverArtefact:
+        artefact = train_solver(self.selection, self.problem(budget), budget)
         artefact.save(self.folder / f"nfe{budget}.json")
         return artefact
 
 
-def standings_of(host: PluginHost, sources: Sequence[PairSource], artefact: SolverArtefact) -> Standings:
-    """Return where a trained solver stands among the classics."""
-    model = sources[0].model
-    standings = [(artefact.name, _psnr(sources, artefact.solver))]
-    offered = {spec.name for spec in host.solvers if spec.provider == BUILTIN}
-    for name in CLASSICS:
-        if name.partition("[")[0] not in offered:
-            continue
-        try:
-            found = find_solver(host, f"{BUILTIN}/{name}", artefact.solver.nfe, Setting(model.path, model.interval))
-        except BnsbenchError:  # it cannot spend this NFE, or has no such grid on this path
-            continue
-        standings.append((name, _psnr(sources, found.sampler)))
-    return sorted(standings, key=lambda row: -sum(row[1]))
+def standings_of(session: Session, sources: Sequence[PairSource], artefact: SolverArtefact) -> list[Standing]:
+    """Return where a solver stands among the classics, each on the best grid that a search has found; the best first."""
+    try:
+        tuned = tuned_classics(session.problem(artefact.solver.nfe), artefact.solver.nfe).ranking.by_rule
+    except BnsbenchError:  # no classic has a grid that the path or the budget allows
+        tuned = {}
+    standings = [Standing(artefact.name, _psnr(sources, artefact.solver), str(artefact.training.get("grid", "")))]
+    for name, best in tuned.items():
+        standings.append(Standing(name, _psnr(sources, best.table.solver()), best.grid.in_words))
+    return sorted(standings, key=lambda standing: -standing.mean)
 
 
-def _psnr(sources: Sequence[PairSource], sampler: Sampler) -> list[float]:
+def _psnr(sources: Sequence[PairSource], sampler: Sampler) -> tuple[Tensor, ...]:
     found = []
     for source in sources:
         pairs = source.pairs("test", TEST_SAMPLES)
         samples = sampler(pairs.field, pairs.x0.clone())
-        found.append(float(psnr_per_sample(samples, pairs.x1, source.model.data_range).mean()))
-    return found
+        found.append(psnr_per_sample(samples, pairs.x1, source.model.data_range).cpu())
+    return tuple(found)

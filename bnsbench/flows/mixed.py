@@ -42,6 +42,7 @@ class Source(Protocol):
     def forwards_per_evaluation(self) -> int: ...
     def pairs(self, split: Split, count: int) -> Pairs: ...
     def trajectories(self, split: Split, count: int = CHUNK) -> Pairs: ...
+    def coarser(self, tolerance: float, chunk: int) -> Source: ...
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,11 @@ class MixedSource:
         shares = self._shares(count)
         return self._joined([source.trajectories(split, share) for source, share in zip(self.sources, shares, strict=True)])
 
+    def coarser(self, tolerance: float, chunk: int) -> MixedSource:
+        """Return the mixture with the truth solved no finer than the tolerance, ``chunk`` samples in all together."""
+        share = max(1, -(-chunk // len(self.sources)))
+        return replace(self, sources=tuple(source.coarser(tolerance, share) for source in self.sources))
+
     def _shares(self, count: int) -> list[int]:
         kinds = len(self.sources)
         if count < kinds:
@@ -129,7 +135,8 @@ class MixedSource:
         field = self.model.field(condition, scales if len(set(self.guidance)) > 1 else self.guidance[0])
         nfe = sum(part.nfe * len(part) for part in parts) / count
         trajectory = _joined_trajectories([part.trajectory for part in parts], order)
-        return Pairs(x0, x1, field, nfe, self._weights(kind, condition), trajectory)
+        evaluations = sum(part.truth_evaluations for part in parts)
+        return Pairs(x0, x1, field, nfe, self._weights(kind, condition), trajectory, evaluations)
 
     def _weights(self, kind: Tensor, condition: Tensor | None) -> Tensor | None:
         if not self.weights and self.condition_weights is None:

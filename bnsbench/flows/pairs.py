@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 
 import torch
@@ -34,7 +34,8 @@ class Pairs:
     """Initial states x0 and true end states x1, both [n, *shape], with the field bound to their conditions.
 
     nfe: mean evaluations per sample that the truth cost. weights: how much each sample counts in training [n], all the
-    same if None. trajectory: the way from x0 to x1, where it was asked for.
+    same if None. trajectory: the way from x0 to x1, where it was asked for. truth_evaluations: evaluations times samples
+    that the truth cost, of whole chunks, since nothing less is solved.
     """
 
     x0: Tensor
@@ -43,12 +44,15 @@ class Pairs:
     nfe: float
     weights: Tensor | None = None
     trajectory: Trajectory | None = None
+    truth_evaluations: int = 0
 
     def part(self, index: Tensor | slice) -> Pairs:
         """Return the pairs ``index``."""
         weights = None if self.weights is None else self.weights[index]
         trajectory = None if self.trajectory is None else self.trajectory.part(index)
-        return Pairs(self.x0[index], self.x1[index], self.field.part(index), self.nfe, weights, trajectory)
+        return replace(
+            self, x0=self.x0[index], x1=self.x1[index], field=self.field.part(index), weights=weights, trajectory=trajectory
+        )
 
     def sample_weights(self) -> Tensor:
         """Return the samples' weights [n] in float64 on the CPU, summing to one."""
@@ -67,7 +71,7 @@ class PairSource:
     name: the model's name, which names the noise stream. seed: the suite's.
     tolerance: of the adaptive solver; for a network below float32 it is not taken below what its rounding lets one see.
     cache: a folder for solved chunks, or None to keep nothing.
-    progress: called with a sentence before each chunk that must be solved.
+    progress: called with a sentence before each chunk that must be solved. chunk: samples that are solved together.
     """
 
     model: Model
@@ -78,6 +82,7 @@ class PairSource:
     cache: FilePath | None = None
     device: str = "cpu"
     progress: Callable[[str], None] | None = None
+    chunk: int = CHUNK
 
     def initial(self, split: Split, indices: Tensor) -> Tensor:
         """Return the initial states of these samples: noise scaled to the path's beginning."""
@@ -107,24 +112,38 @@ class PairSource:
 
     def pairs(self, split: Split, count: int) -> Pairs:
         """Return the first ``count`` pairs of a split; DivergedError names those of them that cannot be solved."""
-        chunks = [self._chunk(split, number) for number in range(-(-count // CHUNK))]
+        chunks = [self._chunk(split, number) for number in self._chunks_of(count)]
         self._check_solved(chunks, split, count)
         indices = torch.arange(count)
         truth = torch.cat([chunk["x1"] for chunk in chunks])[:count].to(self.device)
-        nfe = sum(float(chunk["nfe"]) for chunk in chunks) / len(chunks)
-        return Pairs(self.initial(split, indices), truth, self.field(indices), nfe)
+        nfe, evaluations = self._cost(chunks)
+        return Pairs(self.initial(split, indices), truth, self.field(indices), nfe, truth_evaluations=evaluations)
 
     def trajectories(self, split: Split, count: int = CHUNK) -> Pairs:
         """Return the first ``count`` pairs of a split with their ground-truth trajectories; as `pairs`."""
         kind = f"trajectory-{TRAJECTORY_POINTS}"
-        numbers = range(-(-count // CHUNK))
-        chunks = [self._cached(kind, split, number, self._solve_trajectory) for number in numbers]
+        chunks = [self._cached(kind, split, number, self._solve_trajectory) for number in self._chunks_of(count)]
         self._check_solved(chunks, split, count)
         x, u = (torch.cat([chunk[name] for chunk in chunks], dim=1)[:, :count].to(self.device) for name in ("x", "u"))
-        nfe = sum(float(chunk["nfe"]) for chunk in chunks) / len(chunks)
+        nfe, evaluations = self._cost(chunks)
         indices = torch.arange(count)
         trajectory = Trajectory(chunks[0]["times"], x, u)
-        return Pairs(self.initial(split, indices), x[-1], self.field(indices), nfe, trajectory=trajectory)
+        return Pairs(self.initial(split, indices), x[-1], self.field(indices), nfe, None, trajectory, evaluations)
+
+    def coarser(self, tolerance: float, chunk: int) -> PairSource:
+        """Return a source of the same noise whose truth is solved in chunks of that size, and no finer than the tolerance.
+
+        For searches that need a few samples only: of fewer samples, fewer are hard, so the shared steps are longer, too.
+        """
+        return replace(self, tolerance=max(tolerance, self.tolerance), chunk=chunk)
+
+    def _chunks_of(self, count: int) -> range:
+        return range(-(-count // self.chunk))
+
+    def _cost(self, chunks: Sequence[Mapping[str, Tensor]]) -> tuple[float, int]:
+        """Return the mean evaluations of a sample of the chunks, and those of all their samples."""
+        each = [float(chunk["nfe"]) for chunk in chunks]
+        return sum(each) / len(each), round(sum(each) * self.chunk)
 
     def ceiling(self) -> float:
         """Return the PSNR in dB that the truth of the test split can resolve, measured on its first samples."""
@@ -133,7 +152,7 @@ class PairSource:
     def _chunk(self, split: Split, number: int) -> dict[str, Tensor]:
         return self._cached("end", split, number, self._solve_end)
 
-    def _check_solved(self, chunks: Sequence[dict[str, Tensor]], split: Split, count: int) -> None:
+    def _check_solved(self, chunks: Sequence[Mapping[str, Tensor]], split: Split, count: int) -> None:
         """Raise DivergedError if one of the first ``count`` samples has no truth: leaving it out would flatter."""
         stopped = torch.full((count,), math.nan, dtype=torch.float64)
         for number, chunk in enumerate(chunks):
@@ -169,8 +188,10 @@ class PairSource:
         if found is not None:
             return found
         if self.progress is not None:
-            self.progress(f"ground truth {self.name} w={self.guidance:g} {split} {number * CHUNK}+{CHUNK} ({kind})")
-        indices = torch.arange(number * CHUNK, (number + 1) * CHUNK)
+            self.progress(
+                f"ground truth {self.name} w={self.guidance:g} {split} {number * self.chunk}+{self.chunk} ({kind})"
+            )
+        indices = torch.arange(number * self.chunk, (number + 1) * self.chunk)
         tensors = {key: value.cpu().contiguous() for key, value in compute(split, indices).items()}
         if file is not None:
             write_tensors(file, tensors)
@@ -179,7 +200,7 @@ class PairSource:
     def _key(self, kind: str, split: Split, number: int) -> str:
         model = self.model
         names = (kind, model.fingerprint(), self.name, model.path.to_dict(), model.interval, self.guidance, self.seed)
-        rest = (split, number, CHUNK, self.truth_tolerance, str(model.dtype))
+        rest = (split, number, self.chunk, self.truth_tolerance, str(model.dtype))
         return hashlib.sha256(repr((names, rest)).encode()).hexdigest()[:40]
 
 

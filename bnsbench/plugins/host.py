@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 
 from bnsbench.errors import BnsbenchError, UsageError
 from bnsbench.plugins.reading import Contribution, read
-from bnsbench.plugins.selectors import Selection, did_you_mean, parse_selector, select
+from bnsbench.plugins.selectors import Selection, did_you_mean, parse_selector, select, tuned
 from bnsbench.plugins.sources import BUILTIN, PluginProblem, find_sources
 from bnsbench.specs import AnySpec, ExecutorSpec, ExporterSpec, MetricSpec, ModelSpec, ReportSpec, SolverSpec, SuiteSpec
 
@@ -91,8 +91,11 @@ class PluginHost:
         return _find("model", self.models, selector)
 
     def solver(self, selector: str) -> Selection[SolverSpec]:
-        """Return the solver that the selector means; UsageError if it means none or several."""
-        return _find("solver", self.solvers, selector)
+        """Return the solver that the selector means; UsageError if it means none or several.
+
+        A traced one with ``grid=best`` is a tuned one.
+        """
+        return tuned(_find("solver", self.solvers, selector))
 
     def metric(self, selector: str) -> Selection[MetricSpec]:
         """Return the metric that the selector means; UsageError if it means none or several."""

@@ -6,12 +6,18 @@ import functools
 import importlib
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from typing import Any, Generic, TypeVar
 
 from bnsbench.errors import BnsbenchError, UsageError
 from bnsbench.specs import ExporterSpec, ReportSpec, Scalar, SolverSpec, Spec
+
+BEST_GRID = "best"
+"""The value of a traced solver's parameter ``grid`` that asks for a search."""
+TUNING = "bnsbench.training.tuning:tune_rule"
+TUNER = "1"
+"""Version of the search: raised whenever it may find another grid."""
 
 SpecT_co = TypeVar("SpecT_co", bound=Spec, covariant=True)
 _SpecT = TypeVar("_SpecT", bound=Spec)
@@ -27,6 +33,11 @@ class Selection(Generic[SpecT_co]):
     spec: SpecT_co
     parameters: Mapping[str, Scalar]
     qualified: bool = False
+
+    @property
+    def plain(self) -> Selection[SpecT_co]:
+        """The solver on its own grid, where the best one is asked for."""
+        return replace(self, parameters={**self.parameters, "grid": self.spec.parameters["grid"]})
 
     @property
     def canonical(self) -> str:
@@ -53,6 +64,8 @@ class Selection(Generic[SpecT_co]):
         The target of a solver, report or exporter is the component itself, so there the parameters are bound to it instead.
         """
         target = self.resolve()
+        if self.spec.target == TUNING:
+            return functools.partial(target, rule=f"{self.spec.provider}/{self.plain.canonical}")
         if isinstance(self.spec, SolverSpec | ReportSpec | ExporterSpec):
             return functools.partial(target, **self.parameters)
         return target(**self.parameters)
@@ -66,6 +79,15 @@ def select(spec: _SpecT, settings: Mapping[str, str], qualified: bool = False) -
             raise UsageError(f"{spec.name!r} has no parameter {key!r}; {hint}")
     chosen = {key: _convert(spec, key, value) for key, value in settings.items()}
     return Selection(spec, {**spec.parameters, **chosen}, qualified)
+
+
+def tuned(selection: Selection[SolverSpec]) -> Selection[SolverSpec]:
+    """Return the selection as that of a tuned solver, if it is a traced one whose ``grid`` is to be the best one."""
+    spec = selection.spec
+    if spec.kind != "traced" or selection.parameters.get("grid") != BEST_GRID:
+        return selection
+    version = f"{spec.version}+tuner{TUNER}"
+    return replace(selection, spec=replace(spec, kind="tuned", target=TUNING, version=version))
 
 
 def resolve_target(spec: Spec) -> Any:

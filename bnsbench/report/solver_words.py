@@ -55,7 +55,9 @@ def origin_in_words(artefact: SolverArtefact) -> list[str]:
     record = artefact.training
     made_for = f"{artefact.model} at guidance {guidance_in_words(artefact.guidance)}"
     return [
-        f"trained for {made_for}, weights {artefact.fingerprint[:12]}",
+        f"{'tuned' if record.get('rule') and record.get('grid') else 'trained'} for {made_for}, weights"
+        f" {artefact.fingerprint[:12]}",
+        *([f"{record['rule']} on the grid {record['grid']}"] if record.get("rule") and record.get("grid") else []),
         *_learning(record),
         *_start(artefact),
         *_validation(record),

@@ -82,7 +82,7 @@ def _prepare(cell: Cell, context: CellContext, state: FieldState, facts: dict[st
     """Return the cell's sampler: a table wherever there is one."""
     selection = context.job.host.solver(cell.solver.selector)
     model = state.model
-    if cell.kind == "trained":
+    if cell.trained:
         return _trained(cell, context, state, facts)
     function = selection.make()
 

@@ -14,9 +14,13 @@ from bnsbench.suite.plan import Cell
 TRUTH_EVALUATIONS = 160
 """Evaluations of a ground truth: 107 to 218 on the embedded models; 160 to 320 in Shaul et al. 2024."""
 TRAINING_PASSES = 80
-"""Times that a training goes through its pairs with n evaluations each: 50 (n = 4) to 120 (n = 16) with 1,024 pairs."""
-PAIRS = 1024
+"""Times that a training goes through its pairs with n evaluations each: 50 (n = 4) to 120 (n = 16)."""
+PAIRS = 512
 """Training pairs if the solver does not say, and as many to validate."""
+
+TUNING_RUNS = 1000
+"""Samples that the search for a time grid takes from noise to data: 600 for one rule, 1,400 for all."""
+TUNING_PAIRS = 16
 
 GPU = "A100"
 PEAK_TFLOPS = {"float64": 9.7, "float32": 19.5, "bfloat16": 312.0}
@@ -45,15 +49,16 @@ class Estimate:
 def estimate(cells: Iterable[Cell]) -> Estimate:
     """Return what the cells that are not skipped are expected to cost, each ground truth and training counted once."""
     wanted = [cell for cell in cells if cell.skip is None]
-    trained = [cell for cell in wanted if cell.trained]
-    truths = {cell.field_digest: cell for cell in wanted}
-    taught = {cell.field_digest: cell for cell in trained}
+    trained, tuned = ([cell for cell in wanted if cell.kind == kind] for kind in ("trained", "tuned"))
+    truths, taught, searched = ({cell.field_digest: cell for cell in cells} for cells in (wanted, trained, tuned))
     purposes = {
         "sampling": [(cell, cell.nfe * cell.samples) for cell in wanted],
         "truth": [(cell, TRUTH_EVALUATIONS * cell.samples) for cell in truths.values()],
         "training": [
             *((cell, TRUTH_EVALUATIONS * 2 * _pairs(cell)) for cell in taught.values()),
             *((cell, TRAINING_PASSES * cell.nfe * _pairs(cell)) for cell in trained),
+            *((cell, TRUTH_EVALUATIONS * 2 * TUNING_PAIRS) for cell in searched.values()),
+            *((cell, TUNING_RUNS * cell.nfe) for cell in tuned),
         ],
     }
     forwards = {

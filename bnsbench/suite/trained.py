@@ -21,6 +21,7 @@ from bnsbench.plugins.sources import BUILTIN
 from bnsbench.specs import SolverSpec
 from bnsbench.suite.plan import Cell, digest
 from bnsbench.suite.store import ResultStore, storage_errors
+from bnsbench.training.classics import classic_of
 from bnsbench.training.problem import Classic, Problem, TrainingStatus
 
 
@@ -47,9 +48,9 @@ def make_problem(
 
     def classic(name: str) -> Classic:
         selection = host.solver(host.settled("solver", name, provider))
-        if selection.spec.kind == "trained":
+        if selection.spec.kind in ("trained", "tuned"):
             raise UsageError(f"The solver {name!r} is itself trained; a learned one starts from a classic solver or a file.")
-        return Classic(selection.make(), selection.spec.stages if "grid" in selection.parameters else 0)
+        return classic_of(selection)
 
     features = differentiable_features(source.model)
     return Problem(source, previous, progress, classic, features, checkpoint)

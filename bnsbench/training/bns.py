@@ -49,7 +49,8 @@ def train_bns(
             raise UsageError("The recipe 'paper' has its own objective and optimiser; leave them out.")
         published = PaperRecipe()
         pairs, iterations = chosen.pairs or published.pairs, chosen.iterations or published.iterations
-        table, record = train_paper(problem, nfe, replace(published, pairs=pairs, iterations=iterations))
+        rate = chosen.rate or published.learning_rate
+        table, record = train_paper(problem, nfe, replace(published, pairs=pairs, iterations=iterations, learning_rate=rate))
     elif recipe == "default":
         table, record = _train_default(problem, nfe, chosen, init, sigma_0, ladder)
     else:
@@ -74,7 +75,18 @@ def _train_default(
     else:
         start, name = greedy_start(problem, _first_times(problem, nfe, ladder), cost)
     table, record = distil(problem, nfe, FreeTable(start), choices, cost)
-    return table, {"start": {"name": name, "table": start.solver().to_dict()}, **record}
+    record = {"start": {"name": name, "table": start.solver().to_dict()}, **record}
+    below = None if init else rung_below(nfe, ladder)
+    return table, record if below is None else _in_all(problem, record, cost, below)
+
+
+def _in_all(problem: Problem, record: dict[str, Any], cost: Cost, below: int) -> dict[str, Any]:
+    """Return the record with the cost of all rungs of the ladder, and that of this one beside it."""
+    if problem.previous is None:
+        return record
+    lower = problem.previous(below).training
+    together = cost.with_lower(lower["spent"]).record(problem.source)
+    return {**record, **together, "own_forwards": record["forwards"], "rung_below": below}
 
 
 def _first_times(problem: Problem, nfe: int, ladder: str) -> dict[str, Tensor]:

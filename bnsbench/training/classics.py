@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 
 from torch import Tensor
 
 from bnsbench.errors import NotApplicableError, UsageError
 from bnsbench.nonstationary.tracing import retrace, trace
-from bnsbench.solvers.grids import time_grid
+from bnsbench.plugins.selectors import Selection, parse_selector, select
+from bnsbench.solvers.grids import NamedGrid, time_grid
 from bnsbench.solvers.specs import SOLVERS
+from bnsbench.specs import SolverSpec
 from bnsbench.training.problem import Classic, Cost, Problem
 from bnsbench.training.rule_families import Rule
 from bnsbench.training.selection import psnr
@@ -25,10 +26,32 @@ def classic(problem: Problem, name: str) -> Classic:
     if problem.classic is not None:
         return problem.classic(name)
     specs = {spec.name: spec for spec in SOLVERS}
-    if name not in specs:
+    _, plain, settings = parse_selector(name)
+    if plain not in specs:
         raise UsageError(f"There is no built-in solver {name!r} to learn from.")
-    module, _, attribute = specs[name].target.partition(":")
-    return Classic(getattr(importlib.import_module(module), attribute), specs[name].stages)
+    return classic_of(select(specs[plain], settings))
+
+
+def classic_of(selection: Selection[SolverSpec]) -> Classic:
+    """Return a selected classic solver."""
+    grid = selection.parameters.get("grid")
+    return Classic(selection.make(), selection.spec.stages if grid else 0, str(grid or "uniform"))
+
+
+def named_grid_rule(problem: Problem, nfe: int, name: str) -> tuple[Callable[[NamedGrid], Table], NamedGrid]:
+    """Return a classic solver as a function of a named grid, and its own default grid.
+
+    Unlike `rule_on_grid` it leaves to the solver how many nodes its grid has. Raises as that does.
+    """
+    model, rule = problem.source.model, classic(problem, name)
+    _require_grid(rule, name, nfe)
+
+    def on(grid: NamedGrid | str) -> Callable[..., Tensor]:
+        return lambda field, x0: rule.sample(field, x0, nfe, grid=grid)
+
+    default = NamedGrid.parse(rule.grid)
+    trace(on(default), model.path, model.interval)  # checks linearity once
+    return lambda grid: Table.of(retrace(on(grid), model.path, model.interval, nfe)), default
 
 
 def rule_on_grid(problem: Problem, nfe: int, name: str) -> tuple[Rule, int]:
@@ -37,8 +60,7 @@ def rule_on_grid(problem: Problem, nfe: int, name: str) -> tuple[Rule, int]:
     Raises UsageError for an unknown solver and NotApplicableError for one that takes no grid of its own at this NFE.
     """
     model, rule = problem.source.model, classic(problem, name)
-    if rule.stages == 0 or nfe % rule.stages:
-        raise NotApplicableError(f"The solver {name!r} takes no time grid at {nfe} NFE, so its times cannot be learned.")
+    _require_grid(rule, name, nfe)
 
     def on(times: Tensor) -> Callable[..., Tensor]:
         return lambda field, x0: rule.sample(field, x0, nfe, grid=times)
@@ -46,6 +68,11 @@ def rule_on_grid(problem: Problem, nfe: int, name: str) -> tuple[Rule, int]:
     steps = nfe // rule.stages
     trace(on(time_grid("uniform", model.path, model.interval, steps)), model.path, model.interval)  # checks linearity once
     return lambda times: Table.of(retrace(on(times), model.path, model.interval, nfe)), steps
+
+
+def _require_grid(rule: Classic, name: str, nfe: int) -> None:
+    if rule.stages == 0 or nfe % rule.stages:
+        raise NotApplicableError(f"The solver {name!r} takes no time grid at {nfe} NFE, so its times cannot be learned.")
 
 
 def best_grid(problem: Problem, rule: Rule, nfe: int, grids: dict[str, Tensor], cost: Cost) -> Tensor:

@@ -94,5 +94,5 @@ def _carried(times: Tensor, path: Path, other: Path, interval: tuple[float, floa
 def _guides(problem: Problem, cost: Cost) -> Pairs:
     """Return the pairs with trajectories on which rows are regressed."""
     pairs = problem.source.trajectories("train", CHUNK)
-    cost.teacher += round(pairs.nfe * len(pairs))
+    cost.truth("train, trajectories", pairs)
     return pairs

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from bnsbench.nonstationary.artefact import SolverArtefact
+from bnsbench.solvers.grids import time_grid
 from bnsbench.training.bespoke import ScaleTime
 from bnsbench.training.classics import best_grid, rule_on_grid
 from bnsbench.training.descent import Choices, artefact, distil
@@ -21,6 +22,12 @@ from bnsbench.training.initial import start_grids
 from bnsbench.training.parametrisations import Coefficients, LinearMultistep, Parametrisation
 from bnsbench.training.problem import Cost, Problem
 from bnsbench.training.rule_families import Anchored, Decoupled, Rule, RuleTimes
+from bnsbench.training.tuning import RULES, tuned_classics
+
+BEST = "best"
+"""In place of a rule's name, the one that is best on its best grid."""
+SINGLESTEP = ("dpm++2s", "edm-heun")
+"""Rules whose steps span several nodes of their grid."""
 
 
 def train_bst(problem: Problem, nfe: int, order: int = 2, **choices: Any) -> SolverArtefact:
@@ -44,8 +51,11 @@ def train_dss(problem: Problem, nfe: int, **choices: Any) -> SolverArtefact:
     return _train(problem, nfe, LinearMultistep(times), "dss", _own(choices, "trajectory"), cost, began)
 
 
-def train_ld3(problem: Problem, nfe: int, rule: str = "unipc", decoupled: bool = False, **choices: Any) -> SolverArtefact:
-    """Train the time grid of a classic rule, and the times told to the network if ``decoupled``; arXiv 2405.15506."""
+def train_ld3(problem: Problem, nfe: int, rule: str = BEST, decoupled: bool = False, **choices: Any) -> SolverArtefact:
+    """Train the time grid of a classic rule, and the times told to the network if ``decoupled``; arXiv 2405.15506.
+
+    rule: a classic's selector, or "best" for the one that is best on its best named grid.
+    """
     began, cost = time.perf_counter(), Cost()
     on_grid, times = _rule(problem, nfe, rule, cost)
     family: Parametrisation = RuleTimes(on_grid, times)
@@ -77,8 +87,19 @@ def train_gs(problem: Problem, nfe: int, rule: str = "dpm++3m", **choices: Any) 
 def _rule(problem: Problem, nfe: int, name: str, cost: Cost) -> tuple[Rule, Tensor]:
     """Return a rule as a function of its grid, and the grid that suits it best."""
     model = problem.source.model
+    if name == BEST:
+        return _best_rule(problem, nfe, cost)
     rule, steps = rule_on_grid(problem, nfe, name)
     return rule, best_grid(problem, rule, nfe, start_grids(model.path, model.interval, steps), cost)
+
+
+def _best_rule(problem: Problem, nfe: int, cost: Cost) -> tuple[Rule, Tensor]:
+    """Return the best of the rules whose steps are those of their grid, and the grid on which it is best."""
+    tuned = tuned_classics(problem, nfe, [name for name in RULES if name not in SINGLESTEP])
+    cost.add(tuned.cost)
+    best, model = tuned.ranking.finalists[0], problem.source.model
+    rule, steps = rule_on_grid(problem, nfe, best.rule)
+    return rule, time_grid(best.grid, model.path, model.interval, steps)
 
 
 def _own(choices: dict[str, Any], objective: str) -> Choices:

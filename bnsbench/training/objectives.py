@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -22,6 +23,24 @@ SMALLEST_ERROR = 1e-28
 
 Features = Callable[[Tensor], Tensor]
 """Differentiable features [n, k] of end states [n, *shape], such as a metric's extractor after the model's decoder."""
+
+
+class Counter(Protocol):
+    """Where extracted features are counted."""
+
+    features: int
+
+
+def counted(features: Features | None, counter: Counter) -> Features | None:
+    """Return the features with every sample that passes through them counted: one forwards, and two on the way back."""
+    if features is None:
+        return None
+
+    def counting(x: Tensor) -> Tensor:
+        counter.features += len(x) * (3 if torch.is_grad_enabled() and x.requires_grad else 1)
+        return features(x)
+
+    return counting
 
 
 class Objective(ABC):

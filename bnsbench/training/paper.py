@@ -50,7 +50,8 @@ def train_paper(problem: Problem, nfe: int, recipe: PaperRecipe) -> tuple[Table,
     source, cost = problem.source, Cost()
     pairs = source.pairs("train", recipe.pairs)
     validation = source.pairs("validation", recipe.validation_pairs)
-    cost.teacher = round(pairs.nfe * len(pairs) + validation.nfe * len(validation))
+    cost.truth("train, ends", pairs)
+    cost.truth("validation, ends", validation)
     start, name = _start(problem, nfe, recipe, pairs, cost)
     selection = Selection(problem, LOG_MSE, validation, nfe, cost, patience=recipe.iterations)
     settings = AdamSettings(recipe.iterations, recipe.batch, recipe.learning_rate, recipe.check_every)
@@ -66,7 +67,7 @@ def train_paper(problem: Problem, nfe: int, recipe: PaperRecipe) -> tuple[Table,
         "objective": LOG_MSE.name,
         "optimiser": "adam",
         "psnr": selection.best_psnr,
-        "forwards": cost.forwards(source),
+        **cost.record(source),
         "curve": selection.curve.points,
     }
 

@@ -16,8 +16,10 @@ COARSE = torch.finfo(torch.float32).eps
 """Units of rounding above this are worth a look."""
 
 
-def precision_limit(table: Table, pairs: Pairs, dtype: torch.dtype, tolerance: float, data_range: float) -> float:
-    """Return the PSNR in dB that a network computing in ``dtype`` allows this table against its own ground truth.
+def precision_limit(
+    table: Table, pairs: Pairs, dtype: torch.dtype, tolerance: float, data_range: float
+) -> tuple[float, int]:
+    """Return the PSNR in dB that a network computing in ``dtype`` allows this table, and the NFE of a further truth.
 
     Two runs from noise that differs by less than the network can tell (half a unit in the last place, at random) differ
     by nothing but rounding, and each carries half of the square of that difference. So it is with the ground truth, solved
@@ -27,7 +29,7 @@ def precision_limit(table: Table, pairs: Pairs, dtype: torch.dtype, tolerance: f
     draws = torch.rand(pairs.x0.shape, generator=generator, dtype=torch.float64).to(pairs.x0)
     nudged = pairs.x0 * (1 + 0.5 * torch.finfo(dtype).eps * (2 * draws - 1))
     first, second = (run(table, pairs.field, x0).end.double() for x0 in (pairs.x0, nudged))
-    truth = solve(pairs.field, nudged, tolerance)[0]
+    truth, nfe = solve(pairs.field, nudged, tolerance)
     moved = (pairs.x1 - truth).flatten(1).double()
     errors = 0.5 * (first - second).square().mean(1) + 0.5 * moved.square().mean(1)
-    return float(decibels(errors.clamp_min(SMALLEST_ERROR), data_range).mean())
+    return float(decibels(errors.clamp_min(SMALLEST_ERROR), data_range).mean()), nfe

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from bnsbench.flows.mixed import Source
+from bnsbench.flows.pairs import Pairs
 from bnsbench.training.objectives import Features
 
 if TYPE_CHECKING:
@@ -39,11 +40,12 @@ class TrainingStatus:
 class Classic:
     """A classic solver, ``sample(field, x0, nfe, grid=...)``, and the evaluations that it spends on a step of its grid.
 
-    stages: 0 for a solver whose times cannot be chosen.
+    stages: 0 for a solver whose times cannot be chosen. grid: the one that it has by default.
     """
 
     sample: Callable[..., Tensor]
     stages: int = 1
+    grid: str = "uniform"
 
 
 @dataclass(frozen=True)
@@ -75,24 +77,55 @@ class Problem:
 class Cost:
     """Field evaluations times samples, by purpose; a backward pass through one evaluation counts as two.
 
-    teacher: ground truth. training: everything that shapes the table. validation: choosing the iterate.
+    training: everything that shapes the table. validation: choosing the iterate. truths: those of each ground truth that was
+    solved, by what it is; one that several rungs of a ladder share is counted once. features: samples that a perceptual
+    objective's extractor has seen, a backward pass through it counting as two.
     """
 
-    teacher: int = 0
     training: int = 0
     validation: int = 0
+    truths: dict[str, int] = field(default_factory=dict)
+    features: int = 0
 
-    def to_dict(self) -> dict[str, int]:
+    @property
+    def teacher(self) -> int:
+        """Evaluations of all ground truth."""
+        return sum(self.truths.values())
+
+    def truth(self, name: str, pairs: Pairs) -> None:
+        """Count the truth of pairs; of two sets of one name one is a part of the other."""
+        self.truths[name] = max(self.truths.get(name, 0), pairs.truth_evaluations)
+
+    def to_dict(self) -> dict[str, Any]:
         """Return the counts, JSON-like."""
-        return {"teacher": self.teacher, "training": self.training, "validation": self.validation}
+        return asdict(self)
 
-    def restore(self, counts: dict[str, int]) -> None:
+    def restore(self, counts: Mapping[str, Any]) -> None:
         """Take over the counts that `to_dict` gave."""
-        self.teacher, self.training, self.validation = counts["teacher"], counts["training"], counts["validation"]
+        for name, value in counts.items():
+            setattr(self, name, dict(value) if name == "truths" else value)
+
+    def add(self, other: Cost) -> None:
+        """Count what another search or training has cost as well."""
+        together = self.with_lower(other.to_dict())
+        self.restore(together.to_dict())
+
+    def with_lower(self, lower: Mapping[str, Any]) -> Cost:
+        """Return what this rung and the one below, whose `to_dict` is ``lower``, have cost together."""
+        below = Cost(**lower)
+        truths = {name: max(self.truths.get(name, 0), below.truths.get(name, 0)) for name in {**below.truths, **self.truths}}
+        counts = (self.training + below.training, self.validation + below.validation)
+        return Cost(*counts, truths, self.features + below.features)
 
     def forwards(self, source: Source) -> dict[str, int]:
-        """Return the counts as network forwards."""
-        return {kind: source.forwards_per_evaluation * count for kind, count in self.to_dict().items()}
+        """Return the counts as forwards of the network, and of the extractor where there is one."""
+        own = {"teacher": self.teacher, "training": self.training, "validation": self.validation}
+        found = {kind: source.forwards_per_evaluation * count for kind, count in own.items()}
+        return {**found, "features": self.features} if self.features else found
+
+    def record(self, source: Source) -> dict[str, Any]:
+        """Return the entries of a training record that say what it has cost."""
+        return {"forwards": self.forwards(source), "spent": self.to_dict()}
 
 
 @dataclass

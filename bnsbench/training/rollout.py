@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +11,9 @@ from torch.utils.checkpoint import checkpoint
 
 from bnsbench.flows.fields import BatchField
 from bnsbench.training.table import Table, lower
+
+ROWS_AT_ONCE = 2048
+"""Rows of a batch in which several tables run together."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,36 @@ def run(table: Table, field: BatchField, x0: Tensor) -> Rollout:
             basis[i + 1] = field(t, states[i].reshape(x0.shape).to(x0.dtype)).flatten(1)
             states[i + 1] = torch.tensordot(rows[i, : i + 2], basis[: i + 2], dims=1)
     return Rollout(basis, states)
+
+
+def end_states(tables: Sequence[Table], field: BatchField, x0: Tensor, rows_at_once: int = ROWS_AT_ONCE) -> Iterator[Tensor]:
+    """Yield each table's end states [N, d] from x0 [N, ...], as many tables in one batch as fit into ``rows_at_once``.
+
+    tables: of one NFE. In a batch every sample has the time of its own table, so that n evaluations of G N rows take the
+    place of G n evaluations of N rows.
+    """
+    together = max(1, rows_at_once // len(x0))
+    for first in range(0, len(tables), together):
+        part = tables[first : first + together]
+        yield from _ends_together(part, field, x0) if len(part) > 1 else [run(part[0], field, x0).end]
+
+
+def _ends_together(tables: Sequence[Table], field: BatchField, x0: Tensor) -> Tensor:
+    """Return the end states [G, N, d] of G tables that run in one batch of G N rows, table by table."""
+    count, samples = len(tables), len(x0)
+    precision = torch.promote_types(x0.dtype, torch.float32)
+    repeated = field.part(torch.arange(samples, device=x0.device).repeat(count))
+    rows = torch.stack([table.rows.detach() for table in tables]).to(x0.device, precision)
+    times = torch.stack([table.times for table in tables]).to(x0.device).repeat_interleave(samples, dim=0)
+    start = x0.to(precision).flatten(1).expand(count, samples, -1)
+    basis = [start]
+    state = start
+    with torch.no_grad():
+        for i in range(tables[0].n):
+            x = state.reshape(count * samples, *x0.shape[1:]).to(x0.dtype)
+            basis.append(repeated(times[:, i], x).reshape(start.shape).to(precision))
+            state = torch.einsum("gj,jgsd->gsd", rows[:, i, : i + 2], torch.stack(basis))
+    return state
 
 
 def differentiable_states(table: Table, field: BatchField, x0: Tensor, checkpointed: bool = False) -> Tensor:

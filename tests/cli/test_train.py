@@ -123,7 +123,7 @@ def test_standings_are_sorted_and_like_for_like(bnsbench):
     done = bnsbench("train", "ring8", "--nfe", 4, "--solver", "copy", "--plugin", "copy.py", "-o", "copy.json", "--quiet")
     assert done.err == ""
     table = standings(done.out)
-    assert table["copy"] == table["midpoint"]
+    assert table["copy"] < table["midpoint"]  # which stands on its best grid
     assert list(table.values()) == sorted(table.values(), reverse=True)
     assert {"euler", "midpoint", "rk4", "dpm++2m"} <= set(table)
 

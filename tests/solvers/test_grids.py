@@ -8,12 +8,16 @@ import torch
 from diffusers import EDMEulerScheduler, FlowMatchEulerDiscreteScheduler
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import beta
 
 from bnsbench.errors import UsageError
 from bnsbench.flows.paths import EDM, VE, VP, CondOT, Cosine, DiscreteVP
-from bnsbench.solvers.grids import time_grid
+from bnsbench.solvers.grids import NamedGrid, time_grid
 
-GRIDS = ["uniform", "chebyshev", "quadratic", "shifted", "shifted:0.5", "logsnr", "logsnr:-3:4", "edm", "edm:3:0.01:20"]
+GRIDS = [
+    *("uniform", "chebyshev", "quadratic", "power:1.7", "kumaraswamy:1.25:1.6", "kumaraswamy:0.8:0.9"),
+    *("shifted", "shifted:0.5", "logsnr", "logsnr:-3:4", "edm", "edm:3:0.01:20"),
+]
 SETTINGS = [
     (CondOT(), (0.0, 1.0)),
     (Cosine(), (0.0, 1.0)),
@@ -110,6 +114,9 @@ def test_chebyshev_nodes_are_extrema_of_a_chebyshev_polynomial():
         ("shifted:0", "shift above 0"),
         ("shifted:-1", "shift above 0"),
         ("edm:0", "rho above 0"),
+        ("power:0", "power above 0"),
+        ("kumaraswamy:1:-2", "P and Q above 0, not 1 and -2"),
+        ("inner:3:-3", "not increasing"),
         ("logsnr:4:-4", "not increasing"),
         ("edm:7:80:0.002", "not increasing"),
     ],
@@ -130,3 +137,58 @@ def test_nodes_are_parts_of_the_interval():
     torch.testing.assert_close(times, torch.tensor([0.0, 0.2, 0.4, 0.8], dtype=torch.float64))
     with pytest.raises(UsageError, match="gives 2 inner times, but 5 steps take 4"):
         time_grid("nodes:0.25:0.5", VP(), (0.0, 0.8), 5)
+
+
+@pytest.mark.parametrize(("p", "q"), [(1.25, 1.6), (0.7, 2.5), (1.0, 1.0)])
+def test_kumaraswamy_is_the_distribution_function_of_beta_where_they_meet(p, q):
+    """Kumaraswamy's X is a power of a beta variable: X^p ~ Beta(1, q)."""
+    i = np.arange(9) / 8
+    found = time_grid(f"kumaraswamy:{p}:{q}", CondOT(), (0.0, 1.0), 8).numpy()
+    np.testing.assert_allclose(found, beta(1, q).cdf(i**p), rtol=0, atol=1e-14)
+
+
+def test_power_and_kumaraswamy_hold_the_quadratic_grid():
+    quadratic = time_grid("quadratic", VP(), (0.0, 0.999), 7)
+    for grid in ("power", "power:2", "kumaraswamy:1:2"):
+        torch.testing.assert_close(time_grid(grid, VP(), (0.0, 0.999), 7), quadratic, rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize("path", [CondOT(), Cosine(), VP(), VE()], ids=lambda path: path.name)
+def test_inner_nodes_are_equal_in_log_snr_and_the_ends_whole(path):
+    times = time_grid("inner:-2:1.5", path, (0.0, 0.999), 9)
+    np.testing.assert_allclose(path.log_snr(times)[1:-1].numpy(), np.linspace(-2, 1.5, 8), rtol=0, atol=1e-9)
+
+
+def test_a_single_inner_node_lies_in_the_middle():
+    assert float(CondOT().log_snr(time_grid("inner:-2:3", CondOT(), (0.0, 1.0), 2)[1])) == pytest.approx(0.5)
+    assert time_grid("inner:-2:3", CondOT(), (0.0, 1.0), 1).tolist() == [0.0, 1.0]
+
+
+def test_other_names_mean_the_same():
+    for alias, name in (("shift:0.5", "shifted:0.5"), ("karras:5:0.1:20", "edm:5:0.1:20")):
+        assert torch.equal(time_grid(alias, VP(), (0.0, 1.0), 8), time_grid(name, VP(), (0.0, 1.0), 8))
+
+
+def test_a_grid_may_be_numbers_or_the_times_themselves():
+    named = NamedGrid("kumaraswamy", (1.25, 1.6))
+    times = time_grid(named, CondOT(), (0.0, 1.0), 6)
+    assert str(named) == "kumaraswamy:1.25:1.6"
+    assert named.in_words == "Kumaraswamy 1.25, 1.6"
+    assert NamedGrid.parse(str(named)) == named
+    assert torch.equal(times, time_grid(str(named), CondOT(), (0.0, 1.0), 6))
+    assert torch.equal(times, time_grid(times, CondOT(), (0.0, 1.0), 6))
+    assert torch.equal(times.float().double(), time_grid(times.float(), CondOT(), (0.0, 1.0), 6))
+
+
+@pytest.mark.parametrize(
+    ("times", "reason"),
+    [
+        ([0.0, 0.5, 1.0], "for 3 steps has 4 times"),
+        ([0.0, 0.2, 0.4, 0.9], "reaches from 0 to 1 here, not from 0 to 0.9"),
+        ([0.0, 0.6, 0.4, 1.0], "must increase"),
+        ([0.0, float("nan"), 0.4, 1.0], "must increase"),
+    ],
+)
+def test_times_that_are_no_grid_are_refused(times, reason):
+    with pytest.raises(UsageError, match=reason):
+        time_grid(torch.tensor(times, dtype=torch.float64), CondOT(), (0.0, 1.0), 3)

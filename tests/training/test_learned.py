@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -18,13 +19,14 @@ from bnsbench.training.initial import start_grids
 from bnsbench.training.problem import Classic, Cost, Problem
 from bnsbench.training.selection import psnr
 from bnsbench.training.table import Table
+from bnsbench.training.tuning import RULES, tuned_classics
 from tests.training.toys import cross_source, smooth_features
 
 Trainer = Callable[..., SolverArtefact]
 FAMILIES: dict[str, tuple[Trainer, str]] = {
     "bst": (learned.train_bst, "ScaleTime"),
     "dss": (learned.train_dss, "LinearMultistep"),
-    "ld3": (learned.train_ld3, "RuleTimes"),
+    "ld3": (partial(learned.train_ld3, rule="unipc"), "RuleTimes"),
     "s4s": (learned.train_s4s, "Coefficients"),
     "gs": (learned.train_gs, "Anchored"),
 }
@@ -126,8 +128,8 @@ def test_bst_is_offered_on_euler_s_rule_and_on_the_midpoint_rule(source: PairSou
 
 def test_decoupled_times_are_told_to_the_network_alone(source: PairSource) -> None:
     """At the start both are one; afterwards the table is none that the rule has on any grid."""
-    made = learned.train_ld3(Problem(source), N, decoupled=True, pairs=64, iterations=5)
-    plain = learned.train_ld3(Problem(source), N, pairs=64, iterations=5)
+    made = learned.train_ld3(Problem(source), N, "unipc", decoupled=True, pairs=64, iterations=5)
+    plain = learned.train_ld3(Problem(source), N, "unipc", pairs=64, iterations=5)
     assert made.training["family"] == "Decoupled"
     assert made.training["parameters"] == 2 * plain.training["parameters"] == 2 * (N - 1)
     began = [torch.tensor(found.training["start"]["table"]["times"]).double() for found in (made, plain)]
@@ -175,6 +177,16 @@ def test_the_search_for_a_grid_is_paid_for(source: PairSource, name: str) -> Non
     record = FAMILIES[name][0](Problem(source), N, pairs=16, iterations=1).training
     grids, judged = len(start_grids(CondOT(), (0.0, 1.0), N)), 128
     assert record["curve"][0]["evaluations"] == grids * N * judged + N * 16
+
+
+def test_the_best_rule_is_the_one_that_a_search_finds_and_is_paid_for(source: PairSource) -> None:
+    problem = Problem(source)
+    tuned = tuned_classics(problem, N, [name for name in RULES if name not in learned.SINGLESTEP])
+    record = learned.train_ld3(problem, N, pairs=16, iterations=1).training
+    best = tuned.ranking.finalists[0]
+    torch.testing.assert_close(torch.tensor(record["start"]["table"]["b"][-1]).double(), best.table.rows[-1, 1:])
+    assert record["curve"][0]["evaluations"] == tuned.cost.training + N * 16
+    assert set(tuned.cost.truths) < set(record["spent"]["truths"])
 
 
 @pytest.mark.parametrize("name", ["dss", "ld3", "s4s", "gs"])

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from bnsbench.flows.fields import BatchField, CountingField, FunctionField
 from bnsbench.flows.paths import CondOT
-from bnsbench.training.rollout import Rollout, differentiable_states, gradient_rows, run
+from bnsbench.training.rollout import Rollout, differentiable_states, end_states, gradient_rows, run
 from bnsbench.training.table import Table, lower
 from tests.flows.toy import GaussianModel, SineField
 from tests.training.test_table import random_table
@@ -208,3 +208,14 @@ def test_checkpointing_evaluates_once_more_on_the_way_back() -> None:
         field = CountingField(SineField())
         differentiated(random_table(5), field, start(4), checkpointed)
         assert field.nfe == spent
+
+
+@pytest.mark.parametrize("kind", ["sine", "guided"])
+@pytest.mark.parametrize("rows_at_once", [1, 9, 100])
+def test_tables_that_run_together_end_where_each_ends_alone(kind: str, rows_at_once: int) -> None:
+    tables, field, x0 = [random_table(5, seed) for seed in range(4)], field_of(kind), start(4)
+    counter = CountingField(field)
+    found = list(end_states(tables, counter, x0, rows_at_once))
+    assert len(found) == 4
+    for table, end in zip(tables, found, strict=True):
+        torch.testing.assert_close(end, run(table, field, x0).end, rtol=1e-12, atol=1e-12)

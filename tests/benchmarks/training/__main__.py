@@ -14,10 +14,11 @@ from pathlib import Path
 import torch
 
 from bnsbench.suite.environment import cache_folder
-from tests.benchmarks.training import costs, ladder, mixtures, objectives, pairs, precision
+from tests.benchmarks.training import adam, costs, ladder, mixtures, objectives, pairs, precision
 from tests.benchmarks.training.bench import Bench
 
 TABLES = {
+    "adam": adam.row,
     "costs": costs.row,
     "pairs": pairs.row,
     "objectives": objectives.row,

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from bnsbench.errors import BnsbenchError
 from bnsbench.files import name_of
 from bnsbench.flows.mixed import Source
 from bnsbench.flows.pairs import PairSource
 from bnsbench.nonstationary.artefact import SolverArtefact
-from bnsbench.nonstationary.tracing import trace
 from bnsbench.plugins import PluginHost
 from bnsbench.suite.environment import cache_folder
-from bnsbench.suite.suitefile import find_suite
 from bnsbench.suite.trained import make_problem, train_solver
 from bnsbench.training.problem import TrainingStatus
 from bnsbench.training.selection import psnr
@@ -72,23 +68,10 @@ class Bench:
         return psnr(Table.of(artefact.solver), field.pairs("test", TEST), field.model.data_range)
 
     def best_classic(self, nfe: int) -> tuple[str, float]:
-        """Return the best of the default suite's classic solvers on test noise, and its PSNR."""
-        found = dict(self._classics(nfe))
-        best = max(found, key=lambda name: found[name])
-        return best, found[best]
-
-    def _classics(self, nfe: int) -> Iterator[tuple[str, float]]:
-        model, test = self.source.model, self.source.pairs("test", TEST)
-        for name in find_suite("default", self.host).solvers:
-            selection = self.host.solver(name)
-            if selection.spec.kind != "traced" or selection.spec.budgets.reason_against(nfe):
-                continue
-            function = selection.make()
-            try:
-                table = trace(lambda field, x0, f=function: f(field, x0, nfe), model.path, model.interval)
-            except BnsbenchError:  # no such grid on this path
-                continue
-            yield name, psnr(Table.of(table), test, model.data_range)
+        """Return the best classic rule on its best grid, as a search on training noise has found it, and its test PSNR."""
+        tuned = self.trained("tuned", nfe)
+        rule = str(tuned.training["rule"]).removeprefix("builtin/")
+        return f"{rule} on {tuned.training['grid']}", self.psnr(tuned)
 
     def row(self, nfe: int, **figures: Any) -> dict[str, Any]:
         """Return a table's row: what was measured, and its figures."""
