@@ -224,7 +224,7 @@ def _learned(name: str, summary: str, arxiv: str, **parameters: Scalar) -> Solve
 
 
 def _mixture(name: str, summary: str, version: str = "1", *, modality: str = "image", guidable: bool = False) -> ModelSpec:
-    """Return the record of a mixture, whose ``path`` is condot, cosine or vp."""
+    """Return the record of a mixture, whose ``path`` is one of `bnsbench.models.mixtures.mixture_path`."""
     target = f"bnsbench.models.mixtures:{name.replace('-', '_')}"
     return ModelSpec(name, target, summary, version, {"path": "condot"}, guidable=guidable, modality=modality)
 

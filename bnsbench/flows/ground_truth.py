@@ -1,8 +1,13 @@
-"""Ground truth: the ODE solved by adaptive Runge-Kutta (Dormand-Prince 5(4) of torchdiffeq), its own error measured."""
+"""Ground truth: the ODE solved by adaptive Runge-Kutta (Dormand-Prince 5(4) of torchdiffeq), its own error measured.
+
+All samples of a batch share one step size, so one that cannot be followed would stop the others. Where a batch stops, its
+halves are solved apart, down to the samples that cannot be solved even alone; those are told by name, and the others stay.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +16,8 @@ from torchdiffeq import odeint
 
 from bnsbench.errors import DivergedError
 from bnsbench.flows.fields import BatchField, CountingField
+from bnsbench.flows.model import ModelField
+from bnsbench.flows.precision import time_dtype, times_on
 from bnsbench.flows.predictions import per_sample
 from bnsbench.flows.psnr import psnr_per_sample
 
@@ -47,25 +54,73 @@ class Trajectory:
         )
 
 
+@dataclass(frozen=True)
+class Solution:
+    """What became of each sample of a batch.
+
+    times [times] on the CPU, states [times, batch, ...]: NaN for samples that could not be solved. nfe: evaluations per
+    sample. stopped: float64 [batch] on the CPU, the time at which the solve of a sample stopped, NaN for those solved.
+    """
+
+    times: Tensor
+    states: Tensor
+    nfe: float
+    stopped: Tensor
+
+    def trajectory(self, field: BatchField) -> Trajectory:
+        """Return the states with the field's velocities, one evaluation for each time."""
+        times = times_on(self.times, self.states.device)
+        with torch.no_grad():
+            velocities = torch.stack([field(t, x) for t, x in zip(times, self.states, strict=True)])
+        return Trajectory(self.times, self.states, velocities)
+
+
 def solve(field: BatchField, x0: Tensor, tolerance: float) -> tuple[Tensor, int]:
     """Return the end state x(t_end) [batch, ...] from x(t_begin) = x0, and the NFE spent.
 
     tolerance is both the relative and the absolute one. The step size is shared by the batch, so the result depends on
-    the batch within the tolerance; callers that need a reproducible truth keep their batches fixed.
+    the batch within the tolerance; callers that need a reproducible truth keep their batches fixed. DivergedError names
+    the samples that cannot be solved; UsageError for a model whose prediction has no velocity at an end of its interval.
     """
-    begin, end = field.interval
-    states, nfe = _integrate(field, x0, torch.tensor([begin, end], dtype=torch.float64, device=x0.device), tolerance)
-    return states[-1], nfe
+    found = solve_each(field, x0, tolerance)
+    check_solved(found.stopped, tolerance)
+    return found.states[-1], math.ceil(found.nfe)
+
+
+def solve_each(field: BatchField, x0: Tensor, tolerance: float, points: int = 2) -> Solution:
+    """Return the states at ``points`` equidistant times over the field's interval, of all samples that can be solved.
+
+    Other arguments and UsageError as for `solve`.
+    """
+    if isinstance(field, ModelField):
+        field.check_ends()
+    times = torch.linspace(*field.interval, points, dtype=torch.float64)
+    with torch.no_grad():
+        return _solve(field, x0, times, tolerance)
 
 
 def solve_trajectory(field: BatchField, x0: Tensor, points: int, tolerance: float) -> tuple[Trajectory, int]:
-    """Return the trajectory at ``points`` equidistant times over the field's interval, and the NFE spent."""
-    begin, end = field.interval
-    times = torch.linspace(begin, end, points, dtype=torch.float64, device=x0.device)
-    states, nfe = _integrate(field, x0, times, tolerance)
-    with torch.no_grad():
-        velocities = torch.stack([field(t, x) for t, x in zip(times, states, strict=True)])
-    return Trajectory(times.cpu(), states, velocities), nfe + points
+    """Return the trajectory at ``points`` equidistant times over the field's interval, and the NFE spent; as `solve`."""
+    found = solve_each(field, x0, tolerance, points)
+    check_solved(found.stopped, tolerance)
+    return found.trajectory(field), math.ceil(found.nfe) + points
+
+
+def check_solved(stopped: Tensor, tolerance: float, split: str = "") -> None:
+    """Raise DivergedError with the numbers of the samples that stopped [n] (see `Solution`), if any did.
+
+    split: the name of what the samples are numbered in; a batch if empty.
+    """
+    bad = torch.nonzero(~stopped.isnan())[:, 0].tolist()
+    if not bad:
+        return
+    where = f"the {split} split" if split else "the batch"
+    first = min(bad, key=lambda sample: float(stopped[sample]))
+    raise DivergedError(
+        f"The ground truth of {len(bad)} of {len(stopped)} samples of {where} cannot be solved to tolerance {tolerance:g}: "
+        f"that of {_listed(bad)}. At t = {stopped[first]:.6g} the velocity of sample {first} is not finite or changes too "
+        "fast to be followed: mend the model, or choose an interval that leaves such times out."
+    )
 
 
 def ceiling(field: BatchField, x0: Tensor, truth: Tensor, tolerance: float, data_range: float) -> float:
@@ -77,16 +132,54 @@ def ceiling(field: BatchField, x0: Tensor, truth: Tensor, tolerance: float, data
     return float(psnr_per_sample(truth, tighter, data_range).mean())
 
 
-def _integrate(field: BatchField, x0: Tensor, times: Tensor, tolerance: float) -> tuple[Tensor, int]:
-    counter = CountingField(field)
+class _Watch(CountingField):
+    """A counter that remembers where a single sample was: at its last time, or its first velocity that is not finite."""
+
+    time: float | Tensor = math.nan
+    broken = False
+
+    def __call__(self, t: Tensor, x: Tensor) -> Tensor:
+        velocity = super().__call__(t, x)
+        if len(x) == 1 and not self.broken:  # of one sample only: to look at values makes an accelerator wait
+            self.time, self.broken = t, not bool(velocity.isfinite().all())
+        return velocity
+
+
+def _solve(field: BatchField, x0: Tensor, times: Tensor, tolerance: float) -> Solution:
+    """Solve the batch together; if it stops, its halves, and so on."""
+    watch, size = _Watch(field), len(x0)
+    states = _integrate(watch, x0, times, tolerance)
+    if states is not None:
+        return Solution(times, states, watch.nfe, torch.full((size,), math.nan, dtype=torch.float64))
+    if size <= 1:
+        nothing = x0.new_full((len(times), *x0.shape), math.nan)
+        return Solution(times, nothing, watch.nfe, torch.full((size,), float(watch.time), dtype=torch.float64))
+    halves = slice(0, size // 2), slice(size // 2, size)
+    parts = [_solve(field.part(half), x0[half], times, tolerance) for half in halves]
+    states = torch.cat([part.states for part in parts], dim=1)
+    nfe = watch.nfe + sum(part.nfe * len(part.stopped) for part in parts) / size
+    return Solution(times, states, nfe, torch.cat([part.stopped for part in parts]))
+
+
+def _integrate(field: BatchField, x0: Tensor, times: Tensor, tolerance: float) -> Tensor | None:
+    """Return the states at the times [times, batch, ...], or None if a step underflows or a state is not finite."""
+    moments = times_on(times, x0.device)
     # step_t: without it the last step would overshoot the interval and interpolate back.
-    with torch.no_grad():
-        try:
-            states = odeint(
-                counter, x0, times, rtol=tolerance, atol=tolerance, method="dopri5", options={"step_t": times[-1:]}
-            )
-        except AssertionError as error:  # torchdiffeq reports an underflowing step or a NaN in this way
-            raise DivergedError(f"The ground truth could not be solved to tolerance {tolerance:g}: {error}.") from error
-    if not math.isfinite(float(states[-1].double().sum())):
-        raise DivergedError(f"The ground truth left the finite numbers at tolerance {tolerance:g}.")
-    return states, counter.nfe
+    options = {"step_t": moments[-1:], "dtype": time_dtype(x0.device)}
+    try:
+        states: Tensor = odeint(field, x0, moments, rtol=tolerance, atol=tolerance, method="dopri5", options=options)
+    except AssertionError as error:
+        if _is_a_stop(error):
+            return None
+        raise
+    return states if bool(states.isfinite().all()) else None
+
+
+def _is_a_stop(error: AssertionError) -> bool:
+    """Whether torchdiffeq says in this way that it could not go on; other assertions are the field's own faults."""
+    return str(error).startswith(("underflow in dt", "non-finite values in state"))
+
+
+def _listed(samples: Sequence[int], most: int = 30) -> str:
+    more = f" and {len(samples) - most} more" if len(samples) > most else ""
+    return f"sample{'s'[: len(samples) - 1]} {', '.join(map(str, samples[:most]))}{more}"

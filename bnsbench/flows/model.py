@@ -9,9 +9,9 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from bnsbench.errors import NotApplicableError
+from bnsbench.errors import NotApplicableError, UsageError
 from bnsbench.flows.paths import Path
-from bnsbench.flows.predictions import Prediction, check_prediction, per_sample, to_velocity
+from bnsbench.flows.predictions import Prediction, check_prediction, per_sample, singularity, to_velocity
 
 Guidance = float | Tensor
 """A guidance scale w: one for all samples, or a tensor [batch] with one for each."""
@@ -155,6 +155,22 @@ class ModelField:
     @property
     def interval(self) -> tuple[float, float]:
         return self.model.interval
+
+    def check_ends(self) -> None:
+        """Raise UsageError if the prediction has no finite velocity at an end of the interval.
+
+        A table never evaluates the last time, but adaptive solvers and some classic ones do.
+        """
+        begin, end = self.interval
+        margin = 1e-3 * (end - begin)
+        for t, verb, interval in ((begin, "begins", (begin + margin, end)), (end, "ends", (begin, end - margin))):
+            reason = singularity(self.path, self.model.prediction, t)
+            if reason is not None:
+                raise UsageError(
+                    f"{type(self.model).__name__} has no finite velocity at t = {t:g}, where its interval {verb}: on the "
+                    f"path {self.path.name}, {reason}. Choose an interval without this time, such as "
+                    f"({interval[0]:g}, {interval[1]:g})."
+                )
 
     def __call__(self, t: Tensor, x: Tensor) -> Tensor:
         prediction = self.model.guided(t, x.to(self.model.dtype), self.condition, self.guidance).to(x.dtype)

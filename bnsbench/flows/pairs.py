@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
@@ -10,7 +11,7 @@ from pathlib import Path as FilePath
 import torch
 from torch import Tensor
 
-from bnsbench.flows.ground_truth import Trajectory, ceiling, solve, solve_trajectory
+from bnsbench.flows.ground_truth import Solution, Trajectory, ceiling, check_solved, solve_each
 from bnsbench.flows.model import Model, ModelField
 from bnsbench.flows.noise import Split, noise
 from bnsbench.tensor_files import read_tensors, write_tensors
@@ -110,17 +111,19 @@ class PairSource:
         return self.model.field(None if condition is None else condition.to(self.device), self.guidance)
 
     def pairs(self, split: Split, count: int) -> Pairs:
-        """Return the first ``count`` pairs of a split."""
+        """Return the first ``count`` pairs of a split; DivergedError names those of them that cannot be solved."""
         chunks = [self._chunk(split, number) for number in self._chunks_of(count)]
+        self._check_solved(chunks, split, count)
         indices = torch.arange(count)
         truth = torch.cat([chunk["x1"] for chunk in chunks])[:count].to(self.device)
         nfe, evaluations = self._cost(chunks)
         return Pairs(self.initial(split, indices), truth, self.field(indices), nfe, truth_evaluations=evaluations)
 
     def trajectories(self, split: Split, count: int = CHUNK) -> Pairs:
-        """Return the first ``count`` pairs of a split with their ground-truth trajectories."""
+        """Return the first ``count`` pairs of a split with their ground-truth trajectories; as `pairs`."""
         kind = f"trajectory-{TRAJECTORY_POINTS}"
         chunks = [self._cached(kind, split, number, self._solve_trajectory) for number in self._chunks_of(count)]
+        self._check_solved(chunks, split, count)
         x, u = (torch.cat([chunk[name] for chunk in chunks], dim=1)[:, :count].to(self.device) for name in ("x", "u"))
         nfe, evaluations = self._cost(chunks)
         indices = torch.arange(count)
@@ -149,21 +152,32 @@ class PairSource:
     def _chunk(self, split: Split, number: int) -> dict[str, Tensor]:
         return self._cached("end", split, number, self._solve_end)
 
+    def _check_solved(self, chunks: Sequence[Mapping[str, Tensor]], split: Split, count: int) -> None:
+        """Raise DivergedError if one of the first ``count`` samples has no truth: leaving it out would flatter."""
+        stopped = torch.full((count,), math.nan, dtype=torch.float64)
+        for number, chunk in enumerate(chunks):
+            if "stopped" in chunk:
+                begin = number * len(chunk["stopped"])
+                stopped[begin : begin + len(chunk["stopped"])] = chunk["stopped"][: count - begin]
+        check_solved(stopped, self.truth_tolerance, split)
+
     def _solve_end(self, split: Split, indices: Tensor) -> dict[str, Tensor]:
-        truth, nfe = solve(self.field(indices), self.initial(split, indices), self.truth_tolerance)
-        return {"x1": truth, "nfe": torch.tensor(nfe)}
+        found = solve_each(self.field(indices), self.initial(split, indices), self.truth_tolerance)
+        return {"x1": found.states[-1], **_account(found)}
 
     def _solve_trajectory(self, split: Split, indices: Tensor) -> dict[str, Tensor]:
-        found, nfe = solve_trajectory(
-            self.field(indices), self.initial(split, indices), TRAJECTORY_POINTS, self.truth_tolerance
-        )
-        return {"times": found.times, "x": found.x, "u": found.u, "nfe": torch.tensor(nfe)}
+        field = self.field(indices)
+        found = solve_each(field, self.initial(split, indices), self.truth_tolerance, TRAJECTORY_POINTS)
+        way = found.trajectory(field)
+        return {"times": way.times, "x": way.x, "u": way.u, **_account(found, TRAJECTORY_POINTS)}
 
     def _measure_ceiling(self, split: Split, indices: Tensor) -> dict[str, Tensor]:
-        indices = indices[:CEILING_SAMPLES]
         truth = self._chunk(split, 0)["x1"][:CEILING_SAMPLES].to(self.device)
+        # Samples without a truth have no error; whoever asks for them is told by `pairs`.
+        solved = torch.nonzero(truth.flatten(1).isfinite().all(1))[:, 0]
+        indices = indices[solved.cpu()]
         start = self.initial(split, indices)
-        value = ceiling(self.field(indices), start, truth, self.truth_tolerance, self.model.data_range)
+        value = ceiling(self.field(indices), start, truth[solved], self.truth_tolerance, self.model.data_range)
         return {"ceiling": torch.tensor(value, dtype=torch.float64)}
 
     def _cached(
@@ -188,3 +202,9 @@ class PairSource:
         names = (kind, model.fingerprint(), self.name, model.path.to_dict(), model.interval, self.guidance, self.seed)
         rest = (split, number, self.chunk, self.truth_tolerance, str(model.dtype))
         return hashlib.sha256(repr((names, rest)).encode()).hexdigest()[:40]
+
+
+def _account(found: Solution, more: int = 0) -> dict[str, Tensor]:
+    """Return what a solve cost per sample, ``more`` evaluations included, and where samples stopped, if any did."""
+    nfe = torch.tensor(math.ceil(found.nfe) + more)
+    return {"nfe": nfe} if bool(found.stopped.isnan().all()) else {"nfe": nfe, "stopped": found.stopped}

@@ -17,6 +17,7 @@ from scipy.interpolate import PchipInterpolator
 from torch import Tensor
 
 from bnsbench.errors import UsageError
+from bnsbench.flows.precision import has_float64
 
 LOG_SNR_BOUND = 300.0
 """Stands for an infinite log-SNR; exp(2 * 300) still is a finite float64."""
@@ -26,7 +27,9 @@ _SIGMA_FLOOR = 1e-12
 
 
 def as_time(t: Tensor | float) -> Tensor:
-    """Return t as a float64 tensor that keeps t's device and gradient."""
+    """Return t as a float64 tensor that keeps t's gradient and device, or moves to the CPU from one without float64."""
+    if isinstance(t, Tensor) and t.dtype != torch.float64 and not has_float64(t.device):
+        t = t.cpu()
     return torch.as_tensor(t, dtype=torch.float64)
 
 
@@ -169,13 +172,14 @@ class VP(VariancePreserving):
     """The variance-preserving diffusion with a linear noise rate (Song et al. 2021).
 
     With s = 1 - t the time that counts from data to noise, alpha = exp(-(beta_min s + (beta_max - beta_min) s^2 / 2) / 2).
+    Equal rates, 0 < beta_min = beta_max, are a constant one: alpha = exp(-beta s / 2).
     """
 
     name = "vp"
 
     def __init__(self, beta_min: float = 0.1, beta_max: float = 20.0) -> None:
-        if not 0 < beta_min < beta_max:
-            raise UsageError(f"VP needs 0 < beta_min < beta_max, not {beta_min} and {beta_max}.")
+        if not 0 < beta_min <= beta_max < math.inf:
+            raise UsageError(f"VP needs 0 < beta_min <= beta_max, both finite, not {beta_min} and {beta_max}.")
         self.beta_min = float(beta_min)
         self.beta_max = float(beta_max)
 
@@ -208,7 +212,7 @@ class DiscreteVP(VariancePreserving):
 
     def __init__(self, alphas_cumprod: Sequence[float]) -> None:
         cumulative = np.asarray(alphas_cumprod, dtype=np.float64)
-        if cumulative.ndim != 1 or len(cumulative) < 2 or np.any(np.diff(cumulative) >= 0):
+        if cumulative.ndim != 1 or len(cumulative) < 2 or not np.all(np.diff(cumulative) < 0):
             raise UsageError("DiscreteVP needs at least two strictly decreasing values of alphas_cumprod.")
         if cumulative[0] >= 1 or cumulative[-1] <= 0:
             raise UsageError("DiscreteVP needs alphas_cumprod between 0 and 1, both excluded.")
@@ -337,15 +341,15 @@ class VE(Path):
 class Preconditioned(Path):
     """The path with its noise multiplied by sigma_0: alpha_bar = alpha, sigma_bar = sigma_0 sigma (Shaul et al. 2024).
 
-    Their Eq. 14, used with large guidance scales: the source's standard deviation becomes sigma_0, which spends more
-    steps on noise.
+    Their Eq. 14, made for large guidance scales: the source's standard deviation becomes sigma_0, which spends more
+    steps on noise. Without guidance it takes them away from the data and does harm.
     """
 
     name = "preconditioned"
 
     def __init__(self, base: Path | Mapping[str, Any], sigma_0: float) -> None:
-        if not sigma_0 > 0:
-            raise UsageError(f"Preconditioning needs sigma_0 above 0, not {sigma_0}.")
+        if not 0 < sigma_0 < math.inf:
+            raise UsageError(f"Preconditioning needs a finite sigma_0 above 0, not {sigma_0}.")
         self.base = base if isinstance(base, Path) else path_from_dict(base)
         self.sigma_0 = float(sigma_0)
 
@@ -361,6 +365,9 @@ class Preconditioned(Path):
     def d_sigma(self, t: Tensor | float) -> Tensor:
         return self.sigma_0 * self.base.d_sigma(t)
 
+    def sigma_d_sigma(self, t: Tensor | float) -> Tensor:
+        return self.sigma_0**2 * self.base.sigma_d_sigma(t)
+
     def time(self, log_snr: Tensor | float) -> Tensor:
         return self.base.time(as_time(log_snr) + math.log(self.sigma_0))
 
@@ -369,8 +376,8 @@ class Preconditioned(Path):
 
 
 def _check_sigmas(name: str, sigma_min: float, sigma_max: float) -> None:
-    if not 0 <= sigma_min < sigma_max:
-        raise UsageError(f"{name} needs 0 <= sigma_min < sigma_max, not {sigma_min} and {sigma_max}.")
+    if not 0 <= sigma_min < sigma_max < math.inf:
+        raise UsageError(f"{name} needs 0 <= sigma_min < sigma_max, both finite, not {sigma_min} and {sigma_max}.")
 
 
 _PATHS: dict[str, type[Path]] = {path.name: path for path in (CondOT, Cosine, VP, DiscreteVP, EDM, VE, Preconditioned)}

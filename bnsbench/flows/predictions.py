@@ -37,6 +37,19 @@ def velocity_coefficients(path: Path, prediction: Prediction, t: Tensor | float)
     return (alpha * d_alpha + path.sigma_d_sigma(t)) / norm, (d_sigma * alpha - d_alpha * sigma) / norm
 
 
+def singularity(path: Path, prediction: Prediction, t: float) -> str | None:
+    """Return why the prediction's coefficients are not finite at time t, as a sentence's part; None if they are."""
+    alpha, sigma = float(path.alpha(t)), float(path.sigma(t))
+    if prediction == "epsilon" and alpha == 0:
+        return "alpha is 0 there, and an epsilon prediction is divided by it"
+    if prediction == "x" and sigma == 0:
+        return "sigma is 0 there, and an x prediction is divided by it"
+    # sigma falls to 0 like a root where sigma sigma' does not vanish with it.
+    if prediction != "velocity" and sigma == 0 and float(path.sigma_d_sigma(t)) != 0:
+        return f"the slope of sigma is infinite there, and a prediction of {prediction} is multiplied by it"
+    return None
+
+
 def data_coefficients(path: Path, t: Tensor | float) -> tuple[Tensor, Tensor]:
     """Return float64 (p, q) with x1 = p x + q u, the data prediction that a velocity implies."""
     alpha, sigma, d_alpha, d_sigma = path.alpha(t), path.sigma(t), path.d_alpha(t), path.d_sigma(t)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path as FilePath
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from bnsbench.errors import NotApplicableError, UsageError
 from bnsbench.flows.model import Model, Reference
-from bnsbench.flows.paths import Path, make_path
+from bnsbench.flows.paths import EDM, VE, VP, CondOT, Cosine, DiscreteVP, Path
 from bnsbench.models.digits.data import CLASSES, SHAPE
 from bnsbench.models.weights import WEIGHTS, load_weights
 
@@ -153,7 +154,7 @@ class MixtureModel(Model):
 
 
 def ring8(path: str = "condot") -> MixtureModel:
-    """Return eight round Gaussians of deviation 0.06 on the unit circle, in the plane."""
+    """Return eight round Gaussians of deviation 0.06 on the unit circle, in the plane; path as `mixture_path` reads it."""
     angles = torch.arange(8, dtype=torch.float64) * (math.pi / 4)
     means = torch.stack([angles.cos(), angles.sin()], dim=-1)
     factors = 0.06 * torch.eye(2, dtype=torch.float64).expand(8, 2, 2)
@@ -161,7 +162,10 @@ def ring8(path: str = "condot") -> MixtureModel:
 
 
 def aniso5(path: str = "condot") -> MixtureModel:
-    """Return five elongated Gaussians (deviations 0.3 and 0.03) whose long axes turn around the circle, in the plane."""
+    """Return five elongated Gaussians (deviations 0.3 and 0.03) whose long axes turn around the circle, in the plane.
+
+    path as `mixture_path` reads it.
+    """
     angles = torch.arange(5, dtype=torch.float64) * (2 * math.pi / 5)
     cos, sin = angles.cos(), angles.sin()
     # The long axis points 30 degrees away from the radius, so the components form a pinwheel.
@@ -176,7 +180,7 @@ def aniso5(path: str = "condot") -> MixtureModel:
 def digits_gmm(path: str = "condot", folder: FilePath = WEIGHTS) -> MixtureModel:
     """Return the digits as 10 classes of three full-covariance Gaussians in 64 dimensions, fitted on real digits.
 
-    path is "condot", "cosine" or "vp" (which ends at 1 - 1e-3). Raises UsageError for an unknown path.
+    path as `mixture_path` reads it, which raises UsageError for an unknown one.
     """
     fitted = {name: tensor.to(torch.float64) for name, tensor in load_weights("digits-gmm", folder).items()}
     weights = fitted["weights"] / fitted["weights"].sum()
@@ -186,12 +190,57 @@ def digits_gmm(path: str = "condot", folder: FilePath = WEIGHTS) -> MixtureModel
     return model
 
 
-def mixture_path(name: str) -> tuple[Path, float]:
-    """Return a path on which mixtures are offered and the time at which they end on it; UsageError for another path."""
-    ends = {"condot": 1.0, "cosine": 1.0, "vp": VP_END}
-    if name not in ends:
-        raise UsageError(f"Mixtures are not offered on the path {name!r}; choose from {', '.join(ends)}.")
-    return make_path(name), ends[name]
+def mixture_path(text: str) -> tuple[Path, float]:
+    """Return the path that a text means, and the time at which mixtures end on it.
+
+    text: the path's name, with its numbers after colons if the defaults are not meant (a number left out keeps its own):
+        "condot"
+        "cosine"
+        "vp:BETA_MIN:BETA_MAX": from 0.1 to 20; equal ones are a constant rate.
+        "discrete-vp:BETA_START:BETA_END:TIMESTEPS": DDPM's linear schedule, from 1e-4 to 0.02 in 1000.
+        "edm:SIGMA_MIN:SIGMA_MAX": from 0.002 to 80.
+        "ve:SIGMA_MIN:SIGMA_MAX": from 0.01 to 50.
+    UsageError for another path, or numbers that it does not take.
+    """
+    name, *texts = text.split(":")
+    if name not in _PATHS:
+        raise UsageError(f"Mixtures are not offered on the path {name!r}; choose from {', '.join(_PATHS)}.")
+    make, names = _PATHS[name]
+    if len(texts) > len(names):
+        takes = " and ".join([", ".join(names[:-1]), names[-1]]) if names else "none"
+        raise UsageError(f"The path {text!r} has {len(texts)} numbers after its name, but {name} takes {takes}.")
+    numbers = {name: _number(number, text) for name, number in zip(names, texts, strict=False)}
+    try:
+        path = make(**numbers)
+    except (TypeError, ValueError) as error:  # a number of timesteps that is none
+        raise UsageError(f"The path {text!r} cannot be made: {error}.") from error
+    return path, _end(path)
+
+
+_PATHS: dict[str, tuple[Callable[..., Path], tuple[str, ...]]] = {
+    "condot": (CondOT, ()),
+    "cosine": (Cosine, ()),
+    "vp": (VP, ("beta_min", "beta_max")),
+    "discrete-vp": (DiscreteVP.linear, ("beta_start", "beta_end", "timesteps")),
+    "edm": (EDM, ("sigma_min", "sigma_max")),
+    "ve": (VE, ("sigma_min", "sigma_max")),
+}
+
+
+def _number(text: str, path: str) -> float:
+    try:
+        number = float(text)
+    except ValueError as error:
+        raise UsageError(f"The path {path!r} has {text!r} where a number is meant.") from error
+    return int(number) if number.is_integer() else number
+
+
+def _end(path: Path) -> float:
+    """Return where mixtures end on a path: at its own end, or on VP, where sigma's slope is infinite there, just before."""
+    if not isinstance(path, VP):
+        return 1.0
+    # At the noise level that the default rate has at VP_END; 9 digits give VP_END itself for that rate.
+    return round(float(path.time(VP().log_snr(VP_END))), 9)
 
 
 def _model(mixture: Mixture, path: str, shape: tuple[int, ...]) -> MixtureModel:

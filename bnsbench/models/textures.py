@@ -141,7 +141,7 @@ class _Moment(NamedTuple):
 
 
 class TextureModel(Model):
-    """The exact velocity field of a spectral mixture on the path condot, cosine or vp.
+    """The exact velocity field of a spectral mixture on a path that `mixture_path` knows.
 
     Conditions are int64 labels [batch], and the number of classes stands for "no condition". Float32 by default: it takes
     less than half the time of float64, and still resolves the ground truth to more than 110 dB.
@@ -377,8 +377,5 @@ def _rounded(values: Tensor, bits: int) -> Tensor:
 
 
 def textures(path: str = "condot") -> TextureModel:
-    """Return eight classes of 32x32 RGB textures in about [-1, 1], on the path condot, cosine or vp (ends at 1 - 1e-3).
-
-    Raises UsageError for another path.
-    """
+    """Return eight classes of 32x32 RGB textures in about [-1, 1]; path as `mixture_path` reads it."""
     return TextureModel(spectral_mixture(), path)

@@ -37,7 +37,8 @@ def train_bns(
     """Train a BNS solver with ``nfe`` evaluations.
 
     recipe: "default" or "paper". init: what to start from (see `given_start`); empty for the ladder. sigma_0: of the
-    preconditioning of a classic start. ladder: of `LADDERS`. choices: of `Choices`.
+    preconditioning of a classic start, for high guidance alone: without guidance it does harm (see `given_start`).
+    ladder: of `LADDERS`. choices: of `Choices`.
     Raises UsageError for what there is not, DivergedError if no table gives finite samples.
     """
     began = time.perf_counter()

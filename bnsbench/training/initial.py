@@ -47,6 +47,13 @@ def given_start(problem: Problem, nfe: int, start: str, sigma_0: float, cost: Co
     start: "greedy"; the file of a trained solver, for any NFE, guidance, model or path; or a classic solver's selector,
     preconditioned by ``sigma_0`` and its repeated times opened by a small gap. NotApplicableError for a rule that cannot
     spend ``nfe``.
+
+    A classic start is seldom better than the default one and may be far worse, because the descent ends in another optimum.
+    sigma_0 above 1 is for high guidance: without guidance it places the steps where little happens. Measured on `ring8`
+    without guidance at 4 NFE (256 pairs, one seed; PSNR of 512 test samples in dB):
+        path      default   euler   euler, sigma_0 = 5   midpoint   unipc
+        condot       66.8    45.6                 24.1       43.4    45.6
+        vp           50.7    46.8                 23.9       46.9    24.9
     """
     model = problem.source.model
     if start == "greedy":

@@ -88,7 +88,10 @@ def _start(problem: Problem, nfe: int, recipe: PaperRecipe, pairs: Pairs, cost: 
 
 
 def preconditioned(rule: Rule, sigma_0: float, nfe: int) -> Sampler:
-    """Return the sampler that runs ``rule`` after sigma_0 preconditioning (Shaul et al. 2024, Eq. 14)."""
+    """Return the sampler that runs ``rule`` after sigma_0 preconditioning (Shaul et al. 2024, Eq. 14).
+
+    For high guidance: without guidance, sigma_0 above 1 does harm.
+    """
 
     def sampler(field: BatchField, x0: Tensor) -> Tensor:
         changed = ScaleTimeField(field, Preconditioned(field.path, sigma_0))

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from bnsbench.errors import DivergedError
 from bnsbench.flows.fields import FunctionField
-from bnsbench.flows.ground_truth import Trajectory, ceiling, solve, solve_trajectory
+from bnsbench.flows.ground_truth import Trajectory, ceiling, solve, solve_each, solve_trajectory
 from bnsbench.flows.paths import VP, CondOT
 from tests.flows.toy import GaussianModel, SineField
 
@@ -141,3 +141,84 @@ def test_a_field_that_is_not_finite_is_reported() -> None:
     field = FunctionField(lambda t, x: x / (0.5 - t.to(x)).clamp_min(0.0), CondOT())
     with pytest.raises(DivergedError, match="ground truth"):
         solve(field, start(), 1e-4)
+
+
+class Broken(GaussianModel):
+    """The Gaussian model, whose velocity is no number from ``when`` on for samples of class 2."""
+
+    when = 0.5
+
+    def predict(self, t: Tensor, x: Tensor, condition: Tensor | None) -> Tensor:
+        assert condition is not None
+        bad = (condition == 2) & (t >= self.when)
+        return super().predict(t, x, condition).masked_fill(bad[:, None], torch.nan)
+
+
+class Steep(GaussianModel):
+    """The Gaussian model, whose velocity has a pole for samples of class 2 that no step size passes."""
+
+    def predict(self, t: Tensor, x: Tensor, condition: Tensor | None) -> Tensor:
+        assert condition is not None
+        pole = torch.where(condition == 2, (0.7 - t).abs().clamp_min(1e-300).pow(-1.5), 0.0)
+        return super().predict(t, x, condition) + pole[:, None]
+
+
+LABELS = torch.tensor([0, 1, 2, 0, 1, 0, 2, 1, 1])
+BAD = [2, 6]
+
+
+@pytest.mark.parametrize("model", [Broken(), Steep()], ids=["not-finite", "too-steep"])
+def test_bad_samples_leave_the_others_their_truth(model: GaussianModel) -> None:
+    x0 = start(len(LABELS))
+    found = solve_each(model.field(LABELS), x0, 1e-8)
+    assert torch.nonzero(~found.stopped.isnan())[:, 0].tolist() == BAD
+    assert found.states[:, BAD].isnan().all()
+    good = LABELS != 2
+    torch.testing.assert_close(found.states[-1, good], model.flow(x0, LABELS)[good], rtol=0, atol=1e-6)
+    assert torch.equal(found.states[0, good], x0[good])
+    # All that it took, the attempts that stopped included, shared among the samples.
+    assert found.nfe == pytest.approx(sum(model.calls) / len(LABELS))
+
+
+def test_the_time_at_which_a_sample_stops_is_that_of_its_fault() -> None:
+    broken = solve_each(Broken().field(LABELS), start(len(LABELS)), 1e-6)
+    assert ((broken.stopped[BAD] >= 0.5) & (broken.stopped[BAD] < 0.9)).all()
+    steep = solve_each(Steep().field(LABELS), start(len(LABELS)), 1e-6)
+    torch.testing.assert_close(steep.stopped[BAD], torch.full((2,), 0.7, dtype=torch.float64), rtol=0, atol=1e-6)
+
+
+def test_bad_samples_are_told_by_number() -> None:
+    field, x0 = Steep().field(LABELS), start(len(LABELS))
+    sentence = (
+        r"ground truth of 2 of 9 samples of the batch .* that of samples 2, 6\. At t = 0.7 the velocity of sample [26]"
+    )
+    for attempt in (lambda: solve(field, x0, 1e-6), lambda: solve_trajectory(field, x0, 5, 1e-6)):
+        with pytest.raises(DivergedError, match=sentence):
+            attempt()
+    with pytest.raises(DivergedError, match=r"of 1 of 1 samples .* that of sample 0\. At"):
+        solve(field.part(slice(2, 3)), x0[2:3], 1e-6)
+
+
+def test_many_bad_samples_are_listed_up_to_a_limit() -> None:
+    labels = torch.full((50,), 2)
+    with pytest.raises(DivergedError, match=r"of 50 of 50 samples .* 28, 29 and 20 more\. At"):
+        solve(Broken().field(labels), start(50), 1e-3)
+
+
+def test_trajectories_of_the_good_samples_stay_as_well() -> None:
+    model, x0 = Broken(), start(len(LABELS))
+    found = solve_each(model.field(LABELS), x0, 1e-8, points=5)
+    trajectory = found.trajectory(model.field(LABELS))
+    good = LABELS != 2
+    for i, t in enumerate(trajectory.times.tolist()):
+        torch.testing.assert_close(trajectory.x[i, good], model.flow(x0, LABELS, end=t)[good], rtol=0, atol=1e-6)
+    assert trajectory.u[:, good].isfinite().all()
+    assert trajectory.x[:, BAD].isnan().all()
+
+
+def test_a_fault_of_the_field_itself_is_not_taken_for_a_step_that_underflows() -> None:
+    def velocity(t: Tensor, x: Tensor) -> Tensor:
+        raise AssertionError("the network wants 8 channels")
+
+    with pytest.raises(AssertionError, match="8 channels"):
+        solve(FunctionField(velocity, CondOT()), start(), 1e-4)

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from bnsbench.errors import NotApplicableError, UsageError
+from bnsbench.flows.ground_truth import solve, solve_trajectory
 from bnsbench.flows.model import Model
-from bnsbench.flows.paths import VP, CondOT
+from bnsbench.flows.paths import EDM, VP, CondOT, Path
 from bnsbench.flows.predictions import Prediction, to_velocity
 from tests.flows.toy import GaussianModel
 
@@ -148,3 +149,29 @@ def test_guidance_without_conditions_is_refused() -> None:
 def test_a_misspelt_prediction_is_refused() -> None:
     with pytest.raises(UsageError, match="no prediction type 'eps'; choose from velocity, epsilon"):
         GaussianModel(prediction="eps").field(torch.tensor([0]))
+
+
+@pytest.mark.parametrize(
+    ("path", "prediction", "sentence"),
+    [
+        (CondOT(), "epsilon", r"t = 0, where its interval begins: on the path condot, alpha is 0 .* such as \(0.001, 1\)"),
+        (CondOT(), "x", r"t = 1, where its interval ends: on the path condot, sigma is 0 .* such as \(0, 0.999\)"),
+        (EDM(0.0), "x", r"t = 1, where its interval ends: on the path edm, sigma is 0"),
+        (VP(), "epsilon", r"t = 1, where its interval ends: on the path vp, the slope of sigma is infinite"),
+    ],
+)
+def test_the_truth_says_which_prediction_is_singular_where(path: Path, prediction: Prediction, sentence: str) -> None:
+    model = GaussianModel(path, prediction)
+    field, x0 = model.field(torch.tensor([0, 1])), torch.ones(2, 3, dtype=torch.float64)
+    for attempt in (lambda: solve(field, x0, 1e-4), lambda: solve_trajectory(field, x0, 5, 1e-4)):
+        with pytest.raises(UsageError, match=f"GaussianModel has no finite velocity at {sentence}"):
+            attempt()
+    assert model.calls == []
+
+
+def test_the_interval_that_the_sentence_proposes_is_solved() -> None:
+    model = GaussianModel(CondOT(), "epsilon")
+    model.interval = (0.001, 1.0)
+    labels, x0 = torch.tensor([0, 1]), torch.randn(2, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    end, _ = solve(model.field(labels), 0.999 * x0, 1e-7)
+    torch.testing.assert_close(end, model.flow(0.999 * x0, labels, begin=0.001), rtol=0, atol=1e-5)

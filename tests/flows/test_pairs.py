@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from bnsbench import tensor_files
+from bnsbench.errors import DivergedError
 from bnsbench.flows.model import Model
 from bnsbench.flows.pairs import CHUNK, PairSource
 from bnsbench.flows.paths import EDM, CondOT
@@ -202,3 +204,45 @@ def test_a_chunk_that_cannot_be_written_leaves_no_file(tmp_path: Path, monkeypat
     with pytest.raises(OSError, match="No space"):
         source(tmp_path).pairs("test", 1)
     assert list(tmp_path.iterdir()) == []
+
+
+class Faulty(GaussianModel):
+    """The Gaussian model with the index of a sample as its condition, without a velocity for some after the middle."""
+
+    bad = (5, 40, 131)
+
+    def conditions(self, indices: Tensor) -> Tensor:
+        return indices
+
+    def predict(self, t: Tensor, x: Tensor, condition: Tensor | None) -> Tensor:
+        assert condition is not None
+        faulty = torch.isin(condition, torch.tensor(self.bad)) & (t > 0.5)
+        return super().predict(t, x, condition % 3).masked_fill(faulty[:, None], torch.inf)
+
+
+def test_samples_that_cannot_be_solved_are_named_to_whoever_asks_for_them(tmp_path: Path) -> None:
+    faulty = PairSource(Faulty(), "gaussian", tolerance=1e-8, cache=tmp_path)
+    torch.testing.assert_close(faulty.pairs("test", 5).x1, source().pairs("test", 5).x1, rtol=0, atol=1e-6)
+    for ask in (faulty.pairs, faulty.trajectories):
+        with pytest.raises(DivergedError, match=r"of 1 of 6 samples of the test split .* that of sample 5\. At t = 0\."):
+            ask("test", 6)
+    with pytest.raises(DivergedError, match=r"of 3 of 150 samples of the train split .* samples 5, 40, 131\. At t = 0\."):
+        faulty.pairs("train", 150)
+
+
+def test_what_could_be_solved_is_kept_together_with_what_could_not(tmp_path: Path) -> None:
+    told: list[str] = []
+    faulty = PairSource(Faulty(), "gaussian", tolerance=1e-4, cache=tmp_path, progress=told.append)
+    sentences = []
+    for _ in range(2):
+        with pytest.raises(DivergedError) as caught:
+            faulty.pairs("test", 128)
+        sentences.append(str(caught.value))
+    assert sentences[0] == sentences[1]
+    assert len(told) == 1
+    assert faulty.pairs("test", 4).x1.isfinite().all()
+    assert len(told) == 1
+
+
+def test_the_ceiling_is_that_of_the_samples_that_have_a_truth() -> None:
+    assert 70 < PairSource(Faulty(), "gaussian", tolerance=1e-5).ceiling() < 150

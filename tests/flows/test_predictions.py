@@ -6,8 +6,16 @@ import pytest
 import torch
 
 from bnsbench.errors import UsageError
-from bnsbench.flows.paths import EDM, VP, CondOT, Cosine, DiscreteVP, Path
-from bnsbench.flows.predictions import Prediction, check_prediction, to_data, to_noise, to_velocity
+from bnsbench.flows.paths import EDM, VE, VP, CondOT, Cosine, DiscreteVP, Path, Preconditioned
+from bnsbench.flows.predictions import (
+    Prediction,
+    check_prediction,
+    singularity,
+    to_data,
+    to_noise,
+    to_velocity,
+    velocity_coefficients,
+)
 
 PATHS = [CondOT(), Cosine(), VP(), DiscreteVP.linear(), EDM()]
 
@@ -38,6 +46,43 @@ def test_data_and_noise_are_finite_at_both_ends(path: Path, end: float) -> None:
 def test_the_state_s_precision_is_kept() -> None:
     x = torch.randn(3, 2, generator=torch.Generator().manual_seed(0))
     assert to_velocity(CondOT(), "epsilon", torch.tensor(0.5), x, x).dtype == torch.float32
+
+
+SINGULAR: list[tuple[Path, Prediction, float, str | None]] = [
+    (CondOT(), "epsilon", 0.0, "alpha is 0 there"),
+    (Cosine(), "epsilon", 0.0, "alpha is 0 there"),
+    (Preconditioned(CondOT(), 2.0), "epsilon", 0.0, "alpha is 0 there"),
+    (CondOT(), "x", 1.0, "sigma is 0 there"),
+    (EDM(0.0), "x", 1.0, "sigma is 0 there"),
+    (VP(), "x", 1.0, "sigma is 0 there"),
+    (VP(), "epsilon", 1.0, "slope of sigma is infinite there, and a prediction of epsilon"),
+    (VP(4.0, 4.0), "v", 1.0, "slope of sigma is infinite there, and a prediction of v"),
+    (Preconditioned(VP(), 2.0), "epsilon", 1.0, "slope of sigma"),
+    (VP(), "epsilon", 0.0, None),
+    (VP(), "epsilon", 1 - 1e-3, None),
+    (VP(), "velocity", 1.0, None),
+    (CondOT(), "epsilon", 1.0, None),
+    (CondOT(), "x", 0.0, None),
+    (CondOT(), "v", 1.0, None),
+    (Cosine(), "v", 0.0, None),
+    (Cosine(), "v", 1.0, None),
+    (EDM(), "x", 1.0, None),
+    (EDM(0.0), "epsilon", 1.0, None),
+    (VE(), "epsilon", 0.0, None),
+    (DiscreteVP.linear(), "epsilon", 1.0, None),
+]
+
+
+@pytest.mark.parametrize(("path", "prediction", "t", "reason"), SINGULAR, ids=lambda value: getattr(value, "name", value))
+def test_a_prediction_is_singular_just_where_its_coefficients_are(
+    path: Path, prediction: Prediction, t: float, reason: str | None
+) -> None:
+    found = singularity(path, prediction, t)
+    # Where sigma's slope is infinite, a large number stands for it.
+    largest = max(abs(float(coefficient)) for coefficient in velocity_coefficients(path, prediction, t))
+    finite = largest < 1e8
+    assert (found is None) == finite
+    assert found is None if reason is None else reason in str(found)
 
 
 def test_unknown_predictions_are_refused() -> None:

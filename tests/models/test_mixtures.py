@@ -9,10 +9,11 @@ from scipy.stats import multivariate_normal
 
 from bnsbench.errors import NotApplicableError, UsageError
 from bnsbench.flows.ground_truth import solve
-from bnsbench.flows.paths import VP, CondOT, Cosine
+from bnsbench.flows.paths import EDM, VE, VP, CondOT, Cosine, DiscreteVP
 from bnsbench.models.mixtures import Mixture, MixtureModel, aniso5, digits_gmm, ring8
 
-PATHS = [CondOT(), Cosine(), VP()]
+PATHS = [CondOT(), Cosine(), VP(), VP(9.0, 9.0), EDM(), VE(), DiscreteVP.linear(1e-3, 0.5, 30)]
+NAMES = ["condot", "cosine", "vp", "discrete-vp", "edm", "ve"]
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -28,11 +29,15 @@ def random_mixture(components: int, dim: int, per_class: int | None = None) -> M
     return Mixture(weights / weights.sum(), means, factors, per_class)
 
 
+def told(path) -> str:
+    return f"{path.name}-{path.parameters()['beta_min']:g}" if path.name == "vp" else path.name
+
+
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=generator(seed), dtype=torch.float64)
 
 
-@pytest.mark.parametrize("path", PATHS, ids=repr)
+@pytest.mark.parametrize("path", PATHS, ids=told)
 def test_single_gaussian_flows_along_its_closed_form(path):
     # For one Gaussian the flow is affine: x(t) = a mu + Q sqrt((a^2 e + s^2) / (a_0^2 e + s_0^2)) Q' (x_0 - a_0 mu).
     mixture = random_mixture(1, 3)
@@ -46,7 +51,7 @@ def test_single_gaussian_flows_along_its_closed_form(path):
     torch.testing.assert_close(end, expected, rtol=1e-7, atol=1e-7)
 
 
-@pytest.mark.parametrize("path", PATHS, ids=repr)
+@pytest.mark.parametrize("path", PATHS, ids=told)
 @pytest.mark.parametrize("t", [0.1, 0.5, 0.9])
 def test_velocity_is_the_posterior_mean_s(path, t):
     # u = s' E[x_0 | x] + a' E[x_1 | x], with the posterior mean from scipy's densities and the textbook Gaussian formula.
@@ -79,7 +84,7 @@ def test_velocity_is_the_monte_carlo_average_of_conditional_velocities():
     torch.testing.assert_close(velocity, estimate, rtol=0.02, atol=0.02)
 
 
-@pytest.mark.parametrize("path", PATHS, ids=repr)
+@pytest.mark.parametrize("path", PATHS, ids=told)
 def test_continuity_equation_holds(path):
     # d p/dt + div(p u) = 0, divided by p: d log p/dt + div u + u . grad log p = 0, all by autograd and scipy-free densities.
     mixture = random_mixture(3, 2)
@@ -98,7 +103,7 @@ def test_continuity_equation_holds(path):
     assert float(d_t + jacobian.trace() + velocity @ score) == pytest.approx(0, abs=1e-10)
 
 
-@pytest.mark.parametrize("path", PATHS, ids=repr)
+@pytest.mark.parametrize("path", PATHS, ids=told)
 def test_gradients_in_time_and_state(path):
     model = MixtureModel(random_mixture(4, 3, per_class=2), path, (3,))
     x = normal(3, 3).requires_grad_()
@@ -128,7 +133,7 @@ def test_time_per_sample_equals_one_time_after_another():
     torch.testing.assert_close(model.predict(t, x, labels), apart, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("path", PATHS, ids=repr)
+@pytest.mark.parametrize("path", PATHS, ids=told)
 @pytest.mark.parametrize("t", [0.0, 1.0])
 def test_velocity_is_finite_at_the_ends(path, t):
     model = MixtureModel(random_mixture(4, 3), path, (3,))
@@ -141,10 +146,10 @@ def test_velocity_is_finite_far_from_all_components():
 
 
 @pytest.mark.parametrize("factory", [ring8, aniso5])
-@pytest.mark.parametrize("path", ["condot", "cosine", "vp"])
+@pytest.mark.parametrize("path", [*NAMES, "vp:9:9"])
 def test_flow_carries_noise_to_the_mixture(factory, path):
     model = factory(path)
-    end, _ = solve(model.field(None), normal(2000, 2), 1e-5)
+    end, _ = solve(model.field(None), model.path.sigma(0.0) * normal(2000, 2), 1e-5)
     drawn = model.mixture.sample(None, 2000, generator(5))
     for moment in (lambda x: x, lambda x: x.square(), lambda x: x.norm(dim=1, keepdim=True)):
         torch.testing.assert_close(moment(end).mean(0), moment(drawn).mean(0), rtol=0.1, atol=0.05)
@@ -199,17 +204,17 @@ def test_reference_samples_are_seeded_and_labelled():
 
 
 def test_fingerprint_tells_paths_and_parameters_apart():
-    prints = {digits_gmm(path).fingerprint() for path in ("condot", "cosine", "vp")} | {
+    prints = {digits_gmm(path).fingerprint() for path in (*NAMES, "vp:9:9", "edm:0.002:40")} | {
         ring8().fingerprint(),
         aniso5().fingerprint(),
     }
-    assert len(prints) == 5
+    assert len(prints) == 10
     assert digits_gmm().fingerprint() in prints
 
 
 def test_unknown_path_and_missing_classes_are_refused():
-    with pytest.raises(UsageError, match="choose from condot, cosine, vp"):
-        digits_gmm("edm")
+    with pytest.raises(UsageError, match="choose from condot, cosine, vp, discrete-vp, edm, ve"):
+        digits_gmm("spiral")
     with pytest.raises(NotApplicableError, match="no classes"):
         ring8().null_condition(torch.zeros(1))
     assert ring8().conditions(torch.arange(3)) is None

@@ -3,6 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from bnsbench.errors import UsageError
+from bnsbench.flows import precision
 from bnsbench.flows.fields import CountingField, FunctionField
 from bnsbench.flows.paths import CondOT
 from bnsbench.nonstationary.table import NonStationarySolver
@@ -106,3 +108,34 @@ def test_strided_states_keep_their_order():
     solver = random_solver(3)
     found = solver(field(), x0.to(memory_format=torch.channels_last))
     assert torch.equal(found, solver(field(), x0))
+
+
+@pytest.mark.parametrize(
+    ("function", "shape"),
+    [
+        (lambda x, t: x, r"\[\]"),
+        (lambda t, x: x.sum(1, keepdim=True), r"\[4, 1\]"),
+        (lambda t, x: x[0], r"\[3\]"),
+        (lambda t, x: x.flatten(), r"\[12\]"),
+        (lambda t, x: torch.cat([x, x], dim=1), r"\[4, 6\]"),
+    ],
+    ids=["swapped", "per-sample", "one-sample", "flat", "learned-variance"],
+)
+def test_a_velocity_of_another_shape_is_refused(function, shape):
+    sentence = rf"a velocity of shape {shape} for states of shape \[4, 3\]; a field takes \(t, x\)"
+    with pytest.raises(UsageError, match=sentence):
+        random_solver(2)(field(function), torch.ones(4, 3))
+
+
+def test_times_are_float32_on_a_device_without_float64(monkeypatch):
+    monkeypatch.setattr(precision, "has_float64", lambda device: False)
+    seen = []
+
+    def record(t, x):
+        seen.append(t.dtype)
+        return velocity(t, x)
+
+    x0, solver = torch.randn(5, 3, generator=torch.Generator().manual_seed(4)), random_solver(4)
+    found = solver(field(record), x0)
+    assert seen == [torch.float32] * 4
+    torch.testing.assert_close(found.double(), by_definition(solver, velocity, x0), rtol=1e-4, atol=1e-4)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from scipy.integrate import solve_ivp
 
-from bnsbench.flows.paths import VP, CondOT, Cosine
+from bnsbench.flows.paths import EDM, VE, VP, CondOT, Cosine
 from bnsbench.solvers.grids import time_grid
 from bnsbench.solvers.specs import SOLVERS
 
@@ -20,6 +20,9 @@ SETTINGS = {
     "cosine": (Cosine(), (0.0, 1.0), "chebyshev"),
     "condot-inside": (CondOT(), (0.1, 0.9), "uniform"),
     "vp": (VP(), (0.0, 0.95), "uniform"),
+    "vp-constant": (VP(6.0, 6.0), (0.0, 0.95), "uniform"),
+    "edm": (EDM(0.05, 20.0), (0.0, 1.0), "edm"),
+    "ve": (VE(0.05, 20.0), (0.0, 1.0), "uniform"),
 }
 TOLERANCE = 0.3
 LADDER = (96, 240)

@@ -33,6 +33,13 @@ def test_prompts_are_lines(tmp_path):
     assert read_prompts("") == ()
 
 
+@pytest.mark.parametrize("separator", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\r"], ids=ascii)
+def test_only_line_feeds_end_a_prompt(tmp_path, separator):
+    file = tmp_path / "prompts.txt"
+    file.write_bytes(f"a fox{separator}in two parts\r\na hare\n\n".encode())
+    assert read_prompts(str(file)) == (f"a fox{separator}in two parts", "a hare")
+
+
 def test_faulty_files_of_prompts(tmp_path, tiny):
     with pytest.raises(UsageError, match="cannot be read"):
         diffusers_model(str(tiny("sd")), prompts=str(tmp_path / "absent.txt"))
