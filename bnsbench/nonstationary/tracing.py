@@ -30,6 +30,9 @@ Values = Callable[[int], Tensor]
 
 MAXIMAL_NFE = 2048
 
+ENLARGEMENT = 2.0**10
+"""What states are multiplied by to tell rounding, which goes with them, from clipping, which does not."""
+
 
 class NotTraceableError(NotApplicableError):
     """A sampler that no table can express: stochastic, adaptive, not linear, or mixing coordinates."""
@@ -71,7 +74,11 @@ def trace(
     _check_times(first, found, interval, tolerance)
     _check_rows(found.states, tolerance)
     for values, observed in ((small, first), (large, second)):
-        _check_linear(found.states, torch.stack([values(k) for k in range(first.nfe + 1)]), observed.states, tolerance)
+        deviation = _nonlinearity(found.states, torch.stack([values(k) for k in range(first.nfe + 1)]), observed.states)
+        if not deviation <= tolerance:
+            enlarged = run(_enlarged(values), size)
+            rounds = enlarged.equals(_Run(observed.times, ENLARGEMENT * observed.states))
+            raise _not_traceable(_why_not_linear(deviation, tolerance, rounds))
     return found.solver(interval)
 
 
@@ -122,6 +129,7 @@ class _Probe:
 
     def __call__(self, t: Tensor, x: Tensor) -> Tensor:
         moments = as_time(t).detach().reshape(-1)
+        _check(bool(moments.isfinite().all()), "out of bounds: it evaluates the field at a time that is not a finite number")
         _check(bool((moments == moments[0]).all()), "per-sample: it evaluates samples at different times")
         _check(len(self.times) < MAXIMAL_NFE, f"too long: it spends more than {MAXIMAL_NFE} evaluations")
         self.times.append(float(moments[0]))
@@ -164,9 +172,18 @@ def _changed(values: Values) -> Values:
     return changed
 
 
+def _enlarged(values: Values) -> Values:
+    """Return the values times a power of two, which rounding does not notice and clipping does."""
+    return lambda k: ENLARGEMENT * values(k)
+
+
 def _check(holds: bool, reason: str) -> None:
     if not holds:
-        raise NotTraceableError(f"This sampler has no table of coefficients. It is {reason}.")
+        raise _not_traceable(reason)
+
+
+def _not_traceable(reason: str) -> NotTraceableError:
+    return NotTraceableError(f"This sampler has no table of coefficients. It is {reason}.")
 
 
 def _check_times(run: _Run, other: _Run, interval: tuple[float, float], tolerance: float) -> None:
@@ -186,7 +203,14 @@ def _check_rows(rows: Tensor, tolerance: float) -> None:
     _check(bool((rows[0] - start).abs().max() <= tolerance), "rescaling: its first evaluation is not at the initial state")
 
 
-def _check_linear(rows: Tensor, values: Tensor, states: Tensor, tolerance: float) -> None:
+def _nonlinearity(rows: Tensor, values: Tensor, states: Tensor) -> float:
+    """Return how far observed states are from the sums of the values that the rows say, relative to their terms."""
     scale = float((rows.abs() @ values.abs()).max())
-    deviation = float((rows @ values - states).abs().max())
-    _check(deviation <= tolerance * scale, "not linear in its states and the field's values: it clips, thresholds or shifts")
+    return float((rows @ values - states).abs().max()) / scale
+
+
+def _why_not_linear(deviation: float, tolerance: float, rounds: bool) -> str:
+    reason = "not linear in its states and the field's values"
+    if rounds:
+        return f"{reason} to {tolerance:.1g}, but to {deviation:.1g}: that is how much its arithmetic rounds"
+    return f"{reason}: it clips, thresholds or shifts"

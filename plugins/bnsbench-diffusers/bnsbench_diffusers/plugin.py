@@ -42,7 +42,7 @@ def bnsbench_solvers() -> Iterator[SolverSpec]:
         "diffusers",
         "bnsbench_diffusers.schedulers.traced:sample",
         "Any deterministic scheduler of diffusers, options of its own in brackets.",
-        parameters={"scheduler": "", "sigmas": "own"},
+        parameters={"scheduler": "", "sigmas": "own", "mu": ""},
         reference="https://huggingface.co/docs/diffusers/api/schedulers/overview",
     )
 

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from bnsbench.errors import UsageError
-from bnsbench.flows.paths import CondOT, Cosine, DiscreteVP, Path
+from bnsbench.flows.paths import CondOT, Cosine, DiscreteVP, Path, path_from_dict
 from bnsbench.flows.predictions import Prediction
+from bnsbench_diffusers.origin import Origin, attach
 
 PREDICTIONS: dict[str, Prediction] = {"epsilon": "epsilon", "v_prediction": "v", "sample": "x"}
 """Diffusers' names of what a network predicts, and ours."""
@@ -21,6 +22,12 @@ COSINE = "CosineDPMSolverMultistepScheduler"
 
 ZERO_TERMINAL = 0.25
 """Part of the last but one ``alphas_cumprod`` that stands for a last one of 0, whose log-SNR would be infinite."""
+
+SMALLEST_ALPHA_CUMPROD = 2.0**-24
+"""What several schedulers keep in the place of a last ``alphas_cumprod`` of 0."""
+
+FLOW = "flow_prediction"
+"""Diffusers' name of what networks of flows predict, the noise minus the data."""
 
 
 @dataclass(frozen=True)
@@ -67,13 +74,21 @@ def times_of(path: Path, timesteps: Tensor, train_timesteps: int) -> Tensor:
 
 
 def read_schedule(scheduler: Any) -> Schedule:
-    """Return the schedule on which the network of a diffusers scheduler was trained.
+    """Return the schedule on which the network of a diffusers scheduler was trained; its path remembers the scheduler.
 
     Discrete noise levels become a path by interpolation of their log-SNR. Raises UsageError for schedulers that are neither
-    flow matching ones nor know ``alphas_cumprod`` nor belong to Stable Audio, or whose networks are told something other
-    than timesteps.
+    flow matching ones nor know ``alphas_cumprod`` nor belong to Stable Audio nor hold a solver with its path, or whose
+    networks are told something other than timesteps.
     """
+    schedule = _read(scheduler)
+    attach(schedule.path, Origin.of(scheduler, _name_of(schedule.prediction)))
+    return schedule
+
+
+def _read(scheduler: Any) -> Schedule:
     name, config = type(scheduler).__name__, scheduler.config
+    if holds_solver(scheduler):
+        return _schedule_of_solver(config)
     if serves_flow(scheduler):
         return Schedule(CondOT(), "velocity", int(config.get("num_train_timesteps", 1000)))
     if name == COSINE:
@@ -87,9 +102,37 @@ def read_schedule(scheduler: Any) -> Schedule:
     predicted = str(config.get("prediction_type", "epsilon"))
     if predicted not in PREDICTIONS:
         raise UsageError(f"The scheduler {name} has the prediction type {predicted!r}; known: {', '.join(PREDICTIONS)}.")
-    cumulative = torch.as_tensor(levels).double().tolist()
-    cumulative[-1] = cumulative[-1] or ZERO_TERMINAL * cumulative[-2]
+    cumulative = noise_levels(scheduler)
     return Schedule(DiscreteVP(cumulative), PREDICTIONS[predicted], len(cumulative))
+
+
+def noise_levels(scheduler: Any) -> list[float]:
+    """Return a scheduler's ``alphas_cumprod``, with one and the same last level for zero terminal SNR.
+
+    Schedulers that rescale their levels keep 0 or `SMALLEST_ALPHA_CUMPROD` there, for networks that are the same.
+    """
+    cumulative: list[float] = torch.as_tensor(scheduler.alphas_cumprod).double().tolist()
+    placeholder = scheduler.config.get("rescale_betas_zero_snr", False) and cumulative[-1] <= SMALLEST_ALPHA_CUMPROD
+    if placeholder or cumulative[-1] == 0:
+        cumulative[-1] = ZERO_TERMINAL * cumulative[-2]
+    return cumulative
+
+
+def holds_solver(scheduler: Any) -> bool:
+    """Return whether a scheduler is a `NonStationaryScheduler`, which holds a solver and its path."""
+    return "solver" in scheduler.config and "path" in scheduler.config
+
+
+def _schedule_of_solver(config: Any) -> Schedule:
+    """Return the schedule that a solver's scheduler was made for, which its configuration holds."""
+    names = {**PREDICTIONS, FLOW: "velocity"}
+    begin, end = config["interval"]
+    path, prediction = path_from_dict(config["path"]), names[config["prediction_type"]]
+    return Schedule(path, prediction, int(config["num_train_timesteps"]), (float(begin), float(end)))
+
+
+def _name_of(prediction: Prediction) -> str:
+    return next((theirs for theirs, ours in PREDICTIONS.items() if ours == prediction), FLOW)
 
 
 def _cosine_schedule(config: Any) -> Schedule:
@@ -111,5 +154,5 @@ def _cosine_schedule(config: Any) -> Schedule:
 def serves_flow(scheduler: Any) -> bool:
     """Return whether a scheduler of diffusers is for networks of flows."""
     config = scheduler.config
-    flow_sigmas = config.get("use_flow_sigmas", False) or config.get("prediction_type") == "flow_prediction"
+    flow_sigmas = config.get("use_flow_sigmas", False) or config.get("prediction_type") == FLOW
     return type(scheduler).__name__.startswith("FlowMatch") or bool(flow_sigmas)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path as FilePath
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from torch import Tensor
 from bnsbench.errors import NotApplicableError, UsageError
 from bnsbench.flows.model import Model
 from bnsbench_diffusers.models.fingerprint import digest_of, network_digest
+from bnsbench_diffusers.origin import attach, origin_of
 from bnsbench_diffusers.schedule import read_schedule
 
 LATENT_RANGE = 8.0
@@ -61,6 +62,12 @@ class PipelineModel(Model):
         self.dtype = self.network.dtype
         weights = network_digest(self.network, None if folder is None else folder / self.component)
         self._facts: list[Any] = [type(self).__name__, weights, self.path.to_dict(), self.prediction, shape]
+
+    def passes(self, tokens: int = 0, sigmas: Literal["own", "linear"] = "own") -> None:
+        """Let solvers know what the pipeline passes to its scheduler, see `Origin`."""
+        origin = origin_of(self.path)
+        if origin is not None:
+            attach(self.path, replace(origin, tokens=tokens, sigmas=sigmas))
 
     @abstractmethod
     def evaluate(self, timestep: Tensor, x: Tensor, condition: Tensor | None) -> Tensor:

@@ -30,6 +30,7 @@ class Flux(TextConditional):
         factor = scale_factor(pipeline.vae)
         side = latent_side(options.size or pipeline.default_sample_size * factor, factor, PATCH)
         super().__init__(pipeline, options, (pipeline.transformer.config.in_channels // PATCH**2, side, side), folder)
+        self.passes(tokens=(side // PATCH) ** 2, sigmas="linear")
         self.guidance = options.embedded_guidance if embeds else None
         self._facts.append(self.guidance)
 

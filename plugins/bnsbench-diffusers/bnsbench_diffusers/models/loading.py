@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 import warnings
@@ -61,6 +62,7 @@ def load_pipeline(folder: Path, variant: str = "") -> Any:
     if (folder / "safety_checker").is_dir():
         options |= {"safety_checker": None, "requires_safety_checker": False}
     try:
+        _import_solvers(folder)
         if _component_class(folder, "language_model") == "GPT2Model":
             options["language_model"] = _generating(folder / "language_model", dtype, variant)
         with quiet():
@@ -103,6 +105,12 @@ def _component_class(folder: Path, name: str) -> str:
     """Return the name of a component's class, empty if the pipeline has none of that name."""
     found: list[str | None] = json.loads((folder / INDEX).read_text(encoding="utf-8")).get(name) or [""]
     return found[-1] or ""
+
+
+def _import_solvers(folder: Path) -> None:
+    """Import the scheduler of a pipeline that was saved with a solver: diffusers takes it from modules that are loaded."""
+    if _component_class(folder, "scheduler") == "NonStationaryScheduler":
+        importlib.import_module("bnsbench_diffusers.schedulers.nonstationary")
 
 
 def _generating(folder: Path, dtype: torch.dtype, variant: str) -> Any:

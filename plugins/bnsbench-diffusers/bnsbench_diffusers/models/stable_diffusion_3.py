@@ -23,6 +23,7 @@ class StableDiffusion3(TextConditional):
         if options.size:
             sides = (latent_side(options.size, scale_factor(pipeline.vae), config.patch_size),) * 2
         super().__init__(pipeline, options, (config.in_channels, *sides), folder)
+        self.passes(tokens=sides[0] // config.patch_size * (sides[1] // config.patch_size))
 
     def encode(self, prompt: str | None, device: torch.device) -> Encoding:
         states, no_states, pooled, no_pooled = self.pipeline.encode_prompt(

@@ -1,32 +1,45 @@
-"""Schedulers by name and options: ``UniPCMultistep[use_karras_sigmas=true]`` or ``package.module.Class``."""
+"""Schedulers by name and options: ``UniPCMultistep[use_karras_sigmas=true]``, ``package.module.Class``, or ``pipeline``."""
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import diffusers
 
-from bnsbench.errors import UsageError
+from bnsbench.errors import NotApplicableError, UsageError
 from bnsbench.plugins import did_you_mean, parse_selector
+from bnsbench_diffusers.origin import Origin
+
+PIPELINE = "pipeline"
+"""Stands for the pipeline's own scheduler with all options of its own."""
 
 _SUFFIX = "Scheduler"
 _WORDS: Mapping[str, Any] = {"true": True, "false": False, "none": None}
+
+GRIDS = frozenset({"use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_lu_lambdas"})
+"""Options of which a scheduler takes one only: one that is chosen replaces one that is inherited."""
 
 
 @dataclass(frozen=True)
 class SchedulerClass:
     """A class of schedulers and what is chosen about it.
 
-    takes: the options that its constructor knows. chosen: those that the user has set.
+    takes: the options that its constructor knows. chosen: those that the user has set. inherited: those that the pipeline's
+    scheduler has set, for which the user has not chosen others. whole: whether it is the pipeline's own scheduler. mu: the
+    shift of flows that it is given, None if the user has set none.
     """
 
     type: type[Any]
     takes: frozenset[str]
     chosen: Mapping[str, Any]
+    inherited: Mapping[str, Any] = field(default_factory=dict)
+    whole: bool = False
+    mu: float | None = None
 
     @property
     def name(self) -> str:
@@ -53,25 +66,78 @@ class SchedulerClass:
         return "trained_betas" in self.takes and not {"beta_schedule", "prediction_type"} & self.takes
 
     def make(self, settings: Mapping[str, Any]) -> Any:
-        """Return a scheduler with those of the settings that it knows; what the user has chosen goes before them."""
+        """Return a scheduler with those of the settings that it knows.
+
+        They go before what the pipeline has set, and what the user has chosen goes before them.
+        """
         known = {key: value for key, value in settings.items() if key in self.takes}
-        return self.type(**{**known, **self.chosen})
+        return self.type(**{**self.inherited, **known, **self.chosen})
+
+    def __str__(self) -> str:
+        words = [f"{key.removesuffix('_func')}={_word(value)}" for key, value in self.chosen.items()]
+        return f"{self.name}[{','.join(words)}]" if words else self.name
 
 
-def find_class(text: str) -> SchedulerClass:
-    """Return the class that the text means, with its options; UsageError if there is none, or it has no such option."""
+def find_class(text: str, origin: Origin | None = None) -> SchedulerClass:
+    """Return the class that the text means, with its options and those that it inherits from the pipeline.
+
+    UsageError if there is no such class, or it has no such option; NotApplicableError for `PIPELINE` where there is none.
+    """
     _, name, settings = parse_selector(text)
-    found = _dotted(name) if "." in name else _of_diffusers(name)
+    values = {key: _value(word) for key, word in settings.items()}
+    whole = name == PIPELINE
+    found = _of_pipeline(origin) if whole else _dotted(name) if "." in name else _of_diffusers(name)
     takes = frozenset(inspect.signature(found.__init__).parameters) - {"self", "args", "kwargs"}
-    for key in settings:
+    mu = _shift(found, values.pop("mu", None))
+    if "tau" in values and "tau_func" in takes:
+        values["tau_func"] = _Constant(_as_number("tau", values.pop("tau")))
+    for key in values:
         if key not in takes:
             raise UsageError(f"{found.__name__} has no option {key!r}; {did_you_mean(key, takes)}")
-    return SchedulerClass(found, takes, {key: _value(word) for key, word in settings.items()})
+    theirs = {} if origin is None else origin.options if whole else origin.set_options
+    replaced = GRIDS if GRIDS & set(values) else frozenset()
+    inherited = {key: value for key, value in theirs.items() if key in takes - replaced - set(values)}
+    return SchedulerClass(found, takes, values, inherited, whole, mu)
 
 
-def names_in_diffusers() -> list[str]:
+@functools.cache
+def names_in_diffusers() -> tuple[str, ...]:
     """Return the names of all schedulers of the installed diffusers, without their common ending."""
-    return sorted(name.removesuffix(_SUFFIX) for name in dir(diffusers) if name.endswith(_SUFFIX))
+    return tuple(sorted(name.removesuffix(_SUFFIX) for name in dir(diffusers) if name.endswith(_SUFFIX)))
+
+
+@dataclass(frozen=True)
+class _Constant:
+    """SASolver's tau as a function of the timestep: how stochastic it is, 0 for not at all."""
+
+    value: float
+
+    def __call__(self, timestep: Any) -> float:
+        del timestep
+        return self.value
+
+    def __str__(self) -> str:
+        return f"{self.value:g}"
+
+
+def _of_pipeline(origin: Origin | None) -> type[Any]:
+    if origin is None:
+        raise NotApplicableError("scheduler=pipeline needs a model that is a pipeline of diffusers; name a scheduler.")
+    return origin.scheduler
+
+
+def _shift(found: type[Any], given: Any) -> float | None:
+    if given is None:
+        return None
+    if "mu" not in inspect.signature(found.set_timesteps).parameters:
+        raise UsageError(f"{found.__name__} takes no mu: leave it out.")
+    return _as_number("mu", given)
+
+
+def _as_number(key: str, given: Any) -> float:
+    if isinstance(given, bool) or not isinstance(given, int | float):
+        raise UsageError(f"The option {key} is a number, not {given!r}.")
+    return float(given)
 
 
 def _of_diffusers(name: str) -> type[Any]:
@@ -102,3 +168,8 @@ def _value(word: str) -> Any:
         except ValueError:
             continue
     return word
+
+
+def _word(value: Any) -> str:
+    """Return the text that means an option's value."""
+    return next((word for word, meant in _WORDS.items() if meant is value), str(value))

@@ -22,13 +22,8 @@ from torch import Tensor
 
 from bnsbench.errors import UsageError
 from bnsbench.flows.paths import CondOT, DiscreteVP, Path
-from bnsbench.flows.predictions import combine, noise_coefficients, velocity_coefficients
-from bnsbench_diffusers.schedule import PREDICTIONS, read_schedule, serves_flow
-
-FLOW = "flow_prediction"
-
-SMALLEST_ALPHA_CUMPROD = 2.0**-24
-"""What schedulers get in the place of 0, as several of them do by themselves."""
+from bnsbench.flows.predictions import combine, noise_coefficients, to_data, velocity_coefficients
+from bnsbench_diffusers.schedule import FLOW, PREDICTIONS, read_schedule, serves_flow
 
 SAME_LOG_SNR = 2e-3
 """Schedules whose log-SNR differ by less are the same one: diffusers multiplies up its alphas in float32."""
@@ -45,7 +40,7 @@ def output_coefficients(path: Path, prediction_type: str, t: Tensor) -> tuple[Te
 
 
 def network_output(path: Path, prediction_type: str, t: Tensor, x: Tensor, u: Tensor) -> Tensor:
-    """Return the output "epsilon", "v_prediction" or FLOW that the velocity u means at (t, x); finite where alpha is 0.
+    """Return the output of that prediction type that the velocity u means at (t, x); finite where alpha is 0.
 
     v refers to the state on the variance-preserving path of the same log-SNR, which is where diffusers' networks see it.
     """
@@ -54,6 +49,8 @@ def network_output(path: Path, prediction_type: str, t: Tensor, x: Tensor, u: Te
     p, q = noise_coefficients(path, t)
     if prediction_type == "epsilon":
         return combine(p, x, q, u)
+    if prediction_type == "sample":
+        return to_data(path, t, x, u)
     # Inserting eps and x1 into (alpha eps - sigma x1) / norm, alpha cancels.
     alpha, sigma, d_alpha, d_sigma = path.alpha(t), path.sigma(t), path.d_alpha(t), path.d_sigma(t)
     norm, wronskian = torch.sqrt(alpha**2 + sigma**2), sigma * d_alpha - d_sigma * alpha
@@ -68,8 +65,6 @@ def noise_ratio(path: Path, times: Tensor) -> Tensor:
 
 def path_of(scheduler: Any) -> Path:
     """Return the path of the networks that a scheduler of diffusers serves; UsageError if it does not tell."""
-    if "path" in scheduler.config:
-        raise UsageError("This is a NonStationaryScheduler already; pass the scheduler that the pipeline came with.")
     return read_schedule(scheduler).path
 
 
@@ -93,7 +88,7 @@ def scheduler_of(pipeline: FilePath | str) -> Any:
     file = FilePath(pipeline) / "scheduler" / "scheduler_config.json"
     try:
         config = json.loads(file.read_bytes())
-        scheduler_class = getattr(diffusers, config["_class_name"])
+        scheduler_class = _class_named(config["_class_name"])
     except (OSError, ValueError, KeyError, AttributeError) as error:
         raise UsageError(f"{file} holds no scheduler of diffusers: {error}.") from error
     try:
@@ -101,3 +96,12 @@ def scheduler_of(pipeline: FilePath | str) -> Any:
     except ImportError as error:
         reason = " ".join(str(error).split()).rstrip(".")
         raise UsageError(f"The scheduler in {file} cannot be made: {reason}.") from error
+
+
+def _class_named(name: str) -> Any:
+    """Return a class of diffusers, or the one of this package that is saved in pipelines."""
+    if name == "NonStationaryScheduler":
+        from bnsbench_diffusers.schedulers.nonstationary import NonStationaryScheduler  # noqa: PLC0415 - it imports this file
+
+        return NonStationaryScheduler
+    return getattr(diffusers, name)

@@ -11,8 +11,8 @@ from torch import Tensor
 from bnsbench.errors import UsageError
 from bnsbench.flows.paths import CondOT, DiscreteVP, Path
 from bnsbench.nonstationary.table import NonStationarySolver
-from bnsbench_diffusers.schedule import timesteps_of
-from bnsbench_diffusers.schedulers.conventions import FLOW, output_coefficients, prediction_type_of
+from bnsbench_diffusers.schedule import FLOW, timesteps_of
+from bnsbench_diffusers.schedulers.conventions import output_coefficients, prediction_type_of
 
 
 def rows_in_outputs(table: NonStationarySolver, path: Path, prediction_type: str) -> Tensor:

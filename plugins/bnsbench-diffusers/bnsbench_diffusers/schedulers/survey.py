@@ -6,7 +6,7 @@ python -m bnsbench_diffusers.schedulers.survey
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from diffusers.utils.logging import set_verbosity_error
 
@@ -36,7 +36,7 @@ def verdict(path: Path, name: str) -> str:
     return shorter.replace(_WITHOUT, "").strip().rstrip(".")
 
 
-def rows(names: list[str]) -> Iterator[tuple[str, str, str]]:
+def rows(names: Sequence[str]) -> Iterator[tuple[str, str, str]]:
     """Yield each scheduler with its verdicts on a DDPM schedule and on a flow."""
     diffusion, flow = DiscreteVP.linear(), CondOT()
     for name in names:

@@ -105,9 +105,9 @@ def test_on_a_diffusion(name, settings, options, unet, images, field_of, deviati
         theirs = getattr(diffusers, f"{name}Scheduler")(trained_betas=BETAS, **settings)
         theirs.set_timesteps(int(steps))
         if name in {"HeunDiscrete", "KDPM2Discrete", "LMSDiscrete"}:
-            theirs.sigmas[-1] = LAST
+            theirs.sigmas[theirs.sigmas == 0] = LAST
             if hasattr(theirs, "sigmas_interpol"):
-                theirs.sigmas_interpol[-1] = LAST
+                theirs.sigmas_interpol[theirs.sigmas_interpol == 0] = LAST
         # What the network sees first: the state itself, of variance one.
         first = theirs.scale_model_input(images * theirs.init_noise_sigma, theirs.timesteps[0])
         expected = pipeline_loop(theirs, unet, images, lambda scheduler, i: scheduler.timesteps[i])
