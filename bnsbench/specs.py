@@ -64,7 +64,7 @@ class Budgets:
         return None
 
 
-SolverKind = Literal["traced", "direct", "trained"]
+SolverKind = Literal["traced", "direct", "trained", "tuned"]
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,7 @@ class SolverSpec(Spec):
             NS table once and the table samples.
         "direct": the same signature, run as it is (adaptive, stochastic or thresholding samplers).
         "trained": ``target(problem, nfe, **parameters) -> SolverArtefact`` with `bnsbench.training.problem.Problem`.
+        "tuned": the same signature; a classic whose time grid is searched for the problem.
     order: declared order of convergence, None where it has no meaning.
     budgets: the NFE values that it can spend.
     stages: evaluations per step of the time grid, for solvers with the parameter ``grid``: a grid that is given as a float64
@@ -88,6 +89,11 @@ class SolverSpec(Spec):
     budgets: Budgets = Budgets()
     reference: str = ""
     stages: int = 1
+
+    @property
+    def trained(self) -> bool:
+        """Whether its target makes a table for a problem, trained or tuned, in place of sampling itself."""
+        return self.kind in ("trained", "tuned")
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,13 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print results only, 
 Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda[:i]", help="Where to compute.")]
 DType = Annotated[Precision | None, typer.Option(help="Precision; the model's own if not given.", show_default=False)]
 Seed = Annotated[int, typer.Option(help="Seed of every noise stream.")]
-Guidance = Annotated[float, typer.Option(help="Guidance scale w in (1 + w) u_cond - w u_uncond; 0 is none.")]
+Guidance = Annotated[
+    float,
+    typer.Option(
+        help="Guidance scale w in (1 + w) u_cond - w u_uncond; 0 is none.",
+        callback=lambda w: w + 0.0,  # -0 is 0
+    ),
+]
 
 
 def open_host(files: list[Path] | None, folder: Path | None = None) -> PluginHost:

@@ -117,7 +117,7 @@ def _numbers(option: str, texts: Names, kind: type[_N], meant: str, minimum: flo
             number = None
         if number is None or not minimum <= number < float("inf"):
             raise UsageError(f"{option} takes {meant}, separated by commas, not {part.strip()!r}.")
-        numbers.append(number)
+        numbers.append(number + kind(0))  # -0 is 0
     return numbers
 
 

@@ -101,7 +101,7 @@ def _budgets(text: str) -> list[int]:
 
 def _numbers(option: str, text: str) -> list[float]:
     try:
-        return [float(part) for part in text.split(",")]
+        return [float(part) + 0.0 for part in text.split(",")]  # -0 is 0
     except ValueError as error:
         raise UsageError(f"{option} takes numbers such as 2 or 0,2,6, not {text!r}.") from error
 
@@ -109,7 +109,7 @@ def _numbers(option: str, text: str) -> list[float]:
 def _check(selection: Selection[SolverSpec], budgets: Sequence[int], output: Path, tolerance: float) -> None:
     from bnsbench.cli.components import check_budget
 
-    if selection.spec.kind != "trained":
+    if not selection.spec.trained:
         raise UsageError(f"The solver {selection.name!r} is not a trained one; use it by its name.")
     if output.is_dir() and len(budgets) == 1:
         raise UsageError(f"{str(output)!r} is a folder: --output names the file for the solver.")

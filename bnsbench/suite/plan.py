@@ -140,8 +140,8 @@ class Cell:
 
     @property
     def trained(self) -> bool:
-        """Whether the solver has to be trained first."""
-        return self.kind == "trained"
+        """Whether the solver has to be trained or tuned first."""
+        return self.kind in ("trained", "tuned")
 
 
 def digest(content: Mapping[str, Any]) -> str:

@@ -47,7 +47,7 @@ def make_problem(
 
     def classic(name: str) -> Classic:
         selection = host.solver(host.settled("solver", name, provider))
-        if selection.spec.kind == "trained":
+        if selection.spec.trained:
             raise UsageError(f"The solver {name!r} is itself trained; a learned one starts from a classic solver or a file.")
         return Classic(selection.make(), selection.spec.stages if "grid" in selection.parameters else 0)
 
@@ -71,6 +71,7 @@ class TrainedSolvers:
     host: knows the classic solvers that learned ones start from.
     notice: told of solver files that cannot be used and are trained again.
     retrain: whether to train even where the package ships a solver.
+    check: called before what has been trained is kept; it raises if the training has spoilt what it was given.
     """
 
     store: ResultStore
@@ -81,6 +82,7 @@ class TrainedSolvers:
     host: PluginHost
     train: bool = True
     retrain: bool = False
+    check: Callable[[], None] | None = None
 
     def get(self, cell: Cell, solver: Selection[SolverSpec]) -> SolverArtefact:
         """Return the solver that ``cell`` needs, training it if it is not there."""
@@ -113,6 +115,8 @@ class TrainedSolvers:
             provider=solver.spec.provider,
         )
         artefact = train_solver(solver, problem, cell.nfe)
+        if self.check is not None:
+            self.check()
         with storage_errors(file):
             artefact.save(file)
         return artefact
