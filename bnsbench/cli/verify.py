@@ -13,7 +13,7 @@ from bnsbench.errors import UsageError
 
 def verify(
     results: Annotated[Path, typer.Argument(metavar="RESULTS", help="Results folder, such as results/default.")],
-    cells: Annotated[str, typer.Option(help="How many cells to run again, or 'all'.")] = "24",
+    cells: Annotated[str, typer.Option(help="How many cells to run again, at least one of each model; 0 or 'all'.")] = "24",
     seed: Annotated[int | None, typer.Option(help="Which cells are chosen; drawn if not given.", show_default=False)] = None,
     device: Device = "auto",
     plugin: PluginFiles = None,

@@ -80,6 +80,8 @@ def _refused(cell: Cell, record: Record) -> bool:
 
 def choose(cells: Sequence[Cell], count: int | None, seed: int) -> list[Cell]:
     """Return ``count`` cells (None for all) in their order: each model once, a third with trained solvers, the rest any."""
+    if count == 0:
+        return []
     if count is None or count >= len(cells):
         return list(cells)
     shuffled = sorted(cells, key=lambda cell: hashlib.sha256(f"{seed} {cell.key}".encode()).digest())

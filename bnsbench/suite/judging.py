@@ -13,6 +13,7 @@ from bnsbench.metrics.base import Metric, MetricValue, SampleSet
 from bnsbench.suite.context import CellContext, FieldState, OverwrittenError, decode
 from bnsbench.suite.guard import Seal
 from bnsbench.suite.plan import Cell, Component
+from bnsbench.suite.standing import metric_files
 
 
 @contextmanager
@@ -50,19 +51,33 @@ class JudgedSamples:
 
     def metric(self, component: Component) -> Metric:
         """Return the metric, which fails if it writes into anything, and goes by a sound copy of what it is given."""
-        metric = self.context.metric(component)
+        return _Guarded(self, self.context.metric(component))
 
-        def measure(samples: SampleSet) -> MetricValue:
-            del samples  # a metric before this one may have spoilt them
-            copy = self._copy
-            try:
-                with untouched(self.cell, self.context, copy.state, copy.seal):
-                    return metric(copy.samples)
-            except OverwrittenError:
-                self._copy = _Copy(self.cell, self.context, self.x.clone())
-                raise
+    def measure(self, metric: Metric) -> MetricValue:
+        """Return the metric's value; OverwrittenError if it has changed what it was given; the next gets it anew."""
+        copy = self._copy
+        try:
+            with untouched(self.cell, self.context, copy.state, copy.seal):
+                return metric(copy.samples)
+        except OverwrittenError:
+            self._copy = _Copy(self.cell, self.context, self.x.clone())
+            raise
 
-        return measure
+
+@dataclass(frozen=True)
+class _Guarded:
+    """A metric that gets the judged samples as they are now, whatever it is called with."""
+
+    judged: JudgedSamples
+    metric: Metric
+
+    def __call__(self, samples: SampleSet) -> MetricValue:
+        del samples  # a metric before this one may have spoilt them
+        return self.judged.measure(self.metric)
+
+    def fingerprint(self) -> str:
+        """Return the fingerprint of the files that the metric reads, "" if it reads none."""
+        return metric_files(self.metric)
 
 
 @dataclass(frozen=True)

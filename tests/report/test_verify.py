@@ -138,7 +138,7 @@ FORGERIES = {
     "fewer samples": (lambda record: replace(record, per_sample={}), "has 0 values of psnr by sample"),
     "model": (
         lambda record: replace(record, model={**record.model, "fingerprint": "0" * 64}),
-        "the model has changed since",
+        "come from 2 versions",
     ),
 }
 

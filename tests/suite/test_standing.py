@@ -12,6 +12,7 @@ import pytest
 from bnsbench.api import run_and_report
 from bnsbench.plugins import PluginHost
 from bnsbench.report.results import read_leaderboard
+from bnsbench.report.verify import verify
 from bnsbench.suite.run import RunOptions, find_standing, plan_run, run_suite
 from bnsbench.suite.store import ResultStore
 
@@ -91,6 +92,16 @@ def test_a_model_changed_in_place_is_run_again_and_told(options, host, recorder,
     weights.write_text("0.15")
     assert run_suite(options(), host, recorder).ran == 2
     assert values(store) == before
+
+
+def test_verify_says_why_a_value_is_another(options, host, recorder, store, weights):
+    run_and_report(options(), host, recorder)
+    assert verify(store, host, recorder, cells=None, device="cpu").faults == ()
+    weights.write_text("0.3")
+    told = [fault for fault in verify(store, host, recorder, cells=None, device="cpu").faults if "nfe2" in fault]
+    assert "weighed" in told[0]
+    assert "the model has changed since: its fingerprint was" in told[0]
+    assert any("says psnr" in text and text.endswith("(the model has changed).") for text in told[1:])
 
 
 def test_records_can_be_trusted(options, host, recorder, weights):
