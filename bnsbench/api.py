@@ -1,4 +1,4 @@
-"""Running a suite and reporting it, for Python programs and for the command line."""
+"""Running a suite, reporting and publishing it, for Python programs and for the command line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bnsbench.plugins import PluginHost
 from bnsbench.suite.progress import RunObserver, SilentObserver
 from bnsbench.suite.run import RunOptions, RunOutcome, run_suite
-from bnsbench.suite.store import ResultStore
+from bnsbench.suite.store import ResultStore, find_results
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,6 +26,27 @@ def run(
     """
     host = PluginHost.load([Path(file) for file in plugins], Path())
     return run_and_report(RunOptions(suite, **options), host, observer or SilentObserver())[1]
+
+
+def publish(
+    run: Path | str,
+    *,
+    output: Path | str = "results",
+    plugins: Sequence[Path] = (),
+    allow_failed: bool = False,
+    replace: bool = False,
+) -> Path:
+    """Check a finished run, such as "runs/default", copy it to output/SUITE and return that folder.
+
+    It appears whole or not at all. plugins: single plugin files to load. allow_failed: publish cells that failed or timed
+    out, too. replace: drop published records that the run does not have. Raises BnsbenchError for a run that is unfinished,
+    damaged or has failures, UsageError where ``replace`` is needed.
+    """
+    from bnsbench.report.publish import publish as publish_run  # noqa: PLC0415 (loads pandas)
+
+    host = PluginHost.load([Path(file) for file in plugins], Path())
+    store = find_results(Path(run))
+    return publish_run(store, host, Path(output), allow_failed=allow_failed, replace=replace).folder
 
 
 def run_and_report(options: RunOptions, host: PluginHost, observer: RunObserver) -> tuple[RunOutcome, pd.DataFrame]:

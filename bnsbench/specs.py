@@ -94,6 +94,11 @@ class SolverSpec(Spec):
     stages: int = 1
     known_as: tuple[str, ...] = ()
 
+    @property
+    def trained(self) -> bool:
+        """Whether its target makes a table for a problem, trained or tuned, in place of sampling itself."""
+        return self.kind in ("trained", "tuned")
+
 
 @dataclass(frozen=True)
 class MetricSpec(Spec):

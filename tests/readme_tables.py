@@ -50,7 +50,7 @@ def _rule(row: pd.Series) -> str:
     """Return which rule the solver "tuned" has chosen."""
     if row.solver != "tuned":
         return ""
-    return f" (`{str(row['rule']).removeprefix('builtin/')}`)" if isinstance(row.get("rule"), str) else ""
+    return f" (`{row['rule']}`)" if isinstance(row.get("rule"), str) else ""
 
 
 def matrix() -> str:

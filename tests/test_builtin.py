@@ -55,10 +55,9 @@ def test_target_takes_the_parameters(record):
     if label(record).startswith(("Model", "Metric", "Executor")):
         signature.bind(**record.parameters)
     else:
-        before = {
-            "SolverSpec": (0, 1) if getattr(record, "kind", "") in ("trained", "tuned") else (0, 1, 2),
-            "ReportSpec": (0,),
-        }[type(record).__name__]
+        before = {"SolverSpec": (0, 1) if getattr(record, "trained", False) else (0, 1, 2), "ReportSpec": (0,)}[
+            type(record).__name__
+        ]
         signature.bind(*before, **record.parameters)
 
 

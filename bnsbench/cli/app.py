@@ -26,6 +26,7 @@ from bnsbench.cli.list import list_components
 from bnsbench.cli.new import new
 from bnsbench.cli.plugins import plugins
 from bnsbench.cli.pretrain import pretrain
+from bnsbench.cli.publish import publish
 from bnsbench.cli.run import run
 from bnsbench.cli.sample import sample
 from bnsbench.cli.solver import diff, export, show
@@ -66,6 +67,7 @@ app.command("leaderboard")(leaderboard)
 app.command("compare")(compare)
 app.command("verify")(verify)
 app.command("tune")(tune)
+app.command("publish")(publish)
 app.command("train")(train)
 app.command("sample")(sample)
 app.add_typer(solver, name="solver")

@@ -15,9 +15,12 @@ from bnsbench.flows.model import Model
 from bnsbench.flows.paths import CondOT, Path
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.table import NonStationarySolver
-from bnsbench.nonstationary.tracing import Sampler, trace
+from bnsbench.nonstationary.tracing import trace
 from bnsbench.plugins import PluginHost, Selection
 from bnsbench.specs import ModelSpec, SolverSpec
+
+Sampler = Callable[[VelocityField, Tensor], Tensor]
+"""Takes a field and initial states, and returns end states of the same shape."""
 
 Shipped = Callable[[str, int], SolverArtefact | None]
 """From a solver's name and an NFE to the trained solver that the package ships, None if it ships none."""
@@ -69,7 +72,7 @@ def find_solver(
     if nfe is None:
         raise UsageError(f"The solver {selection.name!r} needs a budget: add --nfe.")
     check_budget(selection, nfe)
-    if selection.spec.kind in ("trained", "tuned"):
+    if selection.spec.trained:
         artefact = None if shipped is None else shipped(selection.name, nfe)
         if artefact is not None:
             return _from_artefact(artefact)

@@ -34,6 +34,7 @@ def leaderboard(
     missing = len(store.planned()) - len(frame)
     if missing:
         typer.echo(f"{missing} of {len(store.planned())} cells have not been run yet.", err=True)
+    print_notes(frame)
     if form == "table" and output is None:
         print_leaderboard(frame, metric)
         return
@@ -42,6 +43,12 @@ def leaderboard(
         typer.echo(text, nl=False)
     else:
         write_text(output, text)
+
+
+def print_notes(frame: pd.DataFrame) -> None:
+    """Say on stderr what a reader of the leaderboard has to know about its records."""
+    for note in frame.attrs.get("notes", ()):
+        typer.echo(note, err=True)
 
 
 def print_leaderboard(frame: pd.DataFrame, metric: str | None = None) -> None:

@@ -39,7 +39,13 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print results only, 
 Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda[:i]", help="Where to compute.")]
 DType = Annotated[Precision | None, typer.Option(help="Precision; the model's own if not given.", show_default=False)]
 Seed = Annotated[int, typer.Option(help="Seed of every noise stream.")]
-Guidance = Annotated[float, typer.Option(help="Guidance scale w in (1 + w) u_cond - w u_uncond; 0 is none.")]
+Guidance = Annotated[
+    float,
+    typer.Option(
+        help="Guidance scale w in (1 + w) u_cond - w u_uncond; 0 is none.",
+        callback=lambda w: w + 0.0,  # -0 is 0
+    ),
+]
 
 
 def open_host(files: list[Path] | None, folder: Path | None = None) -> PluginHost:
@@ -58,6 +64,6 @@ def open_host(files: list[Path] | None, folder: Path | None = None) -> PluginHos
 def numbers(option: str, text: str) -> list[float]:
     """Return the numbers in an option's comma-separated text; UsageError for what is none."""
     try:
-        return [float(part) for part in text.split(",")]
+        return [float(part) + 0.0 for part in text.split(",")]  # -0 is 0
     except ValueError as error:
         raise UsageError(f"{option} takes numbers such as 2 or 0,2,6, not {text!r}.") from error

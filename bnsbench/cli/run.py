@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -35,17 +36,21 @@ def run(
     dtype: DType = None,
     executor: Annotated[str, typer.Option(help="auto, local, processes, or one of a plugin.")] = "auto",
     workers: Annotated[int | None, typer.Option(help="Worker processes, with the executor 'processes'.")] = None,
-    results: Annotated[Path, typer.Option(metavar="DIR", help="Folder in which the suite's results lie.")] = Path("results"),
+    results: Annotated[Path, typer.Option(metavar="DIR", help="Folder in which the suite's results lie.")] = Path("runs"),
     plugin: PluginFiles = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be run.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Run finished cells and training again.")] = False,
     retrain: Annotated[bool, typer.Option("--retrain", help="Train also the solvers that the package ships.")] = False,
+    trust_records: Annotated[
+        bool, typer.Option("--trust-records", help="Do not look whether models and files are those of finished cells.")
+    ] = False,
     quiet: Quiet = False,
     as_json: AsJson = False,
 ) -> None:
     """Run the cells of a suite that are not finished yet, and show the leaderboard.
 
-    Every cell is kept the moment it ends: after any interruption the same command goes on where it was.
+    Results lie in runs/SUITE. Every cell is kept the moment it ends: after any interruption the same command goes on where
+    it was. A finished cell is run again if its model, or files that a metric reads, have changed since.
     """
     from bnsbench.suite.run import RunOptions
 
@@ -67,13 +72,12 @@ def run(
         results=results,
         fresh=fresh,
         retrain=retrain,
+        trust_records=trust_records,
     )
     file = Path(suite)
     host = open_host(plugin, file.parent if file.suffix == ".toml" else None)
     if dry_run:
-        from bnsbench.suite.run import plan_run
-
-        _print_plan(plan_run(options, host), as_json)
+        _dry_run(options, host, quiet, as_json)
         return
     _run(options, host, quiet, as_json)
 
@@ -88,8 +92,9 @@ def _run(options: RunOptions, host: PluginHost, quiet: bool, as_json: bool) -> N
     if as_json:
         print_json(outcome.to_dict())
     else:
-        from bnsbench.cli.leaderboard import print_leaderboard
+        from bnsbench.cli.leaderboard import print_leaderboard, print_notes
 
+        print_notes(frame)
         print_leaderboard(frame)
         counts = ", ".join(f"{count} {status}" for status, count in outcome.counts.items())
         typer.echo(f"\n{outcome.folder}: {counts}; {outcome.ran} run now.")
@@ -117,27 +122,58 @@ def _numbers(option: str, texts: Names, kind: type[_N], meant: str, minimum: flo
             number = None
         if number is None or not minimum <= number < float("inf"):
             raise UsageError(f"{option} takes {meant}, separated by commas, not {part.strip()!r}.")
-        numbers.append(number)
+        numbers.append(number + kind(0))  # -0 is 0
     return numbers
 
 
-def _print_plan(plan: RunPlan, as_json: bool) -> None:
-    from bnsbench.cli.printing import print_json, print_table
+def _dry_run(options: RunOptions, host: PluginHost, quiet: bool, as_json: bool) -> None:
+    """Print what a run would do: the plan, what is finished already, and what the rest is expected to cost."""
+    from bnsbench.cli.run_progress import run_progress
+    from bnsbench.suite.run import find_standing, plan_run
+
+    plan = plan_run(options, host)
+    with run_progress(quiet or as_json) as observer:
+        left = find_standing(plan, options, host, observer).pending(plan.cells)
+    if as_json:
+        _print_plan_json(plan, left)
+    else:
+        _print_plan(plan, left)
+
+
+def _print_plan_json(plan: RunPlan, left: Sequence[Cell]) -> None:
+    from bnsbench.cli.printing import print_json
     from bnsbench.suite.estimate import estimate
 
-    cost = estimate(plan.cells)
-    if as_json:
-        rows = [{"cell": cell.key, "nfe": cell.nfe, "forwards": _forwards(cell), "skip": cell.skip} for cell in plan.cells]
-        print_json({"results": str(plan.store.folder), "estimate": cost.to_dict(), "cells": rows})
-        return
+    waiting = {cell.key for cell in left}
+    rows = [
+        {
+            "cell": cell.key,
+            "nfe": cell.nfe,
+            "forwards": _forwards(cell),
+            "skip": cell.skip,
+            "finished": cell.key not in waiting,
+        }
+        for cell in plan.cells
+    ]
+    counts = {"finished": len(plan.cells) - len(left), "left": sum(cell.skip is None for cell in left)}
+    print_json({"results": str(plan.store.folder), **counts, "estimate": estimate(left).to_dict(), "cells": rows})
+
+
+def _print_plan(plan: RunPlan, left: Sequence[Cell]) -> None:
+    from bnsbench.cli.printing import print_table
+    from bnsbench.suite.estimate import estimate
+
+    waiting = {cell.key for cell in left}
     columns = ("model", "w", "solver", "NFE", "forwards", "remark")
-    print_table(columns, [_plan_row(cell) for cell in plan.cells])
-    open_cells = [cell for cell in plan.cells if cell.skip is None]
-    trained = sum(cell.trained for cell in open_cells)
+    print_table(columns, [_plan_row(cell, cell.key not in waiting) for cell in plan.cells])
+    to_run = [cell for cell in left if cell.skip is None]
+    skipped, cost = sum(cell.skip is not None for cell in plan.cells), estimate(to_run)
+    finished = len(plan.cells) - skipped - len(to_run)
     typer.echo(
-        f"\n{len(open_cells)} cells to run, {len(plan.cells) - len(open_cells)} skipped; results in {plan.store.folder}.\n"
+        f"\n{len(to_run)} cells to run, {skipped} skipped; results in {plan.store.folder}.\n"
+        f"{finished} cells are finished already.\n"
         f"Network forwards: {cost.sampling:,} for sampling, about {cost.truth:,} for ground truth and {cost.training:,} for"
-        f" training {trained} solvers{_hours(cost)}."
+        f" training {sum(cell.trained for cell in to_run)} solvers{_hours(cost)}."
     )
 
 
@@ -149,8 +185,8 @@ def _hours(cost: Estimate) -> str:
     return f"; together about {cost.hours:,.1f} hours of one {GPU} at {UTILISATION:.0%} of its peak speed"
 
 
-def _plan_row(cell: Cell) -> list[str]:
-    remark = f"skipped: {cell.skip}" if cell.skip else "trained" if cell.trained else ""
+def _plan_row(cell: Cell, finished: bool) -> list[str]:
+    remark = f"skipped: {cell.skip}" if cell.skip else "finished" if finished else "trained" if cell.trained else ""
     return [cell.model.shown, f"{cell.guidance:g}", cell.solver.shown, str(cell.nfe), str(_forwards(cell)), remark]
 
 

@@ -82,7 +82,7 @@ class _Lines(_Progress):
 
     def planned(self, cells: Sequence[Cell], pending: Sequence[Cell]) -> None:
         super().planned(cells, pending)
-        typer.echo(f"{len(cells)} cells, {len(pending)} to run.", err=True)
+        typer.echo(f"{len(cells)} cells, {len(self.remaining.cells)} to run.", err=True)
 
     def stage(self, cell: Cell, text: str) -> None:
         self._write(f"{cell.label}: {text}")

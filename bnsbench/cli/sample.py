@@ -44,8 +44,8 @@ def sample(
     from rich.console import Console
 
     from bnsbench.cli.components import Setting, find_solver, make_model
-    from bnsbench.flows.fields import CountingField
     from bnsbench.flows.ground_truth import solve
+    from bnsbench.flows.measured import Meter
     from bnsbench.flows.pairs import PairSource
     from bnsbench.flows.psnr import psnr_per_sample
     from bnsbench.models.shipped import shipped_solver
@@ -64,12 +64,15 @@ def sample(
     source = PairSource(made, selection.canonical, guidance, seed, device=place)
     indices = torch.arange(count)
     velocity = made.field(_asked(made, prompt, voice, count).to(place), guidance) if prompt else source.field(indices)
-    x0, field = source.initial("test", indices), CountingField(velocity)
+    x0 = source.initial("test", indices)
+    meter = Meter(velocity, x0)
     with Console(stderr=True).status(f"sampling {selection.name} and solving for the ground truth"):
         with torch.no_grad():
-            samples = found.sampler(field, x0.clone())
+            samples = found.sampler(meter.field, x0.clone())
+        meter.close()
+        spent = meter.spent(found.nfe)
         if not bool(samples.isfinite().all()):
-            raise BnsbenchError(f"The samples of {found.name!r} at {field.nfe} NFE left the finite numbers.")
+            raise BnsbenchError(f"The samples of {found.name!r} at {spent} NFE left the finite numbers.")
         truth, _ = solve(velocity, x0, TRUTH_TOLERANCE)
     with torch.no_grad():
         decoded, overview = (made.decode(samples), made.decode(truth)), output / "overview.png"
@@ -77,7 +80,7 @@ def sample(
     shown.each(*decoded, output)
     shown.overview(*decoded, overview)
     psnr = float(psnr_per_sample(samples, truth, made.data_range).mean())
-    typer.echo(f"{found.name} on {selection.name}: {field.nfe} NFE, {psnr:.2f} dB to the ground truth, {overview}")
+    typer.echo(f"{found.name} on {selection.name}: {spent} NFE, {psnr:.2f} dB to the ground truth, {overview}")
 
 
 def _asked(model: Model, prompts: list[str], voice: int | None, count: int) -> Tensor:

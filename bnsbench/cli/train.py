@@ -102,7 +102,7 @@ def _budgets(text: str) -> list[int]:
 def _check(selection: Selection[SolverSpec], budgets: Sequence[int], output: Path, tolerance: float) -> None:
     from bnsbench.cli.components import check_budget
 
-    if selection.spec.kind != "trained":
+    if not selection.spec.trained:
         raise UsageError(f"The solver {selection.name!r} is not a trained one; use it by its name.")
     if output.is_dir() and len(budgets) == 1:
         raise UsageError(f"{str(output)!r} is a folder: --output names the file for the solver.")

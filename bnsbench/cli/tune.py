@@ -79,7 +79,6 @@ def _print(artefact: SolverArtefact, output: Path) -> None:
 
     record = artefact.training
     words = f"{artefact.model} at guidance {guidance_in_words(artefact.guidance)} and {artefact.solver.nfe} NFE"
-    rule = str(record["rule"]).removeprefix("builtin/")
-    typer.echo(f"{rule} on the grid {record['grid']} for {words}: {output}")
+    typer.echo(f"{record['rule']} on the grid {record['grid']} for {words}: {output}")
     forwards, seconds = sum(record["forwards"].values()), record["seconds"]
     typer.echo(f"{record['candidates']} rules and grids tried with {forwards:,} network forwards in {seconds:.1f} seconds")

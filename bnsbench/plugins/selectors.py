@@ -175,7 +175,7 @@ def _number(text: str, kind: type) -> bool | int | float | None:
         value: int | float = kind(text)
     except ValueError:
         return None
-    return value if math.isfinite(value) else None
+    return value + kind(0) if math.isfinite(value) else None  # -0 is 0
 
 
 def _format(value: Scalar) -> str:

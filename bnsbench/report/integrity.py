@@ -7,10 +7,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bnsbench.errors import BnsbenchError
+from bnsbench.plugins import PluginHost
 from bnsbench.report.leaderboard import leaderboard
 from bnsbench.report.results import CSV, MARKDOWN, SUMS, files
 from bnsbench.report.tables import csv, markdown
-from bnsbench.suite.plan import digest
+from bnsbench.report.versions import settle
+from bnsbench.suite.plan import digest, make_plan
 from bnsbench.suite.record import Record
 from bnsbench.suite.store import ResultStore
 from bnsbench.suite.suitefile import read_suite
@@ -41,6 +43,26 @@ def faults(store: ResultStore) -> Iterator[str]:
     yield from _report_faults(records, store)
 
 
+def plan_faults(store: ResultStore, host: PluginHost) -> Iterator[str]:
+    """Yield a sentence if plan.json is not the plan of suite.toml, or a record skips what can be run, or the reverse."""
+    planned = {cell.key: cell for cell in make_plan(read_suite(store.suite_file), host)}
+    keys = store.planned()
+    unknown, absent = [key for key in keys if key not in planned], [key for key in planned if key not in keys]
+    if unknown:
+        yield (
+            f"{len(unknown)} records belong to cells that suite.toml does not give here, such as {unknown[0]}: a component"
+            " has another version, or suite.toml has been changed."
+        )
+    if absent:
+        yield f"{len(absent)} cells of suite.toml are not in plan.json, such as {absent[0]}."
+    for key in keys:
+        cell, record = planned.get(key), store.read(key)
+        if cell is None or record is None or cell.skip is None:
+            continue
+        if (record.status, record.reason) != ("skipped", cell.skip):
+            yield f"The record of {key} says {record.status}, but the cell cannot be run: {cell.skip}."
+
+
 def _changed_files(folder: Path) -> Iterator[str]:
     """Compare every file with its hash in SHA256SUMS."""
     listing = folder / SUMS
@@ -67,6 +89,7 @@ def _record_faults(record: Record, store: ResultStore) -> Iterator[str]:
     if name is None:
         return
     from bnsbench.nonstationary.artefact import SolverArtefact  # noqa: PLC0415 (loads torch)
+    from bnsbench.suite.trained import mismatch  # noqa: PLC0415
 
     try:
         artefact = SolverArtefact.load(store.solvers / name)
@@ -77,13 +100,20 @@ def _record_faults(record: Record, store: ResultStore) -> Iterator[str]:
         yield f"The solver file {store.solvers / name} holds other numbers than those that {record.key} was measured with."
     if artefact.fingerprint != record.model.get("fingerprint"):
         yield f"The solver file {store.solvers / name} was made for another model than {record.key}."
+    other = mismatch(artefact, record.cell)
+    if other:
+        yield f"The solver file {store.solvers / name} of {record.key} was made for {other}."
+    if bool(artefact.training.get("shipped")) != record.shipped:
+        yield f"The solver file {store.solvers / name} and {record.key} disagree on whether the package brought it."
     if sum(artefact.training.get("forwards", {}).values()) != record.train_forwards:
         yield f"The solver file {store.solvers / name} and {record.key} disagree on the forwards of training."
 
 
 def _report_faults(records: Sequence[Record], store: ResultStore) -> Iterator[str]:
     """Write the leaderboard anew and compare it with the files, line by line."""
-    frame = leaderboard(records)
+    settled, notes = settle(records, store.versions())
+    yield from notes
+    frame = leaderboard(settled)
     for name, text in ((CSV, csv(frame)), (MARKDOWN, markdown(frame))):
         file = store.folder / name
         if not file.is_file():

@@ -10,6 +10,7 @@ import pandas as pd
 
 from bnsbench.report.leaderboard import TIMINGS, leaderboard
 from bnsbench.report.tables import csv, markdown
+from bnsbench.report.versions import settle
 from bnsbench.suite.store import ResultStore, storage_errors, write_text
 
 CSV = "leaderboard.csv"
@@ -19,8 +20,14 @@ SUMS = "SHA256SUMS"
 
 
 def read_leaderboard(store: ResultStore) -> pd.DataFrame:
-    """Return the leaderboard of a results folder; CorruptFileError for a damaged record."""
-    return leaderboard(store.records())
+    """Return the leaderboard of a results folder; CorruptFileError for a damaged record.
+
+    ``frame.attrs["notes"]`` has a sentence for every model and metric of which records come from several versions.
+    """
+    records, notes = settle(list(store.records()), store.versions())
+    frame = leaderboard(records)
+    frame.attrs["notes"] = notes
+    return frame
 
 
 def write_reports(store: ResultStore) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,14 +13,16 @@ from torch import Tensor
 
 import bnsbench
 from bnsbench.errors import BnsbenchError, DivergedError, NotApplicableError
-from bnsbench.flows.fields import CountingField, VelocityField
+from bnsbench.flows.fields import VelocityField
+from bnsbench.flows.measured import Meter
 from bnsbench.flows.noise import stream_seed
 from bnsbench.flows.pairs import Pairs
-from bnsbench.metrics.base import SampleSet
 from bnsbench.nonstationary.tracing import trace
 from bnsbench.plain import plain
-from bnsbench.suite.context import CellContext, FieldState, Job, decode
+from bnsbench.specs import SolverKind
+from bnsbench.suite.context import CellContext, FieldState, Job
 from bnsbench.suite.faults import describe, raise_if_disk_is_full, status_of
+from bnsbench.suite.judging import JudgedSamples, untouched
 from bnsbench.suite.plan import Cell
 from bnsbench.suite.previews import write_preview
 from bnsbench.suite.record import Record, Status
@@ -29,6 +31,9 @@ from bnsbench.suite.store import StorageError, storage_errors
 from bnsbench.suite.trained import solver_key
 
 Sampler = Callable[[VelocityField, Tensor], Tensor]
+
+KINDS: Mapping[SolverKind, str] = {"traced": "classic", "direct": "direct", "tuned": "tuned", "trained": "learned"}
+"""What records call the kinds of solvers."""
 
 
 def run_cell(cell: Cell, context: CellContext) -> Record:
@@ -60,20 +65,21 @@ def _run(cell: Cell, context: CellContext, facts: dict[str, Any]) -> None:
     pairs = state.test_pairs(cell.samples)
     facts["model"] = {"fingerprint": state.model.fingerprint(), "dtype": str(state.model.dtype).removeprefix("torch.")}
     facts["truth"] = {"tolerance": cell.tolerance, "ceiling": round(state.ceiling, 3), "nfe": round(pairs.nfe, 3)}
-    sampler = _prepare(cell, context, state, facts)
-    samples = _sample(cell, context.job, pairs, sampler)
+    with untouched(cell, context, state):
+        sampler = _prepare(cell, context, state, facts)
+        samples = _sample(cell, context.job, pairs, sampler)
     facts["nfe"] = samples.nfe
     facts["forwards"] = samples.nfe * pairs.field.forwards_per_evaluation
     facts["seconds"]["sampling"] = samples.seconds
     _check(cell, samples, pairs)
     context.stage("metrics")
-    found = _sample_set(context, state, pairs, samples.x)
-    found.require_finite(decoded=True)
+    judged = JudgedSamples(cell, context, samples.x)
+    judged.samples.require_finite(decoded=True)
     if context.job.previews:
         folder = context.job.store.previews
         with storage_errors(folder):
-            write_preview(found, context.modality(cell), folder, cell.key)
-    scored = score(cell.metrics, context.metric, found)
+            write_preview(judged.samples, context.modality(cell), folder, cell.key)
+    scored = score(cell.metrics, judged.metric, judged.samples)
     facts["metrics"], facts["per_sample"] = scored.scores, scored.per_sample
     facts["replicates"] = scored.replicates
     if scored.faults:
@@ -93,10 +99,11 @@ def _prepare(cell: Cell, context: CellContext, state: FieldState, facts: dict[st
         return x1
 
     facts["train_forwards"] = 0
+    facts["solver"] = {"kind": KINDS[cell.kind]}
     if cell.kind == "direct":
         return sampler
     table = trace(sampler, model.path, model.interval)
-    facts["solver"] = {"fingerprint": table.fingerprint()}
+    facts["solver"]["fingerprint"] = table.fingerprint()
     return table
 
 
@@ -105,6 +112,9 @@ def _trained(cell: Cell, context: CellContext, state: FieldState, facts: dict[st
     artefact = context.solvers(state).get(cell, context.job.host.solver(cell.solver.selector))
     forwards = plain(artefact.training.get("forwards", {}))
     facts["solver"] = {
+        "kind": KINDS[cell.kind],
+        "grid": str(artefact.training.get("grid", "")),
+        "rule": str(artefact.training.get("rule", "")),
         "fingerprint": artefact.solver.fingerprint(),
         "file": f"{solver_key(cell)}.json",
         "forwards": forwards,
@@ -132,14 +142,25 @@ def _sample(cell: Cell, job: Job, pairs: Pairs, sampler: Sampler) -> Samples:
     with torch.no_grad():
         for start in range(0, len(pairs), job.batch):
             part = slice(start, start + job.batch)
-            counter = CountingField(pairs.field.part(part))
-            parts.append(sampler(counter, pairs.x0[part].clone()))
-            counts.append(counter.nfe)
+            x0 = pairs.x0[part].clone()
+            meter = Meter(pairs.field.part(part), x0)
+            try:
+                # A solver may work in the same memory every time, so what it returns is copied at once.
+                parts.append(_states(sampler(meter.field, x0)).clone())
+            finally:
+                meter.close()
+            counts.append(meter.spent(cell.nfe))
     _synchronise(job.device)
     seconds = (time.perf_counter() - began) / len(pairs)
     x = torch.cat(parts)
     wrong = [count for count in counts if count != cell.nfe]
     return Samples(x, wrong[0] if wrong else cell.nfe, seconds)
+
+
+def _states(found: object) -> Tensor:
+    if not isinstance(found, Tensor):
+        raise BnsbenchError(f"it returned a {type(found).__name__} instead of states")
+    return found
 
 
 def _check(cell: Cell, samples: Samples, pairs: Pairs) -> None:
@@ -152,21 +173,6 @@ def _check(cell: Cell, samples: Samples, pairs: Pairs) -> None:
     finite = samples.x.isfinite().flatten(1).all(1)
     if not bool(finite.all()):
         raise DivergedError(f"{int((~finite).sum())} of {len(finite)} samples are not finite")
-
-
-def _sample_set(context: CellContext, state: FieldState, pairs: Pairs, x: Tensor) -> SampleSet:
-    batch = context.job.batch
-    return SampleSet(
-        latents=x,
-        truth_latents=pairs.x1,
-        condition=pairs.field.condition,
-        data_range=state.model.data_range,
-        model=state.model,
-        decoder=lambda states: decode(state.model, states, batch),
-        decoded_truth=lambda: state.decoded_truth(len(pairs), batch),
-        cache=context.job.cache / "features",
-        progress=context.stage,
-    )
 
 
 def _environment(job: Job) -> dict[str, Any]:

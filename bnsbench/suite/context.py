@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,14 +12,25 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from bnsbench.errors import BnsbenchError
 from bnsbench.flows.model import Model
 from bnsbench.flows.pairs import Pairs, PairSource
 from bnsbench.metrics.base import Metric
 from bnsbench.plugins import PluginHost
+from bnsbench.suite.guard import Numbers, Seal, numbers, tensors_of
 from bnsbench.suite.plan import Cell, Component
 from bnsbench.suite.store import ResultStore
 from bnsbench.suite.trained import TrainedSolvers
 from bnsbench.training.problem import TrainingStatus
+
+
+class OverwrittenError(BnsbenchError):
+    """What a component was given to look at has been written into."""
+
+    def __init__(self, changed: Sequence[str]) -> None:
+        """Name what has been changed."""
+        super().__init__(f"it has overwritten {' and '.join(changed)}: nothing that it is given may be written into")
+
 
 FIELDS_KEPT = 2
 """Fields whose model and pairs a process holds; cells come field by field, so few are needed."""
@@ -57,11 +69,16 @@ class Job:
 
 @dataclass(frozen=True)
 class FieldState:
-    """A field held in memory: its source of pairs and what has been made from it."""
+    """A field held in memory: its source of pairs and what has been made from it, sealed, since its cells share it.
+
+    made: the checksums of the model as it came from its factory.
+    """
 
     source: PairSource
     pairs: dict[int, Pairs] = field(default_factory=dict)
     decoded: dict[int, Tensor] = field(default_factory=dict)
+    made: Numbers = ()
+    seal: Seal = field(default_factory=Seal)
 
     @property
     def model(self) -> Model:
@@ -70,19 +87,36 @@ class FieldState:
     def test_pairs(self, count: int) -> Pairs:
         """Return the first ``count`` pairs of the test split."""
         if count not in self.pairs:
-            self.pairs[count] = self.source.pairs("test", count)
+            pairs = self.pairs[count] = self.source.pairs("test", count)
+            condition = pairs.field.condition
+            self.seal.add("the initial noise", [pairs.x0])
+            self.seal.add("the ground truth", [pairs.x1])
+            self.seal.add("the conditions", [] if condition is None else [condition])
         return self.pairs[count]
 
     def decoded_truth(self, count: int, batch: int) -> Tensor:
         """Return what metrics look at for the first ``count`` ground-truth samples."""
         if count not in self.decoded:
             self.decoded[count] = decode(self.model, self.test_pairs(count).x1, batch)
+            self.seal.add("the decoded ground truth", [self.decoded[count]])
         return self.decoded[count]
 
     @cached_property
     def ceiling(self) -> float:
         """The PSNR in dB that the ground truth can resolve."""
         return self.source.ceiling()
+
+    def check(self) -> None:
+        """Raise BnsbenchError if what cells share has been overwritten."""
+        changed = self.ready.broken()
+        if changed:
+            raise OverwrittenError(changed)
+
+    @cached_property
+    def ready(self) -> Seal:
+        """The seal with the model in it; first used after the truth, when a network has filled what it fills once."""
+        self.seal.add("the model", tensors_of(self.model))
+        return self.seal
 
 
 class CellContext:
@@ -92,6 +126,7 @@ class CellContext:
         self.job = job
         self.listener: Listener | None = None
         self._fields: OrderedDict[str, FieldState] = OrderedDict()
+        self._sound: dict[tuple[str, str | None], Numbers] = {}
         self._metrics: dict[str, Metric] = {}
 
     def field_state(self, cell: Cell) -> FieldState:
@@ -103,6 +138,11 @@ class CellContext:
                 self._fields.popitem(last=False)
         self._fields.move_to_end(key)
         return self._fields[key]
+
+    def forget(self, cell: Cell) -> None:
+        """Drop the fields, since a cell has overwritten something: the next one makes its own anew."""
+        self._sound[cell.model.selector, cell.dtype] = self.field_state(cell).made
+        self._fields.clear()
 
     def modality(self, cell: Cell) -> str:
         """Return what the cell's model generates."""
@@ -117,8 +157,17 @@ class CellContext:
     def solvers(self, state: FieldState) -> TrainedSolvers:
         """Return the trained solvers for a field."""
         job = self.job
-        locks = job.cache / "locks"
-        return TrainedSolvers(job.store, state.source, locks, self.notice, self.training, job.host, job.train, job.retrain)
+        return TrainedSolvers(
+            job.store,
+            state.source,
+            job.cache / "locks",
+            self.notice,
+            self.training,
+            job.host,
+            train=job.train,
+            retrain=job.retrain,
+            check=state.check,
+        )
 
     def notice(self, text: str) -> None:
         """Pass on a sentence for the user."""
@@ -138,8 +187,15 @@ class CellContext:
     def _make_field(self, cell: Cell) -> FieldState:
         model: Model = self.job.host.model(cell.model.selector).make()
         dtype = getattr(torch, cell.dtype) if cell.dtype else model.dtype
+        model = model.to(self.job.device, dtype)
+        made = numbers(tensors_of(model))
+        if self._sound.get((cell.model.selector, cell.dtype), made) != made:
+            raise BnsbenchError(
+                f"an earlier cell of this process has overwritten the model {cell.model.shown}, and its plugin hands out the"
+                " same object again: the next run makes it anew"
+            )
         source = PairSource(
-            model=model.to(self.job.device, dtype),
+            model=model,
             name=cell.model.name,
             guidance=cell.guidance,
             seed=cell.seed,
@@ -148,7 +204,7 @@ class CellContext:
             device=self.job.device,
             progress=self.stage,
         )
-        return FieldState(source)
+        return FieldState(source, made=made)
 
 
 def decode(model: Model, x: Tensor, batch: int) -> Tensor:

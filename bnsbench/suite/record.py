@@ -34,6 +34,11 @@ class Score:
     reason: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def files(self) -> str:
+        """The fingerprint of the files that the metric read, "" if it read none."""
+        return str(self.details.get("files") or "")
+
 
 @dataclass(frozen=True)
 class Record:
@@ -44,8 +49,9 @@ class Record:
     replicates: selector -> values of resampled samples, of metrics that have them; see `bnsbench.metrics.resampling`.
     nfe: counted by the field. forwards: network forwards per sample. train_forwards: those that training the solver cost.
     seconds: "sampling" per sample, "training" of the solver, "total" of the cell.
-    solver: "fingerprint" of its table; for a trained one also "file", "forwards" and "psnr" of its training, and "shipped"
-        if the package brought it.
+    solver: "kind" ("classic", "direct", "tuned" or "learned") and "fingerprint" of its table; for a tuned or learned one
+        also "grid" and "rule" ("" where it has none), "file", "forwards" and "psnr" of its training, and "shipped" if the
+        package brought it.
     truth: "tolerance", "ceiling" (the PSNR in dB that it can resolve) and "nfe". model: "fingerprint" and "dtype".
     environment: versions, device and threads that computed it.
     """
@@ -125,6 +131,17 @@ def _checksum(content: Mapping[str, Any]) -> str:
 
 def _compact(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def model_key(cell: Mapping[str, Any]) -> str:
+    """Return what names the model of a cell's content, and its precision, among the versions of a results folder."""
+    model = cell["model"]
+    return f"model {model['provider']}/{model['name']} {cell['dtype']}"
+
+
+def metric_key(name: str) -> str:
+    """Return what names a metric among the versions of a results folder."""
+    return f"metric {name}"
 
 
 def skipped(cell: Cell) -> Record:

@@ -8,19 +8,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bnsbench.errors import CorruptFileError, UsageError
+from bnsbench.errors import UsageError
 from bnsbench.plugins import PluginHost
 from bnsbench.suite import environment
 from bnsbench.suite.plan import Cell, make_plan
 from bnsbench.suite.progress import RunObserver
 from bnsbench.suite.record import RETRIED, Record, skipped
+from bnsbench.suite.standing import Standing, standing
 from bnsbench.suite.store import ResultStore, storage_errors
 from bnsbench.suite.suitefile import Suite, find_suite, override
 
 if TYPE_CHECKING:
     from bnsbench.suite.executors import Executor
 
-RESULTS = Path("results")
+RESULTS = Path("runs")
 ENOUGH_FOR_PROCESSES = 16
 
 
@@ -33,6 +34,7 @@ class RunOptions:
     executor: a selector, or "auto": worker processes where there are several cores or devices and enough to do. Programs
         that use processes need the usual ``if __name__ == "__main__"``, so "local" is the default here.
     fresh: run finished cells and training again. retrain: train solvers also where the package ships them.
+    trust_records: do not look whether models and metrics' files are still those that finished cells were made with.
     """
 
     suite: str = "default"
@@ -52,6 +54,7 @@ class RunOptions:
     results: Path = RESULTS
     fresh: bool = False
     retrain: bool = False
+    trust_records: bool = False
 
 
 @dataclass(frozen=True)
@@ -114,11 +117,11 @@ def run_suite(options: RunOptions, host: PluginHost, observer: RunObserver) -> R
     finished cells are kept and the same call goes on with the rest.
     """
     plan = plan_run(options, host)
-    plan.store.begin(plan.suite.to_toml(), plan.cells)
+    there = find_standing(plan, options, host, observer)
+    plan.store.begin(plan.suite.to_toml(), plan.cells, there.versions)
     if options.fresh:
         _forget(plan)
-    records = _finished(plan, observer, options.retrain)
-    pending = [cell for cell in plan.cells if cell.key not in records]
+    records, pending = dict(there.finished), there.pending(plan.cells)
     observer.planned(plan.cells, pending)
     for cell, record in _run_all(pending, plan, options, host, observer):
         plan.store.write(record)
@@ -126,6 +129,13 @@ def run_suite(options: RunOptions, host: PluginHost, observer: RunObserver) -> R
         observer.cell_finished(cell, record)
         host.cell_finished(record.to_dict())
     return _outcome(plan, records, len(pending))
+
+
+def find_standing(plan: RunPlan, options: RunOptions, host: PluginHost, observer: RunObserver) -> Standing:
+    """Return what a run with these options would find finished; it is what `run_suite` goes by."""
+    if options.fresh:
+        return Standing({})
+    return standing(plan.cells, plan.store, host, observer, retrain=options.retrain, trust=options.trust_records)
 
 
 def _run_all(
@@ -204,23 +214,6 @@ def _forget(plan: RunPlan) -> None:
         with storage_errors(plan.store.solvers):
             for cell in plan.cells:
                 plan.store.solver_file(solver_key(cell)).unlink(missing_ok=True)
-
-
-def _finished(plan: RunPlan, observer: RunObserver, retrain: bool) -> dict[str, Record]:
-    """Return the records that answer their cells; damaged ones are told of and left out.
-
-    retrain: leave out those whose solver was shipped.
-    """
-    found = {}
-    for cell in plan.cells:
-        try:
-            record = plan.store.read(cell.key)
-        except CorruptFileError as error:
-            observer.notice(f"{error} Its cell is run again.")
-            continue
-        if record is not None and record.answers(cell) and not (retrain and record.shipped):
-            found[cell.key] = record
-    return found
 
 
 def _outcome(plan: RunPlan, records: Mapping[str, Record], ran: int) -> RunOutcome:

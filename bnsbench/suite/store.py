@@ -79,10 +79,15 @@ class ResultStore:
         """Keep a record; StorageError if that is not possible."""
         write_text(self.record_file(record.key), format_record(record))
 
-    def begin(self, suite: str, cells: Sequence[Cell]) -> None:
-        """Write the resolved suite (TOML text) and the plan, which is also the test whether the folder can be written."""
+    def begin(self, suite: str, cells: Sequence[Cell], versions: Mapping[str, str] | None = None) -> None:
+        """Write the resolved suite (TOML text) and the plan, which is also the test whether the folder can be written.
+
+        versions: fingerprints of the models and metrics that have changed since some records of the plan were written.
+        """
         write_text(self.suite_file, suite)
-        plan = {"schema": SCHEMA, "cells": [cell.key for cell in cells]}
+        plan: dict[str, Any] = {"schema": SCHEMA, "cells": [cell.key for cell in cells]}
+        if versions:
+            plan["versions"] = dict(versions)
         write_text(self.plan_file, json.dumps(plan, indent=1) + "\n")
 
     def write_environment(self, environment: Mapping[str, Any]) -> None:
@@ -95,6 +100,14 @@ class ResultStore:
             return tuple(str(key) for key in json.loads(self.plan_file.read_text(encoding="utf-8"))["cells"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CorruptFileError(f"{self.folder} holds no results: its plan.json is absent or damaged.") from error
+
+    def versions(self) -> dict[str, str]:
+        """Return the fingerprints that the plan gives to models and metrics that have changed; none if there is no plan."""
+        try:
+            found = json.loads(self.plan_file.read_text(encoding="utf-8")).get("versions", {})
+        except (OSError, ValueError, AttributeError):
+            return {}
+        return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
 
     def records(self) -> Iterator[Record]:
         """Yield the records of the plan that are there, in its order; CorruptFileError for a damaged one."""

@@ -16,7 +16,7 @@ from bnsbench.plugins import PluginHost
 from bnsbench.specs import SuiteSpec
 
 DType = Literal["float64", "float32", "bfloat16"]
-Guidance = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Guidance = Annotated[float, Field(ge=0, allow_inf_nan=False), AfterValidator(lambda w: w + 0.0)]  # -0 is 0
 Budget = Annotated[int, Field(ge=1)]
 
 OWN = frozenset({"samples", "nfe", "solvers", "metrics"})

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
 from bnsbench.errors import BnsbenchError, CorruptFileError, UsageError
 from bnsbench.files import name_of
-from bnsbench.flows.mixed import Source
+from bnsbench.flows.mixed import Source, guidance_in_words
 from bnsbench.flows.pairs import PairSource
 from bnsbench.metrics.extractors import differentiable_features
 from bnsbench.models.shipped import shipped_solver
@@ -32,6 +33,18 @@ def solver_key(cell: Cell) -> str:
     return f"{name_of(slug)}-{digest(content)}"
 
 
+def mismatch(artefact: SolverArtefact, cell: Mapping[str, Any]) -> str:
+    """Return in what an artefact is not the one for a cell's content: name, guidance or NFE; "" if it is."""
+    solver = cell["solver"]
+    if artefact.name not in (solver["name"], f"{solver['provider']}/{solver['name']}"):
+        return f"the solver {artefact.name} in place of {solver['name']}"
+    if artefact.guidance != cell["guidance"]:
+        return f"guidance {guidance_in_words(artefact.guidance)} in place of {cell['guidance']:g}"
+    if artefact.solver.nfe != cell["nfe"]:
+        return f"{artefact.solver.nfe} evaluations in place of {cell['nfe']}"
+    return ""
+
+
 def make_problem(
     source: Source,
     host: PluginHost,
@@ -48,7 +61,7 @@ def make_problem(
 
     def classic(name: str) -> Classic:
         selection = host.solver(host.settled("solver", name, provider))
-        if selection.spec.kind in ("trained", "tuned"):
+        if selection.spec.trained:
             raise UsageError(f"The solver {name!r} is itself trained; a learned one starts from a classic solver or a file.")
         return classic_of(selection)
 
@@ -72,6 +85,7 @@ class TrainedSolvers:
     host: knows the classic solvers that learned ones start from.
     notice: told of solver files that cannot be used and are trained again.
     retrain: whether to train even where the package ships a solver.
+    check: called before what has been trained is kept; it raises if the training has spoilt what it was given.
     """
 
     store: ResultStore
@@ -82,17 +96,18 @@ class TrainedSolvers:
     host: PluginHost
     train: bool = True
     retrain: bool = False
+    check: Callable[[], None] | None = None
 
     def get(self, cell: Cell, solver: Selection[SolverSpec]) -> SolverArtefact:
         """Return the solver that ``cell`` needs, training it if it is not there."""
         file = self.store.solver_file(solver_key(cell))
-        found = self._find(file)
+        found = self._find(file, cell)
         if found is not None:
             return found
         if not self.train:
-            raise CorruptFileError(f"The trained solver {file} is missing or damaged.")
+            raise CorruptFileError(f"The trained solver {file} is missing or damaged, or was made for something else.")
         with self._lock(file):
-            return self._find(file) or self._take(cell, file) or self._train(cell, solver, file)
+            return self._find(file, cell) or self._take(cell, file) or self._train(cell, solver, file)
 
     def _take(self, cell: Cell, file: Path) -> SolverArtefact | None:
         """Return the solver that the package ships, now among the results, or None if there is none or it is not wanted."""
@@ -114,12 +129,14 @@ class TrainedSolvers:
             provider=solver.spec.provider,
         )
         artefact = train_solver(solver, problem, cell.nfe)
+        if self.check is not None:
+            self.check()
         with storage_errors(file):
             artefact.save(file)
         return artefact
 
-    def _find(self, file: Path) -> SolverArtefact | None:
-        """Return the artefact in the file, or None if it is absent, damaged or made for another model."""
+    def _find(self, file: Path, cell: Cell) -> SolverArtefact | None:
+        """Return the artefact in the file, or None if it is absent, damaged or made for something else."""
         if not file.exists():
             return None
         try:
@@ -127,10 +144,20 @@ class TrainedSolvers:
         except CorruptFileError as error:
             self.notice(str(error))
             return None
-        if artefact.fingerprint != self.source.model.fingerprint():
-            self.notice(f"The solver file {file} was made for another version of {artefact.model}.")
+        other = self._mismatch(artefact, cell)
+        if other:
+            self.notice(f"The solver file {file} was made for {other}.")
             return None
         return None if self.retrain and artefact.training.get("shipped") else artefact
+
+    def _mismatch(self, artefact: SolverArtefact, cell: Cell) -> str:
+        """Return what an artefact was made for in place of the cell and its model, "" if for them."""
+        model = self.source.model
+        if artefact.fingerprint != model.fingerprint():
+            return f"another version of {artefact.model}"
+        if artefact.path != model.path or tuple(artefact.interval) != tuple(model.interval):
+            return f"the path {artefact.path.name} on {list(artefact.interval)}"
+        return mismatch(artefact, cell.content)
 
     def _lock(self, file: Path) -> FileLock:
         self.locks.mkdir(parents=True, exist_ok=True)

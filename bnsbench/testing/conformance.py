@@ -27,7 +27,7 @@ def check_solver(selector: str, *, plugins: Sequence[Path | str] = (), host: Plu
     """
     opened = _opened(host, plugins)
     selection = opened.solver(selector)
-    if selection.spec.kind in ("trained", "tuned"):
+    if selection.spec.trained:
         return _report("solver", TrainedSubject(opened, selection), TRAINED_CHECKS)
     return _report("solver", SolverSubject(opened, selection), SOLVER_CHECKS)
 

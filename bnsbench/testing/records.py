@@ -139,7 +139,7 @@ def _positional(spec: Spec) -> tuple[object, ...]:
     """Return stand-ins for what a target of this kind is given before its parameters."""
     if not isinstance(spec, SolverSpec):
         return ()
-    return ("problem", 1) if spec.kind in ("trained", "tuned") else ("field", "x0", 1)
+    return ("problem", 1) if spec.trained else ("field", "x0", 1)
 
 
 def _files(subject: Subject[Spec]) -> list[Path]:

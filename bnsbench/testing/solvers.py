@@ -8,7 +8,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from bnsbench.flows.fields import BatchField
+from bnsbench.flows.fields import VelocityField
+from bnsbench.flows.measured import Meter
 from bnsbench.nonstationary.tracing import NotTraceableError, trace
 from bnsbench.testing.orders import order
 from bnsbench.testing.problems import Case, guided_case
@@ -78,10 +79,21 @@ def keeps_input(subject: SolverSubject) -> Verdict:
     case = subject.usual_case()
     x0 = case.x0.clone()
     with torch.no_grad():
-        subject.sample(subject.nfe, case.field, x0)
+        subject.sample(subject.nfe, Meter(case.field, x0).field, x0)
     if torch.equal(x0, case.x0):
         return passed()
     return failed("It overwrites its input x0.", "Write x = x + ... in place of x += ..., or clone x0 first.")
+
+
+def keeps_output(subject: SolverSubject) -> Verdict:
+    """Check that what it has returned stays as it is when it runs again."""
+    case = subject.usual_case()
+    x1 = subject.run(subject.nfe, case).x1
+    before = x1.clone()
+    subject.run(subject.nfe, Case(case.field, -case.x0))
+    if torch.equal(x1, before):
+        return passed()
+    return failed("It returns the same memory at every run.", "Return a new tensor, or a clone of the one it works in.")
 
 
 def random_state(subject: SolverSubject) -> Verdict:
@@ -128,6 +140,7 @@ SOLVER_CHECKS: Mapping[str, Check[SolverSubject]] = {
     "deterministic": deterministic,
     "batch split": batch_split,
     "input": keeps_input,
+    "output": keeps_output,
     "random state": random_state,
     "precision": precision,
     "order": order,
@@ -135,5 +148,5 @@ SOLVER_CHECKS: Mapping[str, Check[SolverSubject]] = {
 }
 
 
-def _sampler(subject: SolverSubject, field: BatchField, x0: Tensor) -> Tensor:
+def _sampler(subject: SolverSubject, field: VelocityField, x0: Tensor) -> Tensor:
     return subject.sample(subject.nfe, field, x0)

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from bnsbench.errors import BnsbenchError, NotApplicableError
-from bnsbench.flows.fields import BatchField, CountingField
+from bnsbench.flows.fields import BatchField, VelocityField
+from bnsbench.flows.measured import Meter
 from bnsbench.flows.paths import VP, CondOT, Path
 from bnsbench.specs import SolverSpec
 from bnsbench.testing.problems import Case, guided_case
@@ -72,18 +73,19 @@ class SolverSubject(Subject[SolverSpec]):
         """Return a case that it does not refuse."""
         return guided_case(*self.settings[0], device)
 
-    def sample(self, nfe: int, field: BatchField, x0: Tensor) -> Tensor:
+    def sample(self, nfe: int, field: VelocityField, x0: Tensor) -> Tensor:
         """Return the solver's end states."""
         x1: Tensor = self.selection.make()(field, x0, nfe)
         return x1
 
     def run(self, nfe: int, case: Case) -> Run:
-        """Run the solver on a case as the benchmark does: on a clone of the states, with a field that counts."""
+        """Run the solver on a case as the benchmark does: on a clone of the states, counted out of its reach."""
         watch = _Watch(case.field, nfe)
-        counter = CountingField(watch)
+        meter = Meter(watch, case.x0)
         with torch.no_grad():
-            x1 = self.sample(nfe, counter, case.x0.clone())
-        return Run(x1, counter.nfe, tuple(watch.times), frozenset(watch.dtypes))
+            x1 = self.sample(nfe, meter.field, case.x0.clone())
+        meter.close()
+        return Run(x1, meter.spent(nfe), tuple(watch.times), frozenset(watch.dtypes))
 
 
 class _Watch:

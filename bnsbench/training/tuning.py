@@ -16,6 +16,7 @@ from bnsbench.flows.noise import Split
 from bnsbench.flows.pairs import Pairs
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.tracing import NotTraceableError
+from bnsbench.plugins.sources import BUILTIN
 from bnsbench.solvers.grids import NamedGrid
 from bnsbench.training.classics import named_grid_rule
 from bnsbench.training.descent import artefact
@@ -137,7 +138,7 @@ def _artefact(problem: Problem, name: str, found: Tuned, began: float) -> Solver
         raise BnsbenchError("No grid gave finite samples; check the field's interval and precision.")
     record = {
         "kind": "tuned",
-        "rule": best.rule,
+        "rule": best.rule.removeprefix(f"{BUILTIN}/"),
         "grid": best.grid.in_words,
         "selector": f"{best.grid}",
         "psnr": best.psnr,

@@ -56,7 +56,7 @@ def test_a_new_package_works_as_it_is(tmp_path: Path, python: str, kind: str, mo
 
     words = f"run quick --guidance 0 --nfe 4 --samples 8 --executor local --quiet {RUNS[kind]}"
     run(tmp_path, python, "-m", "bnsbench", *words.split())
-    rows = list(csv.DictReader((tmp_path / "results/quick/leaderboard.csv").read_text().splitlines()))
+    rows = list(csv.DictReader((tmp_path / "runs/quick/leaderboard.csv").read_text().splitlines()))
     assert {row["status"] for row in rows} == {"ok"}
-    shown = run(tmp_path, python, "-m", "bnsbench", "leaderboard", "results/quick", "--format", "csv").stdout
+    shown = run(tmp_path, python, "-m", "bnsbench", "leaderboard", "runs/quick", "--format", "csv").stdout
     assert name in shown

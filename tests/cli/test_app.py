@@ -58,7 +58,7 @@ def test_help_is_quick():
 def test_every_command_has_help(bnsbench):
     listed = bnsbench("--help")
     assert listed.code == 0
-    commands = "run leaderboard compare verify train sample solver list plugins check new doctor pretrain"
+    commands = "run leaderboard compare verify publish train sample solver list plugins check new doctor pretrain"
     for command in commands.split():
         assert f"  {command} " in listed.out
         helped = bnsbench(command, "--help")

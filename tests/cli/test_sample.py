@@ -129,7 +129,7 @@ def test_a_model_with_a_sample_rate_makes_sound_whatever_its_record_says(bnsbenc
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["000-truth.wav", "000.wav", "overview.png"]
     options = ("--model", "spoken", *common, "--samples", 2, "--metric", "psnr", "--executor", "local")
     assert bnsbench("run", "quick", *options).code == 0
-    assert len(list((tmp_path / "results/quick/previews").glob("*/000.wav"))) == 1
+    assert len(list((tmp_path / "runs/quick/previews").glob("*/000.wav"))) == 1
 
 
 def test_a_scene_is_drawn_as_its_prompt_says_by_the_shipped_solver(bnsbench, tmp_path):

@@ -41,15 +41,15 @@ def test_run_shows_the_leaderboard_and_where_the_results_are(run, tmp_path):
     done = run()
     assert done.code == 0
     assert "tiny, w = 0: psnr in dB by NFE" in done.out
-    assert "results/small: 4 ok; 4 run now." in done.out
+    assert "runs/small: 4 ok; 4 run now." in done.out
     assert "4 cells, 4 to run." in done.err
-    assert "results/small: 4 ok; 0 run now." in run().out
-    assert len(pd.read_csv(tmp_path / "results" / "small" / "leaderboard.csv")) == 4
+    assert "runs/small: 4 ok; 0 run now." in run().out
+    assert len(pd.read_csv(tmp_path / "runs" / "small" / "leaderboard.csv")) == 4
 
 
 def test_components_of_a_single_file_appear_in_the_leaderboard(run, tmp_path):
     assert run("--solver", "live,learned", "--metric", "width", "--model", "plain", "--nfe", "2").code == 0
-    frame = pd.read_csv(tmp_path / "results" / "small" / "leaderboard.csv")
+    frame = pd.read_csv(tmp_path / "runs" / "small" / "leaderboard.csv")
     assert frame[["model", "solver", "status"]].to_numpy().tolist() == [["plain", "live", "ok"], ["plain", "learned", "ok"]]
     assert frame["width"].notna().all()
 
@@ -61,10 +61,39 @@ def test_dry_run_lists_cells_and_touches_nothing(run, tmp_path):
     assert "6 cells to run, 2 skipped; results in" in done.out
     assert "Network forwards: 660 for sampling, about 9,600 for ground truth and 0 for training 0 solvers." in done.out
     assert "skipped: pairs spends 2, 4, 6" in done.out
-    assert not (tmp_path / "results").exists()
+    assert not (tmp_path / "runs").exists()
     plan = json.loads(run("--dry-run", "--json").out)
     assert [cell["forwards"] for cell in plan["cells"]] == [40, 80, 40, 80]
     assert plan["estimate"] == {"sampling": 240, "truth": 3200, "training": 0, "hours": None}
+
+
+def test_dry_run_and_run_agree_on_what_is_left(run, bnsbench):
+    run("--nfe", "2,3")
+    dry = run("--dry-run", "--nfe", "2,3,4")
+    # 20 samples x 4 evaluations x two solvers
+    assert "2 cells to run, 1 skipped; results in runs/small.\n3 cells are finished already.\n" in dry.out
+    assert "Network forwards: 160 for sampling" in dry.out
+    assert dry.out.count(" finished\n") == 3
+    plan = json.loads(run("--dry-run", "--nfe", "2,3,4", "--json").out)
+    assert (plan["finished"], plan["left"], plan["estimate"]["sampling"]) == (4, 2, 160)
+    assert [cell["finished"] for cell in plan["cells"]] == [True, True, False, True, True, False]
+    assert "6 cells, 2 to run." in run("--nfe", "2,3,4").err
+    dry = run("--dry-run", "--nfe", "2,3,4")
+    assert "0 cells to run, 1 skipped; results in runs/small.\n5 cells are finished already.\n" in dry.out
+    assert "Network forwards: 0 for sampling, about 0 for ground truth and 0 for training 0 solvers." in dry.out
+    assert "5 cells to run, 1 skipped" in run("--dry-run", "--nfe", "2,3,4", "--fresh").out
+
+
+def test_published_results_answer_no_cell(run, tmp_path):
+    (tmp_path / "results").mkdir()
+    run("--results", "results")
+    assert "runs/small: 4 ok; 4 run now." in run().out
+
+
+def test_minus_zero_is_zero(run):
+    run("--guidance", "0")
+    assert "0 run now" in run("--guidance=-0").out
+    assert "0 run now" in run("--guidance=-0.0,0").out
 
 
 def test_json_is_the_outcome_alone(run):
@@ -105,7 +134,7 @@ def test_misuse_is_one_sentence_and_exits_with_2(run, tmp_path, arguments, said)
     assert done.code == 2
     assert said in done.err
     assert len(done.err.strip().splitlines()) == 1
-    assert not (tmp_path / "results").exists()
+    assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize(
@@ -136,7 +165,7 @@ def test_interrupt_says_that_the_command_resumes(suite, tmp_path):
         [sys.executable, "-c", program, *arguments], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
     ) as process:
         deadline = time.monotonic() + 120
-        while len(list(tmp_path.glob("results/small/cells/*.json"))) < 2 and time.monotonic() < deadline:
+        while len(list(tmp_path.glob("runs/small/cells/*.json"))) < 2 and time.monotonic() < deadline:
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         try:
@@ -146,28 +175,28 @@ def test_interrupt_says_that_the_command_resumes(suite, tmp_path):
     assert process.returncode == 130
     assert said.strip().splitlines()[-1] == "Interrupted: what is finished is kept, and the same command resumes."
     assert "Traceback" not in said
-    assert len(list(tmp_path.glob("results/small/cells/*.json"))) == 2
+    assert len(list(tmp_path.glob("runs/small/cells/*.json"))) == 2
 
 
 @pytest.mark.parametrize("form", ["table", "markdown", "csv", "latex", "json"])
 def test_leaderboard_in_every_format(run, bnsbench, tmp_path, form):
     run()
-    shown = bnsbench("leaderboard", "results/small", "--format", form)
+    shown = bnsbench("leaderboard", "runs/small", "--format", form)
     assert (shown.code, "steps" in shown.out) == (0, True)
-    saved = bnsbench("leaderboard", "results", "--format", form, "--output", tmp_path / "saved")
+    saved = bnsbench("leaderboard", "runs", "--format", form, "--output", tmp_path / "saved")
     assert (saved.code, saved.out) == (0, "")
     assert "steps" in (tmp_path / "saved").read_text()
 
 
 def test_leaderboard_of_unfinished_results_says_so(run, bnsbench, tmp_path):
     run()
-    next(tmp_path.glob("results/small/cells/*.json")).unlink()
-    shown = bnsbench("leaderboard", "results/small")
+    next(tmp_path.glob("runs/small/cells/*.json")).unlink()
+    shown = bnsbench("leaderboard", "runs/small")
     assert (shown.code, "1 of 4 cells have not been run yet." in shown.err) == (0, True)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code"), [(("absent",), 1), (("results", "--metric", "loudness"), 2), (("results", "--format", "pdf"), 2)]
+    ("arguments", "code"), [(("absent",), 1), (("runs", "--metric", "loudness"), 2), (("runs", "--format", "pdf"), 2)]
 )
 def test_leaderboard_misused(run, bnsbench, arguments, code):
     run()
@@ -178,19 +207,19 @@ def test_leaderboard_misused(run, bnsbench, arguments, code):
 
 def test_verify_passes_and_fails(run, bnsbench, tmp_path):
     run()
-    done = bnsbench("verify", "results/small", "--plugin", TINY, "--device", "cpu", "--quiet")
+    done = bnsbench("verify", "runs/small", "--plugin", TINY, "--device", "cpu", "--quiet")
     assert (done.code, "4 records are intact, and 4 cells run again agree" in done.out) == (0, True)
-    table = tmp_path / "results" / "small" / "leaderboard.csv"
+    table = tmp_path / "runs" / "small" / "leaderboard.csv"
     table.write_text(table.read_text().replace("dB", "db").replace(",4,", ",5,", 1))
-    done = bnsbench("verify", "results/small", "--plugin", TINY)
+    done = bnsbench("verify", "runs/small", "--plugin", TINY)
     assert (done.code, "leaderboard.csv has been changed" in done.out) == (1, True)
-    assert bnsbench("verify", "results/small", "--cells", "few").code == 2
+    assert bnsbench("verify", "runs/small", "--cells", "few").code == 2
 
 
 def test_compare_shows_what_changed(run, bnsbench):
     run()
     run("--results", "other", "--solver", "steps", "--seed", "0")
-    assert bnsbench("compare", "results/small", "results").out.strip() == "Nothing differs."
-    done = bnsbench("compare", "results/small", "other/small")
+    assert bnsbench("compare", "runs/small", "runs").out.strip() == "Nothing differs."
+    done = bnsbench("compare", "runs/small", "other/small")
     assert (done.code, done.out.count("only in A")) == (0, 2)
-    assert len(json.loads(bnsbench("compare", "results", "other", "--json").out)) == 2
+    assert len(json.loads(bnsbench("compare", "runs", "other", "--json").out)) == 2

@@ -112,11 +112,11 @@ def test_suite_executor_report_exporter_and_observer_work(files, tmp_path, capsy
         return capsys.readouterr().out
 
     run("run", "study", "--executor", "largest-first[least=2]", "--quiet")
-    rows = list(csv.DictReader((tmp_path / "results/study/leaderboard.csv").read_text().splitlines()))
+    rows = list(csv.DictReader((tmp_path / "runs/study/leaderboard.csv").read_text().splitlines()))
     assert {(row["solver"], row["nfe"]) for row in rows} == {(s, n) for s in ("euler", "midpoint") for n in ("2", "4")}
     diary = (tmp_path / "diary.txt").read_text().splitlines()
     assert [re.search(r"nfe(\d)", line)[1] for line in diary] == ["4", "4", "2", "2"]
     best = max((row for row in rows if row["nfe"] == "4"), key=lambda row: float(row["psnr"]))["solver"]
-    assert f"ring8 at 4 NFE: {best}\n" in run("leaderboard", "results/study", "--format", "winners")
+    assert f"ring8 at 4 NFE: {best}\n" in run("leaderboard", "runs/study", "--format", "winners")
     run("solver", "export", "euler", "out", "--nfe", "2", "--model", "ring8", "--to", "columns[digits=3]")
     assert (tmp_path / "out/columns.txt").read_text() == "0 1 0.5 0\n0.5 1 0.5 0.5\n"

@@ -74,10 +74,11 @@ def run(*words: str) -> int:
     return done.value.code or 0
 
 
-def run_quick(folder: Path, solvers: str) -> dict[str, dict[str, str]]:
+def run_quick(folder: Path, solvers: str, **changes: str | int) -> dict[str, dict[str, str]]:
     """Run solvers on a model, and return the rows of the leaderboard by solver."""
-    words = f"run quick --model ring8 --guidance 0 --nfe 4 --metric psnr --samples 8 --quiet --results {folder}"
-    run(*words.split(), "--solver", solvers)
+    settings = {"model": "ring8", "guidance": 0, "nfe": 4, "metric": "psnr", "samples": 8, "results": folder, **changes}
+    options = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
+    run("run", "quick", "--quiet", *options, "--solver", solvers)
     return {row["solver"]: row for row in csv.DictReader((folder / "quick/leaderboard.csv").read_text().splitlines())}
 
 
@@ -110,6 +111,52 @@ def test_a_solver_that_overwrites_its_input_spoils_no_other(tmp_path):
     assert float(beside["mutating"]["psnr"]) == pytest.approx(float(alone["euler"]["psnr"]), abs=1e-6)
 
 
+FAULTS = {
+    "parallel": "overspent: it used 260 evaluations instead of 4",
+    "trailing": "overspent: it used 8 evaluations instead of 4",
+    "bypassing": "AttributeError: 'SolverField' object has no attribute 'field'",
+    "resetting": "AttributeError: 'SolverField' object has no attribute",
+    "hoarding": "its field was evaluated after the run that it was made for",
+    "vectorising": "the field cannot be evaluated under torch.func transforms",
+    "rewriting": "it has overwritten the model",
+}
+
+
+@pytest.mark.parametrize("solver", [*FAULTS, "buffering"])
+def test_solvers_that_cheat_or_meddle_fail_alone(tmp_path, solver):
+    words = {"model": "exposed", "batch": 3}
+    among, without = (
+        run_quick(tmp_path / str(k), f"builtin/euler,{extra}midpoint", **words) for k, extra in enumerate((f"{solver},", ""))
+    )
+    for healthy in ("euler", "midpoint"):
+        assert among[healthy]["psnr"] == without[healthy]["psnr"]
+    if solver == "buffering":
+        assert float(among[solver]["psnr"]) == pytest.approx(float(without["euler"]["psnr"]), abs=1e-6)
+    else:
+        assert among[solver]["status"] == "failed"
+        assert FAULTS[solver] in among[solver]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("metric", "fault"),
+    [
+        ("spoiling-samples", "it has overwritten the samples"),
+        ("spoiling-truth", "it has overwritten the decoded ground truth"),
+        ("spoiling-model", "it has overwritten the model"),
+    ],
+)
+def test_metrics_that_meddle_spoil_no_other(tmp_path, metric, fault):
+    among, without = (
+        run_quick(tmp_path / str(k), "builtin/euler,midpoint", metric=f"{extra}psnr", model="exposed")
+        for k, extra in enumerate((f"{metric},", ""))
+    )
+    for solver in ("euler", "midpoint"):
+        assert among[solver]["status"] == "failed"
+        assert fault in among[solver]["reason"]
+        assert among[solver]["psnr"] == without[solver]["psnr"]
+        assert without[solver]["status"] == "ok"
+
+
 @pytest.mark.parametrize(
     ("solver", "fault"),
     [
@@ -119,6 +166,8 @@ def test_a_solver_that_overwrites_its_input_spoils_no_other(tmp_path):
         ("raising", "It raised ValueError: this solver never works (solvers.py"),
         ("absent", "'absent' of plugin 'broken-solvers' could not be loaded"),
         ("exiting", "It raised SystemExit: 7 (solvers.py"),
+        ("bypassing", "It raised AttributeError: 'SolverField' object has no attribute 'field'"),
+        ("buffering", "It returns the same memory at every run."),
     ],
 )
 def test_check_names_the_fault(monkeypatch, capsys, solver, fault):

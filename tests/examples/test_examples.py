@@ -149,7 +149,7 @@ def test_run_of_the_readme(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     words = [*shlex.split(command)[1:], "--samples", "40", "--quiet"]
     assert run(*words) == 0
-    rows = list(csv.DictReader((tmp_path / "results/quick/leaderboard.csv").read_text().splitlines()))
+    rows = list(csv.DictReader((tmp_path / "runs/quick/leaderboard.csv").read_text().splitlines()))
     assert {(row["solver"], row["nfe"]) for row in rows} == {
         (solver, nfe) for solver in ("euler", "midpoint", "leapfrog", "leapfrog[grid=chebyshev]") for nfe in ("8", "16")
     }

@@ -97,6 +97,124 @@ def test_forged_record_is_found_by_running_it_again(store, host):
     assert re.search(r"steps.* the record says psnr .* further off than 0\.05", found.faults[0])
 
 
+def forge(store, change):
+    """Change one record as a forger would, who makes all hashes fit."""
+    record = next(record for record in store.records() if record.cell["solver"]["name"] == "steps")
+    store.write(change(record))
+    write_reports(store)
+
+
+def _without_values(record, status):
+    return replace(record, status=status, reason="it says so", metrics={}, per_sample={})
+
+
+def _scored(record, metric="psnr", **changes):
+    return replace(record, metrics={**record.metrics, metric: replace(record.metrics[metric], **changes)})
+
+
+def _higher(record, by, **changes):
+    score = record.metrics["psnr"]
+    return replace(_scored(record, value=score.value + by, low=score.low + by, high=score.high + by), **changes)
+
+
+FORGERIES = {
+    "ceiling": (
+        lambda record: _higher(record, 20.0, truth={**record.truth, "ceiling": 20.0}),
+        r"the ground truth resolves 20 dB",
+    ),
+    "failed": (lambda record: _without_values(record, "failed"), "says failed, but it is ok now"),
+    "skipped": (lambda record: _without_values(record, "skipped"), "says skipped, but it is ok now"),
+    "timeout": (lambda record: _without_values(record, "timeout"), "says timeout, but it is ok now"),
+    "low": (lambda record: _scored(record, low=record.metrics["psnr"].low - 1.0), "psnr low"),
+    "high": (lambda record: _scored(record, high=record.metrics["psnr"].high + 1.0), "psnr high"),
+    "median": (lambda record: _scored(record, details={**record.metrics["psnr"].details, "median": 70.0}), "psnr median 70"),
+    "n": (lambda record: _scored(record, "width", details={"n": 4000.0}), "width n 4000"),
+    "direction": (lambda record: _scored(record, "width", direction="higher"), "the direction of width"),
+    "unit": (lambda record: _scored(record, unit="points"), "the unit of psnr"),
+    "samples": (
+        lambda record: replace(record, per_sample={"psnr": tuple(reversed(record.per_sample["psnr"]))}),
+        "by sample are .* off on average",
+    ),
+    "fewer samples": (lambda record: replace(record, per_sample={}), "has 0 values of psnr by sample"),
+    "model": (
+        lambda record: replace(record, model={**record.model, "fingerprint": "0" * 64}),
+        "come from 2 versions",
+    ),
+}
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+def test_forgeries_with_hashes_that_fit_are_found(store, host, forgery):
+    change, said = FORGERIES[forgery]
+    forge(store, change)
+    faults = _verify(store, host, cells=None).faults
+    assert any(re.search(said, fault) for fault in faults), faults
+
+
+def test_a_competitor_that_is_left_out_of_the_plan_is_found(store, host):
+    record = next(store.records())
+    store.plan_file.write_text(store.plan_file.read_text().replace(f' "{record.key}",\n', ""))
+    store.record_file(record.key).unlink()
+    write_reports(store)
+    (fault,) = _verify(store, host, cells=0).faults
+    assert fault == f"1 cells of suite.toml are not in plan.json, such as {record.key}."
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("guidance", 7.5, "was made for guidance 7.5 in place of 1"),
+        ("name", "bns", "was made for the solver bns in place of learned"),
+        ("model", "another", None),
+    ],
+)
+def test_a_solver_file_of_another_origin_is_found(store, host, key, value, said):
+    file = next(file for file in sorted(store.solvers.iterdir()) if file.name.startswith("tiny"))
+    file.write_text(json.dumps({**json.loads(file.read_text()), key: value}))
+    write_reports(store)
+    faults = _verify(store, host, cells=0).faults
+    assert any(said in fault for fault in faults) if said else not faults
+
+
+@pytest.mark.parametrize(("key", "value"), [("path", {"name": "cosine"}), ("interval", [0.0, 0.5])])
+def test_a_solver_file_of_another_path_is_not_run(store, host, key, value):
+    for file in store.solvers.iterdir():
+        file.write_text(json.dumps({**json.loads(file.read_text()), key: value}))
+    write_reports(store)
+    faults = _verify(store, host, cells=None).faults
+    assert any("it is failed now" in fault and "made for something else" in fault for fault in faults), faults
+
+
+def test_cells_are_drawn_anew_each_time_and_the_seed_is_told(store, host):
+    seeds = {_verify(store, host, cells=0).seed for _ in range(4)}
+    assert len(seeds) > 1
+    assert _verify(store, host, cells=0, seed=7).seed == 7
+
+
+def test_cells_that_failed_are_run_again(store, host):
+    """With the suite's own, a solver that fails then and now agrees with its record."""
+    text = store.suite_file.read_text().replace('"steps", "pairs", "learned"', '"steps", "raises", "dies"')
+    options = RunOptions(str(store.suite_file), results=store.folder.parent.parent / "again", device="cpu")
+    (store.folder / "small.toml").write_text(text)
+    options = replace(options, suite=str(store.folder / "small.toml"), models=["plain"], executor="processes[workers=1]")
+    run_and_report(options, host, SilentObserver())
+    found = _verify(ResultStore(options.results / "small"), host, cells=1)
+    assert (found.faults, found.records, found.rerun) == ((), 6, 1 + 4)
+
+
+def test_the_reason_of_another_value_is_told(store):
+    record = next(store.records())
+    other = _higher(replace(record, model={**record.model, "fingerprint": "0" * 64}), 2.0)
+    told = list(differences(record, other))
+    assert re.search(r"its fingerprint was [0-9a-f]{12} and is 000000000000\.$", told[0])
+    assert all(text.endswith("(the model has changed).") for text in told[1:])
+    assert len(told) > 1
+    before, now = (_scored(record, "width", details={"n": 40.0, "files": files}) for files in ("aa", "bb"))
+    told = list(differences(before, _scored(now, "width", value=99.0, details=now.metrics["width"].details)))
+    assert told[0].endswith("the files that width reads have changed since.")
+    assert told[1].endswith("(its files have changed).")
+
+
 def test_altered_suite_is_found(store, host):
     store.suite_file.write_text(store.suite_file.read_text().replace("seed = 0", "seed = 1"))
     write_reports(store)

@@ -41,6 +41,7 @@ def test_record_of_a_traced_cell(run):
     assert record.truth["ceiling"] > record.metrics["psnr"].value
     assert record.model["dtype"] == "float64"
     assert len(record.solver["fingerprint"]) == 64
+    assert record.solver["kind"] == "classic"
 
 
 def test_record_of_a_metric_with_replicates_and_files(run):
@@ -93,6 +94,7 @@ def test_results_do_not_depend_on_the_batch(run, job, batch):
         ("lazy", "failed", "underspent: it used 3 evaluations instead of 4"),
         ("nan", "diverged", "9 of 40 samples are not finite"),
         ("raises", "failed", r"^ValueError: I do not feel like it \(tiny_plugin.py, line \d+\)$"),
+        ("speaks", "failed", "it returned a str instead of states"),
         ("reshapes", "failed", r"shape \[40, 1\] instead of \[40, 2\]"),
     ],
 )
@@ -165,6 +167,17 @@ def test_damaged_solver_file_is_told_of_and_trained_again(run, job):
     second = run("learned", nfe=2, context=context)
     assert second.solver["fingerprint"] == first.solver["fingerprint"]
     assert any(str(file) in text for text in heard)
+
+
+@pytest.mark.parametrize(
+    ("solver", "kind", "grid", "rule"), [("learned", "learned", "", ""), ("searched", "tuned", "logsnr:-5:5", "ab2")]
+)
+def test_records_say_what_kind_of_solver_it_is(run, solver, kind, grid, rule):
+    record = run(solver)
+    assert record.status == "ok"
+    assert {name: record.solver[name] for name in ("kind", "grid", "rule")} == {"kind": kind, "grid": grid, "rule": rule}
+    assert record.train_forwards > 0
+    assert run("live").solver == {"kind": "direct"}
 
 
 def test_training_can_be_forbidden(run, job):

@@ -197,6 +197,13 @@ def test_overrides_keep_the_entries_of_known_models():
     assert (changed.nfe, changed.solvers) == ((6,), suite.solvers)
 
 
+def test_minus_zero_is_zero():
+    """They are equal, but their texts, and so the keys of cells, would differ."""
+    suite = Suite.parse({**MINIMAL, "models": [{"name": "a", "guidance": [-0.0, 0.0]}]}, "here")
+    for found in (suite, override(suite, guidance=[-0.0])):
+        assert {str(w) for model in found.models for w in model.guidance} == {"0.0"}
+
+
 def test_guidance_and_dtype_override_every_model():
     suite = Suite.parse({**MINIMAL, "models": ["a", "b"]}, "here")
     changed = override(suite, guidance=[3.0], dtype="float64")

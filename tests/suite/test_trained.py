@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -188,6 +189,35 @@ def test_a_damaged_or_foreign_file_is_trained_anew_with_a_notice(cells, open_sto
     solvers.get(cell, solvers.host.solver(cell.solver.name))
     assert "another version of tiny" in notices[0]
     assert SolverArtefact.load(file).fingerprint == first.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("guidance", 0.0, "guidance 0 in place of 1"),
+        ("guidance", [0.0, 1.0], "guidance 0, 1 in place of 1"),
+        ("name", "bns", "the solver bns in place of s4s"),
+        ("path", {"name": "cosine"}, "the path cosine"),
+        ("interval", [0.0, 0.9], "the path condot on [0.0, 0.9]"),
+        ("solver", None, "6 evaluations in place of 4"),
+    ],
+)
+def test_a_file_that_is_another_solver_s_is_trained_anew_with_a_notice(cells, open_store, key, value, said):
+    cell, notices = cells["s4s", 4], []
+    solvers = open_store(notices)
+    right = solvers.get(cell, solvers.host.solver(cell.solver.name))
+    file = solvers.store.solver_file(solver_key(cell))
+    if value is None:
+        value = trace(lambda field, x0: midpoint(field, x0, 6), right.path).to_dict()
+    file.write_text(json.dumps({**json.loads(file.read_text()), key: value}))
+    with pytest.raises(CorruptFileError, match="made for something else"):
+        open_store(train=False).get(cell, solvers.host.solver(cell.solver.name))
+    found = solvers.get(cell, solvers.host.solver(cell.solver.name))
+    assert found.solver.fingerprint() == right.solver.fingerprint()
+    assert (found.guidance, found.name, found.interval) == (1.0, cell.solver.name, right.interval)
+    assert notices
+    assert all(f"was made for {said}" in text for text in notices)
+    assert SolverArtefact.load(file).to_dict() == found.to_dict()
 
 
 def test_where_nothing_may_be_trained_a_missing_file_is_a_fault(cells, open_store):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 
 import torch
 
@@ -31,6 +32,8 @@ def bnsbench_solvers():
         yield SolverSpec(name, f":{name}", kind="direct")
     yield SolverSpec("pairs", ":pairs", budgets=Budgets(2, 2))
     yield SolverSpec("learned", ":learned", kind="trained")
+    yield SolverSpec("searched", ":searched", kind="tuned")
+    yield SolverSpec("speaks", ":speaks", kind="direct")
 
 
 @hookimpl
@@ -143,6 +146,16 @@ def learned(problem, nfe):
         name="learned",
         training={"forwards": forwards, "seconds": time.process_time(), "psnr": 30.0},
     )
+
+
+def searched(problem, nfe):
+    found = learned(problem, nfe)
+    return replace(found, training={**found.training, "grid": "logsnr:-5:5", "rule": "ab2"})
+
+
+def speaks(field, x0, nfe):
+    steps(field, x0, nfe)
+    return "states"
 
 
 def make_width():

@@ -21,7 +21,7 @@ def bnsbench(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def statuses(folder: Path) -> dict[str, str]:
-    rows = csv.DictReader((folder / "results/quick/leaderboard.csv").read_text().splitlines())
+    rows = csv.DictReader((folder / "runs/quick/leaderboard.csv").read_text().splitlines())
     return {row["solver"]: row["status"] for row in rows}
 
 

@@ -70,8 +70,7 @@ class Bench:
     def best_classic(self, nfe: int) -> tuple[str, float]:
         """Return the best classic rule on its best grid, as a search on training noise has found it, and its test PSNR."""
         tuned = self.trained("tuned", nfe)
-        rule = str(tuned.training["rule"]).removeprefix("builtin/")
-        return f"{rule} on {tuned.training['grid']}", self.psnr(tuned)
+        return f"{tuned.training['rule']} on {tuned.training['grid']}", self.psnr(tuned)
 
     def row(self, nfe: int, **figures: Any) -> dict[str, Any]:
         """Return a table's row: what was measured, and its figures."""

@@ -120,8 +120,8 @@ def check_times(driver: Driver, scheduler: Any) -> None:
     if hasattr(scheduler, "index_for_timestep") and int((scheduler.timesteps == scheduler.timesteps[0]).sum()) > 1:
         twice = f"{float(scheduler.timesteps[0]):g}"
         raise driver.refuse(
-            f"with {len(told)} evaluations it has its first timestep, {twice}, twice, begins with the second, and has no step "
-            "left in the end."
+            f"with {len(told)} evaluations it has its first timestep, {twice}, twice, begins with the second, and has no"
+            " step left in the end."
         )
     _check_levels(driver, scheduler)
     _check_ratios(driver, scheduler)

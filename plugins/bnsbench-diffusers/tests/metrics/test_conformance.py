@@ -64,7 +64,7 @@ def test_columns_of_a_run(tiny, clip_folder, clap_folder, tmp_path, monkeypatch,
     with pytest.raises(SystemExit) as end:
         main(["run", "tiny.toml", "--metric", f"{clip},{pick},{clap}", "--executor", "local"])
     assert not end.value.code, capsys.readouterr()
-    rows = list(csv.DictReader(Path("results/tiny/leaderboard.csv").read_text().splitlines()))
+    rows = list(csv.DictReader(Path("runs/tiny/leaderboard.csv").read_text().splitlines()))
     assert [row["status"] for row in rows] == ["ok", "ok"]
     assert all(0 < float(row[clip]) <= 100 and float(row[pick]) for row in rows)
     assert [row[clap] for row in rows] == ["", ""]

@@ -52,7 +52,7 @@ def bnsbench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., N
 def test_into_the_pipeline_and_back(kind, bnsbench, tmp_path, capsys):
     make_tiny_pipeline(kind, tmp_path / "pipeline")
     bnsbench("run", "suite.toml", "--executor", "local", "--quiet")
-    rows = list(csv.DictReader((tmp_path / "results/suite/leaderboard.csv").read_text().splitlines()))
+    rows = list(csv.DictReader((tmp_path / "runs/suite/leaderboard.csv").read_text().splitlines()))
     assert [row["status"] for row in rows] == ["ok", "ok"]
 
     options = ("--nfe", str(NFE), "--guidance", str(GUIDANCE), "--solver", TRAINED, "--tolerance", "0.1", "--quiet")

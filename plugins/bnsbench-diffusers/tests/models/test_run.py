@@ -70,11 +70,11 @@ def bnsbench(run_in: Callable[..., Callable[..., int]]) -> Callable[..., int]:
 def test_from_a_folder_to_a_trained_solver(bnsbench, tmp_path, capsys):
     (tmp_path / "tiny.toml").write_text(SUITE)
     assert bnsbench("run", "tiny.toml", "--executor", "local") == 0, capsys.readouterr()
-    rows = list(csv.DictReader((tmp_path / "results/tiny/leaderboard.csv").read_text().splitlines()))
+    rows = list(csv.DictReader((tmp_path / "runs/tiny/leaderboard.csv").read_text().splitlines()))
     assert [row["status"] for row in rows] == ["ok"] * 4
     psnr = {row["solver"]: float(row["psnr"]) for row in rows}
     assert psnr[TRAINED] > max(psnr["euler"], psnr["ddim"], psnr["dpm++2m"])
-    assert (tmp_path / "results/tiny/previews").is_dir()
+    assert (tmp_path / "runs/tiny/previews").is_dir()
 
     model = "diffusers[path=pipeline]"
     assert bnsbench("train", model, "--nfe", "4", "--solver", TRAINED, "--output", "bns4.json") == 0, capsys.readouterr()
@@ -95,16 +95,14 @@ def test_pipelines_of_sound_are_heard(kind, channels, run_in, tmp_path, capsys):
     (tmp_path / "prompts.txt").write_text("a red fox in the snow\ntwo boats\n")
     (tmp_path / "tiny.toml").write_text(SOUNDS)
     bnsbench("run", "tiny.toml", "--executor", "local")
-    rows = {
-        row["solver"]: row for row in csv.DictReader((tmp_path / "results/tiny/leaderboard.csv").read_text().splitlines())
-    }
+    rows = {row["solver"]: row for row in csv.DictReader((tmp_path / "runs/tiny/leaderboard.csv").read_text().splitlines())}
     ddim, stochastic, trained = rows.values()
     assert [row["status"] for row in rows.values()] == ["ok", "skipped", "ok"], capsys.readouterr()
     assert "stochastic" in stochastic["reason"]
     for metric in ("psnr", "snr", "waveform-snr"):
         assert float(trained[metric]) > float(ddim[metric])
     assert float(trained["log-spectral"]) < float(ddim["log-spectral"])
-    previews = tmp_path / "results/tiny/previews"
+    previews = tmp_path / "runs/tiny/previews"
     assert len(list(previews.glob("*.png"))) == 2
     assert len(list(previews.glob("*/00?.wav"))) == 4
 
@@ -122,7 +120,7 @@ def test_pipelines_of_sound_are_heard(kind, channels, run_in, tmp_path, capsys):
 def test_a_pipeline_that_cannot_be_guided_is_skipped(bnsbench, tmp_path, capsys):
     words = ("--solver", "euler", "--nfe", "2", "--samples", "2", "--guidance", "1", "--metric", "psnr")
     bnsbench("run", "quick", "--model", "diffusers[path=pipeline]", *words, "--executor", "local")
-    (row,) = csv.DictReader((tmp_path / "results/quick/leaderboard.csv").read_text().splitlines())
+    (row,) = csv.DictReader((tmp_path / "runs/quick/leaderboard.csv").read_text().splitlines())
     assert row["status"] == "skipped"
     assert "unconditional" in row["reason"]
     capsys.readouterr()

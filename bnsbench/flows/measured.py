@@ -1,0 +1,130 @@
+"""What a solver is given: a velocity field that can be evaluated and nothing else, its evaluations counted out of reach.
+
+A solver that could reach the counter, the bare field or the model would report any NFE that it likes. So the object in its
+hands is empty: the field and the count are looked up by its identity, in the hands of whoever runs the solver.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from bnsbench.errors import BnsbenchError
+from bnsbench.flows.fields import BatchField
+from bnsbench.flows.paths import Path
+
+
+class SolverField:
+    """A velocity field u_t(x) of one batch as solvers get it: path, interval, evaluation, and parts of the batch."""
+
+    __slots__ = ("__weakref__",)
+
+    @property
+    def path(self) -> Path:
+        """The Gaussian path on which the model was trained."""
+        return _bound(self).field.path
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The times (t_begin, t_end) on which it may be evaluated."""
+        return _bound(self).field.interval
+
+    def __call__(self, t: Tensor, x: Tensor) -> Tensor:
+        """Return u_t(x), shaped like x [batch, ...]; t is 0-d or [batch]. It cannot be differentiated or vectorised."""
+        return _bound(self).evaluate(t, x)
+
+    def part(self, index: Tensor | slice) -> SolverField:
+        """Return the field for the samples ``index`` of the batch; what it is asked counts for these samples."""
+        return _seal(_bound(self).part(index))
+
+
+class Meter:
+    """Counts what is spent through ``field``, a `SolverField` made for one run of a solver.
+
+    A call on a tensor as large as k batches is k evaluations of every sample, and a call on less than the batch is one of
+    every sample, since the field cannot tell which samples it was meant for: `SolverField.part` can.
+    """
+
+    def __init__(self, field: BatchField, x0: Tensor) -> None:
+        """Bind the field to a run that starts from x0 [batch, ...]."""
+        self._tally = _Tally(torch.zeros(len(x0), dtype=torch.int64), x0[0].numel())
+        self.field = _seal(_Bound(field, self._tally, torch.arange(len(x0))))
+
+    def spent(self, asked: int) -> int:
+        """Return the evaluations per sample: ``asked`` if every sample had exactly that many, else the most or the least."""
+        counts, most = self._tally.counts, int(self._tally.counts.max())
+        least = min(int(counts.min()), self._tally.rows // len(counts))
+        return most if most > asked else least
+
+    def close(self) -> None:
+        """End the run: whoever evaluates the field afterwards gets an error."""
+        self._tally.open = False
+
+
+@dataclass
+class _Tally:
+    """Evaluations of each sample [batch], the rows evaluated in all, and the numbers that make a row."""
+
+    counts: Tensor
+    numbers: int
+    rows: int = 0
+    open: bool = True
+
+    def add(self, positions: Tensor, numbers: int) -> None:
+        rows = -(-numbers // self.numbers)
+        self.rows += rows
+        if len(positions):
+            times = max(1, -(-rows // len(positions)))
+            self.counts.index_add_(0, positions, torch.full_like(positions, times))
+
+
+@dataclass(frozen=True)
+class _Bound:
+    """What stands behind a `SolverField`: the real field of the samples at these positions of the batch."""
+
+    field: BatchField
+    tally: _Tally
+    positions: Tensor
+
+    def evaluate(self, t: Tensor, x: Tensor) -> Tensor:
+        if not self.tally.open:
+            raise BnsbenchError("its field was evaluated after the run that it was made for")
+        t, x = _plain(t), _plain(x)
+        self.tally.add(self.positions, x.numel())
+        with torch.no_grad():
+            velocity = self.field(t, x)
+        if velocity.shape != x.shape:
+            raise BnsbenchError(f"the field returned velocities of shape {list(velocity.shape)} for states {list(x.shape)}")
+        return velocity
+
+    def part(self, index: Tensor | slice) -> _Bound:
+        own = index.to(self.positions.device) if isinstance(index, Tensor) else index
+        return _Bound(self.field.part(index), self.tally, self.positions[own])
+
+
+_BOUND: WeakKeyDictionary[SolverField, _Bound] = WeakKeyDictionary()
+
+
+def _seal(bound: _Bound) -> SolverField:
+    field = SolverField()
+    _BOUND[field] = bound
+    return field
+
+
+def _bound(field: SolverField) -> _Bound:
+    found = _BOUND.get(field)
+    if found is None:
+        raise BnsbenchError("a copy of the field cannot be evaluated")
+    return found
+
+
+def _plain(values: Tensor) -> Tensor:
+    """Return the numbers alone; BnsbenchError inside transforms such as vmap, where one call stands for many evaluations."""
+    if torch._C._functorch.is_functorch_wrapped_tensor(values):
+        raise BnsbenchError("the field cannot be evaluated under torch.func transforms, which hide evaluations")
+    primal: Tensor = forward_ad.unpack_dual(values).primal  # type: ignore[no-untyped-call]
+    return primal.detach()

@@ -1,0 +1,111 @@
+"""Whether a metric that was measured again agrees with its record: the value, and every number that stands beside it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from bnsbench.suite.record import Record, Score
+
+DECIBELS = {"float64": 0.05}
+"""How far a PSNR may be from the recorded one, by precision."""
+
+DECIBELS_COARSE = 0.1
+RELATIVE, ABSOLUTE = 0.01, 0.005
+"""How far any other metric may be from the recorded one."""
+
+BESIDE = 3.0
+"""How many times further than the value its intervals and quantiles may be: fewer samples decide them."""
+
+CEILING_MARGIN = 10.0
+"""Decibels below the ground truth's ceiling from which on PSNRs are not told apart: the truth's own error shows there."""
+
+Number = float | None
+
+
+def score_differences(recorded: Record, metric: str, before: Score, found: Record, why: str = "") -> Iterator[str]:
+    """Yield a sentence for everything in which a metric's score differs from the one in a record beyond the tolerances.
+
+    why: the reason, if it is known, for the end of a sentence.
+    """
+    now, name = found.metrics[metric], recorded.key
+    if before.files != now.files:
+        yield f"{name}: the files that {metric} reads have changed since."
+        why = why or " (its files have changed)"
+    for what in ("direction", "unit"):
+        said, true = getattr(before, what), getattr(now, what)
+        if said != true:
+            yield f"{name}: the record says that the {what} of {metric} is {said!r}, but it is {true!r}."
+    limit = _limit(found, now.unit)
+    for what, said, is_now in _numbers(before, now):
+        allowed = _allowed(recorded, said, now.unit) * (BESIDE if what else 1.0)
+        if _apart(said, is_now, allowed, limit if what != "n" else float):
+            label = f"{metric} {what}".rstrip()
+            yield (
+                f"{name}: the record says {label} {_shown(said)}, but it is {_shown(is_now)} now,"
+                f" further off than {allowed:.3g}{why}."
+            )
+    for what, text in _texts(before.details).items():
+        if text != now.details.get(what):
+            yield f"{name}: the record says {what} of {metric} {text!r}, but it is {now.details.get(what)!r} now."
+    yield from _sample_differences(recorded, metric, found, limit, why)
+
+
+def _sample_differences(
+    recorded: Record, metric: str, found: Record, limit: Callable[[float], float], why: str
+) -> Iterator[str]:
+    before, now = recorded.per_sample.get(metric, ()), found.per_sample.get(metric, ())
+    if len(before) != len(now):
+        yield f"{recorded.key}: the record has {len(before)} values of {metric} by sample, but there are {len(now)} now."
+        return
+    if not before:
+        return
+    value, unit = recorded.metrics[metric].value, recorded.metrics[metric].unit
+    allowed = _allowed(recorded, value, unit)
+    gap = sum(abs(limit(a) - limit(b)) for a, b in zip(before, now, strict=True)) / len(before)
+    if not gap <= allowed:
+        yield f"{recorded.key}: the values of {metric} by sample are {gap:.3g} off on average, more than {allowed:.3g}{why}."
+
+
+def _numbers(before: Score, now: Score) -> Iterator[tuple[str, Number, Number]]:
+    """Yield the value ("") and the numbers beside it, as recorded and as found."""
+    yield "", before.value, now.value
+    yield "low", before.low, now.low
+    yield "high", before.high, now.high
+    for name, value in before.details.items():
+        if _is_number(value):
+            other = now.details.get(name)
+            yield name, value, other if _is_number(other) else None
+
+
+def _texts(details: Mapping[str, Any]) -> dict[str, str]:
+    return {name: value for name, value in details.items() if isinstance(value, str) and name != "files"}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _allowed(record: Record, value: Number, unit: str) -> float:
+    if unit == "dB":
+        return DECIBELS.get(str(record.model.get("dtype")), DECIBELS_COARSE)
+    return RELATIVE * abs(value or 0.0) + ABSOLUTE
+
+
+def _limit(found: Record, unit: str) -> Callable[[float], float]:
+    """Return what takes a value to itself, or to the highest that the ground truth can tell, as it is measured now."""
+    if unit != "dB":
+        return lambda value: value
+    highest = float(found.truth.get("ceiling", math.inf)) - CEILING_MARGIN
+    return lambda value: min(value, highest)
+
+
+def _apart(before: Number, now: Number, allowed: float, limit: Callable[[float], float]) -> bool:
+    if before is None or now is None:
+        return before is not now
+    return not abs(limit(before) - limit(now)) <= allowed
+
+
+def _shown(value: Number) -> str:
+    return "nothing" if value is None else f"{value:.6g}"

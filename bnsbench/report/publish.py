@@ -1,0 +1,151 @@
+"""Publishing: a finished run, checked, as a folder of results that is there whole or not at all."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bnsbench.errors import BnsbenchError, CorruptFileError, UsageError
+from bnsbench.plugins import PluginHost
+from bnsbench.report.integrity import faults, plan_faults
+from bnsbench.report.results import PICTURE, write_reports
+from bnsbench.suite.record import RETRIED, Record
+from bnsbench.suite.store import ResultStore, storage_errors
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What publishing has done: the folder, records by how they stand to those that were published before, and those gone.
+
+    new, changed, same, removed: numbers of records.
+    """
+
+    folder: Path
+    new: int
+    changed: int
+    same: int
+    removed: int
+
+    @property
+    def records(self) -> int:
+        """The records that are published now."""
+        return self.new + self.changed + self.same
+
+    @property
+    def replaced(self) -> int:
+        """The records that were published before."""
+        return self.changed + self.same + self.removed
+
+
+def publish(
+    store: ResultStore, host: PluginHost, output: Path, *, allow_failed: bool = False, replace: bool = False
+) -> Publication:
+    """Copy a finished run to output/SUITE: its suite, plan, environment, records, solvers, tables, pictures and hashes.
+
+    What is published appears whole or not at all, without previews and without what other runs left in the folder.
+    allow_failed: publish cells that failed or timed out. replace: also drop published records that the run does not have.
+    Raises BnsbenchError for a run that is unfinished, damaged or has failures, UsageError where ``replace`` is needed.
+    """
+    target = ResultStore(output / store.folder.name)
+    if target.folder.resolve() == store.folder.resolve():
+        raise UsageError(f"{store.folder} is where it would be published: name another folder by --output.")
+    _recover(target.folder)
+    records = _checked(store, host, allow_failed)
+    publication = _compared(records, target)
+    if publication.removed and not replace:
+        raise UsageError(
+            f"{target.folder} holds {publication.removed} records that {store.folder} does not: add --replace to drop them."
+        )
+    with storage_errors(target.folder), _staging(output) as place:
+        copy = ResultStore(place / store.folder.name)
+        _copy(store, records, copy)
+        write_reports(copy)
+        _refuse(list(faults(copy)), "The copy is not what it should be")
+        _swap(copy.folder, target.folder)
+    return publication
+
+
+def _checked(store: ResultStore, host: PluginHost, allow_failed: bool) -> list[Record]:
+    """Return the records of a run that may be published; BnsbenchError says why it may not."""
+    _refuse(list(faults(store)) or list(plan_faults(store, host)), f"{store.folder} cannot be published")
+    records = list(store.records())
+    failed = [record for record in records if record.status in RETRIED]
+    if failed and not allow_failed:
+        first = f"{failed[0].key} ({failed[0].status}: {failed[0].reason})"
+        raise BnsbenchError(
+            f"{store.folder} has {len(failed)} cells without a result, such as {first}: run it again, or add --allow-failed."
+        )
+    return records
+
+
+def _refuse(found: Sequence[str], what: str) -> None:
+    if found:
+        more = f" (and {len(found) - 1} more faults)" if len(found) > 1 else ""
+        raise BnsbenchError(f"{what}: {found[0]}{more} 'bnsbench run' mends what can be mended.")
+
+
+def _compared(records: Sequence[Record], target: ResultStore) -> Publication:
+    """Return how the records stand to those in the target, damaged ones among them."""
+    before = {file.stem for file in target.cells.glob("*.json")}
+    same = sum(record.key in before and _published(target, record.key) == record.to_dict() for record in records)
+    both = sum(record.key in before for record in records)
+    return Publication(target.folder, len(records) - both, both - same, same, len(before - {each.key for each in records}))
+
+
+def _published(target: ResultStore, key: str) -> object:
+    try:
+        record = target.read(key)
+    except (CorruptFileError, BnsbenchError):
+        return None
+    return None if record is None else record.to_dict()
+
+
+def _copy(store: ResultStore, records: Sequence[Record], copy: ResultStore) -> None:
+    """Copy what belongs to the records; a picture that is there need not be drawn again."""
+    solvers = {store.solvers / str(record.solver["file"]) for record in records if "file" in record.solver}
+    own = [store.suite_file, store.plan_file, store.environment_file]
+    own += [store.folder / f"{PICTURE}.{suffix}" for suffix in ("png", "svg")]
+    cells = [store.record_file(record.key) for record in records]
+    for file in [*(file for file in own if file.is_file()), *cells, *sorted(solvers)]:
+        place = copy.folder / file.relative_to(store.folder)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, place)
+
+
+@contextmanager
+def _staging(output: Path) -> Iterator[Path]:
+    """Yield a hidden folder beside the published ones, which is gone in the end."""
+    output.mkdir(parents=True, exist_ok=True)
+    place = Path(tempfile.mkdtemp(prefix=".publish-", dir=output))
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _swap(new: Path, target: Path) -> None:
+    """Put a folder in the place of another, which is kept until the new one is there."""
+    aside = _aside(target)
+    shutil.rmtree(aside, ignore_errors=True)
+    if target.exists():
+        target.rename(aside)
+    try:
+        new.rename(target)
+    except OSError:
+        _recover(target)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _recover(target: Path) -> None:
+    """Put back what a publication that was killed between two renames has left aside."""
+    if _aside(target).exists() and not target.exists():
+        _aside(target).rename(target)
+
+
+def _aside(target: Path) -> Path:
+    return target.with_name(f".{target.name}.before")

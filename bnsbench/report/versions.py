@@ -1,0 +1,70 @@
+"""Records that were made with two versions of a model, or of a metric's files: no table may mix them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from bnsbench.suite.record import Record, metric_key, model_key
+
+
+def settle(records: Sequence[Record], versions: Mapping[str, str]) -> tuple[list[Record], list[str]]:
+    """Return the records with one version of every model and metric, and a sentence for each that has had several.
+
+    versions: the fingerprints that are current, by `model_key` and `metric_key`; without one, the version that most of the
+    records have is taken for it. Records of another model become failed ones, values of other files are left out.
+    """
+    settled, notes = list(records), []
+    for key, found in _models(records).items():
+        current = _current(key, list(found.values()), versions)
+        others = [index for index, fingerprint in found.items() if fingerprint != current]
+        for index in others:
+            reason = "it was made with another version of the model: run it again"
+            settled[index] = replace(settled[index], status="failed", reason=reason, metrics={}, per_sample={})
+        if others:
+            name = records[others[0]].cell["model"]["name"]
+            notes.append(_note("Records", f"the model {name}", found, others))
+    for name, found in _metrics(records).items():
+        current = _current(metric_key(name), list(found.values()), versions)
+        others = [index for index, files in found.items() if files != current]
+        for index in others:
+            settled[index] = _without(settled[index], name)
+        if others:
+            notes.append(_note("Values", f"the files of the metric {name}", found, others))
+    return settled, notes
+
+
+def _models(records: Sequence[Record]) -> dict[str, dict[int, str]]:
+    """Return the fingerprints of the records that have one, by model and place."""
+    found: dict[str, dict[int, str]] = {}
+    for index, record in enumerate(records):
+        if record.model.get("fingerprint"):
+            found.setdefault(model_key(record.cell), {})[index] = str(record.model["fingerprint"])
+    return found
+
+
+def _metrics(records: Sequence[Record]) -> dict[str, dict[int, str]]:
+    """Return the fingerprints of metrics' files, by metric and place."""
+    found: dict[str, dict[int, str]] = {}
+    for index, record in enumerate(records):
+        for name, score in record.metrics.items():
+            if score.value is not None:
+                found.setdefault(name, {})[index] = score.files
+    return found
+
+
+def _current(key: str, found: Sequence[str], versions: Mapping[str, str]) -> str:
+    if versions.get(key) in found:
+        return versions[key]
+    counts = Counter(reversed(found))  # of equally many, the last
+    return max(counts, key=lambda version: counts[version])
+
+
+def _without(record: Record, metric: str) -> Record:
+    metrics = {name: score for name, score in record.metrics.items() if name != metric}
+    return replace(record, metrics=metrics, per_sample={k: v for k, v in record.per_sample.items() if k != metric})
+
+
+def _note(what: str, whom: str, found: Mapping[int, str], others: Sequence[int]) -> str:
+    return f"{what} of {whom} come from {len(set(found.values()))} versions; {len(others)} are left out: run them again."

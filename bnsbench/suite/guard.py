@@ -1,0 +1,89 @@
+"""What cells share and must leave as it is: a seal on tensors tells whether anybody has written into them."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+VISITED = 200_000
+"""Objects looked at for tensors in a model; the rest of a larger one (a tokenizer, say) goes unguarded."""
+
+Digest = tuple[int, int | None]
+Numbers = tuple[int | None, ...]
+
+CHUNK = 2**22
+"""Numbers that are summed together on a device."""
+
+
+@dataclass
+class Seal:
+    """Tensors by what people call them, with what they held when they were added."""
+
+    _kept: dict[str, list[tuple[Tensor, Digest]]] = field(default_factory=dict)
+
+    def add(self, name: str, tensors: Iterable[Tensor]) -> None:
+        """Seal further tensors as they are now."""
+        self._kept.setdefault(name, []).extend((tensor, digest(tensor)) for tensor in tensors)
+
+    def broken(self) -> list[str]:
+        """Return the names under which anything has changed."""
+        return [name for name, kept in self._kept.items() if any(digest(tensor) != before for tensor, before in kept)]
+
+
+def digest(tensor: Tensor) -> Digest:
+    """Return a tensor's version with a checksum of its bits, since writing through ``.data`` or NumPy changes no version."""
+    version = -1 if tensor.is_inference() else tensor._version
+    return version, _checksum(tensor.detach())
+
+
+def numbers(tensors: Iterable[Tensor]) -> Numbers:
+    """Return the checksums of tensors, whatever has been written into them before."""
+    return tuple(_checksum(tensor.detach()) for tensor in tensors)
+
+
+def _checksum(values: Tensor) -> int | None:
+    """Return a checksum of the bits and their order, None for a kind of tensor that has no bits to look at."""
+    try:
+        bits: Any = values.contiguous().reshape(-1).view(torch.uint8)
+        return zlib.crc32(bits.numpy()) if bits.device.type == "cpu" else weighted_sum(bits)
+    except (RuntimeError, NotImplementedError, TypeError):
+        return None
+
+
+def weighted_sum(bits: Tensor) -> int:
+    """Return a sum of bytes [n], modulo 2^64, in which every position has a weight of its own, computed where they are."""
+    total = torch.zeros((), dtype=torch.int64, device=bits.device)
+    for start in range(0, len(bits), CHUNK):
+        part = bits[start : start + CHUNK]
+        weights = torch.arange(1, 2 * len(part), 2, device=bits.device)
+        total = 1_000_003 * total + (part * weights).sum()
+    return int(total)
+
+
+def tensors_of(thing: object) -> Iterator[Tensor]:
+    """Yield the tensors that an object holds, in its attributes, lists and dictionaries and in those of what it holds."""
+    waiting: list[object] = [thing]
+    seen: dict[int, object] = {}
+    while waiting and len(seen) < VISITED:
+        found = waiting.pop()
+        if id(found) in seen or isinstance(found, str | bytes | int | float | type | ModuleType | None):
+            continue
+        seen[id(found)] = found
+        if isinstance(found, Tensor):
+            yield found
+        else:
+            waiting.extend(_inside(found))
+
+
+def _inside(thing: Any) -> Iterable[object]:
+    if isinstance(thing, Mapping):
+        return list(thing.values())
+    if isinstance(thing, list | tuple | set | frozenset):
+        return list(thing)
+    return list(vars(thing).values()) if hasattr(thing, "__dict__") else ()

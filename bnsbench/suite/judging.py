@@ -1,0 +1,122 @@
+"""Keeping solvers and metrics from each other's numbers: whoever writes into what is shared fails, and nobody else does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+
+from torch import Tensor
+
+from bnsbench.metrics.base import Metric, MetricValue, SampleSet
+from bnsbench.suite.context import CellContext, FieldState, OverwrittenError, decode
+from bnsbench.suite.guard import Seal
+from bnsbench.suite.plan import Cell, Component
+from bnsbench.suite.standing import metric_files
+
+
+@contextmanager
+def untouched(cell: Cell, context: CellContext, state: FieldState, own: Seal | None = None) -> Iterator[None]:
+    """Raise OverwrittenError if the block has changed the model, the noise or the truth, or what ``own`` has sealed.
+
+    What cells share is made anew for the next one.
+    """
+    seal = state.ready
+    try:
+        yield
+    finally:
+        shared = seal.broken()
+        changed = [*shared, *(own.broken() if own is not None else ())]
+        if shared:
+            context.forget(cell)
+        if changed:
+            raise OverwrittenError(changed)
+
+
+class JudgedSamples:
+    """A cell's samples for its metrics, each of which finds them as the solver left them, whatever another has done."""
+
+    def __init__(self, cell: Cell, context: CellContext, x: Tensor) -> None:
+        """Keep the end states x [n, ...]; metrics get copies of them."""
+        self.cell = cell
+        self.context = context
+        self.x = x
+        self._copy = _Copy(cell, context, x.clone())
+
+    @property
+    def samples(self) -> SampleSet:
+        """The samples as they are now."""
+        return self._copy.samples
+
+    def metric(self, component: Component) -> Metric:
+        """Return the metric, which fails if it writes into anything, and goes by a sound copy of what it is given."""
+        return _Guarded(self, self.context.metric(component))
+
+    def measure(self, metric: Metric) -> MetricValue:
+        """Return the metric's value; OverwrittenError if it has changed what it was given; the next gets it anew."""
+        copy = self._copy
+        try:
+            with untouched(self.cell, self.context, copy.state, copy.seal):
+                return metric(copy.samples)
+        except OverwrittenError:
+            self._copy = _Copy(self.cell, self.context, self.x.clone())
+            raise
+
+
+@dataclass(frozen=True)
+class _Guarded:
+    """A metric that gets the judged samples as they are now, whatever it is called with."""
+
+    judged: JudgedSamples
+    metric: Metric
+
+    def __call__(self, samples: SampleSet) -> MetricValue:
+        del samples  # a metric before this one may have spoilt them
+        return self.judged.measure(self.metric)
+
+    def fingerprint(self) -> str:
+        """Return the fingerprint of the files that the metric reads, "" if it reads none."""
+        return metric_files(self.metric)
+
+
+@dataclass(frozen=True)
+class _Copy:
+    """A copy of the end states x [n, ...] with all that metrics look at, sealed."""
+
+    cell: Cell
+    context: CellContext
+    x: Tensor
+
+    @cached_property
+    def state(self) -> FieldState:
+        return self.context.field_state(self.cell)
+
+    @cached_property
+    def seal(self) -> Seal:
+        seal = Seal()
+        seal.add("the samples", [self.x])
+        return seal
+
+    @cached_property
+    def decoded(self) -> Tensor:
+        decoded = decode(self.state.model, self.x, self.context.job.batch)
+        self.seal.add("the decoded samples", [decoded])
+        return decoded
+
+    @cached_property
+    def samples(self) -> SampleSet:
+        state, batch = self.state, self.context.job.batch
+        pairs = state.test_pairs(self.cell.samples)
+        return SampleSet(
+            latents=self.x,
+            truth_latents=pairs.x1,
+            condition=pairs.field.condition,
+            data_range=state.model.data_range,
+            model=state.model,
+            decoder=lambda states: decode(state.model, states, batch),
+            decoded=lambda: self.decoded,
+            decoded_truth=lambda: state.decoded_truth(len(pairs), batch),
+            cache=self.context.job.cache / "features",
+            progress=self.context.stage,
+        )

@@ -1,0 +1,149 @@
+"""Which cells are finished: those whose records answer them and come from the model and the files that are here now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from bnsbench.errors import CorruptFileError
+from bnsbench.plugins import PluginHost
+from bnsbench.plugins.sources import BUILTIN
+from bnsbench.suite.faults import describe
+from bnsbench.suite.plan import Cell, MetricComponent
+from bnsbench.suite.progress import RunObserver
+from bnsbench.suite.record import Record, metric_key, model_key
+from bnsbench.suite.store import ResultStore
+
+Kept = dict[str, Record]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a results folder has of a plan.
+
+    finished: records by key. versions: the fingerprints now of models and metrics that have changed under finished cells.
+    """
+
+    finished: Mapping[str, Record]
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def pending(self, cells: Sequence[Cell]) -> list[Cell]:
+        """Return the cells that have to be run."""
+        return [cell for cell in cells if cell.key not in self.finished]
+
+
+def standing(
+    cells: Sequence[Cell],
+    store: ResultStore,
+    host: PluginHost,
+    observer: RunObserver,
+    *,
+    retrain: bool = False,
+    trust: bool = False,
+) -> Standing:
+    """Return which of the cells are finished; the observer is told of records that do not count, and why.
+
+    A model of a plugin is made to take its fingerprint, and a metric that was given files; the versions of built-in models
+    hold the hashes of their weights, so nothing is made for them.
+    retrain: leave out records whose solver was shipped. trust: compare no fingerprints.
+    """
+    kept = _answering(cells, store, observer, retrain)
+    versions = store.versions()
+    if trust:
+        return Standing(kept, versions)
+    for key, group in _by_model(cells, kept).items():
+        now = _model_now(group, host, observer)
+        stale = [cell for cell in group if now is not None and kept[cell.key].model["fingerprint"] != now]
+        if stale:
+            observer.notice(f"The model {group[0].model.shown} has changed since: {_cells(stale)} run again.")
+            versions[key] = str(now)
+            _drop(stale, kept)
+    for metric, group in _by_metric(cells, kept):
+        files = _files_now(metric, group, kept, host, observer)
+        stale = [cell for cell in group if files is not None and kept[cell.key].metrics[metric.shown].files != files]
+        if stale:
+            observer.notice(f"The files of the metric {metric.shown} have changed since: {_cells(stale)} measured again.")
+            versions[metric_key(metric.shown)] = str(files)
+            _drop(stale, kept)
+    return Standing(kept, versions)
+
+
+def metric_files(metric: object) -> str:
+    """Return the fingerprint of the files that a metric reads, "" if it reads none or does not say."""
+    fingerprint = getattr(metric, "fingerprint", None)
+    return str(fingerprint()) if callable(fingerprint) else ""
+
+
+def _answering(cells: Sequence[Cell], store: ResultStore, observer: RunObserver, retrain: bool) -> Kept:
+    found = {}
+    for cell in cells:
+        try:
+            record = store.read(cell.key)
+        except CorruptFileError as error:
+            observer.notice(f"{error} Its cell is run again.")
+            continue
+        if record is not None and record.answers(cell) and not (retrain and record.shipped):
+            found[cell.key] = record
+    return found
+
+
+def _by_model(cells: Sequence[Cell], kept: Kept) -> dict[str, list[Cell]]:
+    """Return the cells whose records say which model made them, by model and precision."""
+    groups: dict[str, list[Cell]] = {}
+    for cell in cells:
+        if cell.key in kept and kept[cell.key].model.get("fingerprint"):
+            groups.setdefault(model_key(cell.content), []).append(cell)
+    return groups
+
+
+def _by_metric(cells: Sequence[Cell], kept: Kept) -> Iterator[tuple[MetricComponent, list[Cell]]]:
+    """Yield the metrics of the cells with the cells whose records hold a value of them."""
+    for name, metric in {metric.shown: metric for cell in cells for metric in cell.metrics}.items():
+        group = [cell for cell in cells if cell.key in kept and _measured(kept[cell.key], name)]
+        if group:
+            yield metric, group
+
+
+def _measured(record: Record, metric: str) -> bool:
+    return metric in record.metrics and record.metrics[metric].value is not None
+
+
+def _model_now(group: Sequence[Cell], host: PluginHost, observer: RunObserver) -> str | None:
+    """Return the fingerprint that the cells' model has now; None if its version says enough or it cannot be made."""
+    cell = group[0]
+    selection = host.model(cell.model.selector)
+    if selection.spec.provider == BUILTIN:
+        return None
+    observer.stage(cell, "reading the model, to see whether its records still hold")
+    import torch  # noqa: PLC0415 (only where a plugin's model has records)
+
+    try:
+        model = selection.make()
+        return str(model.to("cpu", getattr(torch, cell.dtype) if cell.dtype else model.dtype).fingerprint())
+    except Exception as error:  # noqa: BLE001 (models of plugins may raise anything)
+        observer.notice(f"The model {cell.model.shown} cannot be read ({describe(error)}): {_cells(group)} kept as before.")
+        return None
+
+
+def _files_now(
+    metric: MetricComponent, group: Sequence[Cell], kept: Kept, host: PluginHost, observer: RunObserver
+) -> str | None:
+    """Return the fingerprint of the metric's files as they are now; None if it was given none or cannot be made."""
+    selection = host.metric(metric.selector)
+    given = dict(selection.parameters) != dict(selection.spec.parameters)
+    if not given and not any(kept[cell.key].metrics[metric.shown].files for cell in group):
+        return None
+    try:
+        return metric_files(selection.make())
+    except Exception as error:  # noqa: BLE001 (metrics of plugins may raise anything)
+        observer.notice(f"The metric {metric.shown} cannot be made ({describe(error)}): {_cells(group)} kept as before.")
+        return None
+
+
+def _cells(group: Sequence[Cell]) -> str:
+    return "1 finished cell is" if len(group) == 1 else f"{len(group)} finished cells are"
+
+
+def _drop(stale: Iterable[Cell], kept: Kept) -> None:
+    for cell in stale:
+        del kept[cell.key]

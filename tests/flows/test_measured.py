@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from bnsbench.errors import BnsbenchError
+from bnsbench.flows.fields import FunctionField
+from bnsbench.flows.measured import Meter
+from bnsbench.flows.paths import VP, CondOT
+from tests.flows.toy import GaussianModel
+
+HALF = torch.tensor(0.5, dtype=torch.float64)
+X = torch.arange(12, dtype=torch.float64).reshape(4, 3)
+
+
+@pytest.fixture
+def meter():
+    return Meter(GaussianModel().field(torch.tensor([0, 1, 2, 0]), 2.0), X)
+
+
+@pytest.fixture
+def free():
+    """A field without conditions, which takes states of any number."""
+    return Meter(FunctionField(lambda t, x: t * x, VP(), (0.0, 0.999)), X)
+
+
+def test_it_is_the_field(meter):
+    bare = GaussianModel().field(torch.tensor([0, 1, 2, 0]), 2.0)
+    assert torch.equal(meter.field(HALF, X), bare(HALF, X))
+    assert (meter.field.path, meter.field.interval) == (CondOT(), (0.0, 1.0))
+    part = torch.tensor([2, 0])
+    assert torch.equal(meter.field.part(part)(HALF, X[part]), bare.part(part)(HALF, X[part]))
+
+
+@pytest.mark.parametrize(
+    ("asked", "spent", "calls"),
+    [
+        (3, 3, [X, X, X]),
+        (3, 2, [X, X]),
+        (3, 4, [X, X, X, X]),
+        (1, 65, [torch.cat([X] * 65)]),
+        (1, 65, [X.repeat(1, 65)]),
+        (1, 65, [X.expand(65, 4, 3)]),
+        (1, 2, [torch.cat([X, X[:1]])]),
+        (1, 2, [X, X[:1]]),
+        (2, 1, [X, X[:3]]),
+        (1, 0, [X[:3]]),
+        (1, 0, []),
+        (1, 4, [X[:1]] * 4),
+    ],
+)
+def test_whatever_is_evaluated_counts_for_every_sample(free, asked, spent, calls):
+    for x in calls:
+        free.field(HALF, x)
+    assert free.spent(asked) == spent
+
+
+@pytest.mark.parametrize(
+    ("spent", "parts"),
+    [
+        (1, [slice(0, 2), slice(2, 4)]),
+        (1, [torch.tensor([3, 1]), torch.tensor([True, False, True, False])]),
+        (2, [slice(0, 4), slice(0, 1)]),
+        (0, [slice(0, 3)]),
+        (2, [torch.tensor([0, 1, 2, 3, 3])]),
+    ],
+)
+def test_parts_count_for_their_samples(meter, spent, parts):
+    for part in parts:
+        meter.field.part(part)(HALF, X[part])
+    assert meter.spent(1) == spent
+
+
+def test_parts_of_parts_are_the_samples_of_the_batch(free):
+    free.field.part(slice(2, 4)).part(slice(1, 2))(HALF, X[3:])
+    free.field.part(slice(0, 3))(HALF, X[:3])
+    assert free.spent(1) == 1
+
+
+def test_nothing_behind_it_can_be_reached(meter):
+    names = {name for name in dir(meter.field) if not (name.startswith("__") and name.endswith("__"))}
+    assert names == {"path", "interval", "part"}
+    assert not hasattr(meter.field, "__dict__")
+    for name in ("field", "model", "nfe", "evaluations", "forwards_per_evaluation"):
+        with pytest.raises(AttributeError):
+            getattr(meter.field, name)
+        with pytest.raises(AttributeError):
+            setattr(meter.field, name, 4)
+    assert meter.field.part.__self__ is meter.field
+    assert type(meter.field).__call__.__closure__ is None
+
+
+def test_the_run_s_end_is_the_field_s(meter):
+    part = meter.field.part(slice(2))
+    meter.close()
+    for field, x in ((meter.field, X), (part, X[:2])):
+        with pytest.raises(BnsbenchError, match="after the run that it was made for"):
+            field(HALF, x)
+    with pytest.raises(BnsbenchError, match="a copy"):
+        copy.copy(meter.field)(HALF, X)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")  # torch's own, at its first dual number
+def test_one_call_is_one_evaluation_whatever_torch_can_do(free):
+    for transformed in (torch.vmap(lambda x: free.field(HALF, x)), torch.func.jacrev(lambda x: free.field(HALF, x))):
+        with pytest.raises(BnsbenchError, match=r"torch\.func"):
+            transformed(torch.stack([X, X]))
+    with pytest.raises(BnsbenchError, match=r"torch\.func"):
+        torch.vmap(lambda t: free.field(t, X))(torch.ones(5))
+    assert free.spent(1) == 0
+    with torch.enable_grad():
+        assert not free.field(HALF, X.clone().requires_grad_()).requires_grad
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(X, X)
+        assert torch.autograd.forward_ad.unpack_dual(free.field(HALF, dual)).tangent is None
+
+
+def test_many_times_in_one_call_are_refused(free):
+    with pytest.raises(BnsbenchError, match=r"shape \[65, 4, 3\] for states \[4, 3\]"):
+        free.field(torch.rand(65, 1, 1), X)

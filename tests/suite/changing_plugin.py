@@ -1,0 +1,66 @@
+"""A plugin in one file whose model and metric read a number from a file, as others read weights and data."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import torch
+
+from bnsbench.errors import UsageError
+from bnsbench.hookspecs import hookimpl
+from bnsbench.metrics.base import MetricValue
+from bnsbench.specs import MetricSpec, ModelSpec, SolverSpec
+
+LOADED = []
+
+
+@hookimpl
+def bnsbench_models():
+    yield ModelSpec("weighed", ":weighed", parameters={"weights": ""}, modality="points")
+
+
+@hookimpl
+def bnsbench_solvers():
+    yield SolverSpec("steps", ":steps")
+
+
+@hookimpl
+def bnsbench_metrics():
+    yield MetricSpec("scaled", ":scaled", parameters={"data": ""})
+
+
+def weighed(weights=""):
+    from bnsbench.flows.paths import CondOT
+    from bnsbench.models.mixtures import Mixture, MixtureModel
+
+    LOADED.append(weights)
+    width = number(weights)
+    means = torch.tensor([[0.8, 0.0], [0.0, 0.8], [-0.8, 0.0], [0.0, -0.8]], dtype=torch.float64)
+    factors = width * torch.eye(2, dtype=torch.float64).expand(4, 2, 2)
+    return MixtureModel(Mixture(torch.full((4,), 0.25, dtype=torch.float64), means, factors, None), CondOT(), (2,))
+
+
+def steps(field, x0, nfe):
+    x = x0
+    for k in range(nfe):
+        x = x + field(torch.tensor(k / nfe, dtype=torch.float64), x) / nfe
+    return x
+
+
+class scaled:  # noqa: N801 (the target is the factory of a metric)
+    def __init__(self, data=""):
+        self.data, self.scale = data, number(data) if data else 1.0
+
+    def fingerprint(self):
+        return hashlib.sha256(Path(self.data).read_bytes()).hexdigest() if self.data else ""
+
+    def __call__(self, samples):
+        info = {"files": self.fingerprint()} if self.data else {}
+        return MetricValue(self.scale * float(samples.latents.std()), info=info)
+
+
+def number(file):
+    if not Path(file).is_file():
+        raise UsageError(f"There is no file {file}.")
+    return float(Path(file).read_text())

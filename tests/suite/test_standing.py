@@ -1,0 +1,195 @@
+"""A record answers its cell for the model and the files that made it, and for no others."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bnsbench.api import run_and_report
+from bnsbench.plugins import PluginHost
+from bnsbench.report.results import read_leaderboard
+from bnsbench.report.verify import verify
+from bnsbench.suite.run import RunOptions, find_standing, plan_run, run_suite
+from bnsbench.suite.store import ResultStore
+
+PLUGIN = Path(__file__).parent / "changing_plugin.py"
+
+
+@pytest.fixture
+def host():
+    return PluginHost.load([PLUGIN])
+
+
+@pytest.fixture
+def weights(tmp_path):
+    file = tmp_path / "weights.txt"
+    file.write_text("0.15")
+    return file
+
+
+@pytest.fixture
+def data(tmp_path):
+    file = tmp_path / "data.txt"
+    file.write_text("2")
+    return file
+
+
+@pytest.fixture
+def options(tmp_path, weights, data):
+    file = tmp_path / "changing.toml"
+    model = f"weighed[weights={weights}]"
+    file.write_text(
+        f'samples = 20\nnfe = [2, 4]\nsolvers = ["steps"]\nmetrics = ["psnr", "scaled[data={data}]"]\n'
+        f'models = [{{ name = "{model}", tolerance = 1e-4 }}, {{ name = "ring8", tolerance = 1e-4 }}]\n'
+    )
+
+    def options(**changes):
+        return RunOptions(str(file), **{"results": tmp_path / "runs", "device": "cpu", **changes})
+
+    return options
+
+
+@pytest.fixture
+def store(tmp_path):
+    return ResultStore(tmp_path / "runs" / "changing")
+
+
+def left(options, host, recorder):
+    """Return the cells that a dry run says are left."""
+    plan = plan_run(options, host)
+    return find_standing(plan, options, host, recorder).pending(plan.cells)
+
+
+def values(store, metric="psnr"):
+    frame = read_leaderboard(store)
+    return {(row.model[:7], row.nfe): getattr(row, metric, None) for row in frame.itertuples()}
+
+
+def test_what_is_unchanged_stays(options, host, recorder, store):
+    assert len(left(options(), host, recorder)) == run_suite(options(), host, recorder).ran == 4
+    assert left(options(), host, recorder) == []
+    assert run_suite(options(), host, recorder).ran == 0
+    assert recorder.notices == []
+    assert "versions" not in json.loads(store.plan_file.read_text())
+
+
+def test_a_model_changed_in_place_is_run_again_and_told(options, host, recorder, store, weights):
+    run_and_report(options(), host, recorder)
+    before = values(store)
+    weights.write_text("0.3")
+    assert [cell.model.name[:7] for cell in left(options(), host, recorder)] == ["weighed"] * 2
+    assert any("has changed since: 2 finished cells are run again." in text for text in recorder.notices)
+    outcome, frame = run_and_report(options(), host, recorder)
+    assert outcome.ran == 2
+    after = values(store)
+    assert frame.attrs["notes"] == []
+    assert all((after[place] == before[place]) == (place[0] == "ring8") for place in before)
+    assert left(options(), host, recorder) == []
+    weights.write_text("0.15")
+    assert run_suite(options(), host, recorder).ran == 2
+    assert values(store) == before
+
+
+def test_verify_says_why_a_value_is_another(options, host, recorder, store, weights):
+    run_and_report(options(), host, recorder)
+    assert verify(store, host, recorder, cells=None, device="cpu").faults == ()
+    weights.write_text("0.3")
+    told = [fault for fault in verify(store, host, recorder, cells=None, device="cpu").faults if "nfe2" in fault]
+    assert "weighed" in told[0]
+    assert "the model has changed since: its fingerprint was" in told[0]
+    assert any("says psnr" in text and text.endswith("(the model has changed).") for text in told[1:])
+
+
+def test_records_can_be_trusted(options, host, recorder, weights):
+    run_suite(options(), host, recorder)
+    weights.unlink()
+    host.model(f"weighed[weights={weights}]").resolve().__globals__["LOADED"].clear()
+    assert left(options(trust_records=True), host, recorder) == []
+    assert run_suite(options(trust_records=True), host, recorder).ran == 0
+    assert recorder.notices == []
+    assert host.model(f"weighed[weights={weights}]").resolve().__globals__["LOADED"] == []
+
+
+def test_a_model_that_is_gone_costs_no_finished_cell(options, host, recorder, weights):
+    run_suite(options(), host, recorder)
+    weights.unlink()
+    assert run_suite(options(), host, recorder).ran == 0
+    assert any("cannot be read" in text and "2 finished cells are kept" in text for text in recorder.notices)
+
+
+def test_a_model_is_read_once_whatever_it_has_finished(options, host, recorder, weights):
+    run_suite(options(), host, recorder)
+    loaded = host.model(f"weighed[weights={weights}]").resolve().__globals__["LOADED"]
+    loaded.clear()
+    run_suite(options(), host, recorder)
+    assert loaded == [str(weights)]
+
+
+def test_files_of_a_metric_that_change_are_measured_again(options, host, recorder, store, data):
+    run_suite(options(), host, recorder)
+    name = f"scaled[data={data}]"
+    before = [record.metrics[name].value for record in store.records()]
+    data.write_text("3")
+    assert len(left(options(), host, recorder)) == 4
+    assert any(f"The files of the metric {name} have changed since: 4" in text for text in recorder.notices)
+    assert run_suite(options(), host, recorder).ran == 4
+    after = [record.metrics[name].value for record in store.records()]
+    assert after == pytest.approx([1.5 * value for value in before])
+    assert run_suite(options(), host, recorder).ran == 0
+    data.unlink()
+    assert run_suite(options(), host, recorder).ran == 0
+
+
+def test_an_interrupted_change_mixes_nothing(options, host, recorder, store, weights, monkeypatch):
+    """Killed between the cells of the second version: the table shows those alone, and says so."""
+    run_and_report(options(), host, recorder)
+    before = values(store)
+    weights.write_text("0.3")
+
+    def stop(cell, record):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(recorder, "cell_finished", stop)
+    with pytest.raises(KeyboardInterrupt):
+        run_suite(options(), host, recorder)
+    monkeypatch.undo()
+    frame = read_leaderboard(store)
+    statuses = frame.loc[frame.model.str.startswith("weighed"), "status"].to_list()
+    assert statuses == ["ok", "failed"]
+    (note,) = frame.attrs["notes"]
+    assert "come from 2 versions; 1 are left out: run them again." in note
+    assert values(store)["weighed", 2] != before["weighed", 2]
+    assert values(store)["weighed", 4] != values(store)["weighed", 4]  # NaN: there is none
+    assert run_suite(options(), host, recorder).ran == 1
+    assert read_leaderboard(store).attrs["notes"] == []
+
+
+def test_finished_built_in_models_load_nothing(tmp_path):
+    """Their versions hold the hashes of their weights."""
+    program = (
+        "import sys; from pathlib import Path\n"
+        "from bnsbench.plugins import PluginHost\n"
+        "from bnsbench.suite.progress import SilentObserver\n"
+        "from bnsbench.suite.run import RunOptions, find_standing, plan_run\n"
+        "options = RunOptions('quick', results=Path(sys.argv[1]), models=['ring8'], solvers=['euler'], nfe=[2])\n"
+        "host = PluginHost.load()\nplan = plan_run(options, host)\n"
+        "print(len(find_standing(plan, options, host, SilentObserver()).finished), 'torch' in sys.modules)\n"
+    )
+    options = RunOptions("quick", results=tmp_path, models=["ring8"], solvers=["euler"], nfe=[2], samples=8, device="cpu")
+    run_and_report(options, PluginHost.load(), _Nobody())
+    done = subprocess.run(
+        [sys.executable, "-c", program.replace("nfe=[2]", "nfe=[2], samples=8"), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["1", "False"]
+
+
+class _Nobody:
+    def __getattr__(self, name):
+        return lambda *_: None
