@@ -63,6 +63,7 @@ class Record:
     model: Mapping[str, Any] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
     per_sample: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    replicates: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     def answers(self, cell: Cell) -> bool:
         """Whether the cell needs no further work: it is final and holds every metric that the cell wants."""
