@@ -132,13 +132,12 @@ def _kinds(records: Sequence[Record]) -> list[str]:
 
     A cell that did not get as far is of the kind that its solver is elsewhere.
     """
-    known: dict[str, str] = {}
-    for record in records:
-        if record.solver.get("kind"):
-            known[_selector(record)] = str(record.solver["kind"])
-        elif record.train_forwards:
-            known.setdefault(_selector(record), LEARNED)
-    return [str(record.solver.get("kind") or known.get(_selector(record), CLASSIC)) for record in records]
+    own = [record.solver.get("kind") or (LEARNED if record.train_forwards else None) for record in records]
+    known = {_selector(record): str(kind) for record, kind in zip(records, own, strict=True) if kind}
+    return [
+        str(kind or (known.get(_selector(record), CLASSIC) if record.train_forwards is None else CLASSIC))
+        for record, kind in zip(records, own, strict=True)
+    ]
 
 
 def _selector(record: Record) -> str:
