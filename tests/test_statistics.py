@@ -93,7 +93,7 @@ def coverage(values: np.ndarray, n: int, draws: int = 1000) -> float:
 @pytest.mark.parametrize("n", [48, 200])
 def test_it_covers_the_recorded_means_in_nearly_all_cells(n):
     """Student's interval has 92 % at the 5 % quantile of these cells for n = 48 and 93 % for 200."""
-    found = [coverage(values, n) for column in columns() for values in column.T[::3]]
+    found = [coverage(values, n) for column in columns() for values in column.T[::4]]
     assert 0.945 < np.mean(found) < 0.965
     assert np.quantile(found, 0.05) >= 0.93
 

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from bnsbench.report.leaderboard import component_names
-from bnsbench.report.measures import direction_of, figure, paired_change, with_further
+from bnsbench.report.measures import direction_of, paired_change, value_of, with_further
 from bnsbench.suite.record import Record
 
 COLUMNS = ("model", "guidance", "solver", "nfe", "seed", "metric", "a", "b", "difference", "low", "high", "verdict")
@@ -61,7 +61,7 @@ def verdicts(frame: pd.DataFrame) -> str:
 
 def _change(a: Record, b: Record, measure: str) -> dict[str, Any] | None:
     """Return what changed in a measure, None if nothing did."""
-    before, after = (figure(record, measure).value for record in (a, b))
+    before, after = (value_of(record, measure) for record in (a, b))
     if before is None or after is None:
         return (
             None if before == after else {"a": before, "b": after, "verdict": "only in A" if after is None else "only in B"}

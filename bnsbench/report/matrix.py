@@ -121,8 +121,7 @@ def further_measures(frame: pd.DataFrame, measure: str) -> str:
     if measure != PSNR or not set(OF_PSNR) & set(measures_of(frame)):
         return ""
     return (
-        "psnr is the mean over samples; --metric psnr_mse shows the decibels of the mean squared error, which the worst"
-        " samples rule, and --metric psnr_p05 what 5 % of the samples do not reach."
+        "psnr: mean over samples; --metric psnr_mse: dB of the mean squared error; --metric psnr_p05: what 5 % do not reach"
     )
 
 
@@ -166,7 +165,8 @@ def _gaps(rows: pd.DataFrame, metric: str, direction: str, truth: float | None) 
 
 def _notes(rows: pd.DataFrame, metric: str, truth: float | None) -> tuple[str, ...]:
     if truth is not None:
-        ranking = f"{metric}-gt" if f"{metric}-gt" in rows.columns else PSNR
+        to_truth = f"{metric.partition('[')[0]}-gt"
+        ranking = to_truth if to_truth in rows.columns else PSNR
         return (
             f"Nothing is marked: the ground truth itself has {readable(truth)} here, and a solver that is better than the"
             f" exact solution is not more accurate. Rows are sorted by their distance to it; {ranking} ranks solvers.",

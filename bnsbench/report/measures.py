@@ -60,20 +60,29 @@ def direction_of(records: Iterable[Record], measure: str) -> Literal["higher", "
     return next((record.metrics[metric].direction for record in records if metric in record.metrics), "higher")
 
 
-def figure(record: Record, measure: str) -> Figure:
-    """Return the measure of a record."""
+def value_of(record: Record, measure: str) -> float | None:
+    """Return the value of the measure of a record, None if it has none."""
     score = record.metrics.get(metric_of(measure))
-    samples = record.per_sample.get(metric_of(measure), ())
     if score is None or score.value is None:
+        return None
+    samples = record.per_sample.get(metric_of(measure), ()) if measure in OF_PSNR else ()
+    if samples:
+        return _value(np.asarray(samples, dtype=np.float64), measure)
+    return {PSNR_MSE: None, PSNR_P05: score.details.get("p05")}.get(measure, score.value)
+
+
+def figure(record: Record, measure: str) -> Figure:
+    """Return the measure of a record with its interval."""
+    value = value_of(record, measure)
+    score, samples = record.metrics.get(metric_of(measure)), record.per_sample.get(metric_of(measure), ())
+    if score is None or value is None:
         return Figure(None)
-    if measure == PSNR_MSE:
-        return Figure(decibels_of_mean(samples), *decibels_of_mean_interval(samples)) if samples else Figure(None)
-    if measure == PSNR_P05:
-        value = float(np.quantile(samples, WORST)) if samples else score.details.get("p05")
-        return Figure(value, *quantile_interval(samples, WORST))
+    if measure in OF_PSNR:
+        ends = decibels_of_mean_interval(samples) if measure == PSNR_MSE else quantile_interval(samples, WORST)
+        return Figure(value, *ends)
     if score.low is None and len(replicates := _replicates(record, measure)) > 1:
-        return Figure(score.value, *replicate_interval(score.value, replicates))
-    return Figure(score.value, score.low, score.high)
+        return Figure(value, *replicate_interval(value, replicates))
+    return Figure(value, score.low, score.high)
 
 
 def evidence(record: Record, measure: str) -> tuple[str, int] | None:
@@ -91,7 +100,7 @@ def pairs(records: Sequence[Record], measure: str) -> Pairs:
     """Return the paired differences of records that have the same `evidence`."""
     first = evidence(records[0], measure)
     if first is not None and first[0] == "replicates":
-        values = np.array([figure(record, measure).value for record in records], dtype=np.float64)
+        values = np.array([value_of(record, measure) for record in records], dtype=np.float64)
         return replicate_pairs(values, np.array([_replicates(record, measure) for record in records], dtype=np.float64).T)
     return _of_samples(np.array([record.per_sample[metric_of(measure)] for record in records], dtype=np.float64).T, measure)
 
@@ -109,7 +118,7 @@ def paired_change(a: Record, b: Record, measure: str) -> PairedDifference | None
     known = evidence(a, measure)
     if known is None or known[0] != "replicates" or known != evidence(b, measure) or _samples(a) != _samples(b):
         return None
-    return difference([figure(record, measure).value or 0.0 for record in (a, b)], pairs([a, b], measure))
+    return difference([value_of(record, measure) or 0.0 for record in (a, b)], pairs([a, b], measure))
 
 
 def _value(samples: Floats, measure: str) -> float:

@@ -7,14 +7,14 @@ statement that the best is better also holds for a best that is chosen after loo
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bnsbench.report.measures import direction_of, evidence, figure, metric_of, pairs
+from bnsbench.report.measures import direction_of, evidence, pairs, value_of
 from bnsbench.statistics import separations
 from bnsbench.suite.record import Record
 
@@ -42,13 +42,15 @@ def standings(records: Sequence[Record], measure: str) -> list[Standing]:
     truth itself: there, better values of the measure do not mean more accurate solutions.
     """
     found = [Standing()] * len(records)
-    for field in _groups(records, measure):
-        members = [records[index] for index in field]
-        direction = direction_of(members, measure)
-        if any(better(figure(record, measure).value, _truth(record, measure), direction) for record in members):
+    direction = direction_of(records, measure)
+    values = [value_of(record, measure) if record.status == "ok" else None for record in records]
+    for field in _groups(records, values, _field):
+        if any(better(values[index], _truth(records[index], measure), direction) for index in field):
             continue
-        for column in _columns(field, records):
-            for index, standing in zip(column, _column([records[index] for index in column], measure), strict=True):
+        for column in _groups(records, values, lambda record: (*_field(record), record.cell["nfe"]), field):
+            members = [records[index] for index in column]
+            ordered = [(values[index] or 0.0) * (1.0 if direction == "higher" else -1.0) for index in column]
+            for index, standing in zip(column, _column(members, ordered, measure, direction), strict=True):
                 found[index] = standing
     return found
 
@@ -65,33 +67,32 @@ def _truth(record: Record, measure: str) -> float | None:
     return None if score is None else score.details.get("truth")
 
 
-def _groups(records: Sequence[Record], measure: str) -> Iterable[list[int]]:
-    """Return the records of every field that have a value, by their places."""
+def _field(record: Record) -> tuple[Any, ...]:
+    model = record.cell["model"]
+    return model["provider"], model["name"], record.cell["guidance"], record.cell["seed"]
+
+
+def _groups(
+    records: Sequence[Record],
+    values: Sequence[float | None],
+    key: Callable[[Record], tuple[Any, ...]],
+    among: Iterable[int] | None = None,
+) -> Iterable[list[int]]:
+    """Return the places of the records that have a value, in groups of the same key."""
     groups: dict[tuple[Any, ...], list[int]] = {}
-    for index, record in enumerate(records):
-        if record.status == "ok" and metric_of(measure) in record.metrics and figure(record, measure).value is not None:
-            model = record.cell["model"]
-            key = model["provider"], model["name"], record.cell["guidance"], record.cell["seed"]
-            groups.setdefault(key, []).append(index)
+    for index in range(len(records)) if among is None else among:
+        if values[index] is not None:
+            groups.setdefault(key(records[index]), []).append(index)
     return groups.values()
 
 
-def _columns(field: Sequence[int], records: Sequence[Record]) -> Iterable[list[int]]:
-    columns: dict[int, list[int]] = {}
-    for index in field:
-        columns.setdefault(records[index].cell["nfe"], []).append(index)
-    return columns.values()
-
-
-def _column(records: Sequence[Record], measure: str) -> list[Standing]:
-    """Return the standings of the solvers of a column, all of which have a value."""
-    sign = 1.0 if direction_of(records, measure) == "higher" else -1.0
-    values = [sign * (figure(record, measure).value or 0.0) for record in records]
+def _column(records: Sequence[Record], values: Sequence[float], measure: str, direction: str) -> list[Standing]:
+    """Return the standings of the solvers of a column, given their values, of which higher ones are better."""
     best = int(np.argmax(values))
     known = evidence(records[best], measure)
     if len(records) > 1 and known is None:
         return [Standing()] * len(records)
-    above = _above(records, measure, known, sign)
+    above = _above(records, measure, known, direction)
 
     def word(k: int) -> str:
         if values[k] == values[best]:
@@ -102,11 +103,11 @@ def _column(records: Sequence[Record], measure: str) -> list[Standing]:
     return [Standing(word(k), 1 + int(above[:, k].sum()), int(below[k])) for k in range(len(records))]
 
 
-def _above(records: Sequence[Record], measure: str, known: tuple[str, int] | None, sign: float) -> NDArray[np.bool_]:
+def _above(records: Sequence[Record], measure: str, known: tuple[str, int] | None, direction: str) -> NDArray[np.bool_]:
     """Return whether solver i is better than j for certain; those with other evidence than ``known`` are never."""
     above = np.zeros((len(records), len(records)), dtype=np.bool_)
     members = [k for k, record in enumerate(records) if evidence(record, measure) == known]
     if known is not None and len(members) > 1:
         found = separations(pairs([records[k] for k in members], measure), len(members))
-        above[np.ix_(members, members)] = found if sign > 0 else found.T
+        above[np.ix_(members, members)] = found if direction == "higher" else found.T
     return above
