@@ -16,8 +16,10 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Show which metrics differ between two results, with paired 95 % intervals over the same noise."""
+    from bnsbench.cli.encoding import for_stdout
     from bnsbench.cli.printing import print_table
     from bnsbench.report.compare import compare as changes
+    from bnsbench.report.compare import verdicts
     from bnsbench.report.tables import to_json
     from bnsbench.suite.store import find_results
 
@@ -27,7 +29,9 @@ def compare(
     elif frame.empty:
         typer.echo("Nothing differs.")
     else:
-        print_table([str(column) for column in frame.columns], [[_text(value) for value in row] for row in frame.to_numpy()])
+        typer.echo(for_stdout(f"{verdicts(frame)}; each interval has 95 % by itself.\n"))
+        rows = [[for_stdout(_text(value)) for value in row] for row in frame.to_numpy()]
+        print_table([str(column) for column in frame.columns], rows)
 
 
 def _text(value: Any) -> str:

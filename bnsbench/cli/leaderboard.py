@@ -3,44 +3,54 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bnsbench.cli.options import PluginFiles, open_host
+from bnsbench.errors import UsageError
 
 if TYPE_CHECKING:
     import pandas as pd
     from rich.table import Table
     from rich.text import Text
 
-    from bnsbench.report.matrix import Entry, Matrix
+    from bnsbench.report.matrix import Entry, Sheet
+    from bnsbench.report.views import View
 
 
 def leaderboard(
     results: Annotated[Path, typer.Argument(metavar="RESULTS", help="Results folder, such as results/default.")],
-    metric: Annotated[str | None, typer.Option(help="Metric to show; the first if none is named.")] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="Metric to show, also psnr_mse or psnr_p05; the first if none is named.")
+    ] = None,
+    view: Annotated[
+        str, typer.Option(help="standings, ranks (with ties), profile (over all fields), or nfe (that a PSNR needs).")
+    ] = "standings",
     form: Annotated[str, typer.Option("--format", help="table, markdown, csv, latex, json, or one of a plugin.")] = "table",
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="File instead of stdout.")] = None,
     plugin: PluginFiles = None,
 ) -> None:
     """Show the leaderboard of results, as far as they have come."""
+    from bnsbench.cli.encoding import for_stdout
     from bnsbench.report.results import read_leaderboard
     from bnsbench.suite.store import find_results, write_text
 
     store = find_results(results)
+    chosen = _view(view)
     frame = read_leaderboard(store)
     missing = len(store.planned()) - len(frame)
     if missing:
         typer.echo(f"{missing} of {len(store.planned())} cells have not been run yet.", err=True)
     print_notes(frame)
     if form == "table" and output is None:
-        print_leaderboard(frame, metric)
+        print_leaderboard(frame, metric, chosen)
         return
-    text = _render(frame, metric, form, plugin)
+    text = _render(frame, metric, chosen, form, plugin)
     if output is None:
-        typer.echo(text, nl=False)
+        typer.echo(for_stdout(text), nl=False)
     else:
         write_text(output, text)
 
@@ -51,11 +61,13 @@ def print_notes(frame: pd.DataFrame) -> None:
         typer.echo(note, err=True)
 
 
-def print_leaderboard(frame: pd.DataFrame, metric: str | None = None) -> None:
-    """Print a matrix of solvers by NFE for every field, the best in bold and ties marked."""
+def print_leaderboard(frame: pd.DataFrame, metric: str | None = None, view: View = "standings") -> None:
+    """Print a table of solvers for every field, the best in bold and ties marked, in what stdout can write."""
     from rich.console import Console
 
-    from bnsbench.report.matrix import matrices, metrics_of
+    from bnsbench.cli.encoding import for_stdout
+    from bnsbench.report.matrix import grids, metrics_of, unit_of
+    from bnsbench.report.views import view_sheets
 
     names = metrics_of(frame)
     if metric is None and not names:
@@ -64,47 +76,86 @@ def print_leaderboard(frame: pd.DataFrame, metric: str | None = None) -> None:
     # A pipe has no width: nothing is to be cut off there.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
     chosen = metric or names[0]
-    unit = frame.attrs.get("units", {}).get(chosen, "")
-    for matrix in matrices(frame, chosen):
-        console.print(f"\n{matrix.title}: {chosen}{f' in {unit}' if unit else ''} by NFE", style="bold", markup=False)
-        console.print(_table(matrix))
+    unit = unit_of(frame, chosen)
+    shown = f"{chosen} in {unit}" if unit else chosen
+
+    def remark(lines: Iterable[str]) -> None:
+        for line in lines:
+            console.print(for_stdout(line), style="dim", markup=False, soft_wrap=True)
+
+    for sheet in view_sheets(frame, chosen, view):
+        by = f" by {sheet.of}" if sheet.of else ""
+        console.print(for_stdout(f"\n{sheet.title}: {shown}{by}"), style="bold", markup=False)
+        console.print(_table(sheet))
+        remark(sheet.notes)
+    if view == "standings":
+        for sheet in grids(frame):
+            console.print(for_stdout(f"\n{sheet.title}: grids of tuned solvers"), style="bold", markup=False)
+            console.print(_table(sheet))
+    remark(_legend(frame, chosen, view))
+
+
+def _view(name: str) -> View:
+    from bnsbench.report.views import VIEWS
+
+    for view in VIEWS:
+        if view == name:
+            return view
+    raise UsageError(f"There is no view {name!r}; views are {', '.join(VIEWS)}.")
+
+
+def _legend(frame: pd.DataFrame, metric: str, view: View) -> Iterable[str]:
+    from bnsbench.report.matrix import TIE, further_measures
+    from bnsbench.report.views import LEGENDS
+
+    if view != "standings":
+        return [LEGENDS[view]]
     best = "bold" if sys.stdout.isatty() else "*"
-    console.print(f"{best}: best of its NFE; ≈: not separable from it (95 %, paired); -: does not apply", style="dim")
+    marks = f"{best}: best of its NFE; {TIE}: cannot be told from it (95 %, paired, all pairs at once); -: does not apply"
+    return [marks, further] if (further := further_measures(frame, metric)) else [marks]
 
 
-def _table(matrix: Matrix) -> Table:
+def _table(sheet: Sheet) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
+    from bnsbench.cli.encoding import for_stdout
+
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("solver", no_wrap=True)
-    for n in matrix.nfe:
-        table.add_column(str(n), justify="right", no_wrap=True)
-    for line in matrix.lines:
-        table.add_row(Text(line.solver), *(_entry(entry) for entry in line.entries))
+    for column in sheet.columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    for line in sheet.lines:
+        table.add_row(Text(for_stdout(line.solver)), *(_entry(entry) for entry in line.entries))
     return table
 
 
 def _entry(entry: Entry) -> Text:
     from rich.text import Text
 
+    from bnsbench.cli.encoding import for_stdout
+    from bnsbench.report.matrix import TIE
+
     if entry.standing == "best":
         return Text(f"{entry.text} *" if not sys.stdout.isatty() else f"{entry.text}  ", style="bold green")
-    return Text(f"{entry.text} ≈" if entry.standing == "tied" else f"{entry.text}  ")
+    return Text(for_stdout(f"{entry.text} {TIE}" if entry.standing == "tied" else f"{entry.text}  "))
 
 
-def _render(frame: pd.DataFrame, metric: str | None, form: str, plugin: list[Path] | None) -> str:
+def _render(frame: pd.DataFrame, metric: str | None, view: View, form: str, plugin: list[Path] | None) -> str:
     from bnsbench.report import tables
+    from bnsbench.report.matrix import metrics_of
+    from bnsbench.report.views import view_frame
 
-    own = {
-        "table": lambda: tables.markdown(frame, metric or ""),
-        "markdown": lambda: tables.markdown(frame, metric or ""),
-        "latex": lambda: tables.latex(frame, metric or ""),
-        "csv": lambda: tables.csv(frame),
-        "json": lambda: tables.to_json(frame),
-    }
-    if form in own:
-        return own[form]()
+    if form in ("table", "markdown"):
+        return tables.markdown(frame, metric or "", view)
+    if form == "latex":
+        return tables.latex(frame, metric or "", view)
+    if form in ("csv", "json"):
+        names = metrics_of(frame)
+        rows = view_frame(frame, metric or names[0], view) if view != "standings" and names else frame
+        return tables.csv(rows) if form == "csv" else tables.to_json(rows)
+    if view != "standings":
+        raise UsageError(f"The format {form!r} shows standings only.")
     text: str = open_host(plugin).report(form).make()(frame)
     return text

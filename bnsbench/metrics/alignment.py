@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from functools import lru_cache
 
@@ -20,6 +19,7 @@ from bnsbench.models.scenes.model import scene_classifier
 from bnsbench.models.speech.data import LETTERS, SPELLINGS
 from bnsbench.models.speech.model import word_classifier
 from bnsbench.models.weights import weights_fingerprint
+from bnsbench.statistics import wilson_interval
 
 _digits = lru_cache(maxsize=1)(digit_classifier)
 _scenes = lru_cache(maxsize=1)(scene_classifier)
@@ -108,11 +108,3 @@ class WordAccuracy(Agreement):
     def right(self, latents: Tensor, condition: Tensor) -> Tensor:
         words = SPELLINGS[_words()(latents).argmax(dim=1)]
         return (words == condition[:, :LETTERS]).all(dim=1, keepdim=True)
-
-
-def wilson_interval(successes: int, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """Return Wilson's score interval of a proportion; z = 1.96 gives 95 %."""
-    share = successes / n
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    return centre - half, centre + half

@@ -2,25 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
 import torch
-from scipy.stats import t as student
 from torch import Tensor
 
 from bnsbench.metrics.base import MetricValue, SampleSet, finite
-
-
-def mean_interval(values: Tensor, confidence: float = 0.95) -> tuple[float, float] | tuple[None, None]:
-    """Return Student's interval of the mean of independent values [n]; (None, None) for a single value."""
-    n = len(values)
-    if n < 2:
-        return None, None
-    half = float(student.ppf(0.5 + confidence / 2, n - 1)) * float(values.std()) / math.sqrt(n)
-    mean = float(values.mean())
-    return mean - half, mean + half
+from bnsbench.statistics import mean_interval
 
 
 class PairedMetric(ABC):

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from bnsbench.report.leaderboard import component_names
-from bnsbench.report.statistics import paired_difference
+from bnsbench.report.measures import direction_of, paired_change, value_of, with_further
 from bnsbench.suite.record import Record
 
 COLUMNS = ("model", "guidance", "solver", "nfe", "seed", "metric", "a", "b", "difference", "low", "high", "verdict")
@@ -21,9 +21,11 @@ ROUNDING = 1e-5
 
 
 def compare(a: Iterable[Record], b: Iterable[Record]) -> pd.DataFrame:
-    """Return one row for every metric of a cell that differs between two sets of records beyond ROUNDING, in ``a``'s order.
+    """Return one row for every measure of a cell that differs between two sets of records beyond ROUNDING, in ``a``'s order.
 
-    a, b: the values; difference: b - a with its paired 95 % interval (low, high) where both used the same noise.
+    The measures are the metrics and, after PSNR, the decibels of the mean squared error and the 5 % quantile.
+    a, b: the values; difference: b - a with its paired 95 % interval (low, high) where both used the same noise; of
+    different numbers of samples, over those that both have. Each interval is by itself: it sets 5 % of equal cells apart.
     verdict: "better" or "worse" where the interval excludes 0, "within noise" where it does not, "changed" where nothing
     can be paired, "only in A", "only in B", or the change of status.
     """
@@ -46,15 +48,20 @@ def _rows(identity: Identity, a: Record | None, b: Record | None) -> Iterator[di
         return
     if a.status != b.status:
         yield {**base, "verdict": f"{a.status} -> {b.status}"}
-    for metric in dict.fromkeys([*a.metrics, *b.metrics]):
-        change = _change(a, b, metric)
+    for measure in with_further(dict.fromkeys([*a.metrics, *b.metrics])):
+        change = _change(a, b, measure)
         if change is not None:
-            yield {**base, "metric": metric, **change}
+            yield {**base, "metric": measure, **change}
 
 
-def _change(a: Record, b: Record, metric: str) -> dict[str, Any] | None:
-    """Return what changed in a metric, None if nothing did."""
-    before, after = (record.metrics[metric].value if metric in record.metrics else None for record in (a, b))
+def verdicts(frame: pd.DataFrame) -> str:
+    """Return how many rows have which verdict, such as "3 better, 1 within noise"."""
+    return ", ".join(f"{count} {verdict}" for verdict, count in frame["verdict"].value_counts(sort=False).items())
+
+
+def _change(a: Record, b: Record, measure: str) -> dict[str, Any] | None:
+    """Return what changed in a measure, None if nothing did."""
+    before, after = (value_of(record, measure) for record in (a, b))
     if before is None or after is None:
         return (
             None if before == after else {"a": before, "b": after, "verdict": "only in A" if after is None else "only in B"}
@@ -62,14 +69,23 @@ def _change(a: Record, b: Record, metric: str) -> dict[str, Any] | None:
     if math.isclose(before, after, rel_tol=ROUNDING):
         return None
     change = {"a": before, "b": after, "difference": after - before}
-    paired = paired_difference(a.per_sample.get(metric, ()), b.per_sample.get(metric, ())) if _same_noise(a, b) else None
+    paired = paired_change(a, b, measure) if _same_noise(a, b) else None
     if paired is None:
         return {**change, "verdict": "changed"}
-    higher_is_better = a.metrics[metric].direction == "higher"
-    verdict = "better" if (paired.mean > 0) == higher_is_better else "worse"
-    return {**change, "low": paired.low, "high": paired.high, "verdict": verdict if paired.separable else "within noise"}
+    verdict = "better" if (paired.mean > 0) == (direction_of([a], measure) == "higher") else "worse"
+    interval = {"difference": paired.mean, "low": paired.low, "high": paired.high}
+    return {**change, **interval, "verdict": verdict if paired.separable else "within noise"}
 
 
 def _same_noise(a: Record, b: Record) -> bool:
-    """Whether sample k of both started from the same noise: same model name, seed and number of samples."""
-    return bool(a.cell["samples"] == b.cell["samples"])
+    """Whether sample k of both started from the same noise and was to end in the same place.
+
+    The noise of a sample depends on the model's name, the suite's seed and the sample's number alone; the same model, by its
+    component and the fingerprint of its weights, under the same guidance takes it to the same end.
+    """
+    return (
+        a.cell["model"] == b.cell["model"]
+        and a.cell["seed"] == b.cell["seed"]
+        and a.cell["guidance"] == b.cell["guidance"]
+        and a.model.get("fingerprint") == b.model.get("fingerprint")
+    )

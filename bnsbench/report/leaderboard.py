@@ -8,45 +8,59 @@ from typing import Any, Literal
 import pandas as pd
 
 from bnsbench.plugins.sources import BUILTIN
-from bnsbench.report.statistics import paired_difference
-from bnsbench.suite.record import Record, Score
+from bnsbench.report.measures import OF_PSNR, PSNR, direction_of, figure, metric_of, with_further
+from bnsbench.report.standings import standings
+from bnsbench.suite.record import Record
 
 FIELD = ("model", "guidance", "seed")
 """What solvers must share to be comparable, besides the NFE."""
 
 IDENTITY = ("model", "guidance", "solver", "nfe", "seed")
-FACTS = ("samples", "dtype", "ceiling", "forwards", "train_forwards", "teacher_forwards", "solver_provider", "reason", "key")
+FACTS = (
+    *("kind", "grid", "samples", "dtype", "ceiling", "forwards", "train_forwards", "teacher_forwards"),
+    *("solver_provider", "reason", "key"),
+)
 TIMINGS = ("seconds", "seconds_training", "seconds_total")
 
-PARTS = ("", "_low", "_high", "_median", "_p05", "_standing")
-"""What may follow a metric's name in a column's: its value, interval, median, 5 % quantile and standing.
-
-A standing is "best", or "tied" for a solver that the paired 95 % interval over the same noise does not separate from the
-best, among the solvers of the same model, guidance, seed and NFE.
+STANDING, RANKS = "_standing", ("_rank_low", "_rank_high")
+PARTS = ("", "_low", "_high", "_median", "_p05", "_truth", STANDING, *RANKS)
+"""What may follow a measure's name in a column's: its value, interval, median and 5 % quantile, what the ground truth itself
+has, the standing and the range of ranks; see `bnsbench.report.standings.Standing`.
 """
+
+LEARNED, CLASSIC, TUNED = "learned", "classic", "tuned"
 
 
 def leaderboard(records: Iterable[Record]) -> pd.DataFrame:
     """Return one row per record, in the order given.
 
-    Columns: model, guidance, solver, nfe, seed, status; per metric its value and whichever of PARTS exist; forwards and
-    train_forwards (network forwards per sample, and in total for training), further FACTS; last, TIMINGS in seconds.
-    ``frame.attrs`` lists the "metrics", PSNR first, and their "units".
+    Columns: model, guidance, solver, nfe, seed, status; per measure its value and whichever of PARTS exist; kind ("classic",
+    "tuned", "learned" or "direct") and grid of the solver, forwards and train_forwards (network forwards per sample, and in
+    total for training), further FACTS; last, TIMINGS in seconds.
+    The measures are the metrics and, after PSNR, ``psnr_mse`` and ``psnr_p05``; see `bnsbench.report.measures`.
+    ``frame.attrs`` lists the "metrics", PSNR first, the "measures", and the "units" and "directions" of the measures.
     """
     rows = list(records)
     metrics = metric_names(rows)
-    content = [_row(record, metrics) for record in rows]
-    for row, model, solver in zip(content, component_names(rows, "model"), component_names(rows, "solver"), strict=True):
-        row["model"], row["solver"] = model, solver
-    for metric in metrics:
-        for row, standing in zip(content, _standings(rows, metric), strict=True):
-            row[f"{metric}_standing"] = standing
-    columns = [*IDENTITY, "status", *(f"{metric}{part}" for metric in metrics for part in PARTS), *FACTS, *TIMINGS]
-    frame = pd.DataFrame(content, columns=columns)
-    unused = [f"{metric}{part}" for metric in metrics for part in PARTS[1:-1] if frame[f"{metric}{part}"].isna().all()]
-    frame = frame.drop(columns=unused)
-    frame.attrs["metrics"] = list(metrics)
-    frame.attrs["units"] = {name: score.unit for record in rows for name, score in record.metrics.items()}
+    measures = with_further(metrics)
+    content = [_row(record, measures) for record in rows]
+    named = zip(component_names(rows, "model"), component_names(rows, "solver"), _kinds(rows), strict=True)
+    for row, (model, solver, kind) in zip(content, named, strict=True):
+        row["model"], row["solver"], row["kind"] = model, solver, kind
+    for measure in measures:
+        for row, found in zip(content, standings(rows, measure), strict=True):
+            row[f"{measure}{STANDING}"] = found.word
+            row |= dict(zip((f"{measure}{part}" for part in RANKS), (found.rank_low, found.rank_high), strict=True))
+    parts = dict.fromkeys(f"{measure}{part}" for measure in measures for part in PARTS)
+    frame = pd.DataFrame(content, columns=[*IDENTITY, "status", *parts, *FACTS, *TIMINGS])
+    kept = {*metrics, *(f"{measure}{STANDING}" for measure in measures)}
+    frame = frame.drop(columns=[name for name in parts if name not in kept and frame[name].isna().all()])
+    units = {name: score.unit for record in rows for name, score in record.metrics.items()}
+    shown = [measure for measure in measures if measure in frame.columns]
+    frame = frame.drop(columns=[f"{measure}{STANDING}" for measure in measures if measure not in shown])
+    frame.attrs["metrics"], frame.attrs["measures"] = list(metrics), shown
+    frame.attrs["units"] = {measure: units.get(metric_of(measure), "") for measure in shown}
+    frame.attrs["directions"] = {measure: direction_of(rows, measure) for measure in shown}
     return frame
 
 
@@ -70,20 +84,21 @@ def component_names(records: Sequence[Record], kind: Literal["model", "solver"])
 def metric_names(records: Sequence[Record]) -> list[str]:
     """Return the metrics of the records: PSNR first, then as they come."""
     names = dict.fromkeys(name for record in records for name in record.metrics)
-    return sorted(names, key=lambda name: name != "psnr")
+    return sorted(names, key=lambda name: name != PSNR)
 
 
 def _bare(component: Mapping[str, Any]) -> str:
     return str(component["name"].partition("[")[0])
 
 
-def _row(record: Record, metrics: Sequence[str]) -> dict[str, Any]:
+def _row(record: Record, measures: Sequence[str]) -> dict[str, Any]:
     cell = record.cell
     row: dict[str, Any] = {
         "guidance": cell["guidance"],
         "nfe": cell["nfe"],
         "seed": cell["seed"],
         "status": record.status,
+        "grid": str(record.solver.get("grid") or ""),
         "samples": cell["samples"],
         "dtype": record.model.get("dtype"),
         "ceiling": record.truth.get("ceiling"),
@@ -97,46 +112,34 @@ def _row(record: Record, metrics: Sequence[str]) -> dict[str, Any]:
         "seconds_training": record.seconds.get("training"),
         "seconds_total": record.seconds.get("total"),
     }
-    for metric in metrics:
-        row.update(_score_columns(metric, record.metrics.get(metric)))
+    for measure in measures:
+        row |= _measure_columns(record, measure)
     return row
 
 
-def _score_columns(metric: str, score: Score | None) -> dict[str, Any]:
+def _measure_columns(record: Record, measure: str) -> dict[str, Any]:
+    score = record.metrics.get(metric_of(measure))
     if score is None:
         return {}
-    numbers = {"": score.value, "_low": score.low, "_high": score.high}
-    details = {f"_{name}": score.details.get(name) for name in ("median", "p05")}
-    return {f"{metric}{part}": value for part, value in {**numbers, **details}.items()}
+    found = figure(record, measure)
+    numbers = {"": found.value, "_low": found.low, "_high": found.high}
+    details = {} if measure in OF_PSNR else {f"_{name}": score.details.get(name) for name in ("median", "p05", "truth")}
+    return {f"{measure}{part}": value for part, value in {**numbers, **details}.items()}
 
 
-def _standings(records: Sequence[Record], metric: str) -> list[str]:
-    """Return every record's standing, "" for those that are neither best nor tied with it."""
-    groups: dict[tuple[Any, ...], list[int]] = {}
-    for index, record in enumerate(records):
-        if record.status == "ok" and metric in record.metrics and record.metrics[metric].value is not None:
-            cell = record.cell
-            model = cell["model"]
-            key = model["provider"], model["name"], cell["guidance"], cell["seed"], cell["nfe"]
-            groups.setdefault(key, []).append(index)
-    standings = [""] * len(records)
-    for members in groups.values():
-        best = _best([records[index] for index in members], metric)
-        for index in members:
-            standings[index] = _standing(records[index], best, metric)
-    return standings
+def _kinds(records: Sequence[Record]) -> list[str]:
+    """Return whether the solvers are "classic", "tuned", "learned" or "direct", as far as the records say it.
+
+    A cell that did not get as far is of the kind that its solver is elsewhere.
+    """
+    own = [record.solver.get("kind") or (LEARNED if record.train_forwards else None) for record in records]
+    known = {_selector(record): str(kind) for record, kind in zip(records, own, strict=True) if kind}
+    return [
+        str(kind or (known.get(_selector(record), CLASSIC) if record.train_forwards is None else CLASSIC))
+        for record, kind in zip(records, own, strict=True)
+    ]
 
 
-def _best(records: Sequence[Record], metric: str) -> Record:
-    def value(record: Record) -> float:
-        score = record.metrics[metric]
-        return (score.value or 0.0) * (1.0 if score.direction == "higher" else -1.0)
-
-    return max(records, key=value)
-
-
-def _standing(record: Record, best: Record, metric: str) -> str:
-    if record.metrics[metric].value == best.metrics[metric].value:
-        return "best"
-    difference = paired_difference(best.per_sample.get(metric, ()), record.per_sample.get(metric, ()))
-    return "tied" if difference is not None and not difference.separable else ""
+def _selector(record: Record) -> str:
+    solver = record.cell["solver"]
+    return f"{solver['provider']}/{solver['name']}"

@@ -1,9 +1,9 @@
-"""The picture of a leaderboard: a metric over the NFE, one panel per field."""
+"""Pictures of a leaderboard: a metric over the NFE, one panel per field, and performance profiles over all fields."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,12 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator, PercentFormatter
 
-from bnsbench.report.leaderboard import FIELD
+from bnsbench.report.leaderboard import CLASSIC, FIELD, LEARNED, TUNED
 from bnsbench.report.looks import Look, looks
-from bnsbench.report.matrix import readable
+from bnsbench.report.matrix import field_title, readable
+from bnsbench.report.profiles import profile, share_at
 
 STYLE: dict[str, Any] = {
     "svg.hashsalt": "bnsbench",  # without it every file would differ
@@ -38,6 +40,12 @@ STYLE: dict[str, Any] = {
 NAMED = 3
 """Learned solvers that a panel names and emphasises: its best ones."""
 
+ROW = 0.075
+"""Height of a line of text in a panel, as a share of the panel's."""
+
+SHARED = 3
+"""Solvers that a target of a profile needs for a panel of its own."""
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -46,7 +54,11 @@ class Curve:
     solver: str
     nfe: tuple[int, ...]
     values: tuple[float, ...]
-    learned: bool
+    kind: str
+
+    @property
+    def learned(self) -> bool:
+        return self.kind == LEARNED
 
     @property
     def mean(self) -> float:
@@ -56,16 +68,39 @@ class Curve:
 def draw_metric(frame: pd.DataFrame, metric: str, file: Path) -> None:
     """Draw the metric over the NFE for every field, as ``file`` with the suffixes .png and .svg.
 
-    Each panel's best learned solvers and its best other one are emphasised; colours and markers follow from a solver's
-    name.
+    Each panel's best learned solvers and its best classic one, on a tuned grid or not, are emphasised; colours and markers
+    follow from a solver's name.
     """
     panels = [(key, rows) for key, rows in frame.groupby(list(FIELD), sort=False) if rows[metric].notna().any()]
     if not panels:
         return
     with rc_context(STYLE):  # type: ignore[arg-type]
-        figure = _figure(panels, metric, frame.attrs.get("units", {}).get(metric, ""))
-        figure.savefig(file.with_suffix(".png"), dpi=160, metadata={"Software": None})
-        figure.savefig(file.with_suffix(".svg"), metadata={"Date": None, "Creator": None})
+        _save(_figure(panels, metric, frame.attrs.get("units", {}).get(metric, "")), file)
+
+
+def draw_profile(frame: pd.DataFrame, metric: str, file: Path) -> None:
+    """Draw the performance profiles of a metric in dB, one panel per target, as ``file`` with the suffixes .png and .svg.
+
+    Targets that fewer than SHARED solvers reach anywhere have no panel. The best learned solvers and the best classic one
+    are emphasised and named.
+    """
+    steps = profile(frame, metric)
+    reached = steps[steps["share"] > 0]
+    shared = [(target, part) for target, part in _by_target(reached) if part["solver"].nunique() >= SHARED]
+    if not shared:
+        return
+    with rc_context(STYLE):  # type: ignore[arg-type]
+        _save(_profile_figure(shared), file)
+
+
+def _by_target(steps: pd.DataFrame) -> Iterator[tuple[int, pd.DataFrame]]:
+    for target in sorted(steps["target"].unique()):
+        yield int(target), steps[steps["target"] == target]
+
+
+def _save(figure: Figure, file: Path) -> None:
+    figure.savefig(file.with_suffix(".png"), dpi=160, metadata={"Software": None})
+    figure.savefig(file.with_suffix(".svg"), metadata={"Date": None, "Creator": None})
 
 
 def _figure(panels: list[tuple[Any, pd.DataFrame]], metric: str, unit: str) -> Figure:
@@ -76,21 +111,25 @@ def _figure(panels: list[tuple[Any, pd.DataFrame]], metric: str, unit: str) -> F
     height = 2.9 * rows + 0.19 * math.ceil(len(look) / legend_columns) + 0.7
     figure = Figure(figsize=(max(7.5, 4.1 * columns), height), layout="constrained")
     FigureCanvasAgg(figure)
-    for index, ((model, guidance, seed), part) in enumerate(panels):
+    seeds = len({key[2] for key, _ in panels}) > 1
+    for index, (field, part) in enumerate(panels):
         axes = figure.add_subplot(rows, columns, index + 1)
         _draw_panel(axes, list(_curves(part, metric)), look, unit)
-        seeds = len({key[2] for key, _ in panels}) > 1
-        axes.set_title(f"{model}, w = {guidance:g}" + (f", seed {seed}" if seeds else ""), fontweight="bold")
+        axes.set_title(field_title(field, seeds), fontweight="bold")
         axes.set_xlabel("NFE" if index + columns >= len(panels) else "")
         axes.set_ylabel(f"{metric.upper()} [{unit}]" if unit and index % columns == 0 else "")
-    ordered = sorted(look, key=lambda name: (not look[name].learned, name))
-    handles = [_line(name, look[name], emphasised=look[name].learned) for name in ordered]
-    figure.legend(handles=handles, loc="outside lower center", ncols=legend_columns, frameon=False, fontsize=8)
+    _legend(figure, look, legend_columns)
     return figure
 
 
+def _legend(figure: Figure, look: Mapping[str, Look], columns: int) -> None:
+    ordered = sorted(look, key=lambda name: (not look[name].learned, name))
+    handles = [_line(name, look[name], emphasised=look[name].learned) for name in ordered]
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=8)
+
+
 def _draw_panel(axes: Axes, curves: list[Curve], look: dict[str, Look], unit: str) -> None:
-    best = _best([curve for curve in curves if not curve.learned])
+    best = _best([curve for curve in curves if curve.kind in (CLASSIC, TUNED)])
     learned = sorted((curve for curve in curves if curve.learned), key=lambda curve: -curve.mean)
     named = [*learned[:NAMED], *([] if best is None else [best])]
     for curve in curves:
@@ -105,8 +144,9 @@ def _draw_panel(axes: Axes, curves: list[Curve], look: dict[str, Look], unit: st
 def _curves(part: pd.DataFrame, metric: str) -> Iterator[Curve]:
     known = part[part[metric].notna()].sort_values("nfe")
     for solver, rows in known.groupby("solver"):
-        learned = bool((rows["train_forwards"].fillna(0) > 0).any())
-        yield Curve(str(solver), tuple(rows["nfe"].astype(int)), tuple(rows[metric].astype(float)), learned)
+        yield Curve(
+            str(solver), tuple(rows["nfe"].astype(int)), tuple(rows[metric].astype(float)), str(rows["kind"].iloc[0])
+        )
 
 
 def _best(curves: list[Curve]) -> Curve | None:
@@ -144,13 +184,71 @@ def _name(axes: Axes, curves: list[Curve], look: dict[str, Look], unit: str) -> 
     low, high = axes.get_ylim()
     axes.set_ylim(low, high + 0.09 * len(curves) * (high - low))
     for row, curve in enumerate(sorted(curves, key=lambda curve: -curve.mean)):
-        axes.text(
-            0.02,
-            0.97 - 0.075 * row,
-            f"{curve.solver}  {readable(curve.values[-1])} {unit} at {curve.nfe[-1]}",
-            transform=axes.transAxes,
-            va="top",
-            fontsize=8,
-            fontweight="bold",
-            color=look[curve.solver].colour,
+        _write(
+            axes, row, f"{curve.solver}  {readable(curve.values[-1])} {unit} at {curve.nfe[-1]}", look[curve.solver].colour
         )
+
+
+def _write(axes: Axes, row: int, text: str, colour: str) -> None:
+    """Write a line of text into the upper left corner of a panel."""
+    axes.text(0.02, 0.97 - ROW * row, text, transform=axes.transAxes, va="top", fontsize=8, fontweight="bold", color=colour)
+
+
+def _profile_figure(panels: list[tuple[int, pd.DataFrame]]) -> Figure:
+    columns = min(len(panels), 3)
+    rows = math.ceil(len(panels) / columns)
+    kinds = {str(row.solver): str(row.kind) for _, steps in panels for row in steps.itertuples()}
+    look = looks({solver: kind == LEARNED for solver, kind in kinds.items()})
+    legend_columns = max(3, columns * 2)
+    height = 3.9 * rows + 0.19 * math.ceil(len(look) / legend_columns) + 0.7
+    figure = Figure(figsize=(max(7.5, 4.6 * columns), height), layout="constrained")
+    FigureCanvasAgg(figure)
+    right = 1.03 * max(float(steps["tau"].max()) for _, steps in panels)
+    for index, (target, steps) in enumerate(panels):
+        axes = figure.add_subplot(rows, columns, index + 1)
+        _draw_profile(axes, steps, look, right)
+        axes.set_title(f"The best solver's PSNR at {target} NFE, {steps['fields'].max()} fields", fontweight="bold")
+        axes.set_xlabel("NFE, over the least that a solver needs for it" if index + columns >= len(panels) else "")
+        axes.set_ylabel("fields in which that many suffice" if index % columns == 0 else "")
+    _legend(figure, look, legend_columns)
+    return figure
+
+
+def _draw_profile(axes: Axes, steps: pd.DataFrame, look: Mapping[str, Look], right: float) -> None:
+    """Draw on a logarithmic axis in what share of the fields each solver has reached the target up to tau."""
+    curves = {str(solver): part for solver, part in steps.groupby("solver", sort=False)}
+    named = _named(curves, right)
+    for solver, part in curves.items():
+        line = _line(solver, look[solver], emphasised=solver in named)
+        line.set_data([part["tau"].iloc[0], *part["tau"], right], [0.0, *part["share"], part["share"].iloc[-1]])
+        marked = range(1, len(part) + 1) if solver in named else {1, len(part)}
+        line.set(drawstyle="steps-post", markevery=sorted(marked), clip_on=False)
+        axes.add_line(line)
+    axes.set_xscale("log", base=2)
+    axes.set_xlim(1.0, right)
+    # The names stand above the curves, which end at 100 %.
+    axes.set_ylim(0.0, 1.04 / (0.97 - ROW * len(named)))
+    ticks = [tau for tau in (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0, 12.0) if tau <= right]
+    axes.set_xticks(ticks, [f"{tau:g}" for tau in ticks])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_yticks([0.0, 0.2, 0.4, 0.6, 0.8, 1.0])
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    for row, solver in enumerate(named):
+        shares = ", ".join(f"{share_at(curves[solver], tau):.0%} within {tau:g}" for tau in (1.1, 2.0))
+        _write(axes, row, f"{solver}  {shares}", look[solver].colour)
+
+
+def _named(curves: Mapping[str, pd.DataFrame], right: float) -> list[str]:
+    """Return the best learned solvers and the best classic one, best first."""
+    ordered = sorted(curves, key=lambda solver: -_area(curves[solver], right))
+    kinds = {solver: str(part["kind"].iloc[0]) for solver, part in curves.items()}
+    learned = [solver for solver in ordered if kinds[solver] == LEARNED][:NAMED]
+    classics = [solver for solver in ordered if kinds[solver] in (CLASSIC, TUNED)][:1]
+    return [solver for solver in ordered if solver in learned + classics]
+
+
+def _area(steps: pd.DataFrame, right: float) -> float:
+    """Return the area under a solver's shares over log tau, up to ``right``."""
+    ends = [*steps["tau"].iloc[1:], right]
+    parts = zip(steps["tau"].astype(float), steps["share"].astype(float), ends, strict=True)
+    return sum((share * math.log(end / tau) for tau, share, end in parts), 0.0)

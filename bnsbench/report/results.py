@@ -1,4 +1,4 @@
-"""What a results folder says for people: leaderboard files, the picture, and the hashes of all its files."""
+"""What a results folder says for people: leaderboard files, pictures, and the hashes of all its files."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from pathlib import Path
 import pandas as pd
 
 from bnsbench.report.leaderboard import TIMINGS, leaderboard
+from bnsbench.report.measures import PSNR
 from bnsbench.report.tables import csv, markdown
 from bnsbench.report.versions import settle
 from bnsbench.suite.store import ResultStore, storage_errors, write_text
 
 CSV = "leaderboard.csv"
 MARKDOWN = "leaderboard.md"
-PICTURE = "psnr"
+PICTURE, PROFILE = "psnr", "profile"
 SUMS = "SHA256SUMS"
 
 
@@ -31,22 +32,32 @@ def read_leaderboard(store: ResultStore) -> pd.DataFrame:
 
 
 def write_reports(store: ResultStore) -> pd.DataFrame:
-    """Write leaderboard.csv, leaderboard.md, psnr.png, psnr.svg and SHA256SUMS, and return the leaderboard.
+    """Write leaderboard.csv, leaderboard.md, psnr and profile (.png, .svg) and SHA256SUMS, and return the leaderboard.
 
-    The picture is drawn only if it is missing or the numbers have changed. StorageError if the folder cannot be written.
+    A picture is drawn only if it is missing or the numbers have changed, and a profile only where several solvers reach the
+    same PSNR. StorageError if the folder cannot be written.
     """
     frame = read_leaderboard(store)
     text = csv(frame)
     stale = _without_timings(text) != _without_timings(_read(store.folder / CSV))
     write_text(store.folder / CSV, text)
     write_text(store.folder / MARKDOWN, markdown(frame))
-    if "psnr" in frame.columns and (stale or not _picture_exists(store.folder)):
-        from bnsbench.report.plots import draw_metric  # noqa: PLC0415 (matplotlib is slow to import)
-
-        with storage_errors(store.folder):
-            draw_metric(frame, "psnr", store.folder / PICTURE)
+    if PSNR in frame.columns:
+        _draw(frame, store.folder, stale)
     write_text(store.folder / SUMS, sums(store.folder))
     return frame
+
+
+def _draw(frame: pd.DataFrame, folder: Path, stale: bool) -> None:
+    """Draw the pictures that are missing, or all if they are ``stale``."""
+    wanted = [name for name in (PICTURE, PROFILE) if stale or not _picture_exists(folder, name)]
+    if not wanted:
+        return
+    from bnsbench.report.plots import draw_metric, draw_profile  # noqa: PLC0415 (matplotlib is slow to import)
+
+    with storage_errors(folder):
+        for name in wanted:
+            (draw_metric if name == PICTURE else draw_profile)(frame, PSNR, folder / name)
 
 
 def sums(folder: Path) -> str:
@@ -63,8 +74,8 @@ def files(folder: Path) -> Iterator[Path]:
             yield file
 
 
-def _picture_exists(folder: Path) -> bool:
-    return all((folder / f"{PICTURE}.{suffix}").is_file() for suffix in ("png", "svg"))
+def _picture_exists(folder: Path, name: str) -> bool:
+    return all((folder / f"{name}.{suffix}").is_file() for suffix in ("png", "svg"))
 
 
 def _read(file: Path) -> str:

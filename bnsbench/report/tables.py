@@ -9,9 +9,10 @@ from typing import Any
 import pandas as pd
 
 from bnsbench.plain import plain
-from bnsbench.report.matrix import LEGEND, Entry, Matrix, matrices, metrics_of
+from bnsbench.report.matrix import LEGEND, TIE, Entry, Sheet, grids, measures_of, unit_of
+from bnsbench.report.views import LEGENDS, View, view_sheets
 
-Tables = Callable[[Matrix], str]
+SheetWriter = Callable[[Sheet], str]
 
 
 def csv(frame: pd.DataFrame) -> str:
@@ -19,14 +20,14 @@ def csv(frame: pd.DataFrame) -> str:
     return frame.map(_csv_number).to_csv(index=False, lineterminator="\n")
 
 
-def markdown(frame: pd.DataFrame, metric: str = "") -> str:
-    """Return a matrix per field as GitHub markdown, for one metric or for all."""
-    return _document(frame, metric, _markdown_matrix, "# Leaderboard\n", "##")
+def markdown(frame: pd.DataFrame, metric: str = "", view: View = "standings") -> str:
+    """Return a table per field as GitHub markdown, for one metric or for all of them and the further measures of PSNR."""
+    return _document(frame, metric, view, _markdown_sheet, ("# Leaderboard\n",), "## {}\n", "{}")
 
 
-def latex(frame: pd.DataFrame, metric: str = "") -> str:
-    """Return a matrix per field as LaTeX tables (package booktabs), for one metric or for all."""
-    return _document(frame, metric, _latex_matrix, "", "%")
+def latex(frame: pd.DataFrame, metric: str = "", view: View = "standings") -> str:
+    """Return a table per field as LaTeX (package booktabs), for one metric or for all and the further measures of PSNR."""
+    return _document(frame, metric, view, _latex_sheet, (), "% {}\n", "% {}")
 
 
 def to_json(frame: pd.DataFrame) -> str:
@@ -35,22 +36,27 @@ def to_json(frame: pd.DataFrame) -> str:
     return json.dumps(rows, indent=1) + "\n"
 
 
-def _document(frame: pd.DataFrame, metric: str, table: Tables, head: str, heading: str) -> str:
-    parts = [head] if head else []
-    for name in [metric] if metric else metrics_of(frame):
-        unit = frame.attrs.get("units", {}).get(name, "")
-        parts.append(f"{heading} {name}{f' [{unit}]' if unit else ''}\n")
-        parts += [table(matrix) for matrix in matrices(frame, name)]
-    parts.append(LEGEND if heading == "##" else f"% {LEGEND}")
+def _document(
+    frame: pd.DataFrame, metric: str, view: View, write: SheetWriter, head: tuple[str, ...], heading: str, remark: str
+) -> str:
+    parts = list(head)
+    for name in [metric] if metric else measures_of(frame):
+        unit = unit_of(frame, name)
+        parts.append(heading.format(f"{name} [{unit}]" if unit else name))
+        parts += [write(sheet) for sheet in view_sheets(frame, name, view)]
+    if view == "standings":
+        tuned = [write(sheet) for sheet in grids(frame)]
+        parts += [heading.format("grids of tuned solvers"), *tuned] if tuned else []
+    parts.append(remark.format(LEGENDS.get(view, LEGEND)))
     return "\n".join(parts) + "\n"
 
 
-def _markdown_matrix(matrix: Matrix) -> str:
-    head = ["solver", *(f"NFE {n}" for n in matrix.nfe)]
-    lines = [[_escaped(line.solver), *(_markdown_entry(entry) for entry in line.entries)] for line in matrix.lines]
-    rule = ["---", *("---:" for _ in matrix.nfe)]
+def _markdown_sheet(sheet: Sheet) -> str:
+    head = ["solver", *(f"{sheet.of} {column}".strip() for column in sheet.columns)]
+    lines = [[_escaped(line.solver), *(_markdown_entry(entry) for entry in line.entries)] for line in sheet.lines]
+    rule = ["---", *("---:" for _ in sheet.columns)]
     table = "\n".join("| " + " | ".join(row) + " |" for row in [head, rule, *lines])
-    return f"### {matrix.title}\n\n{table}\n"
+    return "\n\n".join([f"### {sheet.title}", table, *sheet.notes]) + "\n"
 
 
 def _escaped(text: str) -> str:
@@ -60,17 +66,19 @@ def _escaped(text: str) -> str:
 def _markdown_entry(entry: Entry) -> str:
     if entry.standing == "best":
         return f"**{entry.text}**"
-    return f"{entry.text} ≈" if entry.standing == "tied" else entry.text
+    return f"{_escaped(entry.text)} {TIE}" if entry.standing == "tied" else _escaped(entry.text)
 
 
-def _latex_matrix(matrix: Matrix) -> str:
-    lines = [[_latex_text(line.solver), *(_latex_entry(entry) for entry in line.entries)] for line in matrix.lines]
+def _latex_sheet(sheet: Sheet) -> str:
+    lines = [[_latex_text(line.solver), *(_latex_entry(entry) for entry in line.entries)] for line in sheet.lines]
     body = "\n".join(" & ".join(row) + r" \\" for row in lines)
-    head = " & ".join(["solver", *(str(n) for n in matrix.nfe)])
-    columns = "l" + "r" * len(matrix.nfe)
+    head = " & ".join(["solver", *map(_latex_text, sheet.columns)])
+    columns = "l" + "r" * len(sheet.columns)
+    caption = _latex_text(sheet.title) + (f", by {sheet.of}" if sheet.of else "")
+    notes = "".join(f"% {note}\n" for note in sheet.notes)
     return (
-        f"\\begin{{table}}\n\\caption{{{_latex_text(matrix.title)}, by NFE}}\n\\begin{{tabular}}{{{columns}}}\n\\toprule\n"
-        f"{head} \\\\\n\\midrule\n{body}\n\\bottomrule\n\\end{{tabular}}\n\\end{{table}}\n"
+        f"\\begin{{table}}\n\\caption{{{caption}}}\n\\begin{{tabular}}{{{columns}}}\n\\toprule\n"
+        f"{head} \\\\\n\\midrule\n{body}\n\\bottomrule\n\\end{{tabular}}\n\\end{{table}}\n{notes}"
     )
 
 
@@ -79,9 +87,10 @@ def _latex_text(text: str) -> str:
 
 
 def _latex_entry(entry: Entry) -> str:
+    text = _latex_text(entry.text)
     if entry.standing == "best":
-        return rf"\textbf{{{entry.text}}}"
-    return rf"{entry.text}$^\approx$" if entry.standing == "tied" else entry.text
+        return rf"\textbf{{{text}}}"
+    return rf"{text}$^\approx$" if entry.standing == "tied" else text
 
 
 def _csv_number(value: Any) -> Any:

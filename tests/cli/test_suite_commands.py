@@ -188,6 +188,47 @@ def test_leaderboard_in_every_format(run, bnsbench, tmp_path, form):
     assert "steps" in (tmp_path / "saved").read_text()
 
 
+@pytest.mark.parametrize("view", ["ranks", "profile", "nfe"])
+def test_leaderboard_in_every_view(run, bnsbench, view):
+    run()
+    shown = bnsbench("leaderboard", "runs/small", "--view", view)
+    assert (shown.code, "steps" in shown.out, shown.err) == (0, True, "")
+    rows = json.loads(bnsbench("leaderboard", "runs/small", "--view", view, "--format", "json").out)
+    table = bnsbench("leaderboard", "runs/small", "--view", view, "--format", "csv").out
+    assert len(table.splitlines()) == len(rows) + 1
+    assert {row["solver"] for row in rows} == {"steps", "pairs"}
+
+
+def test_leaderboard_of_the_further_measures(run, bnsbench):
+    run()
+    shown = bnsbench("leaderboard", "runs/small")
+    assert "--metric psnr_mse" in shown.out
+    assert "--metric psnr_p05" in shown.out
+    for measure in ("psnr_mse", "psnr_p05"):
+        shown = bnsbench("leaderboard", "runs/small", "--metric", measure)
+        assert (shown.code, f"tiny, w = 0: {measure} in dB by NFE" in shown.out) == (0, True)
+        assert "--metric" not in shown.out
+        assert " *" in shown.out
+
+
+@pytest.mark.parametrize(("encoding", "form"), [("cp1252", "table"), ("latin-1", "markdown"), ("ascii", "csv")])
+def test_leaderboard_on_streams_that_cannot_write_every_character(run, bnsbench, tmp_path, encoding, form):
+    """The legend explains a mark that is in no encoding but Unicode's."""
+    run()
+    program = "from bnsbench.cli import main; import sys; main(sys.argv[1:])"
+    done = subprocess.run(
+        [sys.executable, "-c", program, "leaderboard", "runs/small", "--format", form, "--metric", "psnr"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONIOENCODING": encoding, "BNSBENCH_PLUGINS": ""},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    text = done.stdout.decode(encoding)
+    if form != "csv":
+        assert "~ marks" in text if form == "markdown" else "~: cannot be told from it" in text
+
+
 def test_leaderboard_of_unfinished_results_says_so(run, bnsbench, tmp_path):
     run()
     next(tmp_path.glob("runs/small/cells/*.json")).unlink()
@@ -196,7 +237,14 @@ def test_leaderboard_of_unfinished_results_says_so(run, bnsbench, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code"), [(("absent",), 1), (("runs", "--metric", "loudness"), 2), (("runs", "--format", "pdf"), 2)]
+    ("arguments", "code"),
+    [
+        (("absent",), 1),
+        (("runs", "--metric", "loudness"), 2),
+        (("runs", "--format", "pdf"), 2),
+        (("runs", "--view", "round"), 2),
+        (("runs", "--view", "nfe", "--metric", "loudness"), 2),
+    ],
 )
 def test_leaderboard_misused(run, bnsbench, arguments, code):
     run()
@@ -221,5 +269,6 @@ def test_compare_shows_what_changed(run, bnsbench):
     run("--results", "other", "--solver", "steps", "--seed", "0")
     assert bnsbench("compare", "runs/small", "runs").out.strip() == "Nothing differs."
     done = bnsbench("compare", "runs/small", "other/small")
-    assert (done.code, done.out.count("only in A")) == (0, 2)
+    assert (done.code, done.out.splitlines()[0]) == (0, "2 only in A; each interval has 95 % by itself.")
+    assert done.out.count("only in A") == 3
     assert len(json.loads(bnsbench("compare", "runs", "other", "--json").out)) == 2

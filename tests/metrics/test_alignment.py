@@ -1,14 +1,11 @@
 from __future__ import annotations
 
-import math
-from statistics import NormalDist
-
 import pytest
 import torch
 from sklearn.metrics import accuracy_score
 
 from bnsbench.errors import DivergedError, NotApplicableError
-from bnsbench.metrics.alignment import AttributeAlignment, ClassAccuracy, WordAccuracy, wilson_interval
+from bnsbench.metrics.alignment import AttributeAlignment, ClassAccuracy, WordAccuracy
 from bnsbench.models.digits.model import digit_classifier
 from bnsbench.models.scenes.data import attributes, random_scenes
 from bnsbench.models.speech.data import spoken
@@ -41,14 +38,6 @@ def test_batches_average_to_the_whole(sample_set, images):
         ClassAccuracy()(sample_set(noisy[k : k + 30], noisy[k : k + 30], condition=labels[k : k + 30])) for k in (0, 30, 60)
     ]
     assert sum(part.value for part in parts) / 3 == pytest.approx(whole)
-
-
-@pytest.mark.parametrize(("successes", "n"), [(0, 10), (5, 10), (97, 100), (10, 10)])
-def test_wilson_interval_inverts_the_score_test(successes, n):
-    # Its ends are the proportions p with |share - p| = z sqrt(p (1 - p) / n).
-    z = NormalDist().inv_cdf(0.975)
-    for p in wilson_interval(successes, n):
-        assert abs(successes / n - p) == pytest.approx(z * math.sqrt(max(p * (1 - p), 0) / n), rel=1e-5, abs=1e-7)
 
 
 def test_unconditional_or_other_samples_are_not_applicable(sample_set, images):

@@ -11,8 +11,8 @@ from skimage.metrics import structural_similarity
 from bnsbench.errors import DivergedError, NotApplicableError
 from bnsbench.flows.psnr import psnr_per_sample
 from bnsbench.metrics.image import Perceptual, Psnr, Ssim
-from bnsbench.metrics.paired import mean_interval
 from bnsbench.models.digits.model import digit_classifier
+from bnsbench.statistics import mean_interval
 
 
 def noisy(n: int = 20, dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, torch.Tensor]:

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from scipy import stats
 
-from bnsbench.report.compare import compare
+from bnsbench.report.compare import compare, verdicts
 from bnsbench.suite.record import Score
 
 
@@ -26,13 +27,16 @@ def test_equal_results_differ_in_nothing(records):
 
 def test_rounding_is_no_difference(records):
     assert compare(records, [_changed(record, 1e-5) for record in records]).empty
-    assert len(compare(records, [_changed(record, 1e-3) for record in records])) == 3
+    frame = compare(records, [_changed(record, 1e-3) for record in records])
+    assert list(frame["metric"]) == ["psnr", "psnr_mse", "psnr_p05"] * 3
+    assert set(frame["verdict"]) == {"better"}
 
 
 def test_change_is_judged_by_the_paired_interval(records):
     frame = compare(
         records, [_changed(records[0], 0.5, 1.0), _changed(records[1], -0.3, 0.1), _changed(records[2], 0.01, 3.0)]
     )
+    frame = frame[frame["metric"] == "psnr"].reset_index()
     assert list(frame["verdict"]) == ["better", "worse", "within noise"]
     assert list(frame["difference"]) == pytest.approx([0.5, -0.3, 0.01])
     changed = _changed(records[0], 0.5, 1.0).per_sample["psnr"]
@@ -65,6 +69,8 @@ def test_missing_cells_metrics_and_statuses_are_told(records):
         ("euler", ""): "only in A",
         ("ab2", ""): "ok -> failed",
         ("ab2", "psnr"): "only in A",
+        ("ab2", "psnr_mse"): "only in A",
+        ("ab2", "psnr_p05"): "only in A",
         ("ab2", "fid"): "only in A",
         ("bns", ""): "only in B",
     }
@@ -76,3 +82,91 @@ def test_components_of_other_plugins_are_others(make_records):
     theirs = [replace(records[0], cell={**cell, "solver": {**cell["solver"], "provider": "acme"}})]
     found = compare(records, theirs)
     assert found[["solver", "verdict"]].to_numpy().tolist() == [["euler", "only in A"], ["acme/euler", "only in B"]]
+
+
+def _psnr(frame):
+    return frame[frame["metric"] == "psnr"].iloc[0]
+
+
+def test_further_measures_of_psnr_are_compared_by_their_own_differences(records):
+    """Half a sample in ten comes out far worse, the others a little better: the mean hardly moves, the worst samples do."""
+    values = np.array(records[0].per_sample["psnr"])
+    changed = np.where(np.arange(200) % 10 == 0, values - 10, values + 1.2)
+    score = replace(records[0].metrics["psnr"], value=float(changed.mean()))
+    first = replace(records[0], metrics={"psnr": replace(score, value=float(values.mean()))})
+    frame = compare([first], [replace(first, metrics={"psnr": score}, per_sample={"psnr": tuple(changed)})])
+    found = frame.set_index("metric")
+    assert dict(found["verdict"]) == {"psnr": "within noise", "psnr_mse": "within noise", "psnr_p05": "worse"}
+    mse = [-10 * np.log10(np.mean(10 ** (-each / 10))) for each in (values, changed)]
+    assert found.loc["psnr_mse", ["a", "b", "difference"]].tolist() == pytest.approx([*mse, mse[1] - mse[0]])
+    p05 = [np.quantile(each, 0.05) for each in (values, changed)]
+    assert found.loc["psnr_p05", ["a", "b", "difference"]].tolist() == pytest.approx([*p05, p05[1] - p05[0]])
+    assert (found["low"] < found["difference"]).all()
+    assert (found["difference"] < found["high"]).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("cell", {"seed": 7}),
+        ("cell", {"guidance": 3.0}),
+        ("cell", {"model": {"name": "ring8", "provider": "builtin", "version": "other", "parameters": {}}}),
+        ("model", {"fingerprint": "of other weights"}),
+    ],
+)
+def test_only_samples_of_the_same_noise_and_model_are_paired(records, name, value):
+    from bnsbench.report.compare import _change
+
+    other = _changed(records[0], 0.5, 1.0)
+    assert _change(records[0], other, "psnr")["verdict"] == "better"
+    other = replace(other, **{name: {**getattr(other, name), **value}})
+    found = _change(records[0], other, "psnr")
+    assert (found["verdict"], "low" in found) == ("changed", False)
+    assert found["difference"] == pytest.approx(0.5)
+
+
+def test_fingerprints_decide_over_whole_results(records):
+    """Weights that were trained again: the same cells, but sample k ends elsewhere."""
+    before = [replace(record, model={"fingerprint": "a"}) for record in records]
+    after = [replace(_changed(record, 0.5, 1.0), model={"fingerprint": "b"}) for record in records]
+    assert set(compare(before, after)["verdict"]) == {"changed"}
+    assert set(compare(after, before)["verdict"]) == {"changed"}
+
+
+def test_of_fewer_samples_the_common_first_are_paired(records):
+    """Sample k has the same noise whatever the number of samples."""
+    fewer = _changed(records[0], 0.5, 1.0)
+    first = fewer.per_sample["psnr"][:50]
+    score = replace(fewer.metrics["psnr"], value=float(np.mean(first)))
+    fewer = replace(fewer, cell={**fewer.cell, "samples": 50}, metrics={"psnr": score}, per_sample={"psnr": first})
+    many = replace(records[0], metrics={"psnr": records[0].metrics["psnr"]})
+    row = _psnr(compare([many], [fewer]))
+    interval = stats.ttest_rel(first, many.per_sample["psnr"][:50]).confidence_interval(0.95)
+    assert (row["low"], row["high"]) == pytest.approx((interval.low, interval.high))
+    assert row["difference"] == pytest.approx(0.5)
+    assert row["verdict"] == "better"
+    back = _psnr(compare([fewer], [many]))
+    assert (back["low"], back["verdict"]) == (pytest.approx(-interval.high), "worse")
+
+
+def test_distances_are_compared_by_their_replicates(records):
+    rng = np.random.default_rng(0)
+    common = rng.normal(0, 1, 100)
+
+    def with_fid(value, own, samples=200):
+        replicates = {"fid": tuple(value + common + own * rng.normal(0, 1, 100))}
+        metrics = {"fid": Score("1", "lower", value=value)}
+        cell = {**records[0].cell, "samples": samples}
+        return replace(records[0], cell=cell, metrics=metrics, per_sample={}, replicates=replicates)
+
+    a = with_fid(3.0, 0.0)
+    assert list(compare([a], [with_fid(2.5, 0.1)])["verdict"]) == ["better"]
+    assert list(compare([a], [with_fid(3.5, 0.1)])["verdict"]) == ["worse"]
+    assert list(compare([a], [with_fid(2.5, 1.0)])["verdict"]) == ["within noise"]
+    # Other samples are resampled otherwise, so that nothing can be paired.
+    assert list(compare([a], [with_fid(2.5, 0.1, samples=100)])["verdict"]) == ["changed"]
+
+
+def test_verdicts_are_counted(records):
+    frame = compare(records, [_changed(records[0], 0.5, 1.0), *records[1:2]])
+    assert verdicts(frame[frame["metric"].isna() | (frame["metric"] == "psnr")]) == "1 better, 1 only in A"

@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ET
 import matplotlib.image
 
 from bnsbench.report.leaderboard import leaderboard
-from bnsbench.report.plots import draw_metric
+from bnsbench.report.plots import draw_metric, draw_profile
 
 SOLVERS = ("euler", "ab2", "unipc", "bns")
 
@@ -39,7 +39,44 @@ def test_of_many_learned_solvers_a_panel_names_its_best(make_records, tmp_path):
     learned = [f"bns[pairs={count}]" for count in (16, 32, 64, 128, 256)]
     values = {(solver, n): (20.0 + n + k, 1.0) for k, solver in enumerate(["euler", *learned]) for n in (4, 8)}
     frame = leaderboard(make_records(values, models=("ring8",)))
-    frame["train_forwards"] = frame["solver"].str.startswith("bns").astype(int)
+    frame["kind"] = frame["solver"].str.startswith("bns").map({True: "learned", False: "classic"})
     draw_metric(frame, "psnr", tmp_path / "psnr")
     named = [text.rsplit("  ", 1)[0] for text in _texts(tmp_path / "psnr.svg") if text.endswith("dB at 8")]
     assert named == [*reversed(learned[-3:]), "euler"]
+
+
+def test_best_classic_may_be_tuned_but_not_direct(make_records, tmp_path):
+    solvers = ("euler", "ab2", "unipc", "bns")
+    frame = leaderboard(make_records({(solver, n): (20.0 + n + k, 1.0) for k, solver in enumerate(solvers) for n in (4, 8)}))
+    kinds = {"euler": "classic", "ab2": "tuned", "unipc": "direct", "bns": "learned"}
+    frame["kind"] = frame["solver"].map(kinds)
+    frame["train_forwards"] = 100
+    draw_metric(frame, "psnr", tmp_path / "psnr")
+    named = [text.rsplit("  ", 1)[0] for text in _texts(tmp_path / "psnr.svg") if text.endswith("dB at 8")]
+    assert named == ["bns", "ab2"]
+
+
+def test_profile_names_its_best_and_has_a_panel_for_each_shared_target(make_records, tmp_path):
+    values = {(solver, n): (20.0 + n * (k + 3), 1.0) for k, solver in enumerate(SOLVERS) for n in (4, 8, 16)}
+    frame = leaderboard(make_records(values, models=("ring8", "aniso5")))
+    draw_profile(frame, "psnr", tmp_path / "profile")
+    texts = _texts(tmp_path / "profile.svg")
+    # At 16 NFE only bns has what it has there.
+    assert [text for text in texts if text.startswith("The best solver's PSNR")] == [
+        "The best solver's PSNR at 4 NFE, 2 fields",
+        "The best solver's PSNR at 8 NFE, 2 fields",
+    ]
+    assert [text for text in texts if "within" in text] == [
+        *("bns  100% within 1.1, 100% within 2", "unipc  0% within 1.1, 100% within 2"),
+        *("bns  100% within 1.1, 100% within 2", "unipc  0% within 1.1, 100% within 2"),
+    ]
+    assert {"0%", "100%", "1", "1.5", "2", *SOLVERS} <= set(texts)
+    image = matplotlib.image.imread(tmp_path / "profile.png")
+    assert min(image.shape[:2]) > 400
+    assert image[..., :3].std() > 0.01
+
+
+def test_profile_that_nobody_shares_is_not_drawn(make_records, tmp_path):
+    frame = leaderboard(make_records({("euler", 4): (20.0, 1.0), ("bns", 4): (30.0, 1.0)}))
+    draw_profile(frame, "psnr", tmp_path / "profile")
+    assert list(tmp_path.iterdir()) == []

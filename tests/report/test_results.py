@@ -52,3 +52,21 @@ def test_picture_is_not_drawn_again_without_need(store, monkeypatch):
 def test_temporary_files_are_not_listed(store):
     (store.cells / ".half.json.1.tmp").write_text("{")
     assert "half" not in sums(store.folder)
+
+
+def test_profile_lies_beside_the_picture(make_records, tmp_path):
+    store = ResultStore(tmp_path / "made")
+    records = make_records(
+        {(solver, n): (20.0 + n + k, 1.0) for k, solver in enumerate(("euler", "ab2", "bns")) for n in (4, 8)}
+    )
+    store.begin("", [_Cell(record.key) for record in records])
+    for record in records:
+        store.write(record)
+    write_reports(store)
+    assert {"profile.png", "profile.svg", "psnr.png", "psnr.svg"} <= {file.name for file in store.folder.iterdir()}
+    assert "profile.svg" in (store.folder / "SHA256SUMS").read_text()
+    (store.folder / "profile.svg").unlink()
+    before = (store.folder / "psnr.png").stat().st_mtime_ns
+    write_reports(store)
+    assert (store.folder / "profile.svg").is_file()
+    assert (store.folder / "psnr.png").stat().st_mtime_ns == before

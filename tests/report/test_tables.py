@@ -44,7 +44,7 @@ def test_matrix_ranks_solvers_by_their_distance_to_the_best(frame):
 
 
 def test_unknown_metric_names_the_known_ones(frame):
-    with pytest.raises(UsageError, match="psnr, fid"):
+    with pytest.raises(UsageError, match="psnr, psnr_mse, psnr_p05, fid"):
         list(matrices(frame, "snr"))
 
 

@@ -46,7 +46,7 @@ def test_what_has_been_overwritten_is_named_and_made_anew(context, cell, name):
     with untouched(cell, context, state):
         pass
     expected = pytest.raises(OverwrittenError, match=f"it has overwritten {name}: ")
-    with expected, untouched(cell, context, state):  # noqa: PT012 (the second statement must not hide the first)
+    with expected, untouched(cell, context, state):
         shared(state)[name].data.mul_(0)
         raise ZeroDivisionError("whatever else happens")
     assert context.field_state(cell) is not state

@@ -1,0 +1,143 @@
+"""What solvers are compared by: metrics as recorded, and two further measures of the PSNRs of single samples.
+
+The mean of decibels is ruled by the samples that come out best. ``psnr_mse``, the decibels of the mean squared error, is
+ruled by the worst, and ``psnr_p05`` is the PSNR that 5 % of the samples do not reach.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from bnsbench.statistics import (
+    Floats,
+    PairedDifference,
+    Pairs,
+    decibels_of_mean,
+    decibels_of_mean_interval,
+    decibels_of_mean_pairs,
+    difference,
+    mean_pairs,
+    quantile_interval,
+    quantile_pairs,
+    replicate_interval,
+    replicate_pairs,
+)
+from bnsbench.suite.record import Record
+
+PSNR, PSNR_MSE, PSNR_P05 = "psnr", "psnr_mse", "psnr_p05"
+OF_PSNR = (PSNR_MSE, PSNR_P05)
+
+WORST = 0.05
+"""The share of samples that may be worse than ``psnr_p05``."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A measure's value and its 95 % interval, None where there is none."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+
+
+def metric_of(measure: str) -> str:
+    """Return the metric that a measure is made of."""
+    return PSNR if measure in OF_PSNR else measure
+
+
+def with_further(metrics: Iterable[str]) -> list[str]:
+    """Return the metrics, PSNR followed by its two further measures."""
+    return [name for metric in metrics for name in ([metric, *OF_PSNR] if metric == PSNR else [metric])]
+
+
+def direction_of(records: Iterable[Record], measure: str) -> Literal["higher", "lower"]:
+    """Return which values of the measure are better; "higher" where no record has it."""
+    metric = metric_of(measure)
+    return next((record.metrics[metric].direction for record in records if metric in record.metrics), "higher")
+
+
+def value_of(record: Record, measure: str) -> float | None:
+    """Return the value of the measure of a record, None if it has none."""
+    score = record.metrics.get(metric_of(measure))
+    if score is None or score.value is None:
+        return None
+    samples = record.per_sample.get(metric_of(measure), ()) if measure in OF_PSNR else ()
+    if samples:
+        return _value(np.asarray(samples, dtype=np.float64), measure)
+    return {PSNR_MSE: None, PSNR_P05: score.details.get("p05")}.get(measure, score.value)
+
+
+def figure(record: Record, measure: str) -> Figure:
+    """Return the measure of a record with its interval."""
+    value = value_of(record, measure)
+    score, samples = record.metrics.get(metric_of(measure)), record.per_sample.get(metric_of(measure), ())
+    if score is None or value is None:
+        return Figure(None)
+    if measure in OF_PSNR:
+        ends = decibels_of_mean_interval(samples) if measure == PSNR_MSE else quantile_interval(samples, WORST)
+        return Figure(value, *ends)
+    if score.low is None and len(replicates := _replicates(record, measure)) > 1:
+        return Figure(value, *replicate_interval(value, replicates))
+    return Figure(value, score.low, score.high)
+
+
+def evidence(record: Record, measure: str) -> tuple[str, int] | None:
+    """Return what a measure of the record can be compared by, and of how many; None if there is nothing.
+
+    Records of one field with the same answer hold values of the same samples, or replicates over the same resamples.
+    """
+    samples, replicates = record.per_sample.get(metric_of(measure), ()), _replicates(record, measure)
+    if len(samples) > 1:
+        return "samples", len(samples)
+    return ("replicates", len(replicates)) if len(replicates) > 1 else None
+
+
+def pairs(records: Sequence[Record], measure: str) -> Pairs:
+    """Return the paired differences of records that have the same `evidence`."""
+    first = evidence(records[0], measure)
+    if first is not None and first[0] == "replicates":
+        values = np.array([value_of(record, measure) for record in records], dtype=np.float64)
+        return replicate_pairs(values, np.array([_replicates(record, measure) for record in records], dtype=np.float64).T)
+    return _of_samples(np.array([record.per_sample[metric_of(measure)] for record in records], dtype=np.float64).T, measure)
+
+
+def paired_change(a: Record, b: Record, measure: str) -> PairedDifference | None:
+    """Return the difference b - a of a measure over the noise that both have in common, which the caller warrants.
+
+    Of records with more samples, the first are compared. None where neither samples nor replicates can be paired.
+    """
+    found = [record.per_sample.get(metric_of(measure), ()) for record in (a, b)]
+    common = min(map(len, found))
+    if common > 1:
+        values = np.array([samples[:common] for samples in found], dtype=np.float64).T
+        return difference([_value(column, measure) for column in values.T], _of_samples(values, measure))
+    known = evidence(a, measure)
+    if known is None or known[0] != "replicates" or known != evidence(b, measure) or _samples(a) != _samples(b):
+        return None
+    return difference([value_of(record, measure) or 0.0 for record in (a, b)], pairs([a, b], measure))
+
+
+def _value(samples: Floats, measure: str) -> float:
+    if measure == PSNR_MSE:
+        return decibels_of_mean(samples)
+    return float(np.quantile(samples, WORST)) if measure == PSNR_P05 else float(samples.mean())
+
+
+def _samples(record: Record) -> Any:
+    return record.cell["samples"]
+
+
+def _of_samples(values: Floats, measure: str) -> Pairs:
+    if measure == PSNR_MSE:
+        return decibels_of_mean_pairs(values)
+    return quantile_pairs(values, WORST) if measure == PSNR_P05 else mean_pairs(values)
+
+
+def _replicates(record: Record, measure: str) -> Sequence[float]:
+    """Return the bootstrap replicates of the measure; none if one of them has no value."""
+    found = () if measure in OF_PSNR else record.replicates.get(measure, ())
+    return () if any(value is None for value in found) else found

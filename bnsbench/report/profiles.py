@@ -1,0 +1,148 @@
+"""Solvers over all NFE and fields: ranks with ties, the NFE that a PSNR needs, and performance profiles.
+
+Between measured NFE a solver's PSNR is taken to be linear; nothing is said beyond the smallest and the largest. What has
+once been reached counts as reached, though a larger NFE may fall behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pandas as pd
+
+from bnsbench.errors import UsageError
+from bnsbench.report.leaderboard import FIELD, RANKS
+from bnsbench.report.matrix import direction_in, known_measure, unit_of
+
+STEP = 5.0
+"""Decibels between the PSNRs of which the needed NFE is listed, from FIRST on."""
+FIRST = 20.0
+
+Bound = Literal["", "<=", ">"]
+
+KEYS = (*FIELD, "solver", "kind")
+
+
+@dataclass(frozen=True)
+class Need:
+    """The NFE that a target needs; bound: "<=" where the least measured NFE exceeds it, ">" where the most misses it."""
+
+    nfe: float
+    bound: Bound = ""
+
+    @property
+    def text(self) -> str:
+        """The need for people, such as "5.3", "<= 4" or "> 16"."""
+        return f"{self.bound} {self.nfe:.3g}".strip()
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The values of one solver in one field by increasing NFE, without the cells that have none."""
+
+    nfe: tuple[int, ...]
+    values: tuple[float, ...]
+
+    def need(self, target: float) -> Need:
+        """Return the NFE at which the curve first reaches the target."""
+        if self.values[0] >= target:
+            return Need(float(self.nfe[0]), "" if self.values[0] == target else "<=")
+        for k in range(1, len(self.nfe)):
+            if self.values[k] >= target:
+                before, after = self.values[k - 1], self.values[k]
+                part = (target - before) / (after - before)
+                return Need(self.nfe[k - 1] + part * (self.nfe[k] - self.nfe[k - 1]))
+        return Need(float(self.nfe[-1]), ">")
+
+
+def ranks(frame: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """Return for every cell that is ranked the measure and its range of ranks among the solvers of its column."""
+    low, high = (f"{known_measure(frame, measure)}{part}" for part in RANKS)
+    columns = [*FIELD, "solver", "kind", "nfe", measure, "rank_low", "rank_high"]
+    if low not in frame.columns:
+        return pd.DataFrame(columns=columns)
+    ranked = frame[frame[low].notna()].rename(columns={low: "rank_low", high: "rank_high"})
+    return ranked.astype({"rank_low": int, "rank_high": int})[columns].reset_index(drop=True)
+
+
+def needed(frame: pd.DataFrame, measure: str, targets: Sequence[float] | None = None) -> pd.DataFrame:
+    """Return the NFE that every solver needs for each target in dB: columns of KEYS, target, nfe and bound (see `Need`).
+
+    targets: multiples of 5 dB from 20 on, as far as a solver of the field reaches, if none are given.
+    """
+    _require_decibels(frame, measure)
+    rows = []
+    for field, curves in _fields(frame, measure):
+        for target in _multiples(curves.values()) if targets is None else targets:
+            for (solver, kind), curve in curves.items():
+                need = curve.need(target)
+                rows.append((*field, solver, kind, target, need.nfe, need.bound))
+    return pd.DataFrame(rows, columns=[*KEYS, "target", "nfe", "bound"])
+
+
+def profile(frame: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """Return the share of fields in which a solver needs at most tau times the NFE of the best, for the same PSNR.
+
+    These are performance profiles (Dolan and More 2002). Columns: target, solver, kind, tau, share, fields. A target n
+    stands for a PSNR of every field, the one that its best solver has at n NFE; the best is then the solver that needs the
+    fewest for it. Each row is a step: from tau on, the solver has that share of the ``fields`` in which it was to run and
+    the target exists. A solver that nowhere reaches it has one row with share 0.
+    """
+    _require_decibels(frame, measure)
+    fields = list(_fields(frame, measure))
+    planned = {(field, str(solver)) for field, rows in frame.groupby(list(FIELD)) for solver in rows["solver"].unique()}
+    kinds = {str(solver): str(rows["kind"].iloc[0]) for solver, rows in frame.groupby("solver", sort=False)}
+    rows: list[dict[str, Any]] = []
+    for target in sorted({n for _, curves in fields for curve in curves.values() for n in curve.nfe}):
+        ratios = {field: found for field, curves in fields if (found := _ratios(curves, target))}
+        for solver, kind in kinds.items():
+            of_solver = [found.get(solver) for field, found in ratios.items() if (field, solver) in planned]
+            rows += [{"target": target, "solver": solver, "kind": kind, **step} for step in _steps(of_solver)]
+    return pd.DataFrame(rows, columns=["target", "solver", "kind", "tau", "share", "fields"])
+
+
+def share_at(steps: pd.DataFrame, tau: float) -> float:
+    """Return what the steps of one solver and target come to at tau."""
+    return float(steps[steps["tau"] <= tau]["share"].max()) if (steps["tau"] <= tau).any() else 0.0
+
+
+def _ratios(curves: Mapping[tuple[str, str], Curve], n: int) -> dict[str, float]:
+    """Return the NFE that solvers need for the best value at n over the least that any needs, of those that reach it."""
+    values = [curve.values[curve.nfe.index(n)] for curve in curves.values() if n in curve.nfe]
+    if not values:
+        return {}
+    needs = {solver: curve.need(max(values)) for (solver, _), curve in curves.items()}
+    reached = {solver: need.nfe for solver, need in needs.items() if need.bound != ">"}
+    return {solver: nfe / min(reached.values()) for solver, nfe in reached.items()}
+
+
+def _steps(ratios: Sequence[float | None]) -> Iterator[dict[str, Any]]:
+    """Yield where the share of ratios up to tau rises; None is a field in which the target is missed."""
+    reached = sorted(ratio for ratio in ratios if ratio is not None)
+    if ratios and not reached:
+        yield {"tau": 1.0, "share": 0.0, "fields": len(ratios)}
+    for tau in dict.fromkeys(reached):
+        yield {"tau": tau, "share": sum(each <= tau for each in reached) / len(ratios), "fields": len(ratios)}
+
+
+def _fields(frame: pd.DataFrame, measure: str) -> Iterator[tuple[tuple[Any, ...], dict[tuple[str, str], Curve]]]:
+    """Yield every field that has values, with the curves of its solvers."""
+    for field, rows in frame[frame[measure].notna()].groupby(list(FIELD), sort=False):
+        curves = {}
+        for solver, part in rows.sort_values("nfe", kind="stable").groupby("solver", sort=False):
+            nfe, values = part["nfe"].astype(int), part[measure].astype(float)
+            curves[str(solver), str(part["kind"].iloc[0])] = Curve(tuple(nfe), tuple(values))
+        yield field, curves
+
+
+def _multiples(curves: Iterable[Curve]) -> list[float]:
+    highest = max(max(curve.values) for curve in curves)
+    return [FIRST + k * STEP for k in range(int((highest - FIRST) // STEP) + 1)]
+
+
+def _require_decibels(frame: pd.DataFrame, measure: str) -> None:
+    known_measure(frame, measure)
+    if unit_of(frame, measure) != "dB" or direction_in(frame, measure) != "higher":
+        raise UsageError(f"What NFE a value needs is told for measures in dB, such as psnr, not for {measure!r}.")

@@ -1,0 +1,113 @@
+"""Which solvers of a column can be told apart: the best, those tied with it, and every solver's range of ranks.
+
+A column holds the solvers of one model, guidance scale, seed and NFE. All of its pairs are compared at once, so that the
+statement that the best is better also holds for a best that is chosen after looking.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bnsbench.report.measures import direction_of, evidence, pairs, value_of
+from bnsbench.statistics import separations
+from bnsbench.suite.record import Record
+
+ROUNDING = 1e-6
+"""Relative differences up to this are no lead over the ground truth."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a solver stands in its column.
+
+    word: "best", "tied" for one that cannot be told from the best, or "". rank_low, rank_high: 1 + how many are better for
+    certain, and how many are not worse for certain; None where nothing can be ranked.
+    """
+
+    word: str = ""
+    rank_low: int | None = None
+    rank_high: int | None = None
+
+
+def standings(records: Sequence[Record], measure: str) -> list[Standing]:
+    """Return every record's standing.
+
+    Nobody stands anywhere where nothing can be compared, and nowhere in a field in which a solver is better than the ground
+    truth itself: there, better values of the measure do not mean more accurate solutions.
+    """
+    found = [Standing()] * len(records)
+    direction = direction_of(records, measure)
+    values = [value_of(record, measure) if record.status == "ok" else None for record in records]
+    for field in _groups(records, values, _field):
+        if any(better(values[index], _truth(records[index], measure), direction) for index in field):
+            continue
+        for column in _groups(records, values, lambda record: (*_field(record), record.cell["nfe"]), field):
+            members = [records[index] for index in column]
+            ordered = [(values[index] or 0.0) * (1.0 if direction == "higher" else -1.0) for index in column]
+            for index, standing in zip(column, _column(members, ordered, measure, direction), strict=True):
+                found[index] = standing
+    return found
+
+
+def better(value: float | None, truth: float | None, direction: str) -> bool:
+    """Whether a value is better than the ground truth's own, beyond rounding; not so where either has none."""
+    if value is None or truth is None or math.isclose(value, truth, rel_tol=ROUNDING):
+        return False
+    return value > truth if direction == "higher" else value < truth
+
+
+def _truth(record: Record, measure: str) -> float | None:
+    score = record.metrics.get(measure)
+    return None if score is None else score.details.get("truth")
+
+
+def _field(record: Record) -> tuple[Any, ...]:
+    model = record.cell["model"]
+    return model["provider"], model["name"], record.cell["guidance"], record.cell["seed"]
+
+
+def _groups(
+    records: Sequence[Record],
+    values: Sequence[float | None],
+    key: Callable[[Record], tuple[Any, ...]],
+    among: Iterable[int] | None = None,
+) -> Iterable[list[int]]:
+    """Return the places of the records that have a value, in groups of the same key."""
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for index in range(len(records)) if among is None else among:
+        if values[index] is not None:
+            groups.setdefault(key(records[index]), []).append(index)
+    return groups.values()
+
+
+def _column(records: Sequence[Record], values: Sequence[float], measure: str, direction: str) -> list[Standing]:
+    """Return the standings of the solvers of a column, given their values, of which higher ones are better."""
+    best = int(np.argmax(values))
+    known = evidence(records[best], measure)
+    if len(records) > 1 and known is None:
+        return [Standing()] * len(records)
+    above = _above(records, measure, known, direction)
+
+    def word(k: int) -> str:
+        if values[k] == values[best]:
+            return "best"
+        return "" if above[best, k] else "tied"
+
+    below = len(records) - above.sum(axis=1)
+    return [Standing(word(k), 1 + int(above[:, k].sum()), int(below[k])) for k in range(len(records))]
+
+
+def _above(records: Sequence[Record], measure: str, known: tuple[str, int] | None, direction: str) -> NDArray[np.bool_]:
+    """Return whether solver i is better than j for certain; those with other evidence than ``known`` are never."""
+    above = np.zeros((len(records), len(records)), dtype=np.bool_)
+    members = [k for k, record in enumerate(records) if evidence(record, measure) == known]
+    if known is not None and len(members) > 1:
+        found = separations(pairs([records[k] for k in members], measure), len(members))
+        above[np.ix_(members, members)] = found if direction == "higher" else found.T
+    return above

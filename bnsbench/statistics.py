@@ -1,0 +1,316 @@
+"""Intervals of means, shares, quantiles and differences over the same noise: every interval of the package is made here.
+
+Samples are independent draws of noise, and solvers are compared sample by sample. Means have Student's interval, extended
+where the values are skewed; the best of many solvers is chosen after looking, so a column of solvers is judged by Holm's
+procedure over all of its pairs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import bdtr, ndtri, stdtrit
+
+CONFIDENCE = 0.95
+
+Floats = NDArray[np.float64]
+Ends = tuple[Floats, Floats]
+Pairs = Callable[[float], Ends]
+"""Gives for a confidence the interval of every difference j - i of solvers i < j, in the order of numpy.triu_indices."""
+
+SHRINKAGE = 48.0
+"""A sample's skewness falls short of its population's, here by a factor 1 / (1 + 48 / n).
+
+Over recorded PSNRs with a skewness above 1, the quartiles of that factor are 0.32, 0.65 and 0.77 at n = 48, and 0.77, 0.90
+and 0.95 at n = 200. With it, intervals of a mean of 48 cover 93.8 % at the 5 % quantile of the cells (Student's: 91.6 %).
+"""
+
+UNSEEN = 12.0
+"""How many times its worst seen squared error a solver may have on a sample that was not drawn.
+
+With it, intervals of the mean squared error of 48 recorded PSNRs cover 97 % on average; a percentile bootstrap covers 76 %.
+"""
+
+UNSEEN_LOSS = 20.0
+"""How many times its worst seen loss to another, in squared error, a solver may lose on a sample that was not drawn.
+
+With recorded PSNRs, moved so that all solvers of a column have the same mean squared error, it leaves a separable solver in
+3 % of the columns at n = 48 and at n = 1,000; without it, in 45 % and 19 %.
+"""
+
+REPLICATES = 400
+"""Resamples of which the spread of a quantile is measured."""
+
+DECIBELS = 10.0 / math.log(10.0)
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Means of n values each with their standard errors, and the skewness of the values, corrected for n; all [m].
+
+    Values that are not significantly skewed have skewness 0, so that their interval is Student's.
+    """
+
+    n: int
+    mean: Floats
+    error: Floats
+    skewness: Floats
+
+    @classmethod
+    def of(cls, values: Floats) -> Moments:
+        """Return the moments of the columns of values [n, m], n >= 2."""
+        n = len(values)
+        mean = values.mean(axis=0)
+        deviations = values - mean
+        squares = np.square(deviations)
+        variance = squares.mean(axis=0)
+        spread = variance**1.5
+        # Values that do not vary have no skewness, and no error.
+        skewness = (squares * deviations).mean(axis=0) / np.where(spread > 0.0, spread, np.inf)
+        skewness *= math.sqrt(n * (n - 1)) / max(n - 2, 1)
+        significant = np.abs(skewness) > math.sqrt(6.0 / n)
+        return cls(n, mean, np.sqrt(variance / (n - 1)), np.where(significant, skewness * (1.0 + SHRINKAGE / n), 0.0))
+
+    def ends(self, confidence: float) -> Ends:
+        """Return Student's intervals, each extended on the side to which its values have their tail.
+
+        The quantile of t = (mean - mu) / error under a skewness g is q - g (2 q^2 + 1) / (6 sqrt(n)) to first order
+        (Johnson 1978; Hall 1992, section 3.3). Only what extends Student's interval is taken: a thin tail is less certain
+        than a thick one.
+        """
+        q = float(stdtrit(self.n - 1, 0.5 + confidence / 2))
+        shift = self.skewness * (2 * q * q + 1) / (6 * math.sqrt(self.n))
+        low = self.mean - self.error * (q - np.minimum(shift, 0.0))
+        return low, self.mean + self.error * (q + np.maximum(shift, 0.0))
+
+
+def mean_interval(values: ArrayLike, confidence: float = CONFIDENCE) -> tuple[float, float] | tuple[None, None]:
+    """Return the interval of the mean of independent values [n]; (None, None) for fewer than two.
+
+    It is Student's, extended on the side of the longer tail where the values are skewed; see `Moments.ends`.
+    """
+    numbers = np.asarray(values, dtype=np.float64)
+    if len(numbers) < 2:
+        return None, None
+    low, high = Moments.of(numbers[:, None]).ends(confidence)
+    return float(low[0]), float(high[0])
+
+
+def wilson_interval(successes: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Return the score interval of a proportion of n trials (Wilson 1927)."""
+    z = float(ndtri(0.5 + confidence / 2))
+    share = successes / n
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    return centre - half, centre + half
+
+
+def decibels_of_mean(decibels: ArrayLike) -> float:
+    """Return the decibels of the mean squared error, given those of every sample [n]."""
+    return float(-DECIBELS * np.log(_errors(np.asarray(decibels, dtype=np.float64)).mean()))
+
+
+def decibels_of_mean_interval(
+    decibels: ArrayLike, confidence: float = CONFIDENCE
+) -> tuple[float, float] | tuple[None, None]:
+    """Return the interval of `decibels_of_mean`; (None, None) for fewer than two samples.
+
+    A mean squared error hangs on a few samples, and the worst may not have been drawn: the lower end leaves room for one
+    more sample with UNSEEN times the worst squared error seen.
+    """
+    numbers = np.asarray(decibels, dtype=np.float64)
+    if len(numbers) < 2:
+        return None, None
+    errors = _errors(numbers)
+    more = np.append(errors, UNSEEN * errors.max())
+    (worse, _), (_, better) = (Moments.of(1.0 - each[:, None] / each.mean()).ends(confidence) for each in (more, errors))
+    # A mean that is larger by u has a logarithm that is larger by log(1 + u), which for large u is far less than u.
+    low, high = -math.log(more.mean()) - math.log1p(-worse[0]), -math.log(errors.mean()) + float(better[0])
+    return DECIBELS * low, DECIBELS * high
+
+
+def quantile_interval(values: ArrayLike, share: float, confidence: float = CONFIDENCE) -> tuple[float | None, float | None]:
+    """Return the interval of the quantile ``share`` of independent values [n], of any distribution.
+
+    Its ends are order statistics, by the binomial number of values below the quantile; an end is None where even the
+    outermost value is too uncertain.
+    """
+    numbers = np.sort(np.asarray(values, dtype=np.float64))
+    tail, n = (1 - confidence) / 2, len(numbers)
+    # P(x_(k) > quantile) = P(at most k values lie below it), for k counted from 0.
+    below = np.asarray(bdtr(np.arange(n), n, share)) if n else np.empty(0)
+    lower, upper = int((below <= tail).sum()) - 1, int((below < 1 - tail).sum())
+    low, high = (float(numbers[k]) if 0 <= k < n else None for k in (lower, upper))
+    return low, high
+
+
+def replicate_interval(value: float, replicates: ArrayLike, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Return the interval of the expectation of a figure of n samples, such as FID, from bootstrap replicates [B] of it.
+
+    Replicates are taken less their own mean: resampling repeats the bias of FID at n, which the value keeps, as is custom.
+    """
+    numbers = np.asarray(replicates, dtype=np.float64)
+    half = float(stdtrit(len(numbers) - 1, 0.5 + confidence / 2)) * float(numbers.std(ddof=1))
+    return value - half, value + half
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """The difference b - a of a measure over the same samples with its interval [low, high]."""
+
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def separable(self) -> bool:
+        """Whether the interval excludes zero."""
+        return not self.low <= 0.0 <= self.high
+
+
+def paired_difference(a: Sequence[float], b: Sequence[float], confidence: float = CONFIDENCE) -> PairedDifference | None:
+    """Return the mean difference b - a of values of the same samples; None if they cannot be paired.
+
+    a and b: values by sample index, equally many and at least two. The interval is `mean_interval`'s of the differences: it
+    covers the choice of noise, not that of model, training or data.
+    """
+    if len(a) != len(b) or len(a) < 2:
+        return None
+    values = np.asarray([a, b], dtype=np.float64).T
+    return difference(values.mean(axis=0).tolist(), mean_pairs(values), confidence)
+
+
+def difference(values: Sequence[float], pairs: Pairs, confidence: float = CONFIDENCE) -> PairedDifference:
+    """Return the difference of two values with its interval."""
+    low, high = pairs(confidence)
+    return PairedDifference(values[1] - values[0], float(low[0]), float(high[0]))
+
+
+def mean_pairs(values: Floats) -> Pairs:
+    """Return the differences of the means of columns [n, k], paired sample by sample, n >= 2."""
+    return _joined([Moments.of(values[:, i + 1 :] - values[:, i, None]).ends for i in range(values.shape[1] - 1)])
+
+
+def decibels_of_mean_pairs(decibels: Floats) -> Pairs:
+    """Return the differences of `decibels_of_mean` of columns [n, k], paired sample by sample, n >= 2.
+
+    Each end leaves room for one more sample, on which a solver loses UNSEEN_LOSS times what it loses at most on those seen.
+    """
+    errors = _errors(decibels)
+    means = errors.mean(axis=0)
+    shares, levels = errors / means, -np.log(means)
+
+    def row(i: int) -> Pairs:
+        differences, centre = shares[:, i, None] - shares[:, i + 1 :], levels[i + 1 :] - levels[i]
+        lost, won = (
+            Moments.of(np.vstack([differences, UNSEEN_LOSS * end]))
+            for end in (np.minimum(differences.min(axis=0), 0.0), np.maximum(differences.max(axis=0), 0.0))
+        )
+
+        def ends(confidence: float) -> Ends:
+            low, high = np.minimum(lost.ends(confidence)[0], 0.0), np.maximum(won.ends(confidence)[1], 0.0)
+            return DECIBELS * (centre - np.log1p(-low)), DECIBELS * (centre + np.log1p(high))
+
+        return ends
+
+    return _joined([row(i) for i in range(decibels.shape[1] - 1)])
+
+
+def quantile_pairs(values: Floats, share: float) -> Pairs:
+    """Return the differences of the quantile ``share`` of columns [n, k], paired sample by sample, n >= 2.
+
+    Their standard errors are those of REPLICATES resamples of the samples, the same for all columns. A quantile rests on the
+    share of the samples that lie beyond it, so Student's distribution has that many degrees of freedom, less one.
+    """
+    replicates = np.stack([_quantiles(column, share) for column in values.T], axis=1)
+    freedom = max(1.0, min(share, 1 - share) * len(values) - 1.0)
+    return _spread_pairs(np.quantile(values, share, axis=0), replicates, freedom)
+
+
+def replicate_pairs(values: Floats, replicates: Floats) -> Pairs:
+    """Return the differences of values [k] of which there are replicates [B, k] over the same resampled samples.
+
+    Their standard errors are those of the replicates' differences, in which the bias of resampling cancels.
+    """
+    return _spread_pairs(values, replicates, len(replicates) - 1.0)
+
+
+def separations(pairs: Pairs, k: int, confidence: float = CONFIDENCE) -> NDArray[np.bool_]:
+    """Return for k solvers whether i lies above j [k, k], where the noise can tell (Holm 1979, over all pairs).
+
+    With probability ``confidence`` no pair of equal solvers is told apart, whichever of them is looked at: all pairs are
+    tested at once, because the best is only known after looking. It needs no resampling and so no seed, and copes with pairs
+    that differ on few samples, whose resampled t would have no quantile.
+    """
+    i, j = np.triu_indices(k, 1)
+    above = np.zeros((k, k), dtype=np.bool_)
+    undecided = np.ones(len(i), dtype=np.bool_)
+    while undecided.any():
+        low, high = pairs(1.0 - (1.0 - confidence) / int(undecided.sum()))
+        second, first = undecided & (low > 0.0), undecided & (high < 0.0)
+        if not (second | first).any():
+            break
+        above[j[second], i[second]] = True
+        above[i[first], j[first]] = True
+        undecided &= ~(second | first)
+    return above
+
+
+def _errors(decibels: Floats) -> Floats:
+    return np.exp(-decibels / DECIBELS)
+
+
+def _joined(rows: Sequence[Pairs]) -> Pairs:
+    """Return the pairs of every first solver with those after it, one after the other."""
+
+    def ends(confidence: float) -> Ends:
+        found = [row(confidence) for row in rows]
+        low, high = (np.concatenate([pair[end] for pair in found]) if found else np.empty(0) for end in (0, 1))
+        return low, high
+
+    return ends
+
+
+def _spread_pairs(values: Floats, replicates: Floats, freedom: float) -> Pairs:
+    i, j = np.triu_indices(len(values), 1)
+    centre, error = values[j] - values[i], (replicates[:, j] - replicates[:, i]).std(axis=0, ddof=1)
+
+    def ends(confidence: float) -> Ends:
+        half = float(stdtrit(freedom, 0.5 + confidence / 2)) * error
+        return centre - half, centre + half
+
+    return ends
+
+
+@lru_cache(maxsize=2)
+def _counts(n: int) -> NDArray[np.uint16]:
+    """Return how often each of n samples is in each resample [REPLICATES, n]; it depends on n alone."""
+    rng = np.random.default_rng(n)
+    return np.stack([np.bincount(rng.integers(0, n, n), minlength=n).astype(np.uint16) for _ in range(REPLICATES)])
+
+
+def _quantiles(values: Floats, share: float) -> Floats:
+    """Return the quantile of every resample of values [n], interpolated as numpy does, [REPLICATES]."""
+    order = np.argsort(values, kind="stable")
+    place = share * (len(values) - 1)
+    rank, part = math.floor(place), place - math.floor(place)
+    above = min(rank + 1, len(values) - 1)
+    # The order statistic of rank r (from 0) of a resample is the first value up to which more than r are counted.
+    counted = _counted(_counts(len(values)), order, above)
+    first, second = (values[order[(counted > r).argmax(axis=1)]] for r in (rank, above))
+    return np.asarray(first + part * (second - first), dtype=np.float64)
+
+
+def _counted(counts: NDArray[np.uint16], order: NDArray[np.intp], rank: int) -> NDArray[np.int64]:
+    """Return how many each resample has of the lowest values, cumulated as far as all of them have more than ``rank``."""
+    length = 2 * rank + 2
+    while True:
+        counted = np.cumsum(counts[:, order[:length]], axis=1, dtype=np.int64)
+        if length >= len(order) or int(counted[:, -1].min()) > rank:
+            return counted
+        length *= 2
