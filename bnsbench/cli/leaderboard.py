@@ -77,7 +77,8 @@ def print_leaderboard(frame: pd.DataFrame, metric: str | None = None, view: View
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
     chosen = metric or names[0]
     unit = unit_of(frame, chosen)
-    shown = f"{chosen} in {unit}" if unit else chosen
+    in_unit = f"{chosen} in {unit}" if unit else chosen
+    shown = {"ranks": f"rank in {chosen}", "profile": "share of fields", "nfe": f"NFE for {chosen}"}.get(view, in_unit)
 
     def remark(lines: Iterable[str]) -> None:
         for line in lines:

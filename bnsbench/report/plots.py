@@ -44,7 +44,7 @@ ROW = 0.075
 """Height of a line of text in a panel, as a share of the panel's."""
 
 SHARED = 3
-"""Solvers that a target of a profile needs for a panel of its own."""
+"""Solvers and fields that a target of a profile needs for a panel of its own: a share of two fields says little."""
 
 
 @dataclass(frozen=True)
@@ -81,12 +81,16 @@ def draw_metric(frame: pd.DataFrame, metric: str, file: Path) -> None:
 def draw_profile(frame: pd.DataFrame, metric: str, file: Path) -> None:
     """Draw the performance profiles of a metric in dB, one panel per target, as ``file`` with the suffixes .png and .svg.
 
-    Targets that fewer than SHARED solvers reach anywhere have no panel. The best learned solvers and the best classic one
-    are emphasised and named.
+    Targets that fewer than SHARED solvers reach anywhere, or that fewer than SHARED fields have, get no panel. The best
+    learned solvers and the best classic one are emphasised and named.
     """
     steps = profile(frame, metric)
     reached = steps[steps["share"] > 0]
-    shared = [(target, part) for target, part in _by_target(reached) if part["solver"].nunique() >= SHARED]
+    shared = [
+        (target, part)
+        for target, part in _by_target(reached)
+        if min(part["solver"].nunique(), part["fields"].max()) >= SHARED
+    ]
     if not shared:
         return
     with rc_context(STYLE):  # type: ignore[arg-type]

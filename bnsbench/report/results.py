@@ -35,7 +35,7 @@ def write_reports(store: ResultStore) -> pd.DataFrame:
     """Write leaderboard.csv, leaderboard.md, psnr and profile (.png, .svg) and SHA256SUMS, and return the leaderboard.
 
     A picture is drawn only if it is missing or the numbers have changed, and a profile only where several solvers reach the
-    same PSNR. StorageError if the folder cannot be written.
+    same PSNRs in several fields. StorageError if the folder cannot be written.
     """
     frame = read_leaderboard(store)
     text = csv(frame)

@@ -58,13 +58,13 @@ def test_best_classic_may_be_tuned_but_not_direct(make_records, tmp_path):
 
 def test_profile_names_its_best_and_has_a_panel_for_each_shared_target(make_records, tmp_path):
     values = {(solver, n): (20.0 + n * (k + 3), 1.0) for k, solver in enumerate(SOLVERS) for n in (4, 8, 16)}
-    frame = leaderboard(make_records(values, models=("ring8", "aniso5")))
+    frame = leaderboard([*make_records(values, models=("ring8", "aniso5")), *make_records(values, seed=1)])
     draw_profile(frame, "psnr", tmp_path / "profile")
     texts = _texts(tmp_path / "profile.svg")
     # At 16 NFE only bns has what it has there.
     assert [text for text in texts if text.startswith("The best solver's PSNR")] == [
-        "The best solver's PSNR at 4 NFE, 2 fields",
-        "The best solver's PSNR at 8 NFE, 2 fields",
+        "The best solver's PSNR at 4 NFE, 3 fields",
+        "The best solver's PSNR at 8 NFE, 3 fields",
     ]
     assert [text for text in texts if "within" in text] == [
         *("bns  100% within 1.1, 100% within 2", "unipc  0% within 1.1, 100% within 2"),
@@ -76,7 +76,10 @@ def test_profile_names_its_best_and_has_a_panel_for_each_shared_target(make_reco
     assert image[..., :3].std() > 0.01
 
 
-def test_profile_that_nobody_shares_is_not_drawn(make_records, tmp_path):
-    frame = leaderboard(make_records({("euler", 4): (20.0, 1.0), ("bns", 4): (30.0, 1.0)}))
+def test_profile_of_few_solvers_or_fields_is_not_drawn(make_records, tmp_path):
+    few = {(solver, n): (20.0 + n, 1.0) for solver in SOLVERS[:2] for n in (4, 8)}
+    frame = leaderboard([*make_records(few, models=("ring8", "aniso5")), *make_records(few, seed=1)])
     draw_profile(frame, "psnr", tmp_path / "profile")
+    many = {(solver, n): (20.0 + n, 1.0) for solver in SOLVERS for n in (4, 8)}
+    draw_profile(leaderboard(make_records(many, models=("ring8", "aniso5"))), "psnr", tmp_path / "profile")
     assert list(tmp_path.iterdir()) == []

@@ -56,9 +56,8 @@ def test_temporary_files_are_not_listed(store):
 
 def test_profile_lies_beside_the_picture(make_records, tmp_path):
     store = ResultStore(tmp_path / "made")
-    records = make_records(
-        {(solver, n): (20.0 + n + k, 1.0) for k, solver in enumerate(("euler", "ab2", "bns")) for n in (4, 8)}
-    )
+    values = {(solver, n): (20.0 + n + k, 1.0) for k, solver in enumerate(("euler", "ab2", "bns")) for n in (4, 8)}
+    records = [*make_records(values, models=("ring8", "aniso5")), *make_records(values, seed=1)]
     store.begin("", [_Cell(record.key) for record in records])
     for record in records:
         store.write(record)
