@@ -153,7 +153,9 @@ def _solve(field: BatchField, x0: Tensor, times: Tensor, tolerance: float) -> So
         return Solution(times, states, watch.nfe, torch.full((size,), math.nan, dtype=torch.float64))
     if size <= 1:
         nothing = x0.new_full((len(times), *x0.shape), math.nan)
-        return Solution(times, nothing, watch.nfe, torch.full((size,), float(watch.time), dtype=torch.float64))
+        # A step that is no number leads to a time that is none.
+        moment = float(times[0]) if math.isnan(float(watch.time)) else float(watch.time)
+        return Solution(times, nothing, watch.nfe, torch.full((size,), moment, dtype=torch.float64))
     halves = slice(0, size // 2), slice(size // 2, size)
     parts = [_solve(field.part(half), x0[half], times, tolerance) for half in halves]
     states = torch.cat([part.states for part in parts], dim=1)
@@ -181,5 +183,6 @@ def _is_a_stop(error: AssertionError) -> bool:
 
 
 def _listed(samples: Sequence[int], most: int = 30) -> str:
+    word = "sample" if len(samples) == 1 else "samples"
     more = f" and {len(samples) - most} more" if len(samples) > most else ""
-    return f"sample{'s'[: len(samples) - 1]} {', '.join(map(str, samples[:most]))}{more}"
+    return f"{word} {', '.join(map(str, samples[:most]))}{more}"

@@ -222,3 +222,12 @@ def test_a_fault_of_the_field_itself_is_not_taken_for_a_step_that_underflows() -
 
     with pytest.raises(AssertionError, match="8 channels"):
         solve(FunctionField(velocity, CondOT()), start(), 1e-4)
+
+
+def test_a_start_that_is_no_number_is_a_sample_that_cannot_be_solved() -> None:
+    x0 = start(3)
+    x0[1] = torch.nan
+    found = solve_each(GaussianModel().field(torch.zeros(3, dtype=torch.int64)), x0, 1e-6)
+    assert found.stopped.isnan().tolist() == [True, False, True]
+    with pytest.raises(DivergedError, match=r"that of sample 1\. At t = 0 the"):
+        solve(GaussianModel().field(torch.zeros(3, dtype=torch.int64)), x0, 1e-6)
