@@ -17,7 +17,7 @@ FIELD = ("model", "guidance", "seed")
 
 IDENTITY = ("model", "guidance", "solver", "nfe", "seed")
 FACTS = (
-    *("kind", "grid", "samples", "dtype", "ceiling", "forwards", "train_forwards", "teacher_forwards"),
+    *("kind", "rule", "grid", "shipped", "samples", "dtype", "ceiling", "forwards", "train_forwards", "teacher_forwards"),
     *("solver_provider", "reason", "key"),
 )
 TIMINGS = ("seconds", "seconds_training", "seconds_total")
@@ -35,8 +35,8 @@ def leaderboard(records: Iterable[Record]) -> pd.DataFrame:
     """Return one row per record, in the order given.
 
     Columns: model, guidance, solver, nfe, seed, status; per measure its value and whichever of PARTS exist; kind ("classic",
-    "tuned", "learned" or "direct") and grid of the solver, forwards and train_forwards (network forwards per sample, and in
-    total for training), further FACTS; last, TIMINGS in seconds.
+    "tuned", "learned" or "direct") of the solver, rule and grid of a tuned one, whether the package shipped it; forwards and
+    train_forwards (network forwards per sample, and in total for training), further FACTS; last, TIMINGS in seconds.
     The measures are the metrics and, after PSNR, ``psnr_mse`` and ``psnr_p05``; see `bnsbench.report.measures`.
     ``frame.attrs`` lists the "metrics", PSNR first, the "measures", and the "units" and "directions" of the measures.
     """
@@ -98,7 +98,9 @@ def _row(record: Record, measures: Sequence[str]) -> dict[str, Any]:
         "nfe": cell["nfe"],
         "seed": cell["seed"],
         "status": record.status,
+        "rule": str(record.solver.get("rule") or ""),
         "grid": str(record.solver.get("grid") or ""),
+        "shipped": record.shipped,
         "samples": cell["samples"],
         "dtype": record.model.get("dtype"),
         "ceiling": record.truth.get("ceiling"),

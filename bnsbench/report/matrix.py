@@ -131,9 +131,15 @@ def grids(frame: pd.DataFrame) -> Iterator[Sheet]:
         return
     for title, rows in fields(frame):
         tuned = rows[rows["grid"].fillna("").astype(str) != ""].sort_values(["solver", "nfe"], kind="stable")
-        lines = [Line(str(row["solver"]), (Entry(str(row["nfe"])), Entry(str(row["grid"])))) for _, row in tuned.iterrows()]
+        lines = [Line(str(row["solver"]), (Entry(str(row["nfe"])), Entry(_grid(row)))) for _, row in tuned.iterrows()]
         if lines:
             yield Sheet(title, ("NFE", "grid"), tuple(lines))
+
+
+def _grid(row: pd.Series[Any]) -> str:
+    """Return a tuned solver's grid in words, with its rule where the solver's name does not say it."""
+    rule = str(row.get("rule") or "")
+    return f"{rule} on {row['grid']}" if rule and not str(row["solver"]).startswith(rule.split("[", maxsplit=1)[0]) else str(row["grid"])
 
 
 def _matrix(title: str, rows: pd.DataFrame, metric: str, direction: str) -> Matrix:
