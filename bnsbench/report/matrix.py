@@ -138,8 +138,9 @@ def grids(frame: pd.DataFrame) -> Iterator[Sheet]:
 
 def _grid(row: pd.Series[Any]) -> str:
     """Return a tuned solver's grid in words, with its rule where the solver's name does not say it."""
-    rule = str(row.get("rule") or "")
-    return f"{rule} on {row['grid']}" if rule and not str(row["solver"]).startswith(rule.split("[", maxsplit=1)[0]) else str(row["grid"])
+    rule, grid = str(row.get("rule") or ""), str(row["grid"])
+    named = str(row["solver"]).startswith(rule.partition("[")[0])
+    return grid if named else f"{rule} on {grid}"
 
 
 def _matrix(title: str, rows: pd.DataFrame, metric: str, direction: str) -> Matrix:
