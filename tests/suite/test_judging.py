@@ -37,18 +37,22 @@ def shared(state):
     }
 
 
-@pytest.mark.parametrize(
-    "name", ["the model", "the initial noise", "the ground truth", "the conditions", "the decoded ground truth"]
-)
+SHARED = ["the model", "the initial noise", "the ground truth", "the conditions", "the decoded ground truth"]
+
+
+def spoil(state, name):
+    shared(state)[name].data.mul_(0)
+    raise ZeroDivisionError("whatever else happens")
+
+
+@pytest.mark.parametrize("name", SHARED)
 def test_what_has_been_overwritten_is_named_and_made_anew(context, cell, name):
     state = context.field_state(cell)
     before = {key: tensor.clone() for key, tensor in shared(state).items()}
     with untouched(cell, context, state):
         pass
-    expected = pytest.raises(OverwrittenError, match=f"it has overwritten {name}: ")
-    with expected, untouched(cell, context, state):
-        shared(state)[name].data.mul_(0)
-        raise ZeroDivisionError("whatever else happens")
+    with pytest.raises(OverwrittenError, match=f"it has overwritten {name}: "), untouched(cell, context, state):
+        spoil(state, name)
     assert context.field_state(cell) is not state
     after = shared(context.field_state(cell))
     assert all(torch.equal(after[key], tensor) for key, tensor in before.items())
