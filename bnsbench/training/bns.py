@@ -70,27 +70,26 @@ def _train_default(
     problem: Problem, nfe: int, choices: Choices, init: str, sigma_0: float, ladder: str
 ) -> tuple[Table, dict[str, Any]]:
     cost = Cost()
+    rung = None if init else rung_below(nfe, ladder)
+    below = None if rung is None or problem.previous is None else problem.previous(rung)
     if init:
         start, name = given_start(problem, nfe, init, sigma_0, cost)
     else:
-        start, name = greedy_start(problem, _first_times(problem, nfe, ladder), cost)
+        start, name = greedy_start(problem, _first_times(problem, nfe, below), cost)
     table, record = distil(problem, nfe, FreeTable(start), choices, cost)
     record = {"start": {"name": name, "table": start.solver().to_dict()}, **record}
-    below = None if init else rung_below(nfe, ladder)
-    return table, record if below is None else _in_all(problem, record, cost, below)
+    return table, record if below is None else {**record, **_in_all(problem, cost, below)}
 
 
-def _in_all(problem: Problem, record: dict[str, Any], cost: Cost, below: int) -> dict[str, Any]:
-    """Return the record with the cost of all rungs of the ladder, and that of this one beside it."""
-    if problem.previous is None:
-        return record
-    lower = problem.previous(below).training
-    together = cost.with_lower(lower["spent"]).record(problem.source)
-    return {**record, **together, "own_forwards": record["forwards"], "rung_below": below}
-
-
-def _first_times(problem: Problem, nfe: int, ladder: str) -> dict[str, Tensor]:
-    model, below = problem.source.model, rung_below(nfe, ladder)
-    if below is None or problem.previous is None:
+def _first_times(problem: Problem, nfe: int, below: SolverArtefact | None) -> dict[str, Tensor]:
+    model = problem.source.model
+    if below is None:
         return start_grids(model.path, model.interval, nfe)
-    return {f"bns at {below} NFE": transfer_times(problem.previous(below).solver.times, nfe)}
+    return {f"bns at {below.solver.nfe} NFE": transfer_times(below.solver.times, nfe)}
+
+
+def _in_all(problem: Problem, cost: Cost, below: SolverArtefact) -> dict[str, Any]:
+    """Return the cost of all rungs of the ladder, and that of this one beside it."""
+    together = cost.with_lower(below.training.get("spent", {}))
+    own = {"own_forwards": cost.forwards(problem.source), "rung_below": below.solver.nfe}
+    return {**together.record(problem.source), **own}
