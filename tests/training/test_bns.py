@@ -205,3 +205,22 @@ def test_what_there_is_not_is_refused(source: PairSource) -> None:
 def test_the_paper_s_recipe_takes_no_other_objective(source: PairSource) -> None:
     with pytest.raises(UsageError, match="has its own objective and optimiser"):
         train_bns(Problem(source), 2, recipe="paper", objective="mse")
+
+
+def test_a_rung_costs_what_the_rungs_below_have_cost_too_and_each_truth_once(source: PairSource) -> None:
+    known: dict[int, SolverArtefact] = {}
+
+    def trained(nfe: int) -> SolverArtefact:
+        if nfe not in known:
+            known[nfe] = train_bns(Problem(source, previous=trained), nfe, pairs=40, iterations=2)
+        return known[nfe]
+
+    upper, lower = trained(8).training, trained(4).training
+    own = upper["own_forwards"]
+    for kind in ("training", "validation"):
+        assert upper["forwards"][kind] == own[kind] + lower["forwards"][kind]
+    assert upper["forwards"]["teacher"] == own["teacher"] == lower["forwards"]["teacher"]
+    third = trained(12).training
+    assert third["forwards"]["training"] == upper["forwards"]["training"] + third["own_forwards"]["training"]
+    alone = train_bns(Problem(source, previous=trained), 8, ladder="none", pairs=40, iterations=2).training
+    assert "own_forwards" not in alone
