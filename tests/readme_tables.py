@@ -81,17 +81,19 @@ def _entry(value: float, best: float) -> str:
 
 
 def costs() -> str:
-    """Return what the default trainer costs beside the published recipe and Adam at its best learning rate."""
+    """Return what the default trainer costs beside the published recipe."""
     found = pd.read_csv(ROOT / "results/training/costs.csv")
-    adam = pd.read_csv(ROOT / "results/training/adam.csv").set_index(["model", "guidance", "nfe"])
-    head = ("field", "w", "NFE", "best tuned classic", "published recipe", "Adam at its best rate", "`bns`")
+    head = ("field", "w", "NFE", "best tuned classic", "greedy start", "published recipe", "`bns`")
     head += ("evaluations of the recipe", "of `bns` to its PSNR", "share")
     lines = []
     for _, row in found[found.seed == 0].iterrows():
-        key = row.model, row.guidance, row.nfe
-        best = f"{adam.adam_psnr[key]:.1f} ({adam.rate[key]:g})" if key in adam.index else "-"
         mark = "" if row.kind == "full" else "†"
-        figures = [f"{row.classic_psnr:.1f}", f"{row.paper_psnr:.1f}{mark}", best, f"**{row.bns_psnr:.1f}**"]
+        figures = [
+            f"{row.classic_psnr:.1f}",
+            f"{row.greedy_psnr:.1f}",
+            f"{row.paper_psnr:.1f}{mark}",
+            f"**{row.bns_psnr:.1f}**",
+        ]
         spent = [f"{row.paper_evaluations / 1e6:.2f} M", f"{row.bns_evaluations_to_paper_psnr / 1e3:.0f} k"]
         lines.append([row.model, f"{row.guidance:g}", str(row.nfe), *figures, *spent, f"{100 * row.share_of_full:.1f} %"])
     return _table(head, lines)

@@ -77,7 +77,8 @@ def ship(
         return made
 
     for name in (*TUNED, LEARNED):
-        canonical = host.solver(host.settled("solver", name, BUILTIN)).canonical
-        for nfe in shipment.nfe:
+        chosen = host.solver(host.settled("solver", name, BUILTIN))
+        canonical, budgets = chosen.canonical, chosen.spec.budgets
+        for nfe in (nfe for nfe in shipment.nfe if budgets.reason_against(nfe) is None):
             solver(canonical, nfe)
             yield shipped_file(selection.name, shipment.guidance, canonical, nfe, folder)

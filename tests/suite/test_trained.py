@@ -82,7 +82,7 @@ def test_a_trained_solver_bears_its_selector_s_name(source, host, selector):
 
 
 def test_default_settings_leave_the_plain_name(source, host):
-    selection = host.solver("bns[rate=0.005,pairs=16,ladder=standard,iterations=1]")
+    selection = host.solver("bns[rate=0,pairs=16,ladder=standard,iterations=1]")
     assert train_solver(selection, problem(source, host), 2).name == "bns[iterations=1,pairs=16]"
 
 
