@@ -220,7 +220,8 @@ def refuses_divergence(subject: MetricSubject) -> Verdict:
     latents[0] = math.nan
     remedy = "Call samples.require_finite() first."
     try:
-        found = subject.value(with_latents(subject.truth, latents))
+        # Not a copy: that would decode them, and decoding finds them before the metric is asked.
+        found = subject.make()(with_latents(subject.truth, latents))
     except DivergedError:
         return passed()
     except BnsbenchError as error:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from bnsbench.flows.pairs import CHUNK
 from bnsbench.flows.paths import CondOT
 from bnsbench.nonstationary.tracing import trace
 from bnsbench.solvers.runge_kutta import euler, midpoint
@@ -58,7 +59,7 @@ def test_the_forwards_are_three_per_step_and_sample_beside_the_start_s() -> None
     _, record = train_paper(Problem(source), 2, SMALL)
     assert record["forwards"]["training"] == 2 * (8 * 2 * 40 + 60 * 20 * 3 * 2)
     assert record["forwards"]["validation"] == 2 * 4 * 2 * 64
-    truth = sum(source.pairs(split, count).nfe * count for split, count in (("train", 40), ("validation", 64)))
+    truth = sum(source.pairs(split, count).nfe * CHUNK for split, count in (("train", 40), ("validation", 64)))
     assert record["forwards"]["teacher"] == 2 * round(truth)
 
 
