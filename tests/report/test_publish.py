@@ -81,7 +81,7 @@ def test_a_finished_run_is_copied_without_what_is_not_its_own(run, host, output)
     assert all(now[name] == before[name] for name in now if name != "SHA256SUMS")
     assert {name.partition("/")[0] for name in now} == {
         *("suite.toml", "plan.json", "environment.json", "cells", "solvers"),
-        *("leaderboard.csv", "leaderboard.md", "psnr.png", "psnr.svg", "profile.png", "profile.svg", "SHA256SUMS"),
+        *("leaderboard.csv", "leaderboard.md", "psnr.png", "psnr.svg", "SHA256SUMS"),
     }
     assert [path.name for path in output.iterdir()] == ["small"]
 
