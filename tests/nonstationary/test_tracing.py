@@ -111,6 +111,33 @@ def test_a_sampler_in_single_precision_needs_a_tolerance():
     assert_same(trace(sampler, PATH, tolerance=1e-5), trace(euler, PATH), 1e-6)
 
 
+def cancelling(field, x):
+    """States a million times as large, in single precision, of which a difference is left."""
+    large = 1e6 * torch.ones(())
+    return ((x.float() * (1 + large) + field(torch.tensor(0.0), x).float()) - large * x.float()).double()
+
+
+@pytest.mark.parametrize("sampler", [cancelling, lambda field, x: euler(field, x.float()).double()])
+def test_rounding_is_not_taken_for_clipping(sampler):
+    with pytest.raises(
+        NotTraceableError, match=r"not linear .* to 1e-09, but to .*: that is how much its arithmetic rounds"
+    ):
+        trace(sampler, PATH, tolerance=1e-9)
+
+
+@pytest.mark.parametrize("bound", [1e-4, 1.0, 100.0])
+def test_clipping_is_not_taken_for_rounding(bound):
+    with pytest.raises(NotTraceableError, match="it clips, thresholds or shifts"):
+        trace(lambda field, x: euler(field, x.float()).double().clamp(-bound, bound), PATH, tolerance=1e-5)
+
+
+def test_a_time_that_is_not_a_number():
+    with pytest.raises(
+        NotTraceableError, match="out of bounds: it evaluates the field at a time that is not a finite number"
+    ):
+        trace(lambda field, x: x + field(torch.tensor(float("nan")), x), PATH)
+
+
 def test_a_sampler_may_work_in_place():
     def sampler(field, x):
         x += 0.5 * field(torch.tensor(0.0), x)

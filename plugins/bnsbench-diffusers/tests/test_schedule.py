@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from bnsbench.errors import UsageError
-from bnsbench.flows.paths import CondOT, Cosine
+from bnsbench.flows.paths import CondOT, Cosine, DiscreteVP
+from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench_diffusers.schedule import read_schedule, times_of
+from bnsbench_diffusers.schedulers.nonstationary import NonStationaryScheduler
 
 NOISE = [
     {},
@@ -52,6 +54,30 @@ def test_zero_terminal_snr():
     assert float(alpha[0]) == pytest.approx(float(levels[-2]) / 2)
     assert float(alpha[1]) == pytest.approx(float(levels[-2]))
     assert float(alpha[3]) == pytest.approx(float(levels[0]))
+
+
+@pytest.mark.parametrize("name", ["EulerDiscrete", "DPMSolverMultistep", "UniPCMultistep", "DDPM"])
+def test_zero_terminal_snr_is_one_path(name):
+    """Where one scheduler keeps a level of 0, another keeps 2^-24, for a network that is the same."""
+    options = {"rescale_betas_zero_snr": True, "prediction_type": "v_prediction", "beta_schedule": "scaled_linear"}
+    path = read_schedule(getattr(diffusers, f"{name}Scheduler")(**options)).path
+    assert path == read_schedule(diffusers.DDIMScheduler(**options)).path
+
+
+@pytest.mark.parametrize(
+    ("path", "interval", "theirs", "ours"),
+    [
+        (DiscreteVP.linear(), (0.0, 1.0), "v_prediction", "v"),
+        (CondOT(), (0.0, 1.0), "flow_prediction", "velocity"),
+        (Cosine(), (0.00127, 1.0), "v_prediction", "v"),
+    ],
+)
+def test_a_scheduler_that_holds_a_solver(path, interval, theirs, ours):
+    times = torch.tensor([interval[0], interval[1]], dtype=torch.float64)
+    solver = NonStationarySolver(times, torch.ones(1), torch.ones(1, 1))
+    scheduler = NonStationaryScheduler(solver.to_dict(), path.to_dict(), interval, theirs)
+    schedule = read_schedule(scheduler)
+    assert (schedule.path, schedule.interval, schedule.prediction, schedule.timesteps) == (path, interval, ours, 1000)
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,14 @@
 
 The first is the scheduler itself: stepping on random outputs, which cost no network, it must pass the table's states and end
 where the table does, with the outputs made velocities by formulas of their own. The second is the path. A state that is
-always made of the same data and the same noise stays so under every solver of the path's equation: that is what the sums of
-its coefficients say.
+always made of the same data and the same noise stays so under every solver of the path's equation, which makes sums of its
+coefficients known.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.random_states import seeded_random_states
 from bnsbench_diffusers.schedule import FLOW, noise_levels
 from bnsbench_diffusers.schedulers.conventions import SAME_LOG_SNR
-from bnsbench_diffusers.schedulers.drivers import Driver, Evaluation
+from bnsbench_diffusers.schedulers.drivers import Driver, Evaluation, Respond
 from bnsbench_diffusers.schedulers.noise import difference
 
 EXACT = 1e-6
@@ -105,7 +106,7 @@ def tolerance_of(*runs: Steps) -> float:
 
 
 def check_times(driver: Driver, scheduler: Any) -> None:
-    """Raise NotApplicableError unless times lie in the interval and the noise levels there are the path's."""
+    """Raise NotApplicableError unless the field is evaluated at times of the interval, one after the other."""
     told = driver.told(scheduler)
     if not bool(told.isfinite().all()):
         k = int(told.isfinite().long().argmin()) + 1
@@ -120,11 +121,9 @@ def check_times(driver: Driver, scheduler: Any) -> None:
     if hasattr(scheduler, "index_for_timestep") and int((scheduler.timesteps == scheduler.timesteps[0]).sum()) > 1:
         twice = f"{float(scheduler.timesteps[0]):g}"
         raise driver.refuse(
-            f"with {len(told)} evaluations it has its first timestep, {twice}, twice, begins with the second, and has no"
-            " step left in the end."
+            f"with {len(told)} evaluations it has its first timestep, {twice}, twice, begins with the second, and has no "
+            "step left in the end."
         )
-    _check_levels(driver, scheduler)
-    _check_ratios(driver, scheduler)
 
 
 def check_table(driver: Driver, prepared: Any, solver: NonStationarySolver, steps: Steps, tolerance: float) -> None:
@@ -132,6 +131,8 @@ def check_table(driver: Driver, prepared: Any, solver: NonStationarySolver, step
 
     steps: the scheduler's own on random outputs, from which the table may deviate by ``tolerance``.
     """
+    _check_levels(driver, prepared)
+    _check_ratios(driver, prepared)
     predicted = getattr(driver, "prediction_type", FLOW)
     if not bool(steps.velocities.isfinite().all()):
         raise driver.refuse(f"the output {predicted!r} does not determine the velocity at one of its times.")
@@ -141,11 +142,29 @@ def check_table(driver: Driver, prepared: Any, solver: NonStationarySolver, step
             f"its table is not the scheduler itself, which goes {deviation:.2g} away from it on random outputs of a network "
             f"that predicts {predicted!r}."
         )
-    _check_sums(driver, prepared)
+    _check_sums(driver, prepared, solver)
+
+
+def deviations_of_sums(driver: Driver, prepared: Any, solver: NonStationarySolver) -> tuple[float, float]:
+    """Return how far the sums of a table's coefficients are from what the path says, for its data and for its noise."""
+
+    def run(respond: Respond, x0: Tensor, scheduler: Any) -> Tensor:
+        x, velocities = x0, []
+        for i, t in enumerate(solver.times[:-1]):
+            at = Evaluation(scheduler, i, t)
+            velocities.append(driver.velocity(at, x, respond(at, x)))
+            x = solver.a[i] * x0 + torch.tensordot(solver.b[i, : i + 1], torch.stack(velocities), dims=1)
+        return x
+
+    return _deviations(driver, prepared, run)
 
 
 def deviations_on_line(driver: Driver, prepared: Any) -> tuple[float, float]:
-    """Return how far a state of constant data ends from where the path has it, and how far one of constant noise."""
+    """Return how far from where the path has it the scheduler itself ends a state of constant data, or constant noise."""
+    return _deviations(driver, prepared, driver.run)
+
+
+def _deviations(driver: Driver, prepared: Any, run: Callable[[Respond, Tensor, Any], Tensor]) -> tuple[float, float]:
     ratios = driver.ratios(prepared)
     begin, end = (torch.tensor(driver.point(float(ratio)), dtype=torch.float64) for ratio in (ratios[0], ratios[-1]))
 
@@ -153,7 +172,7 @@ def deviations_on_line(driver: Driver, prepared: Any) -> tuple[float, float]:
         found = [driver.output_on_line(at, *parts) for parts in ((1.0, 0.0), (0.0, 1.0))]
         return torch.tensor(found, dtype=torch.float64).reshape(state.shape)
 
-    reached = driver.run(respond, begin.reshape(1, 2, 1, 1), prepared).reshape(-1)
+    reached = run(respond, begin.reshape(1, 2, 1, 1), prepared).reshape(-1)
     data, noise = (reached - end).abs().nan_to_num(math.inf).tolist()
     return data, noise
 
@@ -184,10 +203,10 @@ def _check_ratios(driver: Driver, scheduler: Any) -> None:
         )
 
 
-def _check_sums(driver: Driver, prepared: Any) -> None:
+def _check_sums(driver: Driver, prepared: Any, solver: NonStationarySolver) -> None:
     largest = float(driver.ratios(prepared)[0].clamp(1.0, SUMS / FLOAT32))
     allowed = (EXACT + FLOAT32 * largest, SUMS)
-    found = deviations_on_line(driver, prepared)
+    found = deviations_of_sums(driver, prepared, solver)
     if all(deviation <= most for deviation, most in zip(found, allowed, strict=True)):
         return
     # Some are not exact but converge: those that combine outputs v, and those whose steps are not those of their timesteps.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import diffusers
@@ -11,11 +13,15 @@ import pytest
 import torch
 
 from bnsbench.errors import NotApplicableError, UsageError
+from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.plugins import PluginHost
 from bnsbench_diffusers.models.base import Options
 from bnsbench_diffusers.models.fingerprint import network_digest
 from bnsbench_diffusers.models.loading import find_folder, load_pipeline, stored_dtype
 from bnsbench_diffusers.models.registry import FAMILIES, diffusers_model, find_family, wrap
+from bnsbench_diffusers.schedule import read_schedule
+from bnsbench_diffusers.schedulers.conventions import path_of, prediction_type_of, scheduler_of
+from bnsbench_diffusers.schedulers.nonstationary import NonStationaryScheduler
 from bnsbench_diffusers.testing import make_tiny_pipeline
 
 
@@ -65,6 +71,43 @@ def test_an_unknown_class_lists_the_known(tmp_path):
     (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "KandinskyPipeline"}))
     with pytest.raises(UsageError, match=r"KandinskyPipeline are not supported; supported: .*DiTPipeline, FluxPipeline"):
         diffusers_model(str(tmp_path))
+
+
+@pytest.fixture
+def saved(tiny, tmp_path):
+    """The folder of a pipeline that was saved with a solver."""
+    pipe = load_pipeline(tiny("ddpm"))
+    path = read_schedule(pipe.scheduler).path
+    times = torch.linspace(0, 1, 3, dtype=torch.float64)
+    solver = NonStationarySolver(times, torch.ones(2), torch.tensor([[0.5, 0.0], [0.5, 0.5]]))
+    pipe.scheduler = NonStationaryScheduler(solver.to_dict(), path.to_dict(), prediction_type="v_prediction")
+    pipe.save_pretrained(tmp_path / "saved")
+    return tmp_path / "saved"
+
+
+def program(text, *words):
+    """What a program prints in a process of its own, and whether it ended well."""
+    done = subprocess.run([sys.executable, "-c", text, *map(str, words)], capture_output=True, text=True, check=False)
+    return done.stdout.split(), done.returncode == 0
+
+
+def test_a_pipeline_saved_with_a_solver_is_a_model(saved, tiny):
+    """In a process that has imported nothing of the schedulers; what is saved says what its network was trained for."""
+    load = "from bnsbench_diffusers.models.registry import diffusers_model"
+    text = f"import sys; {load}; print(diffusers_model(sys.argv[1]).fingerprint())"
+    assert program(text, saved) == ([diffusers_model(str(tiny("ddpm"))).fingerprint()], True)
+
+
+def test_a_pipeline_saved_with_a_solver_loads_with_one_import(saved):
+    load = "import sys, diffusers, bnsbench_diffusers.schedulers.nonstationary"
+    text = f"{load}; print(diffusers.DiffusionPipeline.from_pretrained(sys.argv[1]).scheduler.table.nfe)"
+    assert program(text, saved) == (["2"], True)
+
+
+def test_an_export_for_a_pipeline_saved_with_a_solver(saved, tmp_path):
+    scheduler = scheduler_of(saved)
+    assert path_of(scheduler) == diffusers_model(str(saved)).path
+    assert prediction_type_of(scheduler) == "v_prediction"
 
 
 def test_missing_weights(tiny, tmp_path):

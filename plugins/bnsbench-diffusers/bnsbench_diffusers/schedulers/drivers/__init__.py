@@ -5,12 +5,13 @@ from __future__ import annotations
 from bnsbench.flows.paths import CondOT, Path
 from bnsbench_diffusers.origin import Origin
 from bnsbench_diffusers.schedulers.classes import SchedulerClass
-from bnsbench_diffusers.schedulers.drivers.base import Driver, Evaluation, Request
+from bnsbench_diffusers.schedulers.drivers.angles import AngleDriver
+from bnsbench_diffusers.schedulers.drivers.base import Driver, Evaluation, Request, Respond
 from bnsbench_diffusers.schedulers.drivers.flows import FlowDriver
 from bnsbench_diffusers.schedulers.drivers.preconditioned import PreconditionedDriver
-from bnsbench_diffusers.schedulers.drivers.timesteps import AngleDriver, TimestepDriver
+from bnsbench_diffusers.schedulers.drivers.timesteps import TimestepDriver
 
-__all__ = ["Driver", "Evaluation", "Request", "driver_for"]
+__all__ = ["Driver", "Evaluation", "Request", "Respond", "driver_for"]
 
 
 def driver_for(

@@ -41,7 +41,8 @@ class FlowDriver(Driver):
         self._check_steps()
 
     def settings(self) -> Mapping[str, Any]:
-        return {"use_flow_sigmas": True, "prediction_type": FLOW, "num_train_timesteps": self._timesteps}
+        told = {"use_flow_sigmas": True, "prediction_type": FLOW, "num_train_timesteps": self._timesteps}
+        return told if self.scheduler_class.whole else {**told, "thresholding": False}
 
     def set_steps(self, scheduler: Any, steps: int) -> None:
         options: dict[str, Any] = {}
@@ -96,8 +97,10 @@ class FlowDriver(Driver):
     @property
     def _sigmas(self) -> str:
         """What is passed to the scheduler; to a pipeline's own, by default what its pipeline passes."""
-        own = self.request.sigmas == "own" and self.scheduler_class.whole and self.request.origin is not None
-        return self.request.origin.sigmas if own and self.request.origin is not None else self.request.sigmas
+        origin, whole = self.request.origin, self.scheduler_class.whole
+        if self.request.sigmas == LINEAR or origin is None or not whole or origin.options.get("use_flow_sigmas", False):
+            return self.request.sigmas
+        return origin.sigmas
 
     @property
     def _given_shift(self) -> float | None:

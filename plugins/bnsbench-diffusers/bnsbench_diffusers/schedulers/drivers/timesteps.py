@@ -1,4 +1,4 @@
-"""Schedulers of diffusions that go by timesteps and ``alphas_cumprod``, and the one whose levels are angles."""
+"""Schedulers of diffusions that go by timesteps and ``alphas_cumprod``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bnsbench.errors import NotApplicableError
-from bnsbench.flows.paths import LOG_SNR_BOUND, Cosine, DiscreteVP
+from bnsbench.flows.paths import LOG_SNR_BOUND, DiscreteVP
 from bnsbench.flows.predictions import velocity_coefficients
 from bnsbench_diffusers.schedule import PREDICTIONS, SMALLEST_ALPHA_CUMPROD
 from bnsbench_diffusers.schedulers.conventions import network_output, noise_ratio
@@ -41,12 +41,11 @@ class TimestepDriver(Driver):
 
     def __init__(self, request: Request) -> None:
         super().__init__(request)
-        # The loop of a scheduler, which is run again and again, meets a few times only.
-        self.point = functools.cache(self.point)  # type: ignore[method-assign]
-        self._norm = functools.cache(self._norm)  # type: ignore[method-assign]
-        self._of_velocity = functools.cache(self._of_velocity)  # type: ignore[method-assign]
-        self._of_output = functools.cache(self._of_output)  # type: ignore[method-assign]
-        self._times_of = functools.cache(self._times_of)  # type: ignore[method-assign]
+        # Loops run again and again, and meet a few times only.
+        self._norm = functools.cache(self._norm_at)
+        self._of_velocity = functools.cache(self._of_velocity_at)
+        self._of_output = functools.cache(self._of_output_at)
+        self._times_of = functools.cache(self._times_of_ratios)
 
     def check(self) -> None:
         name, chosen, path = self.scheduler_class.name, self.scheduler_class.chosen, self.path.name
@@ -152,22 +151,22 @@ class TimestepDriver(Driver):
             if {**theirs, **self.scheduler_class.chosen}.get(key, False):
                 raise self.refuse(f"{key}=true is not linear in the network's outputs; {key}=false leaves it out.")
 
-    def _norm(self, t: float) -> float:
+    def _norm_at(self, t: float) -> float:
         return float(norm(self.path, t))
 
-    def _of_velocity(self, t: float) -> tuple[float, float]:
+    def _of_velocity_at(self, t: float) -> tuple[float, float]:
         """Return (p, q) of the output p x + q u."""
         time, one, none = (torch.tensor(value, dtype=torch.float64) for value in (t, 1.0, 0.0))
         found = (network_output(self.path, self.prediction_type, time, *pair) for pair in ((one, none), (none, one)))
         return float(next(found)), float(next(found))
 
-    def _of_output(self, t: float) -> tuple[float, float]:
+    def _of_output_at(self, t: float) -> tuple[float, float]:
         """Return (beta, gamma) of the velocity beta x + gamma f."""
         beta, gamma = map(float, velocity_coefficients(self.path, PREDICTIONS[self.prediction_type], t))
         # The v of diffusers is that of the variance-preserving path, whose states are smaller by the norm.
         return beta, gamma * self._norm(t) if self.prediction_type == V else gamma
 
-    def _times_of(self, ratios: tuple[float, ...]) -> Tensor:
+    def _times_of_ratios(self, ratios: tuple[float, ...]) -> Tensor:
         """Return the times [n] at which the path has these noise levels."""
         return self.path.time(-torch.log(torch.tensor(ratios, dtype=torch.float64)))
 
@@ -210,36 +209,3 @@ class TimestepDriver(Driver):
             values = getattr(scheduler, name, None)
             if isinstance(values, Tensor):
                 values[values == 0.0] = last  # two-stage ones keep their end several times
-
-
-class AngleDriver(TimestepDriver):
-    """Drives IPNDM, whose levels are angles of its own, on the cosine path: networks predict v and are told 1 - t."""
-
-    def check(self) -> None:
-        name, path = self.scheduler_class.name, self.path.name
-        if not isinstance(self.path, Cosine) or not self.ends_in_data:
-            raise NotApplicableError(f"{name} has the noise levels of the cosine path, so it cannot serve {path!r}.")
-        if self.request.sigmas == LINEAR:
-            raise NotApplicableError(f"sigmas=linear is for flows, and the path {path!r} is none.")
-        if self.scheduler_class.chosen:
-            raise self.refuse("its noise levels are fixed, those of the model's cosine path.")
-
-    def settings(self) -> Mapping[str, Any]:
-        return {}
-
-    @property
-    def prediction_type(self) -> str:
-        return V
-
-    def told(self, scheduler: Any) -> Tensor:
-        return 1.0 - torch.as_tensor(scheduler.timesteps, dtype=torch.float64)
-
-    def levels(self) -> Tensor | None:
-        return None
-
-    def ratios(self, scheduler: Any) -> Tensor:
-        angles = torch.as_tensor(scheduler.timesteps, dtype=torch.float64) * (math.pi / 2)
-        return torch.cat([torch.tan(angles), self._final_ratio(scheduler).reshape(1)])
-
-    def _final_ratio(self, _scheduler: Any, /) -> Tensor:
-        return torch.zeros((), dtype=torch.float64)
