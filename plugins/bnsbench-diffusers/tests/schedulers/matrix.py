@@ -3,7 +3,8 @@
 Every class x prediction type x noise schedule x spacing x grid of noise levels x end x budget. The table of each must end
 where the scheduler itself ends that steps a small random network of that prediction type in a pipeline's loop.
 
-``python plugins/bnsbench-diffusers/tests/schedulers/matrix.py [--every K]`` runs all, or every K-th, and prints the counts.
+``python plugins/bnsbench-diffusers/tests/schedulers/matrix.py [--every K] [--results FILE]`` runs all, or every
+K-th, and prints the counts; with a file it goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ import itertools
 import json
 import re
 import sys
-import time
 import warnings
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import diffusers
@@ -363,21 +364,39 @@ def main() -> None:
     """Run the matrix and print how many configurations agree, are refused and why, and disagree."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--every", type=int, default=1)
-    every = parser.parse_args().every
+    parser.add_argument("--results", type=Path, help="a file that keeps what is found, to go on from")
+    options = parser.parse_args()
     set_verbosity_error()
     torch.set_num_threads(1)
-    chosen, began = cases()[::every], time.monotonic()
-    verdicts: Counter[str] = Counter()
-    reasons: Counter[str] = Counter()
+    chosen = cases()[:: options.every]
+    found = _kept(options.results)
     for case in chosen:
-        kind, words = verdict(case)
-        verdicts[kind] += 1
+        if str(case) not in found:
+            found[str(case)] = verdict(case)
+            _keep(options.results, str(case), *found[str(case)])
+    _tell({str(case): found[str(case)] for case in chosen})
+
+
+def _kept(file: Path | None) -> dict[str, tuple[str, str]]:
+    lines = file.read_text(encoding="utf-8").splitlines() if file and file.exists() else []
+    return {case: (kind, words) for case, kind, words in map(json.loads, lines)}
+
+
+def _keep(file: Path | None, *found: str) -> None:
+    if file is not None:
+        with file.open("a", encoding="utf-8") as lines:
+            lines.write(json.dumps(found) + "\n")
+
+
+def _tell(found: dict[str, tuple[str, str]]) -> None:
+    reasons: Counter[str] = Counter()
+    for case, (kind, words) in found.items():
         if kind == "refused":
             reasons[re.sub(r"\d[\d.e+-]*", "#", re.sub(r"\[.*?\]", "", words))] += 1
         elif kind != "agrees":
             sys.stdout.write(f"{kind} {case}: {words}\n")
-            sys.stdout.flush()
-    sys.stdout.write(f"{len(chosen)} configurations in {time.monotonic() - began:.0f} s: {dict(verdicts)}\n")
+    counts = Counter(kind for kind, _ in found.values())
+    sys.stdout.write(f"{len(found)} configurations: {dict(counts)}\n")
     for reason, count in reasons.most_common():
         sys.stdout.write(f"{count:6d} {reason}\n")
 
