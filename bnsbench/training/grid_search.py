@@ -179,7 +179,7 @@ def _neighbours(grid: NamedGrid, scale: float) -> Iterator[NamedGrid]:
     if grid.family == "uniform":  # which is a member of a family with options
         grid = NamedGrid("kumaraswamy", (1.0, 1.0))
     kinds = LOGARITHMIC.get(grid.family, (False,) * len(grid.options))
-    for i, logarithmic in enumerate(kinds):
+    for i, logarithmic in enumerate(kinds[: len(grid.options)]):  # an option that is not given is the path's own
         for sign in (1.0, -1.0):
             step = sign * scale * STEPS[logarithmic]
             moved = grid.options[i] * math.exp(step) if logarithmic else grid.options[i] + step

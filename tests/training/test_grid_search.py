@@ -119,6 +119,8 @@ def test_a_step_moves_one_option() -> None:
     }
     assert {grid.family for grid in _neighbours(NamedGrid("uniform"), 1.0)} == {"kumaraswamy"}
     assert list(_neighbours(NamedGrid("chebyshev"), 1.0)) == []
+    assert list(_neighbours(NamedGrid("edm"), 1.0)) == []
+    assert len(list(_neighbours(NamedGrid("edm", (7.0,)), 1.0))) == 2
 
 
 @pytest.mark.parametrize("grid", COARSE, ids=str)
