@@ -27,7 +27,7 @@ def leaderboard(
         str | None, typer.Option(help="Metric to show, also psnr_mse or psnr_p05; the first if none is named.")
     ] = None,
     view: Annotated[
-        str, typer.Option(help="standings, ranks (with ties), profile (over all fields), or nfe (that a PSNR needs).")
+        str, typer.Option(help="standings, gain (over the best tuned classic), ranks (with ties), profile, nfe (needed).")
     ] = "standings",
     form: Annotated[str, typer.Option("--format", help="table, markdown, csv, latex, json, or one of a plugin.")] = "table",
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="File instead of stdout.")] = None,
@@ -78,7 +78,7 @@ def print_leaderboard(frame: pd.DataFrame, metric: str | None = None, view: View
     chosen = metric or names[0]
     unit = unit_of(frame, chosen)
     in_unit = f"{chosen} in {unit}" if unit else chosen
-    shown = {"ranks": f"rank in {chosen}", "profile": "share of fields", "nfe": f"NFE for {chosen}"}.get(view, in_unit)
+    shown = {"gain": f"gain in {chosen}", "ranks": f"rank in {chosen}", "profile": "share of fields", "nfe": f"NFE for {chosen}"}.get(view, in_unit)
 
     def remark(lines: Iterable[str]) -> None:
         for line in lines:
@@ -124,7 +124,7 @@ def _table(sheet: Sheet) -> Table:
     from bnsbench.cli.encoding import for_stdout
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("solver", no_wrap=True)
+    table.add_column(sheet.head, no_wrap=True)
     for column in sheet.columns:
         table.add_column(column, justify="right", no_wrap=True)
     for line in sheet.lines:

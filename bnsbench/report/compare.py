@@ -1,15 +1,19 @@
-"""Two results folders side by side: what changed, and whether the noise can tell."""
+"""Two results folders side by side: what changed, also in the gains over the best classic, and whether the noise can tell."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from bnsbench.report.leaderboard import component_names
-from bnsbench.report.measures import direction_of, paired_change, value_of, with_further
+from bnsbench.report.gains import gains
+from bnsbench.report.kinds import kinds
+from bnsbench.report.leaderboard import GAIN, component_names
+from bnsbench.report.measures import OF_PSNR, direction_of, metric_of, paired_change, value_of, with_further
+from bnsbench.statistics import PairedDifference, paired_difference
 from bnsbench.suite.record import Record
 
 COLUMNS = ("model", "guidance", "solver", "nfe", "seed", "metric", "a", "b", "difference", "low", "high", "verdict")
@@ -20,10 +24,26 @@ ROUNDING = 1e-5
 """Relative differences up to this are those of another order of summation, not of another result."""
 
 
+@dataclass(frozen=True)
+class _Lead:
+    """A learned solver's record, that of the best classic beside it, and the gain in a measure."""
+
+    learned: Record
+    over: Record
+    gain: float
+
+    def by_sample(self, measure: str) -> list[float]:
+        """Return the lead on every sample that both have; none where the records hold no samples."""
+        metric = metric_of(measure)
+        pairs = zip(self.learned.per_sample.get(metric, ()), self.over.per_sample.get(metric, ()), strict=False)
+        return [learned - over for learned, over in pairs]
+
+
 def compare(a: Iterable[Record], b: Iterable[Record]) -> pd.DataFrame:
     """Return one row for every measure of a cell that differs between two sets of records beyond ROUNDING, in ``a``'s order.
 
-    The measures are the metrics and, after PSNR, the decibels of the mean squared error and the 5 % quantile.
+    The measures are the metrics and, after PSNR, the decibels of the mean squared error and the 5 % quantile. The last rows
+    are those of gains: how far learned solvers lead the best classic of their own results, plain or tuned, as MEASURE_gain.
     a, b: the values; difference: b - a with its paired 95 % interval (low, high) where both used the same noise; of
     different numbers of samples, over those that both have. Each interval is by itself: it sets 5 % of equal cells apart.
     verdict: "better" or "worse" where the interval excludes 0, "within noise" where it does not, "changed" where nothing
@@ -33,6 +53,7 @@ def compare(a: Iterable[Record], b: Iterable[Record]) -> pd.DataFrame:
     identities = iter(_identities([*before, *after]))
     first, second = ({next(identities): record for record in records} for records in (before, after))
     rows = [row for identity in {**first, **second} for row in _rows(identity, first.get(identity), second.get(identity))]
+    rows += [row for measure in _measures([*before, *after]) for row in _gain_rows(first, second, measure)]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -48,10 +69,42 @@ def _rows(identity: Identity, a: Record | None, b: Record | None) -> Iterator[di
         return
     if a.status != b.status:
         yield {**base, "verdict": f"{a.status} -> {b.status}"}
-    for measure in with_further(dict.fromkeys([*a.metrics, *b.metrics])):
+    for measure in _measures([a, b]):
         change = _change(a, b, measure)
         if change is not None:
             yield {**base, "metric": measure, **change}
+
+
+def _measures(records: Iterable[Record]) -> list[str]:
+    return with_further(dict.fromkeys(name for record in records for name in record.metrics))
+
+
+def _gain_rows(a: Mapping[Identity, Record], b: Mapping[Identity, Record], measure: str) -> Iterator[dict[str, Any]]:
+    """Yield a row for every gain that both sets of records have and that is not the same."""
+    before, after = (_leads(records, measure) for records in (a, b))
+    for identity in before:
+        change = _lead_change(before[identity], after[identity], measure) if identity in after else None
+        if change is not None:
+            yield {**dict(zip(COLUMNS, identity, strict=False)), "metric": f"{measure}{GAIN[0]}", **change}
+
+
+def _leads(records: Mapping[Identity, Record], measure: str) -> dict[Identity, _Lead]:
+    content = list(records.values())
+    found = zip(records, content, gains(content, kinds(content), measure), strict=True)
+    return {identity: _Lead(each, content[gain.over], gain.value) for identity, each, gain in found if gain is not None}
+
+
+def _lead_change(before: _Lead, after: _Lead, measure: str) -> dict[str, Any] | None:
+    """Return what changed in a lead, None if nothing did; that of a mean is judged sample by sample."""
+    rounding = ROUNDING * abs(value_of(before.learned, measure) or 0.0)
+    if math.isclose(before.gain, after.gain, rel_tol=ROUNDING, abs_tol=rounding):
+        return None
+    paired = None
+    if measure not in OF_PSNR and _same_noise(before.learned, after.learned):
+        first, second = (lead.by_sample(measure) for lead in (before, after))
+        common = min(len(first), len(second))
+        paired = paired_difference(first[:common], second[:common])
+    return _judged(before.gain, after.gain, paired, "higher")
 
 
 def verdicts(frame: pd.DataFrame) -> str:
@@ -68,11 +121,15 @@ def _change(a: Record, b: Record, measure: str) -> dict[str, Any] | None:
         )
     if math.isclose(before, after, rel_tol=ROUNDING):
         return None
-    change = {"a": before, "b": after, "difference": after - before}
     paired = paired_change(a, b, measure) if _same_noise(a, b) else None
+    return _judged(before, after, paired, direction_of([a], measure))
+
+
+def _judged(before: float, after: float, paired: PairedDifference | None, direction: str) -> dict[str, Any]:
+    change = {"a": before, "b": after, "difference": after - before}
     if paired is None:
         return {**change, "verdict": "changed"}
-    verdict = "better" if (paired.mean > 0) == (direction_of([a], measure) == "higher") else "worse"
+    verdict = "better" if (paired.mean > 0) == (direction == "higher") else "worse"
     interval = {"difference": paired.mean, "low": paired.low, "high": paired.high}
     return {**change, **interval, "verdict": verdict if paired.separable else "within noise"}
 

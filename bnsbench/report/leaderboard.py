@@ -8,6 +8,8 @@ from typing import Any, Literal
 import pandas as pd
 
 from bnsbench.plugins.sources import BUILTIN
+from bnsbench.report.gains import gains
+from bnsbench.report.kinds import kinds
 from bnsbench.report.measures import OF_PSNR, PSNR, direction_of, figure, metric_of, with_further
 from bnsbench.report.standings import standings
 from bnsbench.suite.record import Record
@@ -23,12 +25,13 @@ FACTS = (
 TIMINGS = ("seconds", "seconds_training", "seconds_total")
 
 STANDING, RANKS = "_standing", ("_rank_low", "_rank_high")
-PARTS = ("", "_low", "_high", "_median", "_p05", "_truth", STANDING, *RANKS)
+GAIN = ("_gain", "_gain_low", "_gain_high", "_gain_untuned", "_gain_over")
+PARTS = ("", "_low", "_high", "_median", "_p05", "_truth", STANDING, *RANKS, *GAIN)
 """What may follow a measure's name in a column's: its value, interval, median and 5 % quantile, what the ground truth itself
-has, the standing and the range of ranks; see `bnsbench.report.standings.Standing`.
+has, the standing and the range of ranks; see `bnsbench.report.standings.Standing`; for learned solvers and measures in dB the
+gain over the best classic, its interval, the gain over the best untuned one, and that best classic; see
+`bnsbench.report.gains.Gain`.
 """
-
-LEARNED, CLASSIC, TUNED = "learned", "classic", "tuned"
 
 
 def leaderboard(records: Iterable[Record]) -> pd.DataFrame:
@@ -44,13 +47,16 @@ def leaderboard(records: Iterable[Record]) -> pd.DataFrame:
     metrics = metric_names(rows)
     measures = with_further(metrics)
     content = [_row(record, measures) for record in rows]
-    named = zip(component_names(rows, "model"), component_names(rows, "solver"), _kinds(rows), strict=True)
-    for row, (model, solver, kind) in zip(content, named, strict=True):
+    models, solvers, kind_of = component_names(rows, "model"), component_names(rows, "solver"), kinds(rows)
+    for row, model, solver, kind in zip(content, models, solvers, kind_of, strict=True):
         row["model"], row["solver"], row["kind"] = model, solver, kind
     for measure in measures:
-        for row, found in zip(content, standings(rows, measure), strict=True):
-            row[f"{measure}{STANDING}"] = found.word
-            row |= dict(zip((f"{measure}{part}" for part in RANKS), (found.rank_low, found.rank_high), strict=True))
+        judged = zip(content, standings(rows, measure), gains(rows, kind_of, measure), strict=True)
+        for row, found, gain in judged:
+            row |= _columns(measure, (STANDING, *RANKS), (found.word, found.rank_low, found.rank_high))
+            if gain is not None:
+                values = (gain.value, gain.low, gain.high, gain.untuned, solvers[gain.over])
+                row |= _columns(measure, GAIN, values)
     parts = dict.fromkeys(f"{measure}{part}" for measure in measures for part in PARTS)
     frame = pd.DataFrame(content, columns=[*IDENTITY, "status", *parts, *FACTS, *TIMINGS])
     kept = {*metrics, *(f"{measure}{STANDING}" for measure in measures)}
@@ -119,6 +125,10 @@ def _row(record: Record, measures: Sequence[str]) -> dict[str, Any]:
     return row
 
 
+def _columns(measure: str, parts: Iterable[str], values: Iterable[Any]) -> dict[str, Any]:
+    return {f"{measure}{part}": value for part, value in zip(parts, values, strict=True)}
+
+
 def _measure_columns(record: Record, measure: str) -> dict[str, Any]:
     score = record.metrics.get(metric_of(measure))
     if score is None:
@@ -127,21 +137,3 @@ def _measure_columns(record: Record, measure: str) -> dict[str, Any]:
     numbers = {"": found.value, "_low": found.low, "_high": found.high}
     details = {} if measure in OF_PSNR else {f"_{name}": score.details.get(name) for name in ("median", "p05", "truth")}
     return {f"{measure}{part}": value for part, value in {**numbers, **details}.items()}
-
-
-def _kinds(records: Sequence[Record]) -> list[str]:
-    """Return whether the solvers are "classic", "tuned", "learned" or "direct", as far as the records say it.
-
-    A cell that did not get as far is of the kind that its solver is elsewhere.
-    """
-    own = [record.solver.get("kind") or (LEARNED if record.train_forwards else None) for record in records]
-    known = {_selector(record): str(kind) for record, kind in zip(records, own, strict=True) if kind}
-    return [
-        str(kind or (known.get(_selector(record), CLASSIC) if record.train_forwards is None else CLASSIC))
-        for record, kind in zip(records, own, strict=True)
-    ]
-
-
-def _selector(record: Record) -> str:
-    solver = record.cell["solver"]
-    return f"{solver['provider']}/{solver['name']}"

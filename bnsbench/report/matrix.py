@@ -43,13 +43,16 @@ class Line:
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table of solvers with notes below it; of: what all of its columns are values of, such as "NFE", if they are."""
+    """A table with notes below it; of: what all of its columns are values of, such as "NFE", if they are; head: what its
+    lines are, if not solvers.
+    """
 
     title: str
     columns: tuple[str, ...]
     lines: tuple[Line, ...]
     notes: tuple[str, ...] = ()
     of: str = ""
+    head: str = "solver"
 
 
 @dataclass(frozen=True)

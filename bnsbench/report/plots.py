@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator, PercentFormatter
 
-from bnsbench.report.leaderboard import CLASSIC, FIELD, LEARNED, TUNED
+from bnsbench.report.kinds import CLASSIC, LEARNED, TUNED
+from bnsbench.report.leaderboard import FIELD
 from bnsbench.report.looks import Look, looks
 from bnsbench.report.matrix import field_title, readable
 from bnsbench.report.profiles import profile, share_at

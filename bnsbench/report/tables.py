@@ -52,7 +52,7 @@ def _document(
 
 
 def _markdown_sheet(sheet: Sheet) -> str:
-    head = ["solver", *(f"{sheet.of} {column}".strip() for column in sheet.columns)]
+    head = [sheet.head, *(f"{sheet.of} {column}".strip() for column in sheet.columns)]
     lines = [[_escaped(line.solver), *(_markdown_entry(entry) for entry in line.entries)] for line in sheet.lines]
     rule = ["---", *("---:" for _ in sheet.columns)]
     table = "\n".join("| " + " | ".join(row) + " |" for row in [head, rule, *lines])
@@ -72,7 +72,7 @@ def _markdown_entry(entry: Entry) -> str:
 def _latex_sheet(sheet: Sheet) -> str:
     lines = [[_latex_text(line.solver), *(_latex_entry(entry) for entry in line.entries)] for line in sheet.lines]
     body = "\n".join(" & ".join(row) + r" \\" for row in lines)
-    head = " & ".join(["solver", *map(_latex_text, sheet.columns)])
+    head = " & ".join([sheet.head, *map(_latex_text, sheet.columns)])
     columns = "l" + "r" * len(sheet.columns)
     caption = _latex_text(sheet.title) + (f", by {sheet.of}" if sheet.of else "")
     notes = "".join(f"% {note}\n" for note in sheet.notes)

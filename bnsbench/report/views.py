@@ -1,22 +1,24 @@
-"""Leaderboards seen otherwise: ranks with ties, performance profiles, and the NFE that a PSNR needs, as tables."""
+"""Leaderboards seen otherwise: gains, ranks with ties, performance profiles, and the NFE that a PSNR needs, as tables."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import pandas as pd
 
-from bnsbench.report.leaderboard import FIELD
-from bnsbench.report.matrix import Entry, Line, Sheet, field_title, matrices
+from bnsbench.report.leaderboard import FIELD, GAIN
+from bnsbench.report.matrix import Entry, Line, Sheet, field_title, known_measure, matrices, readable
 from bnsbench.report.profiles import Need, needed, profile, ranks, share_at
 
-View = Literal["standings", "ranks", "profile", "nfe"]
+View = Literal["standings", "gain", "ranks", "profile", "nfe"]
 VIEWS: tuple[View, ...] = get_args(View)
 
 TAUS = (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0)
 
 LEGENDS: dict[View, str] = {
+    "gain": "Gain in dB over the best classic of the same field and NFE, plain or tuned, with its paired 95 % interval (? where"
+    " samples cannot be paired), and beside it the gain over the best classic that was not tuned.",
     "ranks": "2-4: the noise leaves open whether the solver is second, third or fourth: one is better than it, and all but"
     " four are worse (paired over the same samples, all pairs of a column at once, Holm, 95 %).",
     "profile": "Share of the fields in which a solver needs at most tau times the NFE of the best solver for the PSNR that"
@@ -27,14 +29,33 @@ LEGENDS: dict[View, str] = {
 
 
 def view_frame(frame: pd.DataFrame, measure: str, view: View) -> pd.DataFrame:
-    """Return the numbers of a view: the whole leaderboard, `ranks`, `profile` or `needed`."""
+    """Return the numbers of a view: the whole leaderboard, `gained`, `ranks`, `profile` or `needed`."""
     if view == "standings":
         return frame
-    return {"ranks": ranks, "profile": profile, "nfe": needed}[view](frame, measure)
+    return {"gain": gained, "ranks": ranks, "profile": profile, "nfe": needed}[view](frame, measure)
+
+
+def gained(frame: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """Return for every learned solver's cell its gain over the best classic, and that classic.
+
+    Columns: model, guidance, seed, solver, nfe, the measure, gain, gain_low, gain_high, gain_untuned, train_forwards; over
+    (the best classic), over_rule, over_grid, over_value, over_train_forwards. See `bnsbench.report.gains.Gain`.
+    """
+    known_measure(frame, measure)
+    cell, figures, facts = [*FIELD, "nfe"], [part.removeprefix("_") for part in GAIN], ["rule", "grid", "train_forwards"]
+    columns = [*FIELD, "solver", "nfe", measure, *figures[:-1], "train_forwards", "over"]
+    if f"{measure}{GAIN[0]}" not in frame.columns:
+        return pd.DataFrame(columns=[*columns, "over_rule", "over_grid", "over_value", "over_train_forwards"])
+    named = {f"{measure}{part}": name for part, name in zip(GAIN, (*figures[:-1], "over"), strict=True)}
+    rows = frame.reindex(columns=[*frame.columns, *(set(named) - set(frame.columns))]).rename(columns=named)
+    classics = frame[[*cell, "solver", *facts, measure]].rename(
+        columns={"solver": "over", measure: "over_value", **{name: f"over_{name}" for name in facts}}
+    )
+    return rows[rows["gain"].notna()][columns].merge(classics, how="left", on=[*cell, "over"])
 
 
 def view_sheets(frame: pd.DataFrame, measure: str, view: View) -> Iterator[Sheet]:
-    """Yield the tables of a view, one for each field or, of a profile, one for each target."""
+    """Yield the tables of a view, one for each field; of gains, one for each NFE; of a profile, one for each target."""
     if view == "standings":
         yield from (matrix.sheet for matrix in matrices(frame, measure))
         return
@@ -43,9 +64,30 @@ def view_sheets(frame: pd.DataFrame, measure: str, view: View) -> Iterator[Sheet
         yield from _profiles(numbers)
         return
     seeds = numbers["seed"].nunique() > 1
+    if view == "gain":
+        yield from (_gains(int(nfe), rows, seeds) for nfe, rows in numbers.groupby("nfe"))
+        return
     for key, rows in numbers.groupby(list(FIELD), sort=False):
         title = field_title(key, seeds)
         yield _ranks(title, rows) if view == "ranks" else _needs(title, rows)
+
+
+def _gains(nfe: int, rows: pd.DataFrame, seeds: bool) -> Sheet:
+    """Return a table of the learned solvers of all fields at one NFE."""
+    lines = []
+    for _, row in rows.iterrows():
+        name = f"{field_title([row[part] for part in FIELD], seeds)}: {row['solver']}"
+        ends = "?" if pd.isna(row["gain_low"]) else f"{row['gain_low']:+.2f} to {row['gain_high']:+.2f}"
+        untuned = "" if pd.isna(row["gain_untuned"]) else f"{row['gain_untuned']:+.2f}"
+        texts = (f"{row['gain']:+.2f}", ends, readable(float(row["over_value"])), _over(row), untuned)
+        lines.append(Line(name, tuple(Entry(text) for text in texts)))
+    return Sheet(f"{nfe} NFE", ("gain", "95 %", "best classic", "which", "over untuned"), tuple(lines), head="field")
+
+
+def _over(row: pd.Series[Any]) -> str:
+    """Return what the best classic is called, with the rule that the solver "tuned" has chosen."""
+    rule = str(row["over_rule"] or "")
+    return f"{row['over']} ({rule})" if rule and row["over"] == "tuned" else str(row["over"])
 
 
 def _ranks(title: str, rows: pd.DataFrame) -> Sheet:

@@ -170,3 +170,33 @@ def test_distances_are_compared_by_their_replicates(records):
 def test_verdicts_are_counted(records):
     frame = compare(records, [_changed(records[0], 0.5, 1.0), *records[1:2]])
     assert verdicts(frame[frame["metric"].isna() | (frame["metric"] == "psnr")]) == "1 better, 1 only in A"
+
+
+def test_gains_over_the_best_classic_are_compared(records):
+    """The learned solver gets 1 dB better and the best classic 3 dB, each by sample: the lead shrinks by 2 dB."""
+    after = [records[0], _changed(records[1], 3.0, 0.1), _changed(records[2], 1.0, 0.2)]
+    frame = compare(records, after)
+    row = frame[frame["metric"] == "psnr_gain"].iloc[0]
+    assert (row["solver"], row["verdict"]) == ("bns", "worse")
+    assert (row["a"], row["b"], row["difference"]) == pytest.approx((5.0, 3.0, -2.0))
+    leads = [np.subtract(each[2].per_sample["psnr"], each[1].per_sample["psnr"]) for each in (records, after)]
+    interval = stats.ttest_rel(leads[1], leads[0]).confidence_interval(0.95)
+    assert (row["low"], row["high"]) == pytest.approx((interval.low, interval.high))
+    further = frame[frame["metric"].isin(["psnr_mse_gain", "psnr_p05_gain"])]
+    assert list(further["verdict"]) == ["changed", "changed"]
+
+
+def test_a_gain_shrinks_when_another_classic_takes_the_lead(records):
+    """Euler passes AB2 by 2 dB: the learned solver did not change, and leads by less."""
+    frame = compare(records, [_changed(records[0], 7.0, 0.1), *records[1:]])
+    row = frame[frame["metric"] == "psnr_gain"].iloc[0]
+    assert (row["a"], row["b"]) == pytest.approx((5.0, 3.0), abs=1e-3)
+    assert row["verdict"] == "worse"
+
+
+def test_a_gain_that_stays_is_not_told(records):
+    frame = compare(records, [_changed(records[0], -3.0, 0.1), *records[1:]])
+    assert set(frame["solver"]) == {"euler"}
+    assert not frame["metric"].str.endswith("_gain").any()
+    together = compare(records, [_changed(record, 1.0) for record in records])
+    assert set(together["metric"]) == {"psnr", "psnr_mse", "psnr_p05"}

@@ -1,0 +1,74 @@
+"""What learned solvers gain over the best classic of their column: over the best on its best grid, and over the best untuned.
+
+The best classic is the one that is best in the measure at hand, of all that ran: plain ones and tuned ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bnsbench.report.kinds import CLASSIC, LEARNED, TUNED
+from bnsbench.report.measures import direction_of, metric_of, paired_change, value_of
+from bnsbench.suite.record import Record
+
+
+@dataclass(frozen=True)
+class Gain:
+    """A lead in dB over a classic, with its paired 95 % interval where samples can be paired.
+
+    over: the place of the best classic among the records. The interval is that of the difference to this one; that it was
+    chosen for being the best here can only make the gain look smaller. untuned: the gain over the best classic on a plain
+    grid, None if there is none.
+    """
+
+    over: int
+    value: float
+    low: float | None
+    high: float | None
+    untuned: float | None
+
+
+def gains(records: Sequence[Record], kinds: Sequence[str], measure: str) -> list[Gain | None]:
+    """Return the gain of every learned solver; None for all others, and where no classic or no measure in dB is to be had.
+
+    kinds: of the records' solvers, as the leaderboard has them.
+    """
+    found: list[Gain | None] = [None] * len(records)
+    if not _in_decibels(records, measure):
+        return found
+    columns: dict[tuple[Any, ...], list[int]] = {}
+    for index, record in enumerate(records):
+        if record.status == "ok" and value_of(record, measure) is not None:
+            columns.setdefault(_column(record), []).append(index)
+    for column in columns.values():
+        classics = [index for index in column if kinds[index] in (CLASSIC, TUNED)]
+        for index in column:
+            if classics and kinds[index] == LEARNED:
+                found[index] = _gain(records, index, classics, [each for each in classics if kinds[each] == CLASSIC], measure)
+    return found
+
+
+def _gain(records: Sequence[Record], learned: int, classics: Sequence[int], plain: Sequence[int], measure: str) -> Gain:
+    """Return the gain of one record over those of the classics, by their places."""
+
+    def value(index: int) -> float:
+        return value_of(records[index], measure) or 0.0
+
+    best = max(classics, key=value)
+    untuned = value(learned) - max(map(value, plain)) if plain else None
+    change = paired_change(records[best], records[learned], measure)
+    if change is None:
+        return Gain(best, value(learned) - value(best), None, None, untuned)
+    return Gain(best, change.mean, change.low, change.high, untuned)
+
+
+def _column(record: Record) -> tuple[Any, ...]:
+    cell = record.cell
+    return cell["model"]["provider"], cell["model"]["name"], cell["guidance"], cell["seed"], cell["nfe"]
+
+
+def _in_decibels(records: Sequence[Record], measure: str) -> bool:
+    units = {record.metrics[name].unit for name in (metric_of(measure),) for record in records if name in record.metrics}
+    return units == {"dB"} and direction_of(records, measure) == "higher"
