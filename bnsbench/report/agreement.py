@@ -49,23 +49,29 @@ def score_differences(recorded: Record, metric: str, before: Score, found: Recor
     for what, text in _texts(before.details).items():
         if text != now.details.get(what):
             yield f"{name}: the record says {what} of {metric} {text!r}, but it is {now.details.get(what)!r} now."
-    yield from _sample_differences(recorded, metric, found, limit, why)
+    for what in ("sample", "replicate"):
+        yield from _list_differences(recorded, metric, found, what, limit, why)
 
 
-def _sample_differences(
-    recorded: Record, metric: str, found: Record, limit: Callable[[float], float], why: str
+def _list_differences(
+    recorded: Record, metric: str, found: Record, what: str, limit: Callable[[float], float], why: str
 ) -> Iterator[str]:
-    before, now = recorded.per_sample.get(metric, ()), found.per_sample.get(metric, ())
+    """Yield a sentence if the values by sample, or the bootstrap replicates, are others on average."""
+    before, now = ((each.per_sample if what == "sample" else each.replicates).get(metric, ()) for each in (recorded, found))
+    name = recorded.key
     if len(before) != len(now):
-        yield f"{recorded.key}: the record has {len(before)} values of {metric} by sample, but there are {len(now)} now."
+        yield f"{name}: the record has {len(before)} values of {metric} by {what}, but there are {len(now)} now."
         return
-    if not before:
+    pairs = [(a, b) for a, b in zip(before, now, strict=True) if a is not None and b is not None]
+    if sum(value is not None for value in (*before, *now)) != 2 * len(pairs):
+        yield f"{name}: the values of {metric} by {what} are undefined in other places than the record says."
+    if not pairs:
         return
     value, unit = recorded.metrics[metric].value, recorded.metrics[metric].unit
     allowed = _allowed(recorded, value, unit)
-    gap = sum(abs(limit(a) - limit(b)) for a, b in zip(before, now, strict=True)) / len(before)
+    gap = sum(abs(limit(a) - limit(b)) for a, b in pairs) / len(pairs)
     if not gap <= allowed:
-        yield f"{recorded.key}: the values of {metric} by sample are {gap:.3g} off on average, more than {allowed:.3g}{why}."
+        yield f"{name}: the values of {metric} by {what} are {gap:.3g} off on average, more than {allowed:.3g}{why}."
 
 
 def _numbers(before: Score, now: Score) -> Iterator[tuple[str, Number, Number]]:

@@ -65,14 +65,14 @@ def view_sheets(frame: pd.DataFrame, measure: str, view: View) -> Iterator[Sheet
         return
     seeds = numbers["seed"].nunique() > 1
     if view == "gain":
-        yield from (_gains(int(nfe), rows, seeds) for nfe, rows in numbers.groupby("nfe"))
+        yield from (_gains(str(nfe), rows, seeds) for nfe, rows in numbers.groupby("nfe"))
         return
     for key, rows in numbers.groupby(list(FIELD), sort=False):
         title = field_title(key, seeds)
         yield _ranks(title, rows) if view == "ranks" else _needs(title, rows)
 
 
-def _gains(nfe: int, rows: pd.DataFrame, seeds: bool) -> Sheet:
+def _gains(nfe: str, rows: pd.DataFrame, seeds: bool) -> Sheet:
     """Return a table of the learned solvers of all fields at one NFE."""
     lines = []
     for _, row in rows.iterrows():

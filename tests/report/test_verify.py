@@ -136,6 +136,7 @@ FORGERIES = {
         "by sample are .* off on average",
     ),
     "fewer samples": (lambda record: replace(record, per_sample={}), "has 0 values of psnr by sample"),
+    "replicates": (lambda record: replace(record, replicates={"width": (1.0, 2.0)}), "has 2 values of width by replicate"),
     "model": (
         lambda record: replace(record, model={**record.model, "fingerprint": "0" * 64}),
         "come from 2 versions",
@@ -149,6 +150,16 @@ def test_forgeries_with_hashes_that_fit_are_found(store, host, forgery):
     forge(store, change)
     faults = _verify(store, host, cells=None).faults
     assert any(re.search(said, fault) for fault in faults), faults
+
+
+def test_replicates_are_compared_value_by_value(original):
+    record = next(record for record in ResultStore(original).records() if "width" in record.metrics)
+    made, other = (replace(record, replicates={"width": values}) for values in ((1.0, 2.0, None), (1.0, 2.5, None)))
+    assert list(differences(made, made)) == []
+    (fault,) = differences(made, other)
+    assert "the values of width by replicate are 0.25 off on average" in fault
+    missing = replace(record, replicates={"width": (1.0, None, 3.0)})
+    assert any("undefined in other places" in fault for fault in differences(made, missing))
 
 
 def test_a_competitor_that_is_left_out_of_the_plan_is_found(store, host):
