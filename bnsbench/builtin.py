@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -104,11 +105,12 @@ def bnsbench_solvers() -> Iterator[SolverSpec]:
         "bnsbench.training.tuning:tune",
         "The best classic rule on its best time grid, searched on a few samples of training noise.",
         TUNER,
-        parameters={"rules": "", "pairs": 16},
+        parameters={"rules": "", "pairs": 8},
         kind="tuned",
     )
     yield _learned("bst", "Learned scale and time around Euler's (order 1) or the midpoint rule.", "2310.19075", order=2)
-    yield _learned("ld3", "Learned times of a classic rule.", "2405.15506", rule="best", decoupled=False)
+    ld3 = _learned("ld3", "Learned times of a classic rule.", "2405.15506", rule="best", decoupled=False)
+    yield replace(ld3, version=f"{TRAINER}+tuner{TUNER}")  # the search chooses its rule
     yield _learned(
         "s4s", "Learned coefficients of a classic rule on its best grid.", "2502.17423", rule="unipc", alternate=False
     )

@@ -24,7 +24,7 @@ from bnsbench.suite.plan import digest
 from bnsbench.suite.run import choose_device
 from bnsbench.suite.trained import make_problem, train_solver
 from bnsbench.training.problem import Problem
-from bnsbench.training.tuning import tuned_classics
+from bnsbench.training.tuning import THOROUGH, tuned_classics
 
 TEST_SAMPLES = 256
 
@@ -121,7 +121,8 @@ class Session:
 def standings_of(session: Session, sources: Sequence[PairSource], artefact: SolverArtefact) -> list[Standing]:
     """Return where a solver stands among the classics, each on the best grid that a search has found; the best first."""
     try:
-        tuned = tuned_classics(session.problem(artefact.solver.nfe), artefact.solver.nfe).ranking.by_rule
+        problem, nfe = session.problem(artefact.solver.nfe), artefact.solver.nfe
+        tuned = tuned_classics(problem, nfe, pairs=THOROUGH[-1].pairs, heats=THOROUGH).ranking.by_rule
     except BnsbenchError:  # no classic has a grid that the path or the budget allows
         tuned = {}
     standings = [Standing(artefact.name, _psnr(sources, artefact.solver), str(artefact.training.get("grid", "")))]

@@ -16,7 +16,7 @@ from bnsbench.specs import ExporterSpec, ReportSpec, Scalar, SolverSpec, Spec
 BEST_GRID = "best"
 """The value of a traced solver's parameter ``grid`` that asks for a search."""
 TUNING = "bnsbench.training.tuning:tune_rule"
-TUNER = "1"
+TUNER = "2"
 """Version of the search: raised whenever it may find another grid."""
 
 SpecT_co = TypeVar("SpecT_co", bound=Spec, covariant=True)

@@ -18,9 +18,9 @@ TRAINING_PASSES = 80
 PAIRS = 512
 """Training pairs if the solver does not say, and as many to validate."""
 
-TUNING_RUNS = 1000
-"""Samples that the search for a time grid takes from noise to data: 600 for one rule, 1,400 for all."""
-TUNING_PAIRS = 16
+TUNING_RUNS = 600
+"""Samples that the search for a time grid takes from noise to data: 400 for one rule, 800 for all."""
+TUNING_PAIRS = 8
 
 GPU = "A100"
 PEAK_TFLOPS = {"float64": 9.7, "float32": 19.5, "bfloat16": 312.0}

@@ -1,10 +1,10 @@
-"""Searching a classic rule's time grid: a race of coarse candidates, then steps in the options of the best families."""
+"""Searching a classic rule's time grid: a race of coarse candidates, with steps in the options of those that lead."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -49,26 +49,28 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Ranking:
-    """What a search has found: the finalists by their PSNR on validation pairs, and the best grid seen of every rule."""
+    """What a search has found: the finalists by their PSNR on all pairs, and the best grid seen of every rule."""
 
     finalists: Sequence[Candidate]
     by_rule: Mapping[str, Candidate]
 
 
 @dataclass(frozen=True)
-class Effort:
-    """How much a search spends.
+class Heat:
+    """A heat of the race, in which all candidates that are left run on the same training pairs.
 
-    heats: training pairs of each heat of the race, increasing. kept: share of the candidates that go on to the next heat.
-    leaders: how many are refined. rounds: of refinement, each of which tries 2 d steps in the d options of a leader.
-    finalists: how many are judged on validation pairs.
+    pairs: so many. kept: the share of the candidates that goes on. leaders: how many of those are refined on these pairs.
+    rounds: of refinement, each of which tries 2 d steps in the d options of a leader.
     """
 
-    heats: tuple[int, ...] = (4, 8, 16)
-    kept: float = 0.3
-    leaders: int = 2
-    rounds: int = 3
-    finalists: int = 4
+    pairs: int
+    kept: float
+    leaders: int = 0
+    rounds: int = 0
+
+
+FINALISTS = 4
+"""Candidates that are judged on validation pairs, and the fewest that a heat leaves."""
 
 
 class Judge:
@@ -113,33 +115,62 @@ def _mean_psnr(errors: torch.Tensor, pairs: Pairs, data_range: float) -> float:
 
 
 def search(
-    judge: Judge, start: Sequence[tuple[str, NamedGrid]], train: Pairs, validation: Pairs, effort: Effort, cost: Cost
+    judge: Judge,
+    start: Sequence[tuple[str, NamedGrid]],
+    train: Pairs,
+    validation: Pairs,
+    heats: Sequence[Heat],
+    cost: Cost,
 ) -> Ranking:
-    """Return what a race over rules and coarse grids, and the refinement of its leaders, find.
+    """Return what a race over rules and coarse grids, with the refinement of its leaders on the way, finds.
 
     start: rules and coarse grids, the grid that a rule has by default first. Heats on more and more training pairs leave
-    ever fewer of them; then the leaders, of different rules or families, are improved step by step in their grids' options.
-    Those whom nobody beats on the training pairs are judged on the validation pairs, beside their rules' default grids.
-    UsageError if no candidate is there on this path.
+    ever fewer of them; the leaders of a heat, of different rules or families, are improved step by step in their grids'
+    options. Those whom nobody beats on the training pairs are judged on the validation pairs as well, beside their rules'
+    default grids. UsageError if no candidate is there on this path.
     """
     racing = entrants = judge.candidates(start)
     if not entrants:
         raise UsageError("None of the time grids that are searched increases here.")
     by_rule: dict[str, Candidate] = {}
-    for heat in effort.heats:
-        pairs = train.part(slice(heat))
+    for heat in heats:
+        pairs = train.part(slice(heat.pairs))
         racing = judge.judged(racing, pairs)
         cost.training += racing[0].table.n * len(racing) * len(pairs)
         by_rule |= _best_by_rule(racing)
-        racing = racing[: max(effort.finalists, math.ceil(effort.kept * len(racing)))]
-    refined = [_refined(judge, leader, pairs, effort.rounds, cost) for leader in _leaders(racing, effort.leaders)]
-    best = sorted([*racing, *refined], key=lambda each: -each.psnr)
-    finalists = _distinct(best)[: effort.finalists]
-    default = {each.rule: each for each in reversed(entrants)}
-    entered = _distinct([*finalists, *(default[each.rule] for each in finalists)])
-    cost.validation += entered[0].table.n * len(entered) * len(validation)
-    ranked = judge.judged(entered, validation)
+        racing = racing[: max(FINALISTS, math.ceil(heat.kept * len(racing)))]
+        refined = [_refined(judge, leader, pairs, heat.rounds, cost) for leader in _leaders(racing, heat.leaders)]
+        racing = sorted(_distinct([*racing, *refined]), key=lambda each: -each.psnr)
+    ranked = _chosen(judge, racing[:FINALISTS], entrants, pairs, validation, cost)
     return Ranking(ranked, {**by_rule, **_best_by_rule(ranked)})
+
+
+def _chosen(
+    judge: Judge,
+    finalists: Sequence[Candidate],
+    entrants: Sequence[Candidate],
+    train: Pairs,
+    validation: Pairs,
+    cost: Cost,
+) -> list[Candidate]:
+    """Return the finalists and their rules' default grids, the best first, by their PSNR on training and validation pairs.
+
+    Either alone is few: a search over two or three options hardly adapts to single samples, and eight fresh ones may lie.
+    """
+    first = {each.rule: each for each in reversed(entrants)}
+    known = {(each.rule, each.grid) for each in finalists}
+    default = [first[rule] for rule in dict.fromkeys(each.rule for each in finalists)]
+    late = [each for each in default if (each.rule, each.grid) not in known]
+    entered = [*finalists, *(judge.judged(late, train) if late else ())]
+    cost.training += finalists[0].table.n * len(late) * len(train)
+    cost.validation += finalists[0].table.n * len(entered) * len(validation)
+    before = {(each.rule, each.grid): each.psnr for each in entered}
+    share = len(train) / (len(train) + len(validation))
+
+    def on_all(each: Candidate) -> Candidate:
+        return replace(each, psnr=share * before[each.rule, each.grid] + (1 - share) * each.psnr)
+
+    return sorted(map(on_all, judge.judged(entered, validation)), key=lambda each: -each.psnr)
 
 
 def _best_by_rule(ranked: Sequence[Candidate]) -> dict[str, Candidate]:

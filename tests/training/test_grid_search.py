@@ -13,14 +13,14 @@ from bnsbench.nonstationary.tracing import trace
 from bnsbench.solvers.adams_bashforth import ab2
 from bnsbench.solvers.grids import NamedGrid, time_grid
 from bnsbench.solvers.runge_kutta import euler
-from bnsbench.training.grid_search import COARSE, STEPS, Effort, Judge, _neighbours, search
+from bnsbench.training.grid_search import COARSE, STEPS, Heat, Judge, _neighbours, search
 from bnsbench.training.problem import Cost
 from bnsbench.training.table import Table
 from tests.training.toys import cross_source
 
 SOURCE = cross_source()
 N = 4
-EFFORT = Effort(heats=(4, 8), leaders=1, rounds=4, finalists=2)
+HEATS = (Heat(2, 0.5), Heat(4, 0.3, leaders=1, rounds=2), Heat(8, 0.3, leaders=1, rounds=3))
 
 
 def rule(function):
@@ -48,7 +48,7 @@ def test_grids_that_are_not_there_are_left_out() -> None:
     found = chosen.candidates([("ab2", NamedGrid("logsnr", (4.0, -4.0))), ("ab2", NamedGrid("uniform"))])
     assert [each.grid.family for each in found] == ["uniform"]
     with pytest.raises(UsageError, match="None of the time grids"):
-        search(chosen, [("ab2", NamedGrid("logsnr", (4.0, -4.0)))], *two_splits(), EFFORT, Cost())
+        search(chosen, [("ab2", NamedGrid("logsnr", (4.0, -4.0)))], *two_splits(), HEATS, Cost())
 
 
 def test_states_that_are_not_finite_come_last() -> None:
@@ -65,7 +65,7 @@ def two_splits():
 def test_a_search_finds_what_trying_everything_finds() -> None:
     """Exhaustively over a fine lattice of the family in which the best grid lies."""
     chosen, (train, validation) = judge(ab2=ab2), two_splits()
-    found = search(chosen, [("ab2", grid) for grid in COARSE], train, validation, EFFORT, Cost()).finalists[0]
+    found = search(chosen, [("ab2", grid) for grid in COARSE], train, validation, HEATS, Cost()).finalists[0]
     lattice = [NamedGrid("kumaraswamy", (p / 10, q / 10)) for p in range(6, 25, 2) for q in range(6, 32, 2)]
     best = chosen.judged(chosen.candidates(("ab2", grid) for grid in lattice), train)[0]
     again = chosen.judged([found], train)[0]
@@ -77,7 +77,7 @@ def test_a_search_finds_what_trying_everything_finds() -> None:
 def test_the_default_grid_is_among_those_judged_last() -> None:
     """So that a tuned rule never is worse on the validation pairs than the plain one."""
     chosen, (train, validation) = judge(ab2=ab2), two_splits()
-    ranking = search(chosen, [("ab2", grid) for grid in COARSE], train, validation, EFFORT, Cost())
+    ranking = search(chosen, [("ab2", grid) for grid in COARSE], train, validation, HEATS, Cost())
     assert NamedGrid("uniform") in {each.grid for each in ranking.finalists}
     assert [each.psnr for each in ranking.finalists] == sorted((each.psnr for each in ranking.finalists), reverse=True)
     assert ranking.by_rule["ab2"] == ranking.finalists[0]
@@ -102,7 +102,7 @@ def test_every_evaluation_is_counted() -> None:
     train, validation = (replace(pairs, field=Watched(pairs.field)) for pairs in two_splits())
     cost = Cost()
     start_with = [(name, grid) for name in ("ab2", "euler") for grid in COARSE]
-    search(judge(ab2=ab2, euler=euler), start_with, train, validation, EFFORT, cost)
+    search(judge(ab2=ab2, euler=euler), start_with, train, validation, HEATS, cost)
     assert cost.training + cost.validation == sum(spent)
 
 
