@@ -86,22 +86,26 @@ def _entry(value: float, best: float) -> str:
 
 
 def costs() -> str:
-    """Return what the default trainer costs beside the published recipe."""
-    found = pd.read_csv(ROOT / "results/training/costs.csv")
-    head = ("field", "w", "NFE", "best tuned classic", "greedy start", "published recipe", "`bns`")
-    head += ("evaluations of the recipe", "of `bns` to its PSNR", "share")
+    """Return what the default trainer costs beside the published recipe, and beside Adam at the best of three rates."""
+    found, by_adam = (pd.read_csv(ROOT / f"results/training/{name}.csv") for name in ("costs", "adam"))
+    head = ("field", "w", "NFE", "best tuned classic", "greedy start", "published recipe", "Adam, best rate", "`bns`")
+    head += ("evaluations of the recipe", "of `bns` to its PSNR", "share", "evaluations of Adam", "of `bns` to its PSNR", "share")
     lines = []
     for _, row in found[found.seed == 0].iterrows():
+        same = (by_adam.model == row.model) & (by_adam.guidance == row.guidance) & (by_adam.nfe == row.nfe)
+        adam = by_adam[same & (by_adam.seed == 0)].iloc[0]
         mark = "" if row.kind == "full" else "†"
-        figures = [
-            f"{row.classic_psnr:.1f}",
-            f"{row.greedy_psnr:.1f}",
-            f"{row.paper_psnr:.1f}{mark}",
-            f"**{row.bns_psnr:.1f}**",
-        ]
-        spent = [f"{row.paper_evaluations / 1e6:.2f} M", f"{row.bns_evaluations_to_paper_psnr / 1e3:.0f} k"]
-        lines.append([row.model, f"{row.guidance:g}", str(row.nfe), *figures, *spent, f"{100 * row.share_of_full:.1f} %"])
+        figures = [f"{row.classic_psnr:.1f}", f"{row.greedy_psnr:.1f}", f"{row.paper_psnr:.1f}{mark}", f"{adam.adam_psnr:.1f}"]
+        spent = [*_spent(row.paper_evaluations, row.bns_evaluations_to_paper_psnr, row.share_of_full)]
+        spent += _spent(adam.adam_evaluations, adam.bns_evaluations_to_adam_psnr, adam.share)
+        lines.append([row.model, f"{row.guidance:g}", str(row.nfe), *figures, f"**{row.bns_psnr:.1f}**", *spent])
     return _table(head, lines)
+
+
+def _spent(theirs: float, ours: float, share: float) -> list[str]:
+    """Return evaluations of another training, and of bns to the same PSNR, as far as it reached that."""
+    reached = ["not reached", "-"] if pd.isna(ours) else [f"{ours / 1e3:.0f} k", f"{100 * share:.1f} %"]
+    return [f"{theirs / 1e6:.2f} M", *reached]
 
 
 def _fields(found: pd.DataFrame, nfe: int) -> Iterable[tuple[object, pd.DataFrame]]:

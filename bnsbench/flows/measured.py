@@ -77,9 +77,11 @@ class _Tally:
     def add(self, positions: Tensor, numbers: int) -> None:
         rows = -(-numbers // self.numbers)
         self.rows += rows
-        if len(positions):
-            times = max(1, -(-rows // len(positions)))
-            self.counts.index_add_(0, positions, torch.full_like(positions, times))
+        # Rows of a part without samples were evaluated for nobody in particular: everybody pays.
+        charged = positions if len(positions) or not rows else torch.arange(len(self.counts))
+        if len(charged):
+            times = max(1, -(-rows // len(charged)))
+            self.counts.index_add_(0, charged, torch.full_like(charged, times))
 
 
 @dataclass(frozen=True)

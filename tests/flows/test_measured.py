@@ -57,6 +57,21 @@ def test_whatever_is_evaluated_counts_for_every_sample(free, asked, spent, calls
     assert free.spent(asked) == spent
 
 
+@pytest.mark.parametrize("nobody", [slice(0, 0), torch.tensor([], dtype=torch.int64), slice(2, 2)])
+def test_what_a_part_without_samples_is_asked_counts_for_every_sample(free, nobody):
+    """Fields without conditions answer it for any states."""
+    for _ in range(4):
+        free.field(HALF, X)
+    empty = free.field.part(nobody)
+    assert torch.equal(empty(HALF, X), HALF * X)
+    assert free.spent(4) == 5
+    empty(HALF, torch.cat([X] * 3))
+    empty(HALF, X[:1])
+    assert free.spent(4) == 9
+    empty(HALF, X[:0])
+    assert free.spent(4) == 9
+
+
 @pytest.mark.parametrize(
     ("spent", "parts"),
     [
