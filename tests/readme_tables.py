@@ -58,6 +58,24 @@ def _rule(row: pd.Series) -> str:
     return f" (`{row['rule']}`)" if isinstance(row.get("rule"), str) else ""
 
 
+def leads() -> str:
+    """Return in how many columns bns has the best value of each measure, and in how many another is tied with it."""
+    found = board("default")
+    counts = {measure: _lead(found, measure) for measure in (*GAINS, "fid-gt")}
+    names = {"psnr": "the mean of dB", "psnr_mse": "mean MSE", "psnr_p05": "the worst 5 %", "fid-gt": "`fid-gt`"}
+    lines = [[names[key], f"{first} of {columns}", f"{tied} of {columns}"] for key, (first, tied, columns) in counts.items()]
+    return _table(("columns in which `bns`", "has the best value", "cannot be told from another"), lines)
+
+
+def _lead(found: pd.DataFrame, measure: str) -> tuple[int, int, int]:
+    known = found.dropna(subset=measure)
+    columns = [rows for _, rows in known.groupby(["model", "guidance", "nfe"])]
+    marks = [rows.set_index("solver")[f"{measure}_standing"] for rows in columns]
+    first = sum(standing["bns"] == "best" for standing in marks)
+    tied = sum(bool((standing.drop("bns") == "tied").any()) and standing["bns"] == "best" for standing in marks)
+    return first, tied, len(columns)
+
+
 def matrix() -> str:
     """Return all solvers and NFE for the digits network at w = 2, the best on average first."""
     found = board("default")
@@ -89,13 +107,25 @@ def costs() -> str:
     """Return what the default trainer costs beside the published recipe, and beside Adam at the best of three rates."""
     found, by_adam = (pd.read_csv(ROOT / f"results/training/{name}.csv") for name in ("costs", "adam"))
     head = ("field", "w", "NFE", "best tuned classic", "greedy start", "published recipe", "Adam, best rate", "`bns`")
-    head += ("evaluations of the recipe", "of `bns` to its PSNR", "share", "evaluations of Adam", "of `bns` to its PSNR", "share")
+    head += (
+        "evaluations of the recipe",
+        "of `bns` to its PSNR",
+        "share",
+        "evaluations of Adam",
+        "of `bns` to its PSNR",
+        "share",
+    )
     lines = []
     for _, row in found[found.seed == 0].iterrows():
         same = (by_adam.model == row.model) & (by_adam.guidance == row.guidance) & (by_adam.nfe == row.nfe)
         adam = by_adam[same & (by_adam.seed == 0)].iloc[0]
         mark = "" if row.kind == "full" else "†"
-        figures = [f"{row.classic_psnr:.1f}", f"{row.greedy_psnr:.1f}", f"{row.paper_psnr:.1f}{mark}", f"{adam.adam_psnr:.1f}"]
+        figures = [
+            f"{row.classic_psnr:.1f}",
+            f"{row.greedy_psnr:.1f}",
+            f"{row.paper_psnr:.1f}{mark}",
+            f"{adam.adam_psnr:.1f}",
+        ]
         spent = [*_spent(row.paper_evaluations, row.bns_evaluations_to_paper_psnr, row.share_of_full)]
         spent += _spent(adam.adam_evaluations, adam.bns_evaluations_to_adam_psnr, adam.share)
         lines.append([row.model, f"{row.guidance:g}", str(row.nfe), *figures, f"**{row.bns_psnr:.1f}**", *spent])
@@ -118,7 +148,13 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[str]], left: Iterable[in
     return "\n".join("| " + " | ".join(row) + " |" for row in [columns, rule, *map(list, rows)])
 
 
-TABLES: dict[str, Callable[[], str]] = {"headline": headline, "matrix": matrix, "learned": learned, "costs": costs}
+TABLES: dict[str, Callable[[], str]] = {
+    "headline": headline,
+    "leads": leads,
+    "matrix": matrix,
+    "learned": learned,
+    "costs": costs,
+}
 
 _BLOCK = re.compile(r"(<!-- table: (\w+) -->\n\n)(.*?)(\n\n<!-- end -->)", re.DOTALL)
 

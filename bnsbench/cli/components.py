@@ -22,7 +22,7 @@ from bnsbench.specs import ModelSpec, SolverSpec
 Sampler = Callable[[VelocityField, Tensor], Tensor]
 """Takes a field and initial states, and returns end states of the same shape."""
 
-Shipped = Callable[[str, int], SolverArtefact | None]
+Shipped = Callable[[str, int, str], SolverArtefact | None]
 """From a solver's name and an NFE to the trained solver that the package ships, None if it ships none."""
 
 
@@ -63,7 +63,7 @@ def find_solver(
 ) -> FoundSolver:
     """Return the solver that ``text`` means, the file of a trained one or a selector.
 
-    shipped: gives the solver of that name and NFE that the package ships, if it does. Raises UsageError for a solver that
+    shipped: gives the solver of that name, NFE and version that the package ships, if it does. Raises UsageError for a solver that
     needs an NFE and gets none, cannot spend it, or has to be trained first.
     """
     if text.endswith(".json") or FilePath(text).is_file():
@@ -73,12 +73,10 @@ def find_solver(
         raise UsageError(f"The solver {selection.name!r} needs a budget: add --nfe.")
     check_budget(selection, nfe)
     if selection.spec.trained:
-        artefact = None if shipped is None else shipped(selection.name, nfe)
+        artefact = None if shipped is None else shipped(selection.name, nfe, selection.spec.version)
         if artefact is not None:
             return _from_artefact(artefact)
-        raise UsageError(
-            f"{selection.name!r} has to be trained: run `bnsbench train MODEL --nfe {nfe} --output FILE`, then pass FILE."
-        )
+        raise UsageError(f"{selection.name!r} {_way_to_get(selection, nfe)}, then pass FILE.")
     function = selection.make()
 
     def sampler(velocity: VelocityField, x0: Tensor) -> Tensor:
@@ -89,6 +87,15 @@ def find_solver(
         return FoundSolver(selection.name, nfe, setting, sampler)
     table = trace(sampler, setting.path, setting.interval)
     return FoundSolver(selection.name, nfe, setting, table, table)
+
+
+def _way_to_get(selection: Selection[SolverSpec], nfe: int) -> str:
+    """Return which command makes the file of a solver that is made for its model."""
+    tuned = selection.spec.kind == "tuned"
+    done, command = ("tuned", "tune") if tuned else ("trained", "train")
+    rule = selection.plain.name if "grid" in selection.parameters else selection.name
+    option = "" if rule in ("bns", "tuned") else f' --solver "{rule}"'
+    return f"has to be {done} for its model: run `bnsbench {command} MODEL --nfe {nfe}{option} --output FILE`"
 
 
 def check_budget(selection: Selection[SolverSpec], nfe: int) -> None:

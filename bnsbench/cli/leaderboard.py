@@ -78,7 +78,12 @@ def print_leaderboard(frame: pd.DataFrame, metric: str | None = None, view: View
     chosen = metric or names[0]
     unit = unit_of(frame, chosen)
     in_unit = f"{chosen} in {unit}" if unit else chosen
-    shown = {"gain": f"gain in {chosen}", "ranks": f"rank in {chosen}", "profile": "share of fields", "nfe": f"NFE for {chosen}"}.get(view, in_unit)
+    shown = {
+        "gain": f"gain in {chosen}",
+        "ranks": f"rank in {chosen}",
+        "profile": "share of fields",
+        "nfe": f"NFE for {chosen}",
+    }.get(view, in_unit)
 
     def remark(lines: Iterable[str]) -> None:
         for line in lines:

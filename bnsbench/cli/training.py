@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import typer
 from torch import Tensor
 
 from bnsbench.cli.components import make_model
 from bnsbench.cli.progress import TrainingProgress
-from bnsbench.errors import BnsbenchError
+from bnsbench.errors import BnsbenchError, NotApplicableError, UsageError
 from bnsbench.flows.mixed import MixedSource, Source
 from bnsbench.flows.pairs import PairSource
 from bnsbench.flows.psnr import psnr_per_sample
@@ -123,7 +124,8 @@ def standings_of(session: Session, sources: Sequence[PairSource], artefact: Solv
     try:
         problem, nfe = session.problem(artefact.solver.nfe), artefact.solver.nfe
         tuned = tuned_classics(problem, nfe, pairs=THOROUGH[-1].pairs, heats=THOROUGH).ranking.by_rule
-    except BnsbenchError:  # no classic has a grid that the path or the budget allows
+    except (NotApplicableError, UsageError) as error:  # no classic has a grid that the path or the budget allows
+        typer.echo(f"No classic stands beside it: {error}", err=True)
         tuned = {}
     standings = [Standing(artefact.name, _psnr(sources, artefact.solver), str(artefact.training.get("grid", "")))]
     for name, best in tuned.items():

@@ -14,17 +14,17 @@ SOLVERS = Path(__file__).parent / "solvers"
 
 
 def shipped_solver(
-    name: str, model: Model, guidance: float, solver: str, nfe: int, folder: Path = SOLVERS
+    name: str, model: Model, guidance: float, solver: str, nfe: int, version: str, folder: Path = SOLVERS
 ) -> SolverArtefact | None:
     """Return the shipped solver of a model (by its selector), or None if there is none for these very weights.
 
-    Its training record says that it was shipped.
+    version: of the solver, which the one that was shipped must have, too. Its training record says that it was shipped.
     """
     file = shipped_file(name, guidance, solver, nfe, folder)
     if not file.is_file():
         return None
     artefact = SolverArtefact.load(file)
-    if artefact.fingerprint != model.fingerprint():
+    if artefact.fingerprint != model.fingerprint() or artefact.training.get("version") != version:
         return None
     return replace(artefact, training={**artefact.training, "shipped": True})
 

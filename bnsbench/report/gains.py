@@ -46,7 +46,9 @@ def gains(records: Sequence[Record], kinds: Sequence[str], measure: str) -> list
         classics = [index for index in column if kinds[index] in (CLASSIC, TUNED)]
         for index in column:
             if classics and kinds[index] == LEARNED:
-                found[index] = _gain(records, index, classics, [each for each in classics if kinds[each] == CLASSIC], measure)
+                found[index] = _gain(
+                    records, index, classics, [each for each in classics if kinds[each] == CLASSIC], measure
+                )
     return found
 
 

@@ -48,7 +48,7 @@ def ship(
     stage: Callable[[str], None],
     progress: Callable[[TrainingStatus], None],
 ) -> Iterator[Path]:
-    """Make the solvers of a shipment that are not in the folder for these very weights, and yield the file of each.
+    """Make the solvers of a shipment that are not in the folder for these very weights and versions, and yield their files.
 
     cache: folder for ground truth. stage, progress: told what is being done. An interrupted training goes on where it was.
     """
@@ -64,7 +64,8 @@ def ship(
     )
 
     def solver(name: str, nfe: int) -> SolverArtefact:
-        there = shipped_solver(selection.name, source.model, shipment.guidance, name, nfe, folder)
+        version = host.solver(host.settled("solver", name, BUILTIN)).spec.version
+        there = shipped_solver(selection.name, source.model, shipment.guidance, name, nfe, version, folder)
         if there is not None:
             return there
         file = shipped_file(selection.name, shipment.guidance, name, nfe, folder)
@@ -72,7 +73,8 @@ def ship(
             source, host, previous=partial(solver, name), progress=progress, checkpoint=file.with_suffix(".pt")
         )
         maker = host.solver(host.settled("solver", f"{name}[pairs={PAIRS}]" if name == LEARNED else name, BUILTIN))
-        made = replace(train_solver(maker, problem, nfe), name=name)
+        trained = train_solver(maker, problem, nfe)
+        made = replace(trained, name=name, training={"version": version, **trained.training})
         made.save(file)
         return made
 

@@ -113,7 +113,10 @@ class TrainedSolvers:
         """Return the solver that the package ships, now among the results, or None if there is none or it is not wanted."""
         if self.retrain:
             return None
-        shipped = shipped_solver(cell.model.shown, self.source.model, cell.guidance, cell.solver.shown, cell.nfe)
+        asked = (cell.model.shown, self.source.model, cell.guidance, cell.solver.shown, cell.nfe, cell.solver.version)
+        shipped = shipped_solver(*asked)
+        if shipped is not None and self._mismatch(shipped, cell):
+            return None
         if shipped is not None:
             with storage_errors(file):
                 shipped.save(file)

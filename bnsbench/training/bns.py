@@ -90,6 +90,6 @@ def _first_times(problem: Problem, nfe: int, below: SolverArtefact | None) -> di
 
 def _in_all(problem: Problem, cost: Cost, below: SolverArtefact) -> dict[str, Any]:
     """Return the cost of all rungs of the ladder, and that of this one beside it."""
-    together = cost.with_lower(below.training.get("spent", {}))
+    together = cost.with_lower(Cost.of(below.training, problem.source))
     own = {"own_forwards": cost.forwards(problem.source), "rung_below": below.solver.nfe}
     return {**together.record(problem.source), **own}

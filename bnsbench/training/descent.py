@@ -289,7 +289,7 @@ def _precision(problem: Problem, table: Table, selection: Selection) -> dict[str
         return {}
     pairs, tolerance = selection.pairs.part(slice(LIMIT_PAIRS)), problem.source.truth_tolerance
     limit, nfe = precision_limit(table, pairs, model.dtype, tolerance, model.data_range)
-    selection.cost.truths["precision"] = nfe * len(pairs)
+    selection.cost.truths[f"precision, {table.n} NFE"] = nfe * len(pairs)
     selection.cost.validation += 2 * table.n * len(pairs)
     found: dict[str, Any] = {"precision_limit": limit}
     if selection.best_psnr > limit - NEAR_LIMIT:

@@ -24,6 +24,8 @@ LOGARITHMIC = {"kumaraswamy": (True, True), "power": (True,), "shifted": (True,)
 """Families with options that are searched by their logarithms, option by option; those of all others are log-SNR."""
 STEPS = {True: math.log(1.2), False: 0.5}
 """The first steps of the search: a fifth of an option, half a unit of log-SNR."""
+REACH = 2.0
+"""How many steps a jump goes at most."""
 
 COARSE = (
     NamedGrid("uniform"),
@@ -141,6 +143,7 @@ def search(
         racing = racing[: max(FINALISTS, math.ceil(heat.kept * len(racing)))]
         refined = [_refined(judge, leader, pairs, heat.rounds, cost) for leader in _leaders(racing, heat.leaders)]
         racing = sorted(_distinct([*racing, *refined]), key=lambda each: -each.psnr)
+        by_rule |= _best_by_rule(racing)
     ranked = _chosen(judge, racing[:FINALISTS], entrants, pairs, validation, cost)
     return Ranking(ranked, {**by_rule, **_best_by_rule(ranked)})
 
@@ -190,29 +193,64 @@ def _distinct(candidates: Iterable[Candidate]) -> list[Candidate]:
 
 
 def _refined(judge: Judge, leader: Candidate, pairs: Pairs, rounds: int, cost: Cost) -> Candidate:
-    """Improve a candidate by a compass search over its grid's options: the best of 2 d steps, or half as long ones."""
+    """Improve a candidate in its grid's options: by the best of 2 d steps, or by a jump to the top of parabolas through them.
+
+    Where neither is better, the steps get half as long.
+    """
     best, scale = leader, 1.0
+
+    def tried(grids: Iterable[NamedGrid]) -> list[Candidate]:
+        found = judge.candidates((leader.rule, grid) for grid in grids)
+        cost.training += leader.table.n * len(found) * len(pairs)
+        return judge.judged(found, pairs) if found else []
+
     for _ in range(rounds):
-        tried = judge.candidates((best.rule, grid) for grid in _neighbours(best.grid, scale))
-        if not tried:
+        around = tried(_neighbours(best.grid, scale))
+        if not around:
             break
-        cost.training += best.table.n * len(tried) * len(pairs)
-        found = judge.judged(tried, pairs)[0]
-        if found.psnr > best.psnr:
-            best = found
-        else:
+        top = _top(best, {each.grid: each.psnr for each in around}, scale)
+        found = max([*around, *tried([top] if top is not None else [])], key=lambda each: each.psnr)
+        if found.psnr <= best.psnr or found.grid == top:
             scale /= 2
+        best = max(best, found, key=lambda each: each.psnr)
     return best
 
 
+def _top(centre: Candidate, around: Mapping[NamedGrid, float], scale: float) -> NamedGrid | None:
+    """Return the grid at the top of the parabolas through a candidate and its neighbours, one for each option.
+
+    No further than REACH steps away; along an option in which the values have no top, one step towards the better. None if
+    that is the candidate's own grid or one of its neighbours.
+    """
+    steps = list(_neighbours(centre.grid, scale))
+    options = list(_with_options(centre.grid).options)
+    for i, (up, down) in enumerate(zip(steps[::2], steps[1::2], strict=True)):
+        above, below = (around.get(grid, -math.inf) for grid in (up, down))
+        if not math.isfinite(above - below):
+            continue
+        bend = 2 * centre.psnr - above - below
+        shift = (above - below) / (2 * bend) if bend > 0 else math.copysign(1.0, above - below)
+        options[i] = _moved(centre.grid, i, scale * max(-REACH, min(REACH, shift)))
+    top = NamedGrid(steps[0].family, tuple(options))
+    return None if top in around or top == _with_options(centre.grid) else top
+
+
 def _neighbours(grid: NamedGrid, scale: float) -> Iterator[NamedGrid]:
-    """Yield the grids one step away in each option, in both directions."""
-    if grid.family == "uniform":  # which is a member of a family with options
-        grid = NamedGrid("kumaraswamy", (1.0, 1.0))
-    kinds = LOGARITHMIC.get(grid.family, (False,) * len(grid.options))
-    for i, logarithmic in enumerate(kinds[: len(grid.options)]):  # an option that is not given is the path's own
+    """Yield the grids one step away in each option, up and down."""
+    grid = _with_options(grid)
+    for i in range(len(grid.options)):
         for sign in (1.0, -1.0):
-            step = sign * scale * STEPS[logarithmic]
-            moved = grid.options[i] * math.exp(step) if logarithmic else grid.options[i] + step
-            options = (*grid.options[:i], float(f"{moved:.3g}"), *grid.options[i + 1 :])
-            yield NamedGrid(grid.family, options)
+            yield NamedGrid(grid.family, (*grid.options[:i], _moved(grid, i, sign * scale), *grid.options[i + 1 :]))
+
+
+def _with_options(grid: NamedGrid) -> NamedGrid:
+    """Return the grid; the uniform one as the member of a family with options that it is."""
+    return NamedGrid("kumaraswamy", (1.0, 1.0)) if grid.family == "uniform" else grid
+
+
+def _moved(grid: NamedGrid, i: int, steps: float) -> float:
+    """Return the option ``i`` so many steps away, in three digits."""
+    grid = _with_options(grid)
+    logarithmic = LOGARITHMIC.get(grid.family, (False,) * len(grid.options))[i]
+    step = steps * STEPS[logarithmic]
+    return float(f"{grid.options[i] * math.exp(step) if logarithmic else grid.options[i] + step:.3g}")

@@ -107,12 +107,21 @@ class Cost:
 
     def add(self, other: Cost) -> None:
         """Count what another search or training has cost as well."""
-        together = self.with_lower(other.to_dict())
-        self.restore(together.to_dict())
+        self.restore(self.with_lower(other).to_dict())
 
-    def with_lower(self, lower: Mapping[str, Any]) -> Cost:
-        """Return what this rung and the one below, whose `to_dict` is ``lower``, have cost together."""
-        below = Cost(**lower)
+    @classmethod
+    def of(cls, record: Mapping[str, Any], source: Source) -> Cost:
+        """Return what a training record says that it has cost: its evaluations, or if it lacks them its forwards."""
+        if "spent" in record:
+            return cls(**record["spent"])
+        forwards = record.get("forwards", {})
+        each = {
+            kind: forwards.get(kind, 0) // source.forwards_per_evaluation for kind in ("training", "validation", "teacher")
+        }
+        return cls(each["training"], each["validation"], {"of a record": each["teacher"]}, forwards.get("features", 0))
+
+    def with_lower(self, below: Cost) -> Cost:
+        """Return what this rung and the one below have cost together, a truth that both have used once."""
         truths = {name: max(self.truths.get(name, 0), below.truths.get(name, 0)) for name in {**below.truths, **self.truths}}
         counts = (self.training + below.training, self.validation + below.validation)
         return Cost(*counts, truths, self.features + below.features)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from bnsbench.models.shipped import SOLVERS, shipped_solver
@@ -31,13 +33,20 @@ def test_solvers_are_trained_once_and_found_by_the_package(host, tmp_path):
         *(f"tiny_w1_{name}_nfe{nfe}.json" for name in ("ab2-grid=best", "bns") for nfe in (3, 4)),
     ]
     assert sorted(tmp_path.glob("solvers/*")) == sorted(files)
-    found = shipped_solver("tiny", host.model("tiny").make(), 1.0, "bns", 4, tmp_path / "solvers")
+    version = host.solver("bns").spec.version
+    found = shipped_solver("tiny", host.model("tiny").make(), 1.0, "bns", 4, version, tmp_path / "solvers")
     assert found is not None
     assert (found.name, found.solver.nfe, found.training["pairs"]) == ("bns", 4, 16)
     assert told
     told.clear()
     assert everything() == files
     assert told == []
+    # What was made by another version of its solver is made again.
+    old = replace(found, training={**found.training, "version": "0"})
+    old.save(files[-1])
+    assert everything() == files
+    assert told
+    assert SolverArtefact.load(files[-1]).training["version"] == version
 
 
 def test_every_shipment_is_of_a_model_that_there_is(host):

@@ -253,8 +253,8 @@ def test_shipped_solvers_are_taken_unless_they_are_to_be_trained(cells, open_sto
     selection = host.solver(cell.solver.name)
     asked = []
 
-    def shipped(name, model, guidance, solver, nfe):
-        asked.append((name, guidance, solver, nfe))
+    def shipped(name, model, guidance, solver, nfe, version):
+        asked.append((name, guidance, solver, nfe, version))
         table = trace(lambda field, x0: midpoint(field, x0, nfe), model.path)
         training = {"shipped": True, "forwards": {"teacher": 7}}
         return SolverArtefact(table, model.path, model.interval, name, model.fingerprint(), guidance, solver, training)
@@ -263,7 +263,7 @@ def test_shipped_solvers_are_taken_unless_they_are_to_be_trained(cells, open_sto
     taken = open_store().get(cell, selection)
     assert taken.training["shipped"]
     assert open_store().get(cell, selection).solver.fingerprint() == taken.solver.fingerprint()
-    assert asked == [("tiny", 1.0, cell.solver.name, 4)]
+    assert asked == [("tiny", 1.0, cell.solver.name, 4, selection.spec.version)]
     told = []
     made = open_store(told=told.append, retrain=True).get(cell, selection)
     assert "shipped" not in made.training

@@ -224,3 +224,12 @@ def test_a_rung_costs_what_the_rungs_below_have_cost_too_and_each_truth_once(sou
     assert third["forwards"]["training"] == upper["forwards"]["training"] + third["own_forwards"]["training"]
     alone = train_bns(Problem(source, previous=trained), 8, ladder="none", pairs=40, iterations=2).training
     assert "own_forwards" not in alone
+
+
+def test_a_rung_below_whose_record_has_forwards_alone_is_paid_for_as_well(source: PairSource) -> None:
+    """As have the records of shipped solvers and of other software."""
+    lower = train_bns(Problem(source), 4, pairs=40, iterations=2)
+    bare = replace(lower, training={"forwards": lower.training["forwards"]})
+    upper = train_bns(Problem(source, previous=lambda nfe: bare), 8, pairs=40, iterations=2).training
+    for kind, count in upper["forwards"].items():
+        assert count == upper["own_forwards"][kind] + lower.training["forwards"][kind]

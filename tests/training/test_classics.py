@@ -96,6 +96,7 @@ def test_the_grid_with_the_best_psnr_is_taken_and_paid_for() -> None:
     grids = start_grids(CondOT(), (0.0, 1.0), steps)
     cost = Cost()
     found = best_grid(Problem(SOURCE), rule, 4, grids, cost)
+    assert cost.teacher == SOURCE.pairs("train", JUDGED).truth_evaluations > 0
     pairs = SOURCE.pairs("train", JUDGED)
     values = {name: psnr(rule(times), pairs, 2.0) for name, times in grids.items()}
     best = max(values, key=lambda name: values[name])

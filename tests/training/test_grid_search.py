@@ -13,7 +13,7 @@ from bnsbench.nonstationary.tracing import trace
 from bnsbench.solvers.adams_bashforth import ab2
 from bnsbench.solvers.grids import NamedGrid, time_grid
 from bnsbench.solvers.runge_kutta import euler
-from bnsbench.training.grid_search import COARSE, STEPS, Heat, Judge, _neighbours, search
+from bnsbench.training.grid_search import COARSE, REACH, STEPS, Candidate, Heat, Judge, _neighbours, _top, search
 from bnsbench.training.problem import Cost
 from bnsbench.training.table import Table
 from tests.training.toys import cross_source
@@ -81,6 +81,50 @@ def test_the_default_grid_is_among_those_judged_last() -> None:
     assert NamedGrid("uniform") in {each.grid for each in ranking.finalists}
     assert [each.psnr for each in ranking.finalists] == sorted((each.psnr for each in ranking.finalists), reverse=True)
     assert ranking.by_rule["ab2"] == ranking.finalists[0]
+
+
+def test_the_best_grid_of_every_rule_is_the_best_that_was_seen() -> None:
+    """Also one that was found by refinement in the last heat."""
+    seen: dict[tuple[str, int], float] = {}
+
+    class Watching(Judge):
+        def judged(self, candidates, pairs):
+            found = super().judged(candidates, pairs)
+            for each in found:
+                seen[each.rule, len(pairs)] = max(seen.get((each.rule, len(pairs)), -math.inf), each.psnr)
+            return found
+
+    watching = Watching({"ab2": rule(ab2), "euler": rule(euler)}, 2.0, lambda seen, best: None)
+    start = [(name, grid) for name in ("ab2", "euler") for grid in COARSE]
+    heats = (Heat(2, 0.5), Heat(6, 1.0, leaders=20, rounds=2))
+    train, validation = SOURCE.pairs("train", 6), SOURCE.pairs("validation", 8)
+    ranking = search(watching, start, train, validation, heats, Cost())
+    late = set(watching.rules) - {each.rule for each in ranking.finalists}
+    assert late
+    for name in late:
+        assert ranking.by_rule[name].psnr == seen[name, 6]
+
+
+def test_a_jump_goes_to_the_top_of_a_parabola() -> None:
+    """Values that are a parabola in the logarithm of one option and in the other: its top, within the reach."""
+
+    def value(grid: NamedGrid) -> float:
+        p, q = grid.options
+        return 30 - 40 * (math.log(p) - 0.1) ** 2 - 10 * (math.log(q) - 0.3) ** 2
+
+    centre = Candidate("ab2", NamedGrid("kumaraswamy", (1.0, 1.0)), None, value(NamedGrid("kumaraswamy", (1.0, 1.0))))
+    around = {grid: value(grid) for grid in _neighbours(centre.grid, 1.0)}
+    top = _top(centre, around, 1.0)
+    assert top.options == pytest.approx((math.exp(0.1), math.exp(0.3)), rel=5e-3)
+    far = {grid: value(grid) for grid in _neighbours(centre.grid, 0.25)}
+    assert _top(centre, far, 0.25).options[1] == pytest.approx(math.exp(REACH * 0.25 * STEPS[True]), rel=5e-3)
+
+
+def test_a_jump_goes_a_step_uphill_where_there_is_no_top() -> None:
+    centre = Candidate("ab2", NamedGrid("logsnr", (-3.0, 4.0)), None, 0.0)
+    around = dict(zip(_neighbours(centre.grid, 1.0), (1.0, -1.0, -2.0, 3.0), strict=True))
+    assert _top(centre, around, 1.0).options == (-2.5, 3.5)
+    assert _top(centre, {}, 1.0) is None
 
 
 def test_every_evaluation_is_counted() -> None:

@@ -179,6 +179,13 @@ def test_the_search_for_a_grid_is_paid_for(source: PairSource, name: str) -> Non
     assert record["curve"][0]["evaluations"] == grids * N * judged + N * 16
 
 
+def test_the_truth_of_the_search_for_a_grid_is_paid_for_where_training_needs_another(source: PairSource) -> None:
+    """An objective of whole trajectories never looks at the ends on which the grid was chosen."""
+    truths = learned.train_dss(Problem(source), N, objective="own", pairs=16, iterations=1).training["spent"]["truths"]
+    assert truths["train, ends"] == source.pairs("train", 128).truth_evaluations
+    assert truths["train, trajectories"] > 0
+
+
 def test_the_best_rule_is_the_one_that_a_search_finds_and_is_paid_for(source: PairSource) -> None:
     problem = Problem(source)
     tuned = tuned_classics(problem, N, [name for name in RULES if name not in learned.SINGLESTEP])

@@ -44,7 +44,7 @@ def test_the_best_rule_is_about_as_good_as_the_best_of_all_tuned_rules() -> None
     each = {rule: tune_rule(Problem(SOURCE), N, rule).training["psnr"] for rule in ("ab2", "ab3", "ipndm[order=3]", "deis")}
     ranked = sorted(each.values())
     assert best.training["psnr"] > ranked[-1] - 3 > ranked[-2] + 10  # iPNDM's third order stands out here
-    assert best.training["rule"] in RULES
+    assert best.training["rule"] == max(each, key=lambda rule: each[rule])
 
 
 def test_the_choice_is_among_the_rules_that_are_asked_for() -> None:
@@ -59,7 +59,8 @@ def test_the_record_counts_ground_truth_search_and_choice() -> None:
     forwards = record["forwards"]
     assert forwards["teacher"] == SOURCE.forwards_per_evaluation * truth
     assert forwards["training"] > SOURCE.forwards_per_evaluation * N * record["candidates"] * 4
-    assert forwards["validation"] % (N * PAIRS) == 0
+    assert forwards["validation"] == SOURCE.forwards_per_evaluation * N * PAIRS * len(record["finalists"])
+    assert {each["rule"] for each in record["finalists"]} == {record["rule"]}
 
 
 def test_rules_that_cannot_spend_the_budget_are_left_out() -> None:
