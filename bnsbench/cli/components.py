@@ -63,8 +63,8 @@ def find_solver(
 ) -> FoundSolver:
     """Return the solver that ``text`` means, the file of a trained one or a selector.
 
-    shipped: gives the solver of that name, NFE and version that the package ships, if it does. Raises UsageError for a solver that
-    needs an NFE and gets none, cannot spend it, or has to be trained first.
+    shipped: gives the solver of that name, NFE and version that the package ships, if so. Raises UsageError for a solver
+    that needs an NFE and gets none, cannot spend it, or has to be trained first.
     """
     if text.endswith(".json") or FilePath(text).is_file():
         return _from_file(FilePath(text), nfe)

@@ -1,4 +1,4 @@
-"""Two results folders side by side: what changed, also in the gains over the best classic, and whether the noise can tell."""
+"""Two results folders side by side: what changed, in gains over the best classic as well, and whether noise can tell."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What learned solvers gain over the best classic of their column: over the best on its best grid, and over the best untuned.
+"""What learned solvers gain over the best classic of their column, on its best grid, and over the best untuned one.
 
 The best classic is the one that is best in the measure at hand, of all that ran: plain ones and tuned ones.
 """

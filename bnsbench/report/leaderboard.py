@@ -28,9 +28,9 @@ STANDING, RANKS = "_standing", ("_rank_low", "_rank_high")
 GAIN = ("_gain", "_gain_low", "_gain_high", "_gain_untuned", "_gain_over")
 PARTS = ("", "_low", "_high", "_median", "_p05", "_truth", STANDING, *RANKS, *GAIN)
 """What may follow a measure's name in a column's: its value, interval, median and 5 % quantile, what the ground truth itself
-has, the standing and the range of ranks; see `bnsbench.report.standings.Standing`; for learned solvers and measures in dB the
-gain over the best classic, its interval, the gain over the best untuned one, and that best classic; see
-`bnsbench.report.gains.Gain`.
+has, the standing and the range of ranks (see `bnsbench.report.standings.Standing`); for learned solvers and measures in dB
+the gain over the best classic, its interval, the gain over the best untuned one, and who that best classic is (see
+`bnsbench.report.gains.Gain`).
 """
 
 
@@ -53,10 +53,10 @@ def leaderboard(records: Iterable[Record]) -> pd.DataFrame:
     for measure in measures:
         judged = zip(content, standings(rows, measure), gains(rows, kind_of, measure), strict=True)
         for row, found, gain in judged:
-            row |= _columns(measure, (STANDING, *RANKS), (found.word, found.rank_low, found.rank_high))
+            row.update(_columns(measure, (STANDING, *RANKS), (found.word, found.rank_low, found.rank_high)))
             if gain is not None:
                 values = (gain.value, gain.low, gain.high, gain.untuned, solvers[gain.over])
-                row |= _columns(measure, GAIN, values)
+                row.update(_columns(measure, GAIN, values))
     parts = dict.fromkeys(f"{measure}{part}" for measure in measures for part in PARTS)
     frame = pd.DataFrame(content, columns=[*IDENTITY, "status", *parts, *FACTS, *TIMINGS])
     kept = {*metrics, *(f"{measure}{STANDING}" for measure in measures)}

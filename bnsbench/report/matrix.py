@@ -43,8 +43,9 @@ class Line:
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table with notes below it; of: what all of its columns are values of, such as "NFE", if they are; head: what its
-    lines are, if not solvers.
+    """A table with notes below it.
+
+    of: what all of its columns are values of, such as "NFE", if they are. head: what its lines are, if not solvers.
     """
 
     title: str

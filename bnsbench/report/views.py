@@ -17,8 +17,8 @@ VIEWS: tuple[View, ...] = get_args(View)
 TAUS = (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0)
 
 LEGENDS: dict[View, str] = {
-    "gain": "Gain in dB over the best classic of the same field and NFE, plain or tuned, with its paired 95 % interval (? where"
-    " samples cannot be paired), and beside it the gain over the best classic that was not tuned.",
+    "gain": "Gain in dB over the best classic of the same field and NFE, plain or tuned, with its paired 95 % interval (?"
+    " where samples cannot be paired), and beside it the gain over the best classic that was not tuned.",
     "ranks": "2-4: the noise leaves open whether the solver is second, third or fourth: one is better than it, and all but"
     " four are worse (paired over the same samples, all pairs of a column at once, Holm, 95 %).",
     "profile": "Share of the fields in which a solver needs at most tau times the NFE of the best solver for the PSNR that"

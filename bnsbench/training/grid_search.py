@@ -193,7 +193,7 @@ def _distinct(candidates: Iterable[Candidate]) -> list[Candidate]:
 
 
 def _refined(judge: Judge, leader: Candidate, pairs: Pairs, rounds: int, cost: Cost) -> Candidate:
-    """Improve a candidate in its grid's options: by the best of 2 d steps, or by a jump to the top of parabolas through them.
+    """Improve a candidate in its grid's options: by the best of 2 d steps, or a jump to the top of parabolas through them.
 
     Where neither is better, the steps get half as long.
     """

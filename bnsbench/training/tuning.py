@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from bnsbench.errors import BnsbenchError, NotApplicableError, UsageError
 from bnsbench.flows.mixed import Source

@@ -11,7 +11,7 @@ from bnsbench.nonstationary.tracing import trace
 from bnsbench.plugins import PluginHost
 from bnsbench.solvers.adams_bashforth import ab3
 from bnsbench.training.problem import Classic, Problem
-from bnsbench.training.tuning import PAIRS, RULES, tune, tune_rule, tuned_classics
+from bnsbench.training.tuning import PAIRS, tune, tune_rule, tuned_classics
 from tests.training.toys import cross_source
 
 SOURCE = cross_source()
