@@ -43,7 +43,7 @@ PAIRS = 8
 """Samples of training noise, and as many of validation noise: grids rank much alike on all samples."""
 ONE_RULE = (Heat(2, 0.4), Heat(4, 0.4, leaders=3, rounds=2), Heat(PAIRS, 0.5, leaders=2, rounds=3))
 """The race over the grids of one rule."""
-ALL_RULES = (Heat(1, 0.12), Heat(3, 0.2, leaders=4, rounds=2), Heat(PAIRS, 0.5, leaders=2, rounds=3))
+ALL_RULES = (Heat(1, 0.12), Heat(3, 0.2, leaders=3, rounds=2), Heat(PAIRS, 0.5, leaders=2, rounds=3))
 """The race over rules and grids.
 
 On digits models at 4 and 8 NFE it finds as good ones as a race on 3, 8 and 16 pairs with twice the evaluations.
