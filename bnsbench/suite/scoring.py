@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from bnsbench.errors import DivergedError, NotApplicableError
-from bnsbench.metrics.base import Metric, MetricValue, SampleSet, files_fingerprint
+from bnsbench.metrics.base import Metric, MetricValue, SampleSet
+from bnsbench.metrics.contents import files_fingerprint
 from bnsbench.plain import plain
 from bnsbench.suite.faults import describe
 from bnsbench.suite.plan import MetricComponent

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bnsbench.errors import CorruptFileError
+from bnsbench.metrics.contents import files_fingerprint
 from bnsbench.plugins import PluginHost
 from bnsbench.plugins.sources import BUILTIN
 from bnsbench.suite.faults import describe
@@ -68,12 +69,6 @@ def standing(
     return Standing(kept, versions)
 
 
-def metric_files(metric: object) -> str:
-    """Return the fingerprint of the files that a metric reads, "" if it reads none or does not say."""
-    fingerprint = getattr(metric, "fingerprint", None)
-    return str(fingerprint()) if callable(fingerprint) else ""
-
-
 def _answering(cells: Sequence[Cell], store: ResultStore, observer: RunObserver, retrain: bool) -> Kept:
     found = {}
     for cell in cells:
@@ -134,7 +129,7 @@ def _files_now(
     if not given and not any(kept[cell.key].metrics[metric.shown].files for cell in group):
         return None
     try:
-        return metric_files(selection.make())
+        return files_fingerprint(selection.make())
     except Exception as error:  # noqa: BLE001 (metrics of plugins may raise anything)
         observer.notice(f"The metric {metric.shown} cannot be made ({describe(error)}): {_cells(group)} kept as before.")
         return None
