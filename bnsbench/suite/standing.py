@@ -45,7 +45,8 @@ def standing(
     """Return which of the cells are finished; the observer is told of records that do not count, and why.
 
     A model of a plugin is made to take its fingerprint, and a metric that was given files; the versions of built-in models
-    hold the hashes of their weights, so nothing is made for them.
+    hold the hashes of their weights, so nothing is made for them. A record that does not know its model answers for built-in
+    ones alone.
     retrain: leave out records whose solver was shipped. trust: compare no fingerprints.
     """
     kept = _answering(cells, store, observer, retrain)
@@ -54,9 +55,11 @@ def standing(
         return Standing(kept, versions)
     for key, group in _by_model(cells, kept).items():
         now = _model_now(group, host, observer)
-        stale = [cell for cell in group if now is not None and kept[cell.key].model["fingerprint"] != now]
+        made = {cell.key: kept[cell.key].model.get("fingerprint") for cell in group}
+        stale = [cell for cell in group if now is not None and made[cell.key] != now]
         if stale:
-            observer.notice(f"The model {group[0].model.shown} has changed since: {_cells(stale)} run again.")
+            word = "has" if any(made[cell.key] is not None for cell in stale) else "may have"
+            observer.notice(f"The model {group[0].model.shown} {word} changed since: {_cells(stale)} run again.")
             versions[key] = str(now)
             _drop(stale, kept)
     for metric, group in _by_metric(cells, kept):
@@ -83,10 +86,10 @@ def _answering(cells: Sequence[Cell], store: ResultStore, observer: RunObserver,
 
 
 def _by_model(cells: Sequence[Cell], kept: Kept) -> dict[str, list[Cell]]:
-    """Return the cells whose records say which model made them, by model and precision."""
+    """Return the cells whose records say which model made them, or should do so, by model and precision."""
     groups: dict[str, list[Cell]] = {}
     for cell in cells:
-        if cell.key in kept and kept[cell.key].model.get("fingerprint"):
+        if cell.key in kept and (cell.skip is None or "fingerprint" in kept[cell.key].model):
             groups.setdefault(model_key(cell.content), []).append(cell)
     return groups
 

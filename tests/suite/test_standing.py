@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,39 @@ def test_a_model_changed_in_place_is_run_again_and_told(options, host, recorder,
     weights.write_text("0.15")
     assert run_suite(options(), host, recorder).ran == 2
     assert values(store) == before
+
+
+def test_a_model_that_diverged_and_is_mended_is_run_again(options, host, recorder, store, weights):
+    weights.write_text("nan")
+    run_suite(options(), host, recorder)
+    assert [record.status for record in store.records()] == ["diverged"] * 2 + ["ok"] * 2
+    assert left(options(), host, recorder) == []
+    weights.write_text("0.15")
+    assert [cell.model.name[:7] for cell in left(options(), host, recorder)] == ["weighed"] * 2
+    assert run_suite(options(), host, recorder).counts == {"ok": 4}
+
+
+def test_records_that_do_not_know_their_model_answer_for_built_in_ones_alone(options, host, recorder, store, weights):
+    """As they were written when the truth had diverged; those of cells that cannot be run at all know none, rightly."""
+    chosen = options(solvers=["steps", "midpoint"], nfe=[2, 3])
+    run_suite(chosen, host, recorder)
+    for record in list(store.records()):
+        if record.status == "ok":
+            store.write(replace(record, status="diverged", metrics={}, model={}))
+    unknown = left(chosen, host, recorder)
+    assert [(cell.model.name[:7], cell.solver.name, cell.nfe) for cell in unknown] == [
+        ("weighed", "steps", 2),
+        ("weighed", "steps", 3),
+        ("weighed", "midpoint", 2),
+    ]
+    assert any("may have changed since: 3 finished cells are run again." in text for text in recorder.notices)
+    assert left(replace(chosen, trust_records=True), host, recorder) == []
+    there = weights.read_text()
+    weights.unlink()
+    assert left(chosen, host, recorder) == []
+    weights.write_text(there)
+    assert run_suite(chosen, host, recorder).ran == 3
+    assert left(chosen, host, recorder) == []
 
 
 def test_verify_says_why_a_value_is_another(options, host, recorder, store, weights):
