@@ -49,7 +49,7 @@ def _metrics(records: Sequence[Record]) -> dict[str, dict[int, str]]:
     found: dict[str, dict[int, str]] = {}
     for index, record in enumerate(records):
         for name, score in record.metrics.items():
-            if score.value is not None:
+            if score.value is not None or score.files:
                 found.setdefault(name, {})[index] = score.files
     return found
 

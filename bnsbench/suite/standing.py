@@ -12,7 +12,7 @@ from bnsbench.plugins.sources import BUILTIN
 from bnsbench.suite.faults import describe
 from bnsbench.suite.plan import Cell, MetricComponent
 from bnsbench.suite.progress import RunObserver
-from bnsbench.suite.record import Record, metric_key, model_key
+from bnsbench.suite.record import Record, Score, metric_key, model_key
 from bnsbench.suite.store import ResultStore
 
 Kept = dict[str, Record]
@@ -64,9 +64,11 @@ def standing(
             _drop(stale, kept)
     for metric, group in _by_metric(cells, kept):
         files = _files_now(metric, group, kept, host, observer)
-        stale = [cell for cell in group if files is not None and kept[cell.key].metrics[metric.shown].files != files]
+        scores = {cell.key: kept[cell.key].metrics[metric.shown] for cell in group}
+        stale = [cell for cell in group if files is not None and not _still(scores[cell.key], files)]
         if stale:
-            observer.notice(f"The files of the metric {metric.shown} have changed since: {_cells(stale)} measured again.")
+            why = _why(metric.shown, [scores[cell.key] for cell in stale])
+            observer.notice(f"{why}: {_cells(stale)} measured again.")
             versions[metric_key(metric.shown)] = str(files)
             _drop(stale, kept)
     return Standing(kept, versions)
@@ -95,15 +97,25 @@ def _by_model(cells: Sequence[Cell], kept: Kept) -> dict[str, list[Cell]]:
 
 
 def _by_metric(cells: Sequence[Cell], kept: Kept) -> Iterator[tuple[MetricComponent, list[Cell]]]:
-    """Yield the metrics of the cells with the cells whose records hold a value of them."""
+    """Yield the metrics of the cells with the cells whose records hold a value of them, or why there is none."""
     for name, metric in {metric.shown: metric for cell in cells for metric in cell.metrics}.items():
-        group = [cell for cell in cells if cell.key in kept and _measured(kept[cell.key], name)]
+        group = [cell for cell in cells if cell.key in kept and name in kept[cell.key].metrics]
         if group:
             yield metric, group
 
 
-def _measured(record: Record, metric: str) -> bool:
-    return metric in record.metrics and record.metrics[metric].value is not None
+def _still(score: Score, files: str) -> bool:
+    """Whether a score holds of a metric that can be made and reads these files."""
+    return score.made and score.files == files
+
+
+def _why(metric: str, scores: Sequence[Score]) -> str:
+    """Return why scores of a metric hold no longer."""
+    if not any(score.made for score in scores):
+        return f"The metric {metric} can be made now"
+    # Older records of a metric that did not apply are silent about its files.
+    known = any(score.files or score.value is not None for score in scores)
+    return f"The files of the metric {metric} {'have' if known else 'may have'} changed since"
 
 
 def _model_now(group: Sequence[Cell], host: PluginHost, observer: RunObserver) -> str | None:
@@ -126,10 +138,10 @@ def _model_now(group: Sequence[Cell], host: PluginHost, observer: RunObserver) -
 def _files_now(
     metric: MetricComponent, group: Sequence[Cell], kept: Kept, host: PluginHost, observer: RunObserver
 ) -> str | None:
-    """Return the fingerprint of the metric's files as they are now; None if it was given none or cannot be made."""
+    """Return the fingerprint of the metric's files now; None if it was given none, then and now, or cannot be made."""
     selection = host.metric(metric.selector)
     given = dict(selection.parameters) != dict(selection.spec.parameters)
-    if not given and not any(kept[cell.key].metrics[metric.shown].files for cell in group):
+    if not given and all(_still(kept[cell.key].metrics[metric.shown], "") for cell in group):
         return None
     try:
         return files_fingerprint(selection.make())

@@ -287,6 +287,14 @@ def test_psnr_near_the_truths_ceiling_is_not_told_apart(store):
     assert list(differences(record, replace(record, metrics={**record.metrics, "psnr": score}))) == []
 
 
+def test_files_of_a_metric_that_did_not_apply_are_compared_where_they_are_known(store):
+    record = next(store.records())
+    old, one, other = (_scored(record, value=None, details=details) for details in ({}, {"files": "a"}, {"files": "b"}))
+    assert list(differences(old, one)) == list(differences(one, one)) == []
+    (fault,) = differences(one, other)
+    assert "the files that psnr reads have changed since" in fault
+
+
 def test_only_a_diverged_record_may_lack_its_model(store):
     record = next(store.records())
     (fault,) = differences(replace(record, model={"dtype": "float64"}), record)

@@ -53,3 +53,14 @@ def test_values_of_other_files_are_left_out(make_records):
         assert {index for index, record in enumerate(settled) if not record.per_sample} == left_out
         assert all(record.status == "ok" and "fid" in record.metrics for record in settled)
         assert note.startswith("Values of the files of the metric psnr come from 2 versions")
+
+
+def test_reasons_of_other_files_are_left_out(make_records):
+    made = make_records(VALUES)
+    record, *rest = (replace(r, metrics={"psnr": replace(r.metrics["psnr"], details={"files": "a"})}) for r in made)
+    reason = replace(record.metrics["psnr"], value=None, reason="it does not apply", details={"files": "b"})
+    settled, (note,) = settle([replace(record, metrics={"psnr": reason}), *rest], {})
+    assert [list(each.metrics) for each in settled] == [[], ["psnr"], ["psnr"]]
+    assert "1 are left out" in note
+    silent = replace(reason, details={})
+    assert settle([replace(record, metrics={"psnr": silent}), *rest], {})[1] == []

@@ -178,6 +178,60 @@ def test_files_of_a_metric_that_change_are_measured_again(options, host, recorde
     assert run_suite(options(), host, recorder).ran == 0
 
 
+def silent(store, metric):
+    """Rewrite records as they were when a metric that did not apply told nothing but why."""
+    for record in list(store.records()):
+        score = replace(record.metrics[metric], details={})
+        store.write(replace(record, metrics={**record.metrics, metric: score}))
+
+
+@pytest.mark.parametrize("bad", ["-1", "nan"])
+@pytest.mark.parametrize("old", [False, True])
+def test_files_of_a_metric_that_did_not_apply_are_looked_at_again(options, host, recorder, store, data, bad, old):
+    """Whether it could be made from them (-1) or not (nan)."""
+    data.write_text(bad)
+    run_suite(options(), host, recorder)
+    name = f"scaled[data={data}]"
+    assert all("a scale has to be" in record.metrics[name].reason for record in store.records())
+    assert left(options(), host, recorder) == []
+    if old:
+        silent(store, name)
+    data.write_text("3")
+    assert len(left(options(), host, recorder)) == 4
+    assert run_suite(options(), host, recorder).ran == 4
+    said = f"The files of the metric {name} {'may have' if old else 'have'} changed since"
+    if bad == "nan" and not old:
+        said = f"The metric {name} can be made now"
+    assert any(text == f"{said}: 4 finished cells are measured again." for text in recorder.notices)
+    assert all(record.metrics[name].value > 0 for record in store.records())
+    assert left(options(), host, recorder) == []
+
+
+def test_a_metric_that_still_does_not_apply_is_asked_once(options, host, recorder, store, data):
+    data.write_text("-1")
+    run_suite(options(), host, recorder)
+    silent(store, f"scaled[data={data}]")
+    assert run_suite(options(), host, recorder).ran == 4
+    assert run_suite(options(), host, recorder).ran == 0
+    data.write_text("-2")
+    assert run_suite(options(), host, recorder).ran == 4
+    assert run_suite(options(), host, recorder).ran == 0
+
+
+def test_a_metric_that_could_not_be_made_is_measured_once_it_can(options, host, recorder, store, monkeypatch):
+    chosen = options(metrics=["psnr", "optional"])
+    run_suite(chosen, host, recorder)
+    assert run_suite(chosen, host, recorder).ran == 0
+    monkeypatch.setenv("CHANGING_PROGRAM", "here")
+    assert len(left(chosen, host, recorder)) == 4
+    assert "The metric optional can be made now: 4 finished cells are measured again." in recorder.notices
+    assert run_suite(chosen, host, recorder).ran == 4
+    assert all(record.metrics["optional"].value > 0 for record in store.records())
+    assert left(chosen, host, recorder) == []
+    silent(store, "optional")
+    assert left(chosen, host, recorder) == []
+
+
 def test_an_interrupted_change_mixes_nothing(options, host, recorder, store, weights, monkeypatch):
     """Killed between the cells of the second version: the table shows those alone, and says so."""
     run_and_report(options(), host, recorder)
