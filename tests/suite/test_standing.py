@@ -256,6 +256,76 @@ def test_an_interrupted_change_mixes_nothing(options, host, recorder, store, wei
     assert read_leaderboard(store).attrs["notes"] == []
 
 
+@pytest.fixture
+def interrupt(options, host, recorder, monkeypatch):
+    """Run until the first cell would begin."""
+
+    def stop(cells, pending):
+        raise KeyboardInterrupt
+
+    def interrupt():
+        with monkeypatch.context() as patch:
+            patch.setattr(recorder, "planned", stop)
+            with pytest.raises(KeyboardInterrupt):
+                run_suite(options(), host, recorder)
+
+    return interrupt
+
+
+def test_a_change_interrupted_at_once_shows_nothing_old(options, host, recorder, store, weights, data, interrupt):
+    run_suite(options(), host, recorder)
+    before = values(store)
+    weights.write_text("0.3")
+    data.write_text("3")
+    interrupt()
+    frame = read_leaderboard(store)
+    assert [note.split(" come from")[0] for note in frame.attrs["notes"]] == [
+        f"Records of the model weighed[weights={weights}]",
+        f"Values of the files of the metric scaled[data={data}]",
+    ]
+    assert frame.loc[frame.model.str.startswith("weighed"), "status"].to_list() == ["failed"] * 2
+    assert f"scaled[data={data}]" not in frame.columns
+    weights.write_text("0.15")
+    data.write_text("2")
+    assert run_suite(options(), host, recorder).ran == 0
+    assert (values(store), read_leaderboard(store).attrs["notes"]) == (before, [])
+
+
+def test_trusted_records_are_shown_whatever_an_interrupted_change_has_named(
+    options, host, recorder, store, weights, data, interrupt
+):
+    run_suite(options(), host, recorder)
+    before = values(store)
+    weights.write_text("0.3")
+    data.write_text("3")
+    interrupt()
+    assert run_suite(options(trust_records=True), host, recorder).ran == 0
+    assert (values(store), read_leaderboard(store).attrs["notes"]) == (before, [])
+
+
+def test_what_has_no_records_left_is_named_as_it_is_now(options, host, recorder, store, weights, data, interrupt):
+    run_suite(options(), host, recorder)
+    weights.write_text("0.3")
+    data.write_text("3")
+    interrupt()
+    for key in store.planned():
+        store.forget(key)
+    weights.write_text("0.2")
+    data.write_text("4")
+    assert run_suite(options(), host, recorder).ran == 4
+    frame = read_leaderboard(store)
+    assert (frame.attrs["notes"], set(frame.status)) == ([], {"ok"})
+    assert frame[f"scaled[data={data}]"].notna().all()
+
+
+def test_skipped_cells_of_a_model_that_is_named_stay_finished(options, host, recorder, weights):
+    chosen = options(solvers=["steps", "midpoint"], nfe=[2, 3])
+    run_suite(chosen, host, recorder)
+    weights.write_text("0.3")
+    assert run_suite(chosen, host, recorder).ran == 3
+    assert left(chosen, host, recorder) == []
+
+
 def test_finished_built_in_models_load_nothing(tmp_path):
     """Their versions hold the hashes of their weights."""
     program = (
