@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from bnsbench.suite.record import Record, metric_key, model_key
+from bnsbench.suite.store import ResultStore
 
 _T = TypeVar("_T")
 
@@ -36,6 +37,11 @@ def settle(records: Sequence[Record], versions: Mapping[str, str]) -> tuple[list
         if others:
             notes.append(_note("Values", f"the files of the metric {name}", {current, *found.values()}, others))
     return settled, notes
+
+
+def settled_records(store: ResultStore) -> tuple[list[Record], list[str]]:
+    """Return the records of a results folder, settled, and the sentences; CorruptFileError for a damaged one."""
+    return settle(list(store.records()), store.versions())
 
 
 def _models(records: Sequence[Record]) -> dict[str, dict[int, str]]:

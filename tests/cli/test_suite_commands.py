@@ -8,10 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
+
+from bnsbench.suite.store import ResultStore
 
 TINY = Path(__file__).parent.parent / "suite" / "tiny_plugin.py"
 
@@ -272,3 +275,20 @@ def test_compare_shows_what_changed(run, bnsbench):
     assert (done.code, done.out.splitlines()[0]) == (0, "2 only in A; each interval has 95 % by itself.")
     assert done.out.count("only in A") == 3
     assert len(json.loads(bnsbench("compare", "runs", "other", "--json").out)) == 2
+
+
+@pytest.mark.parametrize("sides", [("runs", "other"), ("other", "runs")])
+def test_compare_leaves_out_what_another_version_of_a_model_gave(run, bnsbench, sides):
+    """As the leaderboard does: a number of an old model is no change of a solver."""
+    for folder in ("runs", "other"):
+        run("--results", folder)
+    store = ResultStore(Path("runs/small"))
+    record = next(store.records())
+    score = replace(record.metrics["psnr"], value=record.metrics["psnr"].value - 1)
+    store.write(replace(record, model={**record.model, "fingerprint": "old"}, metrics={"psnr": score}))
+    done = bnsbench("compare", *sides, "--json")
+    assert done.err == "runs/small: Records of the model tiny come from 2 versions; 1 are left out: run them again.\n"
+    rows = json.loads(done.out)
+    lost, only = ("failed -> ok", "only in B") if sides[0] == "runs" else ("ok -> failed", "only in A")
+    assert [row["verdict"] for row in rows] == [lost, *[only] * 3]
+    assert bnsbench("leaderboard", "runs").err == done.err.removeprefix("runs/small: ")
