@@ -67,6 +67,7 @@ def test_dry_run_lists_cells_and_touches_nothing(run, tmp_path):
     assert not (tmp_path / "runs").exists()
     plan = json.loads(run("--dry-run", "--json").out)
     assert [cell["forwards"] for cell in plan["cells"]] == [40, 80, 40, 80]
+    assert (plan["finished"], plan["left"], plan["skipped"]) == (0, 4, 0)
     assert plan["estimate"] == {"sampling": 240, "truth": 3200, "training": 0, "hours": None}
 
 
@@ -78,8 +79,9 @@ def test_dry_run_and_run_agree_on_what_is_left(run, bnsbench):
     assert "Network forwards: 160 for sampling" in dry.out
     assert dry.out.count(" finished\n") == 3
     plan = json.loads(run("--dry-run", "--nfe", "2,3,4", "--json").out)
-    assert (plan["finished"], plan["left"], plan["estimate"]["sampling"]) == (4, 2, 160)
-    assert [cell["finished"] for cell in plan["cells"]] == [True, True, False, True, True, False]
+    assert (plan["finished"], plan["left"], plan["skipped"], plan["estimate"]["sampling"]) == (3, 2, 1, 160)
+    assert [cell["finished"] for cell in plan["cells"]] == [True, True, False, True, False, False]
+    assert [cell["skip"] is not None for cell in plan["cells"]] == [False] * 4 + [True, False]
     assert "6 cells, 2 to run." in run("--nfe", "2,3,4").err
     dry = run("--dry-run", "--nfe", "2,3,4")
     assert "0 cells to run, 1 skipped; results in runs/small.\n5 cells are finished already.\n" in dry.out
