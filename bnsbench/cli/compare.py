@@ -21,9 +21,16 @@ def compare(
     from bnsbench.report.compare import compare as changes
     from bnsbench.report.compare import verdicts
     from bnsbench.report.tables import to_json
+    from bnsbench.report.versions import settled_records
     from bnsbench.suite.store import find_results
 
-    frame = changes(find_results(a).records(), find_results(b).records())
+    sides = []
+    for store in (find_results(a), find_results(b)):
+        records, notes = settled_records(store)
+        sides.append(records)
+        for note in notes:
+            typer.echo(f"{store.folder}: {note}", err=True)
+    frame = changes(*sides)
     if as_json:
         typer.echo(to_json(frame), nl=False)
     elif frame.empty:

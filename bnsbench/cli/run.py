@@ -140,40 +140,49 @@ def _dry_run(options: RunOptions, host: PluginHost, quiet: bool, as_json: bool) 
         _print_plan(plan, left)
 
 
+def _finished(plan: RunPlan, left: Sequence[Cell]) -> set[str]:
+    """Return the keys of the cells that are finished; one that cannot be run is not, even if its record says so."""
+    waiting = {cell.key for cell in left}
+    return {cell.key for cell in plan.cells if cell.skip is None and cell.key not in waiting}
+
+
+def _counts(plan: RunPlan, left: Sequence[Cell]) -> dict[str, int]:
+    """Return how many of the plan's cells are finished, left or skipped: together all of them."""
+    skipped, finished = sum(cell.skip is not None for cell in plan.cells), len(_finished(plan, left))
+    return {"finished": finished, "left": len(plan.cells) - skipped - finished, "skipped": skipped}
+
+
 def _print_plan_json(plan: RunPlan, left: Sequence[Cell]) -> None:
     from bnsbench.cli.printing import print_json
     from bnsbench.suite.estimate import estimate
 
-    waiting = {cell.key for cell in left}
+    finished = _finished(plan, left)
     rows = [
         {
             "cell": cell.key,
             "nfe": cell.nfe,
             "forwards": _forwards(cell),
             "skip": cell.skip,
-            "finished": cell.key not in waiting,
+            "finished": cell.key in finished,
         }
         for cell in plan.cells
     ]
-    counts = {"finished": len(plan.cells) - len(left), "left": sum(cell.skip is None for cell in left)}
-    print_json({"results": str(plan.store.folder), **counts, "estimate": estimate(left).to_dict(), "cells": rows})
+    content = {"results": str(plan.store.folder), **_counts(plan, left), "estimate": estimate(left).to_dict(), "cells": rows}
+    print_json(content)
 
 
 def _print_plan(plan: RunPlan, left: Sequence[Cell]) -> None:
     from bnsbench.cli.printing import print_table
     from bnsbench.suite.estimate import estimate
 
-    waiting = {cell.key for cell in left}
+    finished, counts, cost = _finished(plan, left), _counts(plan, left), estimate(left)
     columns = ("model", "w", "solver", "NFE", "forwards", "remark")
-    print_table(columns, [_plan_row(cell, cell.key not in waiting) for cell in plan.cells])
-    to_run = [cell for cell in left if cell.skip is None]
-    skipped, cost = sum(cell.skip is not None for cell in plan.cells), estimate(to_run)
-    finished = len(plan.cells) - skipped - len(to_run)
+    print_table(columns, [_plan_row(cell, cell.key in finished) for cell in plan.cells])
     typer.echo(
-        f"\n{len(to_run)} cells to run, {skipped} skipped; results in {plan.store.folder}.\n"
-        f"{finished} cells are finished already.\n"
+        f"\n{counts['left']} cells to run, {counts['skipped']} skipped; results in {plan.store.folder}.\n"
+        f"{counts['finished']} cells are finished already.\n"
         f"Network forwards: {cost.sampling:,} for sampling, about {cost.truth:,} for ground truth and {cost.training:,} for"
-        f" training {sum(cell.trained for cell in to_run)} solvers{_hours(cost)}."
+        f" training {sum(cell.trained for cell in left if cell.skip is None)} solvers{_hours(cost)}."
     )
 
 

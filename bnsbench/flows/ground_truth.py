@@ -99,13 +99,6 @@ def solve_each(field: BatchField, x0: Tensor, tolerance: float, points: int = 2)
         return _solve(field, x0, times, tolerance)
 
 
-def solve_trajectory(field: BatchField, x0: Tensor, points: int, tolerance: float) -> tuple[Trajectory, int]:
-    """Return the trajectory at ``points`` equidistant times over the field's interval, and the NFE spent; as `solve`."""
-    found = solve_each(field, x0, tolerance, points)
-    check_solved(found.stopped, tolerance)
-    return found.trajectory(field), math.ceil(found.nfe) + points
-
-
 def check_solved(stopped: Tensor, tolerance: float, split: str = "") -> None:
     """Raise DivergedError with the numbers of the samples that stopped [n] (see `Solution`), if any did.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from math import prod
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -156,21 +156,9 @@ class MetricValue:
 class Metric(Protocol):
     """A metric: NotApplicableError where it has no meaning, DivergedError for samples that are not finite.
 
-    One that depends on files may offer ``fingerprint()`` besides, see `files_fingerprint`.
+    One that depends on files may offer ``fingerprint()`` besides, see
+    `bnsbench.metrics.contents.files_fingerprint`.
     """
 
     def __call__(self, samples: SampleSet) -> MetricValue:
         """Return the metric's value for the samples."""
-
-
-@runtime_checkable
-class Fingerprinted(Protocol):
-    """A metric that depends on files."""
-
-    def fingerprint(self) -> str:
-        """Return a hash that changes with the content of any of them, "" if there is none; quick, for it is often asked."""
-
-
-def files_fingerprint(metric: object) -> str:
-    """Return the hash of the files that a metric depends on; "" if there are none, or none that it tells of."""
-    return str(metric.fingerprint()) if isinstance(metric, Fingerprinted) else ""

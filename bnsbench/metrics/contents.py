@@ -13,6 +13,15 @@ State = tuple[int, int]
 """Of a file: its size in bytes and when it was last changed, in nanoseconds."""
 
 
+def files_fingerprint(metric: object) -> str:
+    """Return the hash of the files that a metric depends on; "" if there are none, or none that it tells of.
+
+    Its ``fingerprint()``, if it has one, changes with the content of any of them, and is quick, for it is often asked.
+    """
+    fingerprint = getattr(metric, "fingerprint", None)
+    return str(fingerprint()) if callable(fingerprint) else ""
+
+
 def state_of(file: Path) -> State:
     """Return the state of a file; UsageError if it is not there."""
     try:

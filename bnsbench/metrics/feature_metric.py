@@ -108,7 +108,7 @@ class FeatureMetric(ABC):
         return open_images(self.data, samples.form)
 
     def fingerprint(self) -> str:
-        """Return a hash of the files that it depends on, see `bnsbench.metrics.base.files_fingerprint`."""
+        """Return a hash of the files that it depends on, see `bnsbench.metrics.contents.files_fingerprint`."""
         return joint_hash({"weights": self.weights_hash(), "data": self._data_hash()})
 
     def weights_hash(self) -> str:

@@ -66,7 +66,7 @@ class InceptionScore:
         return MetricValue(value, details=details, info=info, replicates=None if replicates is None else replicates.tolist())
 
     def fingerprint(self) -> str:
-        """Return a hash of the weights' file, see `bnsbench.metrics.base.files_fingerprint`."""
+        """Return a hash of the weights' file, see `bnsbench.metrics.contents.files_fingerprint`."""
         return joint_hash({"weights": content_hash(Path(self.weights), (Path(self.weights),)) if self.weights else ""})
 
     def _score(self, logits: Tensor) -> tuple[float, float]:

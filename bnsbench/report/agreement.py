@@ -30,7 +30,7 @@ def score_differences(recorded: Record, metric: str, before: Score, found: Recor
     why: the reason, if it is known, for the end of a sentence.
     """
     now, name = found.metrics[metric], recorded.key
-    if before.files != now.files:
+    if before.files != now.files and (before.files or before.value is not None):  # older reasons are silent about files
         yield f"{name}: the files that {metric} reads have changed since."
         why = why or " (its files have changed)"
     for what in ("direction", "unit"):

@@ -11,7 +11,7 @@ import pandas as pd
 from bnsbench.report.leaderboard import TIMINGS, leaderboard
 from bnsbench.report.measures import PSNR
 from bnsbench.report.tables import csv, markdown
-from bnsbench.report.versions import settle
+from bnsbench.report.versions import settled_records
 from bnsbench.suite.store import ResultStore, storage_errors, write_text
 
 CSV = "leaderboard.csv"
@@ -25,7 +25,7 @@ def read_leaderboard(store: ResultStore) -> pd.DataFrame:
 
     ``frame.attrs["notes"]`` has a sentence for every model and metric of which records come from several versions.
     """
-    records, notes = settle(list(store.records()), store.versions())
+    records, notes = settled_records(store)
     frame = leaderboard(records)
     frame.attrs["notes"] = notes
     return frame

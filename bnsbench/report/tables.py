@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
@@ -104,11 +104,3 @@ def _csv_number(value: Any) -> Any:
 
 def _given(value: Any) -> bool:
     return value is not None and not (isinstance(value, float) and pd.isna(value))
-
-
-def summary(records: Sequence[str]) -> str:
-    """Return statuses as counts, such as "7 ok, 1 failed"."""
-    counts = dict.fromkeys(records, 0)
-    for status in records:
-        counts[status] += 1
-    return ", ".join(f"{count} {status}" for status, count in counts.items()) or "no cells"

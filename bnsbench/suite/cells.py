@@ -62,8 +62,9 @@ def _run(cell: Cell, context: CellContext, facts: dict[str, Any]) -> None:
     if cell.skip is not None:
         raise NotApplicableError(cell.skip)
     state = context.field_state(cell)
-    pairs = state.test_pairs(cell.samples)
+    # Before the truth, which may diverge: a record without it would answer for whatever the model becomes.
     facts["model"] = {"fingerprint": state.model.fingerprint(), "dtype": str(state.model.dtype).removeprefix("torch.")}
+    pairs = state.test_pairs(cell.samples)
     facts["truth"] = {"tolerance": cell.tolerance, "ceiling": round(state.ceiling, 3), "nfe": round(pairs.nfe, 3)}
     with untouched(cell, context, state):
         sampler = _prepare(cell, context, state, facts)

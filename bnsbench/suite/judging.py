@@ -10,10 +10,10 @@ from functools import cached_property
 from torch import Tensor
 
 from bnsbench.metrics.base import Metric, MetricValue, SampleSet
+from bnsbench.metrics.contents import files_fingerprint
 from bnsbench.suite.context import CellContext, FieldState, OverwrittenError, decode
 from bnsbench.suite.guard import Seal
 from bnsbench.suite.plan import Cell, Component
-from bnsbench.suite.standing import metric_files
 
 
 @contextmanager
@@ -77,7 +77,7 @@ class _Guarded:
 
     def fingerprint(self) -> str:
         """Return the fingerprint of the files that the metric reads, "" if it reads none."""
-        return metric_files(self.metric)
+        return files_fingerprint(self.metric)
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,11 @@ class Score:
         """The fingerprint of the files that the metric read, "" if it read none."""
         return str(self.details.get("files") or "")
 
+    @property
+    def made(self) -> bool:
+        """Whether the metric could be made at all; if not, nobody knows its files."""
+        return self.details.get("made") is not False
+
 
 @dataclass(frozen=True)
 class Record:

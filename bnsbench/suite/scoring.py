@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from bnsbench.errors import DivergedError, NotApplicableError
-from bnsbench.metrics.base import Metric, MetricValue, SampleSet, files_fingerprint
+from bnsbench.metrics.base import Metric, MetricValue, SampleSet
+from bnsbench.metrics.contents import files_fingerprint
 from bnsbench.plain import plain
 from bnsbench.suite.faults import describe
 from bnsbench.suite.plan import MetricComponent
@@ -34,19 +35,22 @@ def score(metrics: Sequence[MetricComponent], make: Callable[[MetricComponent], 
 
     A metric that does not apply keeps its reason in place of a value, and so does one whose value is not finite; one that
     raises is a fault of the cell. DivergedError passes through. Details of metrics that depend on files hold a hash of these
-    as ``files``.
+    as ``files``, whether there is a value or not; where the metric could not even be made, they say that ``made`` is false.
     """
     scores: dict[str, Score] = {}
     per_sample: dict[str, tuple[float, ...]] = {}
     replicates: dict[str, tuple[float, ...]] = {}
     faults: list[str] = []
     for component in metrics:
+        known: dict[str, Any] = {"made": False}
         try:
             metric = make(component)
+            files = files_fingerprint(metric)
+            known = {"files": files} if files else {}
             value = metric(samples)
-            scores[component.shown] = _to_score(component, value, files_fingerprint(metric))
+            scores[component.shown] = _to_score(component, value, known)
         except NotApplicableError as error:
-            scores[component.shown] = Score(*_reading(component), reason=describe(error))
+            scores[component.shown] = Score(*_reading(component), reason=describe(error), details=known)
         except DivergedError:
             raise
         except Exception as error:  # noqa: BLE001 (metrics of plugins may raise anything)
@@ -58,10 +62,10 @@ def score(metrics: Sequence[MetricComponent], make: Callable[[MetricComponent], 
     return Scored(scores, per_sample, replicates, tuple(faults))
 
 
-def _to_score(component: MetricComponent, found: MetricValue, files: str) -> Score:
+def _to_score(component: MetricComponent, found: MetricValue, known: Mapping[str, Any]) -> Score:
     value, low, high = plain([found.value, found.low, found.high])
     reason = "" if value is not None else "it is not a finite number"
-    details = {**found.details, **found.info, **({"files": files} if files else {})}
+    details = {**found.details, **found.info, **known}
     return Score(*_reading(component), value, low, high, reason, plain(details))
 
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from bnsbench.errors import CorruptFileError
+from bnsbench.metrics.contents import files_fingerprint
 from bnsbench.plugins import PluginHost
 from bnsbench.plugins.sources import BUILTIN
 from bnsbench.suite.faults import describe
 from bnsbench.suite.plan import Cell, MetricComponent
 from bnsbench.suite.progress import RunObserver
-from bnsbench.suite.record import Record, metric_key, model_key
+from bnsbench.suite.record import Record, Score, metric_key, model_key
 from bnsbench.suite.store import ResultStore
 
 Kept = dict[str, Record]
+Versions = dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -44,34 +46,54 @@ def standing(
     """Return which of the cells are finished; the observer is told of records that do not count, and why.
 
     A model of a plugin is made to take its fingerprint, and a metric that was given files; the versions of built-in models
-    hold the hashes of their weights, so nothing is made for them.
+    hold the hashes of their weights, so nothing is made for them. A record that does not know its model answers for built-in
+    ones alone.
     retrain: leave out records whose solver was shipped. trust: compare no fingerprints.
     """
     kept = _answering(cells, store, observer, retrain)
     versions = store.versions()
     if trust:
-        return Standing(kept, versions)
-    for key, group in _by_model(cells, kept).items():
-        now = _model_now(group, host, observer)
-        stale = [cell for cell in group if now is not None and kept[cell.key].model["fingerprint"] != now]
-        if stale:
-            observer.notice(f"The model {group[0].model.shown} has changed since: {_cells(stale)} run again.")
-            versions[key] = str(now)
-            _drop(stale, kept)
-    for metric, group in _by_metric(cells, kept):
-        files = _files_now(metric, group, kept, host, observer)
-        stale = [cell for cell in group if files is not None and kept[cell.key].metrics[metric.shown].files != files]
-        if stale:
-            observer.notice(f"The files of the metric {metric.shown} have changed since: {_cells(stale)} measured again.")
-            versions[metric_key(metric.shown)] = str(files)
-            _drop(stale, kept)
+        return Standing(kept, _held(versions, kept.values()))
+    _check_models(cells, kept, versions, host, observer)
+    _check_metrics(cells, kept, versions, host, observer)
     return Standing(kept, versions)
 
 
-def metric_files(metric: object) -> str:
-    """Return the fingerprint of the files that a metric reads, "" if it reads none or does not say."""
-    fingerprint = getattr(metric, "fingerprint", None)
-    return str(fingerprint()) if callable(fingerprint) else ""
+def _check_models(cells: Sequence[Cell], kept: Kept, versions: Versions, host: PluginHost, observer: RunObserver) -> None:
+    """Drop what other versions of models have made, and name those that are here now.
+
+    A model that is named stays so, as it is now, even where none of its records answers: tables go by what is named.
+    """
+    for key, group in _by_model(cells).items():
+        there = [cell for cell in group if _has_model(cell, kept)]
+        now = _model_now(group[0], len(there), host, observer) if there or key in versions else None
+        if now is None:
+            continue
+        made = {cell.key: kept[cell.key].model.get("fingerprint") for cell in there}
+        stale = [cell for cell in there if made[cell.key] != now]
+        if stale:
+            word = "has" if any(made[cell.key] is not None for cell in stale) else "may have"
+            observer.notice(f"The model {group[0].model.shown} {word} changed since: {_cells(len(stale))} run again.")
+        if stale or key in versions:
+            versions[key] = now
+        _drop(stale, kept)
+
+
+def _check_metrics(cells: Sequence[Cell], kept: Kept, versions: Versions, host: PluginHost, observer: RunObserver) -> None:
+    """Drop what metrics have measured with other files, and name those that are here now, as of models."""
+    for metric in {metric.shown: metric for cell in cells for metric in cell.metrics}.values():
+        name, key = metric.shown, metric_key(metric.shown)
+        scores = {cell.key: kept[cell.key].metrics[name] for cell in cells if _has_metric(cell, kept, name)}
+        files = _files_now(metric, scores.values(), key in versions, host, observer)
+        if files is None:
+            continue
+        stale = [cell for cell in cells if cell.key in scores and not _still(scores[cell.key], files)]
+        if stale:
+            why = _why(name, [scores[cell.key] for cell in stale])
+            observer.notice(f"{why}: {_cells(len(stale))} measured again.")
+        if stale or key in versions:
+            versions[key] = files
+        _drop(stale, kept)
 
 
 def _answering(cells: Sequence[Cell], store: ResultStore, observer: RunObserver, retrain: bool) -> Kept:
@@ -87,30 +109,47 @@ def _answering(cells: Sequence[Cell], store: ResultStore, observer: RunObserver,
     return found
 
 
-def _by_model(cells: Sequence[Cell], kept: Kept) -> dict[str, list[Cell]]:
-    """Return the cells whose records say which model made them, by model and precision."""
+def _held(versions: Versions, records: Collection[Record]) -> Versions:
+    """Return those of the versions that a record has: no table is to leave out trusted records for one that none has."""
+    held = {(model_key(record.cell), record.model.get("fingerprint")) for record in records}
+    held |= {(metric_key(name), score.files) for record in records for name, score in record.metrics.items()}
+    return {key: version for key, version in versions.items() if (key, version) in held}
+
+
+def _by_model(cells: Sequence[Cell]) -> dict[str, list[Cell]]:
+    """Return the cells by model and precision."""
     groups: dict[str, list[Cell]] = {}
     for cell in cells:
-        if cell.key in kept and kept[cell.key].model.get("fingerprint"):
-            groups.setdefault(model_key(cell.content), []).append(cell)
+        groups.setdefault(model_key(cell.content), []).append(cell)
     return groups
 
 
-def _by_metric(cells: Sequence[Cell], kept: Kept) -> Iterator[tuple[MetricComponent, list[Cell]]]:
-    """Yield the metrics of the cells with the cells whose records hold a value of them."""
-    for name, metric in {metric.shown: metric for cell in cells for metric in cell.metrics}.items():
-        group = [cell for cell in cells if cell.key in kept and _measured(kept[cell.key], name)]
-        if group:
-            yield metric, group
+def _has_model(cell: Cell, kept: Kept) -> bool:
+    """Whether the cell's record says which model made it, or should do so: that of a cell that cannot be run needs none."""
+    return cell.key in kept and (cell.skip is None or "fingerprint" in kept[cell.key].model)
 
 
-def _measured(record: Record, metric: str) -> bool:
-    return metric in record.metrics and record.metrics[metric].value is not None
+def _has_metric(cell: Cell, kept: Kept, metric: str) -> bool:
+    """Whether the cell's record holds a value of the metric, or why there is none."""
+    return cell.key in kept and metric in kept[cell.key].metrics
 
 
-def _model_now(group: Sequence[Cell], host: PluginHost, observer: RunObserver) -> str | None:
-    """Return the fingerprint that the cells' model has now; None if its version says enough or it cannot be made."""
-    cell = group[0]
+def _still(score: Score, files: str) -> bool:
+    """Whether a score holds of a metric that can be made and reads these files."""
+    return score.made and score.files == files
+
+
+def _why(metric: str, scores: Sequence[Score]) -> str:
+    """Return why scores of a metric hold no longer."""
+    if not any(score.made for score in scores):
+        return f"The metric {metric} can be made now"
+    # Older records of a metric that did not apply are silent about its files.
+    known = any(score.files or score.value is not None for score in scores)
+    return f"The files of the metric {metric} {'have' if known else 'may have'} changed since"
+
+
+def _model_now(cell: Cell, finished: int, host: PluginHost, observer: RunObserver) -> str | None:
+    """Return the fingerprint that the cell's model has now; None if its version says enough or it cannot be made."""
     selection = host.model(cell.model.selector)
     if selection.spec.provider == BUILTIN:
         return None
@@ -121,27 +160,32 @@ def _model_now(group: Sequence[Cell], host: PluginHost, observer: RunObserver) -
         model = selection.make()
         return str(model.to("cpu", getattr(torch, cell.dtype) if cell.dtype else model.dtype).fingerprint())
     except Exception as error:  # noqa: BLE001 (models of plugins may raise anything)
-        observer.notice(f"The model {cell.model.shown} cannot be read ({describe(error)}): {_cells(group)} kept as before.")
+        why = f"The model {cell.model.shown} cannot be read ({describe(error)})"
+        observer.notice(f"{why}: {_cells(finished)} kept as before.")
         return None
 
 
 def _files_now(
-    metric: MetricComponent, group: Sequence[Cell], kept: Kept, host: PluginHost, observer: RunObserver
+    metric: MetricComponent, scores: Collection[Score], named: bool, host: PluginHost, observer: RunObserver
 ) -> str | None:
-    """Return the fingerprint of the metric's files as they are now; None if it was given none or cannot be made."""
+    """Return the fingerprint of the metric's files now; None if there is nothing to compare it with, or it cannot be made.
+
+    named: whether the versions name the metric, whatever its scores say.
+    """
     selection = host.metric(metric.selector)
-    given = dict(selection.parameters) != dict(selection.spec.parameters)
-    if not given and not any(kept[cell.key].metrics[metric.shown].files for cell in group):
+    given = bool(scores) and dict(selection.parameters) != dict(selection.spec.parameters)
+    if not given and not named and all(_still(score, "") for score in scores):
         return None
     try:
-        return metric_files(selection.make())
+        return files_fingerprint(selection.make())
     except Exception as error:  # noqa: BLE001 (metrics of plugins may raise anything)
-        observer.notice(f"The metric {metric.shown} cannot be made ({describe(error)}): {_cells(group)} kept as before.")
+        why = f"The metric {metric.shown} cannot be made ({describe(error)})"
+        observer.notice(f"{why}: {_cells(len(scores))} kept as before.")
         return None
 
 
-def _cells(group: Sequence[Cell]) -> str:
-    return "1 finished cell is" if len(group) == 1 else f"{len(group)} finished cells are"
+def _cells(count: int) -> str:
+    return "1 finished cell is" if count == 1 else f"{count} finished cells are"
 
 
 def _drop(stale: Iterable[Cell], kept: Kept) -> None:

@@ -8,10 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
+
+from bnsbench.suite.store import ResultStore
 
 TINY = Path(__file__).parent.parent / "suite" / "tiny_plugin.py"
 
@@ -64,6 +67,7 @@ def test_dry_run_lists_cells_and_touches_nothing(run, tmp_path):
     assert not (tmp_path / "runs").exists()
     plan = json.loads(run("--dry-run", "--json").out)
     assert [cell["forwards"] for cell in plan["cells"]] == [40, 80, 40, 80]
+    assert (plan["finished"], plan["left"], plan["skipped"]) == (0, 4, 0)
     assert plan["estimate"] == {"sampling": 240, "truth": 3200, "training": 0, "hours": None}
 
 
@@ -75,8 +79,9 @@ def test_dry_run_and_run_agree_on_what_is_left(run, bnsbench):
     assert "Network forwards: 160 for sampling" in dry.out
     assert dry.out.count(" finished\n") == 3
     plan = json.loads(run("--dry-run", "--nfe", "2,3,4", "--json").out)
-    assert (plan["finished"], plan["left"], plan["estimate"]["sampling"]) == (4, 2, 160)
-    assert [cell["finished"] for cell in plan["cells"]] == [True, True, False, True, True, False]
+    assert (plan["finished"], plan["left"], plan["skipped"], plan["estimate"]["sampling"]) == (3, 2, 1, 160)
+    assert [cell["finished"] for cell in plan["cells"]] == [True, True, False, True, False, False]
+    assert [cell["skip"] is not None for cell in plan["cells"]] == [False] * 4 + [True, False]
     assert "6 cells, 2 to run." in run("--nfe", "2,3,4").err
     dry = run("--dry-run", "--nfe", "2,3,4")
     assert "0 cells to run, 1 skipped; results in runs/small.\n5 cells are finished already.\n" in dry.out
@@ -272,3 +277,20 @@ def test_compare_shows_what_changed(run, bnsbench):
     assert (done.code, done.out.splitlines()[0]) == (0, "2 only in A; each interval has 95 % by itself.")
     assert done.out.count("only in A") == 3
     assert len(json.loads(bnsbench("compare", "runs", "other", "--json").out)) == 2
+
+
+@pytest.mark.parametrize("sides", [("runs", "other"), ("other", "runs")])
+def test_compare_leaves_out_what_another_version_of_a_model_gave(run, bnsbench, sides):
+    """As the leaderboard does: a number of an old model is no change of a solver."""
+    for folder in ("runs", "other"):
+        run("--results", folder)
+    store = ResultStore(Path("runs/small"))
+    record = next(store.records())
+    score = replace(record.metrics["psnr"], value=record.metrics["psnr"].value - 1)
+    store.write(replace(record, model={**record.model, "fingerprint": "old"}, metrics={"psnr": score}))
+    done = bnsbench("compare", *sides, "--json")
+    assert done.err == "runs/small: Records of the model tiny come from 2 versions; 1 are left out: run them again.\n"
+    rows = json.loads(done.out)
+    lost, only = ("failed -> ok", "only in B") if sides[0] == "runs" else ("ok -> failed", "only in A")
+    assert [row["verdict"] for row in rows] == [lost, *[only] * 3]
+    assert bnsbench("leaderboard", "runs").err == done.err.removeprefix("runs/small: ")

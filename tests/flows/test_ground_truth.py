@@ -7,7 +7,7 @@ from torch import Tensor
 
 from bnsbench.errors import DivergedError
 from bnsbench.flows.fields import FunctionField
-from bnsbench.flows.ground_truth import Trajectory, ceiling, solve, solve_each, solve_trajectory
+from bnsbench.flows.ground_truth import Trajectory, ceiling, check_solved, solve, solve_each
 from bnsbench.flows.paths import VP, CondOT
 from tests.flows.toy import GaussianModel, SineField
 
@@ -52,7 +52,7 @@ def test_trajectory_interpolates_to_fourth_order() -> None:
     model, labels, x0 = GaussianModel(), torch.tensor([0, 1, 2, 0]), start()
     errors = []
     for points in (9, 17):
-        trajectory, _ = solve_trajectory(model.field(labels), x0, points, 1e-11)
+        trajectory = solve_each(model.field(labels), x0, 1e-11, points).trajectory(model.field(labels))
         wanted = [0.03, 0.31, 0.52, 0.9777]
         errors.append(max(float((trajectory.at(t) - model.flow(x0, labels, end=t)).abs().max()) for t in wanted))
     assert errors[1] < 1e-4
@@ -192,9 +192,10 @@ def test_bad_samples_are_told_by_number() -> None:
     sentence = (
         r"ground truth of 2 of 9 samples of the batch .* that of samples 2, 6\. At t = 0.7 the velocity of sample [26]"
     )
-    for attempt in (lambda: solve(field, x0, 1e-6), lambda: solve_trajectory(field, x0, 5, 1e-6)):
-        with pytest.raises(DivergedError, match=sentence):
-            attempt()
+    with pytest.raises(DivergedError, match=sentence):
+        solve(field, x0, 1e-6)
+    with pytest.raises(DivergedError, match=sentence):
+        check_solved(solve_each(field, x0, 1e-6, points=5).stopped, 1e-6)
     with pytest.raises(DivergedError, match=r"of 1 of 1 samples .* that of sample 0\. At"):
         solve(field.part(slice(2, 3)), x0[2:3], 1e-6)
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bnsbench.errors import NotApplicableError, UsageError
-from bnsbench.flows.ground_truth import solve, solve_trajectory
+from bnsbench.flows.ground_truth import solve, solve_each
 from bnsbench.flows.model import Model
 from bnsbench.flows.paths import EDM, VP, CondOT, Path
 from bnsbench.flows.predictions import Prediction, to_velocity
@@ -163,7 +163,7 @@ def test_a_misspelt_prediction_is_refused() -> None:
 def test_the_truth_says_which_prediction_is_singular_where(path: Path, prediction: Prediction, sentence: str) -> None:
     model = GaussianModel(path, prediction)
     field, x0 = model.field(torch.tensor([0, 1])), torch.ones(2, 3, dtype=torch.float64)
-    for attempt in (lambda: solve(field, x0, 1e-4), lambda: solve_trajectory(field, x0, 5, 1e-4)):
+    for attempt in (lambda: solve(field, x0, 1e-4), lambda: solve_each(field, x0, 1e-4, points=5)):
         with pytest.raises(UsageError, match=f"GaussianModel has no finite velocity at {sentence}"):
             attempt()
     assert model.calls == []

@@ -5,7 +5,7 @@ import torch
 
 from bnsbench.flows import paths, precision
 from bnsbench.flows.fields import FunctionField
-from bnsbench.flows.ground_truth import solve, solve_trajectory
+from bnsbench.flows.ground_truth import solve, solve_each
 from bnsbench.flows.paths import CondOT, as_time
 from bnsbench.flows.precision import has_float64, time_dtype, times_on
 from tests.flows.toy import GaussianModel
@@ -61,6 +61,6 @@ def test_the_ground_truth_is_solved_with_float32_times() -> None:
     field, x0 = FunctionField(velocity, CondOT()), torch.randn(2, 3, generator=torch.Generator().manual_seed(0))
     end, _ = solve(field, x0, 1e-5)
     torch.testing.assert_close(end.double(), model.flow(x0.double(), labels), rtol=0, atol=1e-4)
-    trajectory, _ = solve_trajectory(field, x0, 5, 1e-5)
+    trajectory = solve_each(field, x0, 1e-5, points=5).trajectory(field)
     torch.testing.assert_close(trajectory.x[-1], end, rtol=0, atol=1e-4)
     assert seen == {torch.float32}

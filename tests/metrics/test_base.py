@@ -5,7 +5,6 @@ import torch
 
 from bnsbench.errors import DivergedError, UsageError
 from bnsbench.metrics import base
-from bnsbench.metrics.base import files_fingerprint
 from bnsbench.metrics.distribution import fid_gt, kid_gt
 from bnsbench.metrics.image import Psnr, Ssim
 
@@ -79,15 +78,6 @@ def test_what_decodes_to_nothing_is_found_where_it_is_looked_at(sample_set):
     with pytest.raises(DivergedError, match="3 of 3 decoded samples"):
         _ = kept.samples
     assert torch.equal(kept.truth, latents)
-
-
-def test_only_metrics_that_tell_have_a_fingerprint_of_files():
-    class Telling:
-        def fingerprint(self):
-            return "0123"
-
-    assert files_fingerprint(Telling()) == "0123"
-    assert files_fingerprint(Psnr()) == files_fingerprint(lambda samples: samples) == ""
 
 
 @pytest.mark.parametrize("kept", [True, False])

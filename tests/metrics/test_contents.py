@@ -6,7 +6,8 @@ import os
 import pytest
 
 from bnsbench.errors import UsageError
-from bnsbench.metrics.contents import content_hash, joint_hash
+from bnsbench.metrics.contents import content_hash, files_fingerprint, joint_hash
+from bnsbench.metrics.image import Psnr
 
 
 def test_a_file_s_hash_is_that_of_its_content(tmp_path):
@@ -48,3 +49,24 @@ def test_hashes_are_joined_by_what_they_are_of():
     assert joint_hash({}) == joint_hash({"data": "", "weights": ""}) == ""
     assert joint_hash({"data": "1", "weights": ""}) == joint_hash({"data": "1"})
     assert len({joint_hash(parts) for parts in ({"data": "1"}, {"weights": "1"}, {"data": "1", "weights": "1"})}) == 3
+
+
+class Telling:
+    def fingerprint(self):
+        return "0123"
+
+
+class Wrapping:
+    """A metric around another, whose methods are found when they are asked for."""
+
+    def __getattr__(self, name):
+        return getattr(Telling(), name)
+
+
+class Naming:
+    fingerprint = "a word, and no method"
+
+
+def test_only_metrics_that_tell_have_a_fingerprint_of_files():
+    assert files_fingerprint(Telling()) == files_fingerprint(Wrapping()) == "0123"
+    assert [files_fingerprint(metric) for metric in (Psnr(), lambda samples: samples, Naming())] == ["", "", ""]

@@ -287,6 +287,23 @@ def test_psnr_near_the_truths_ceiling_is_not_told_apart(store):
     assert list(differences(record, replace(record, metrics={**record.metrics, "psnr": score}))) == []
 
 
+def test_files_of_a_metric_that_did_not_apply_are_compared_where_they_are_known(store):
+    record = next(store.records())
+    old, one, other = (_scored(record, value=None, details=details) for details in ({}, {"files": "a"}, {"files": "b"}))
+    assert list(differences(old, one)) == list(differences(one, one)) == []
+    (fault,) = differences(one, other)
+    assert "the files that psnr reads have changed since" in fault
+
+
+def test_only_a_diverged_record_may_lack_its_model(store):
+    record = next(store.records())
+    (fault,) = differences(replace(record, model={"dtype": "float64"}), record)
+    assert "the model has changed since" in fault
+    diverged = replace(record, status="diverged", metrics={})
+    assert list(differences(replace(diverged, model={}), diverged)) == []
+    assert list(differences(replace(diverged, model={"fingerprint": "another"}), diverged))
+
+
 def test_other_facts_must_agree(store):
     record = next(store.records())
     assert list(differences(record, replace(record, forwards=99)))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import torch
 
-from bnsbench.errors import UsageError
+from bnsbench.errors import NotApplicableError, UsageError
 from bnsbench.hookspecs import hookimpl
 from bnsbench.metrics.base import MetricValue
 from bnsbench.specs import MetricSpec, ModelSpec, SolverSpec
@@ -28,6 +29,7 @@ def bnsbench_solvers():
 @hookimpl
 def bnsbench_metrics():
     yield MetricSpec("scaled", ":scaled", parameters={"data": ""})
+    yield MetricSpec("optional", ":optional")
 
 
 def weighed(weights=""):
@@ -51,13 +53,24 @@ def steps(field, x0, nfe):
 class scaled:  # noqa: N801 (the target is the factory of a metric)
     def __init__(self, data=""):
         self.data, self.scale = data, number(data) if data else 1.0
+        if self.scale != self.scale:
+            raise NotApplicableError("a scale has to be a number")
 
     def fingerprint(self):
         return hashlib.sha256(Path(self.data).read_bytes()).hexdigest() if self.data else ""
 
     def __call__(self, samples):
+        if self.scale < 0:
+            raise NotApplicableError("a scale has to be positive")
         info = {"files": self.fingerprint()} if self.data else {}
         return MetricValue(self.scale * float(samples.latents.std()), info=info)
+
+
+def optional():
+    """A metric without files that needs another program."""
+    if "CHANGING_PROGRAM" not in os.environ:
+        raise NotApplicableError("the program is not installed")
+    return lambda samples: MetricValue(float(samples.latents.std()))
 
 
 def number(file):

@@ -54,6 +54,12 @@ def test_record_of_a_metric_with_replicates_and_files(run):
     assert set(record.per_sample) == {"psnr"}
 
 
+def test_a_truth_that_diverges_has_the_model_in_its_record(run):
+    record = run("steps", model="lost")
+    assert (record.status, record.model["dtype"], len(record.model["fingerprint"])) == ("diverged", "float64", 64)
+    assert record.reason.startswith("The ground truth of 40 of 40 samples of the test split cannot be solved")
+
+
 @pytest.mark.parametrize("previews", [True, False])
 def test_samples_that_decode_to_nothing_are_diverged(run, job, previews):
     """Whatever the metrics look at; 40 samples are decoded by 16."""

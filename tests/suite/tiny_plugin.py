@@ -22,6 +22,7 @@ def bnsbench_models():
     yield ModelSpec("plain", ":plain", modality="points")
     yield ModelSpec("broken", ":broken")
     yield ModelSpec("blind", ":blind", modality="points")
+    yield ModelSpec("lost", ":lost", modality="points")
 
 
 @hookimpl
@@ -67,6 +68,13 @@ def blind():
 
 def plain():
     return _mixture(classes=False)
+
+
+def lost():
+    """A model whose velocities are not finite anywhere."""
+    found = _mixture(classes=False)
+    found.predict = lambda t, x, condition: torch.full_like(x, torch.nan)
+    return found
 
 
 def broken():
