@@ -20,7 +20,7 @@ CONFIDENCE = 0.95
 
 Floats = NDArray[np.float64]
 Ends = tuple[Floats, Floats]
-Pairs = Callable[[float], Ends]
+PairIntervals = Callable[[float], Ends]
 """Gives for a confidence the interval of every difference j - i of solvers i < j, in the order of numpy.triu_indices."""
 
 SHRINKAGE = 48.0
@@ -185,18 +185,18 @@ def paired_difference(a: Sequence[float], b: Sequence[float], confidence: float 
     return difference(values.mean(axis=0).tolist(), mean_pairs(values), confidence)
 
 
-def difference(values: Sequence[float], pairs: Pairs, confidence: float = CONFIDENCE) -> PairedDifference:
+def difference(values: Sequence[float], pairs: PairIntervals, confidence: float = CONFIDENCE) -> PairedDifference:
     """Return the difference of two values with its interval."""
     low, high = pairs(confidence)
     return PairedDifference(values[1] - values[0], float(low[0]), float(high[0]))
 
 
-def mean_pairs(values: Floats) -> Pairs:
+def mean_pairs(values: Floats) -> PairIntervals:
     """Return the differences of the means of columns [n, k], paired sample by sample, n >= 2."""
     return _joined([Moments.of(values[:, i + 1 :] - values[:, i, None]).ends for i in range(values.shape[1] - 1)])
 
 
-def decibels_of_mean_pairs(decibels: Floats) -> Pairs:
+def decibels_of_mean_pairs(decibels: Floats) -> PairIntervals:
     """Return the differences of `decibels_of_mean` of columns [n, k], paired sample by sample, n >= 2.
 
     Each end leaves room for one more sample, on which a solver loses UNSEEN_LOSS times what it loses at most on those seen.
@@ -205,7 +205,7 @@ def decibels_of_mean_pairs(decibels: Floats) -> Pairs:
     means = errors.mean(axis=0)
     shares, levels = errors / means, -np.log(means)
 
-    def row(i: int) -> Pairs:
+    def row(i: int) -> PairIntervals:
         differences, centre = shares[:, i, None] - shares[:, i + 1 :], levels[i + 1 :] - levels[i]
         lost, won = (
             Moments.of(np.vstack([differences, UNSEEN_LOSS * end]))
@@ -221,7 +221,7 @@ def decibels_of_mean_pairs(decibels: Floats) -> Pairs:
     return _joined([row(i) for i in range(decibels.shape[1] - 1)])
 
 
-def quantile_pairs(values: Floats, share: float) -> Pairs:
+def quantile_pairs(values: Floats, share: float) -> PairIntervals:
     """Return the differences of the quantile ``share`` of columns [n, k], paired sample by sample, n >= 2.
 
     Their standard errors are those of REPLICATES resamples of the samples, the same for all columns. A quantile rests on the
@@ -232,7 +232,7 @@ def quantile_pairs(values: Floats, share: float) -> Pairs:
     return _spread_pairs(np.quantile(values, share, axis=0), replicates, freedom)
 
 
-def replicate_pairs(values: Floats, replicates: Floats) -> Pairs:
+def replicate_pairs(values: Floats, replicates: Floats) -> PairIntervals:
     """Return the differences of values [k] of which there are replicates [B, k] over the same resampled samples.
 
     Their standard errors are those of the replicates' differences, in which the bias of resampling cancels.
@@ -240,7 +240,7 @@ def replicate_pairs(values: Floats, replicates: Floats) -> Pairs:
     return _spread_pairs(values, replicates, len(replicates) - 1.0)
 
 
-def separations(pairs: Pairs, k: int, confidence: float = CONFIDENCE) -> NDArray[np.bool_]:
+def separations(pairs: PairIntervals, k: int, confidence: float = CONFIDENCE) -> NDArray[np.bool_]:
     """Return for k solvers whether i lies above j [k, k], where the noise can tell (Holm 1979, over all pairs).
 
     With probability ``confidence`` no pair of equal solvers is told apart, whichever of them is looked at: all pairs are
@@ -265,7 +265,7 @@ def _errors(decibels: Floats) -> Floats:
     return np.exp(-decibels / DECIBELS)
 
 
-def _joined(rows: Sequence[Pairs]) -> Pairs:
+def _joined(rows: Sequence[PairIntervals]) -> PairIntervals:
     """Return the pairs of every first solver with those after it, one after the other."""
 
     def ends(confidence: float) -> Ends:
@@ -276,7 +276,7 @@ def _joined(rows: Sequence[Pairs]) -> Pairs:
     return ends
 
 
-def _spread_pairs(values: Floats, replicates: Floats, freedom: float) -> Pairs:
+def _spread_pairs(values: Floats, replicates: Floats, freedom: float) -> PairIntervals:
     i, j = np.triu_indices(len(values), 1)
     centre, error = values[j] - values[i], (replicates[:, j] - replicates[:, i]).std(axis=0, ddof=1)
 

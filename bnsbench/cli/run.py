@@ -129,11 +129,11 @@ def _numbers(option: str, texts: Names, kind: type[_N], meant: str, minimum: flo
 def _dry_run(options: RunOptions, host: PluginHost, quiet: bool, as_json: bool) -> None:
     """Print what a run would do: the plan, what is finished already, and what the rest is expected to cost."""
     from bnsbench.cli.run_progress import run_progress
-    from bnsbench.suite.run import find_standing, plan_run
+    from bnsbench.suite.run import find_finished, plan_run
 
     plan = plan_run(options, host)
     with run_progress(quiet or as_json) as observer:
-        left = find_standing(plan, options, host, observer).pending(plan.cells)
+        left = find_finished(plan, options, host, observer).pending(plan.cells)
     if as_json:
         _print_plan_json(plan, left)
     else:

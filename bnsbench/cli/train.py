@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bnsbench.cli.options import Device, DType, PluginFiles, Quiet, Seed, numbers, open_host
-from bnsbench.cli.standings import print_standings
+from bnsbench.cli.placings import print_placings
 from bnsbench.cpu import keep_freed_memory
 from bnsbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from bnsbench.cli.training import Standing
+    from bnsbench.cli.training import Placing
     from bnsbench.nonstationary.artefact import SolverArtefact
     from bnsbench.plugins import Selection
     from bnsbench.specs import SolverSpec
@@ -54,7 +54,7 @@ def train(
 ) -> None:
     """Train solvers, save them, and show where they stand among tuned classics on fresh noise."""
     from bnsbench.cli.progress import training_progress
-    from bnsbench.cli.training import Session, combined, sources_of, standings_of
+    from bnsbench.cli.training import Session, combined, placings_of, sources_of
 
     keep_freed_memory()
     host = open_host(plugin)
@@ -69,10 +69,10 @@ def train(
         for budget, file in files.items():
             session.trained(budget).save(file)
         progress.stage("comparing with the classic solvers on their best time grids")
-        standings = {budget: standings_of(session, sources, session.trained(budget)) for budget in budgets}
+        placings = {budget: placings_of(session, sources, session.trained(budget)) for budget in budgets}
         session.forget()
     for budget, file in files.items():
-        _print(session.trained(budget), file, scales, standings[budget], brief=len(budgets) > 1)
+        _print(session.trained(budget), file, scales, placings[budget], brief=len(budgets) > 1)
 
 
 def _with(selection: Selection[SolverSpec], settings: dict[str, str | None]) -> Selection[SolverSpec]:
@@ -119,7 +119,7 @@ def _file(output: Path, selection: Selection[SolverSpec], budget: int, several: 
 
 
 def _print(
-    artefact: SolverArtefact, output: Path, scales: Sequence[float], standings: Sequence[Standing], *, brief: bool
+    artefact: SolverArtefact, output: Path, scales: Sequence[float], placings: Sequence[Placing], *, brief: bool
 ) -> None:
     from bnsbench.flows.mixed import guidance_in_words
 
@@ -129,4 +129,4 @@ def _print(
         typer.echo(f"training stopped: {artefact.training['stopped']}")
     if artefact.training.get("rejected"):
         typer.echo(f"{artefact.training['rejected']} trial tables left the finite numbers and were rejected")
-    print_standings(standings, scales, artefact.name if brief else "")
+    print_placings(placings, scales, artefact.name if brief else "")

@@ -31,7 +31,7 @@ TEST_SAMPLES = 256
 
 
 @dataclass(frozen=True)
-class Standing:
+class Placing:
     """How a solver does on test noise: under every guidance scale the PSNR in dB of each sample, float64 [n].
 
     grid: of a tuned classic, in words.
@@ -119,7 +119,7 @@ class Session:
         return artefact
 
 
-def standings_of(session: Session, sources: Sequence[PairSource], artefact: SolverArtefact) -> list[Standing]:
+def placings_of(session: Session, sources: Sequence[PairSource], artefact: SolverArtefact) -> list[Placing]:
     """Return where a solver stands among the classics, each on the best grid that a search has found; the best first."""
     try:
         problem, nfe = session.problem(artefact.solver.nfe), artefact.solver.nfe
@@ -127,10 +127,10 @@ def standings_of(session: Session, sources: Sequence[PairSource], artefact: Solv
     except (NotApplicableError, UsageError) as error:  # no classic has a grid that the path or the budget allows
         typer.echo(f"No classic stands beside it: {error}", err=True)
         tuned = {}
-    standings = [Standing(artefact.name, _psnr(sources, artefact.solver), str(artefact.training.get("grid", "")))]
+    placings = [Placing(artefact.name, _psnr(sources, artefact.solver), str(artefact.training.get("grid", "")))]
     for name, best in tuned.items():
-        standings.append(Standing(name, _psnr(sources, best.table.solver()), best.grid.in_words))
-    return sorted(standings, key=lambda standing: -standing.mean)
+        placings.append(Placing(name, _psnr(sources, best.table.solver()), best.grid.in_words))
+    return sorted(placings, key=lambda placing: -placing.mean)
 
 
 def _psnr(sources: Sequence[PairSource], sampler: Sampler) -> tuple[Tensor, ...]:

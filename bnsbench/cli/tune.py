@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bnsbench.cli.options import Device, DType, PluginFiles, Quiet, Seed, open_host
-from bnsbench.cli.standings import print_standings
+from bnsbench.cli.placings import print_placings
 from bnsbench.cpu import keep_freed_memory
 from bnsbench.errors import UsageError
 
@@ -38,7 +38,7 @@ def tune(
     from bnsbench.cli.components import check_budget
     from bnsbench.cli.options import numbers
     from bnsbench.cli.progress import training_progress
-    from bnsbench.cli.training import Session, combined, sources_of, standings_of
+    from bnsbench.cli.training import Session, combined, placings_of, sources_of
 
     keep_freed_memory()
     host = open_host(plugin)
@@ -54,10 +54,10 @@ def tune(
         artefact = session.trained(nfe)
         artefact.save(output)
         progress.stage("comparing the classic solvers on test noise")
-        standings = standings_of(session, sources, artefact)
+        placings = placings_of(session, sources, artefact)
         session.forget()
     _print(artefact, output)
-    print_standings(standings, scales)
+    print_placings(placings, scales)
 
 
 def _tuned(host: PluginHost, solver: str) -> Selection[SolverSpec]:

@@ -15,7 +15,7 @@ import numpy as np
 from bnsbench.statistics import (
     Floats,
     PairedDifference,
-    Pairs,
+    PairIntervals,
     decibels_of_mean,
     decibels_of_mean_interval,
     decibels_of_mean_pairs,
@@ -96,7 +96,7 @@ def evidence(record: Record, measure: str) -> tuple[str, int] | None:
     return ("replicates", len(replicates)) if len(replicates) > 1 else None
 
 
-def pairs(records: Sequence[Record], measure: str) -> Pairs:
+def pairs(records: Sequence[Record], measure: str) -> PairIntervals:
     """Return the paired differences of records that have the same `evidence`."""
     first = evidence(records[0], measure)
     if first is not None and first[0] == "replicates":
@@ -131,7 +131,7 @@ def _samples(record: Record) -> Any:
     return record.cell["samples"]
 
 
-def _of_samples(values: Floats, measure: str) -> Pairs:
+def _of_samples(values: Floats, measure: str) -> PairIntervals:
     if measure == PSNR_MSE:
         return decibels_of_mean_pairs(values)
     return quantile_pairs(values, WORST) if measure == PSNR_P05 else mean_pairs(values)

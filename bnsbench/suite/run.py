@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from bnsbench.errors import UsageError
 from bnsbench.plugins import PluginHost
 from bnsbench.suite import environment
+from bnsbench.suite.finished import Finished, finished
 from bnsbench.suite.plan import Cell, make_plan
 from bnsbench.suite.progress import RunObserver
 from bnsbench.suite.record import RETRIED, Record, skipped
-from bnsbench.suite.standing import Standing, standing
 from bnsbench.suite.store import ResultStore, storage_errors
 from bnsbench.suite.suitefile import Suite, find_suite, override
 
@@ -117,11 +117,11 @@ def run_suite(options: RunOptions, host: PluginHost, observer: RunObserver) -> R
     finished cells are kept and the same call goes on with the rest.
     """
     plan = plan_run(options, host)
-    there = find_standing(plan, options, host, observer)
+    there = find_finished(plan, options, host, observer)
     plan.store.begin(plan.suite.to_toml(), plan.cells, there.versions)
     if options.fresh:
         _forget(plan)
-    records, pending = dict(there.finished), there.pending(plan.cells)
+    records, pending = dict(there.records), there.pending(plan.cells)
     observer.planned(plan.cells, pending)
     for cell, record in _run_all(pending, plan, options, host, observer):
         plan.store.write(record)
@@ -131,11 +131,11 @@ def run_suite(options: RunOptions, host: PluginHost, observer: RunObserver) -> R
     return _outcome(plan, records, len(pending))
 
 
-def find_standing(plan: RunPlan, options: RunOptions, host: PluginHost, observer: RunObserver) -> Standing:
+def find_finished(plan: RunPlan, options: RunOptions, host: PluginHost, observer: RunObserver) -> Finished:
     """Return what a run with these options would find finished; it is what `run_suite` goes by."""
     if options.fresh:
-        return Standing({})
-    return standing(plan.cells, plan.store, host, observer, retrain=options.retrain, trust=options.trust_records)
+        return Finished({})
+    return finished(plan.cells, plan.store, host, observer, retrain=options.retrain, trust=options.trust_records)
 
 
 def _run_all(

@@ -20,21 +20,21 @@ Versions = dict[str, str]
 
 
 @dataclass(frozen=True)
-class Standing:
+class Finished:
     """What a results folder has of a plan.
 
-    finished: records by key. versions: the fingerprints now of models and metrics that have changed under finished cells.
+    records: those that answer, by key. versions: the fingerprints now of models and metrics that have changed under finished cells.
     """
 
-    finished: Mapping[str, Record]
+    records: Mapping[str, Record]
     versions: Mapping[str, str] = field(default_factory=dict)
 
     def pending(self, cells: Sequence[Cell]) -> list[Cell]:
         """Return the cells that have to be run."""
-        return [cell for cell in cells if cell.key not in self.finished]
+        return [cell for cell in cells if cell.key not in self.records]
 
 
-def standing(
+def finished(
     cells: Sequence[Cell],
     store: ResultStore,
     host: PluginHost,
@@ -42,7 +42,7 @@ def standing(
     *,
     retrain: bool = False,
     trust: bool = False,
-) -> Standing:
+) -> Finished:
     """Return which of the cells are finished; the observer is told of records that do not count, and why.
 
     A model of a plugin is made to take its fingerprint, and a metric that was given files; the versions of built-in models
@@ -53,10 +53,10 @@ def standing(
     kept = _answering(cells, store, observer, retrain)
     versions = store.versions()
     if trust:
-        return Standing(kept, _held(versions, kept.values()))
+        return Finished(kept, _held(versions, kept.values()))
     _check_models(cells, kept, versions, host, observer)
     _check_metrics(cells, kept, versions, host, observer)
-    return Standing(kept, versions)
+    return Finished(kept, versions)
 
 
 def _check_models(cells: Sequence[Cell], kept: Kept, versions: Versions, host: PluginHost, observer: RunObserver) -> None:

@@ -12,13 +12,13 @@ from bnsbench.cli.printing import print_table
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bnsbench.cli.training import Standing
+    from bnsbench.cli.training import Placing
 
 WORST = 0.05
 """The quantile that stands for the worst samples."""
 
 
-def print_standings(standings: Sequence[Standing], scales: Sequence[float], only: str = "") -> None:
+def print_placings(placings: Sequence[Placing], scales: Sequence[float], only: str = "") -> None:
     """Print the solvers, the best first: PSNR as the mean over samples, and for one scale two measures that it may flatter.
 
     only: print this solver and the best of the others.
@@ -27,8 +27,8 @@ def print_standings(standings: Sequence[Standing], scales: Sequence[float], only
 
     several = len(scales) > 1
     first = [f"PSNR, w = {w:g}" for w in scales] if several else ["PSNR", "of mean MSE", "worst 5 %"]
-    others = [standing for standing in standings if standing.solver != only]
-    shown = [standing for standing in standings if not only or standing.solver == only or standing is others[0]]
+    others = [placing for placing in placings if placing.solver != only]
+    shown = [placing for placing in placings if not only or placing.solver == only or placing is others[0]]
     rows = [[each.solver, *_figures(each.psnr, several), each.grid] for each in shown]
     typer.echo(
         f"In dB on {TEST_SAMPLES} test samples; every classic on the best grid that a search on training noise found:"

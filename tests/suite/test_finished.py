@@ -14,7 +14,7 @@ from bnsbench.api import run_and_report
 from bnsbench.plugins import PluginHost
 from bnsbench.report.results import read_leaderboard
 from bnsbench.report.verify import verify
-from bnsbench.suite.run import RunOptions, find_standing, plan_run, run_suite
+from bnsbench.suite.run import RunOptions, find_finished, plan_run, run_suite
 from bnsbench.suite.store import ResultStore
 
 PLUGIN = Path(__file__).parent / "changing_plugin.py"
@@ -62,7 +62,7 @@ def store(tmp_path):
 def left(options, host, recorder):
     """Return the cells that a dry run says are left."""
     plan = plan_run(options, host)
-    return find_standing(plan, options, host, recorder).pending(plan.cells)
+    return find_finished(plan, options, host, recorder).pending(plan.cells)
 
 
 def values(store, metric="psnr"):
@@ -332,10 +332,10 @@ def test_finished_built_in_models_load_nothing(tmp_path):
         "import sys; from pathlib import Path\n"
         "from bnsbench.plugins import PluginHost\n"
         "from bnsbench.suite.progress import SilentObserver\n"
-        "from bnsbench.suite.run import RunOptions, find_standing, plan_run\n"
+        "from bnsbench.suite.run import RunOptions, find_finished, plan_run\n"
         "options = RunOptions('quick', results=Path(sys.argv[1]), models=['ring8'], solvers=['euler'], nfe=[2])\n"
         "host = PluginHost.load()\nplan = plan_run(options, host)\n"
-        "print(len(find_standing(plan, options, host, SilentObserver()).finished), 'torch' in sys.modules)\n"
+        "print(len(find_finished(plan, options, host, SilentObserver()).records), 'torch' in sys.modules)\n"
     )
     options = RunOptions("quick", results=tmp_path, models=["ring8"], solvers=["euler"], nfe=[2], samples=8, device="cpu")
     run_and_report(options, PluginHost.load(), _Nobody())
