@@ -23,7 +23,8 @@ Versions = dict[str, str]
 class Finished:
     """What a results folder has of a plan.
 
-    records: those that answer, by key. versions: the fingerprints now of models and metrics that have changed under finished cells.
+    records: those that answer, by key. versions: the fingerprints now of models and metrics that have changed under finished
+    cells.
     """
 
     records: Mapping[str, Record]
