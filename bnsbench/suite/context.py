@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
@@ -69,12 +69,14 @@ class Job:
 
 @dataclass(frozen=True)
 class FieldState:
-    """A field held in memory: its source of pairs and what has been made from it, sealed, since its cells share it.
+    """A field held in memory: its sources of pairs and what has been made from them, sealed, since its cells share it.
 
+    source: of pairs to train on. tests: of those to test on, which solves the truth of no more samples than are tested.
     made: the checksums of the model as it came from its factory.
     """
 
     source: PairSource
+    tests: PairSource
     pairs: dict[int, Pairs] = field(default_factory=dict)
     decoded: dict[int, Tensor] = field(default_factory=dict)
     made: Numbers = ()
@@ -87,7 +89,7 @@ class FieldState:
     def test_pairs(self, count: int) -> Pairs:
         """Return the first ``count`` pairs of the test split."""
         if count not in self.pairs:
-            pairs = self.pairs[count] = self.source.pairs("test", count)
+            pairs = self.pairs[count] = self.tests.pairs("test", count)
             condition = pairs.field.condition
             self.seal.add("the initial noise", [pairs.x0])
             self.seal.add("the ground truth", [pairs.x1])
@@ -104,7 +106,7 @@ class FieldState:
     @cached_property
     def ceiling(self) -> float:
         """The PSNR in dB that the ground truth can resolve."""
-        return self.source.ceiling()
+        return self.tests.ceiling()
 
     def check(self) -> None:
         """Raise BnsbenchError if what cells share has been overwritten."""
@@ -204,7 +206,7 @@ class CellContext:
             device=self.job.device,
             progress=self.stage,
         )
-        return FieldState(source, made=made)
+        return FieldState(source, replace(source, chunk=min(source.chunk, cell.samples)), made=made)
 
 
 def decode(model: Model, x: Tensor, batch: int) -> Tensor:
