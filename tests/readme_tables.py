@@ -118,16 +118,13 @@ def costs() -> str:
     lines = []
     for _, row in found[found.seed == 0].iterrows():
         same = (by_adam.model == row.model) & (by_adam.guidance == row.guidance) & (by_adam.nfe == row.nfe)
-        adam = by_adam[same & (by_adam.seed == 0)].iloc[0]
+        adam = by_adam[same & (by_adam.seed == 0)]
         mark = "" if row.kind == "full" else "†"
-        figures = [
-            f"{row.classic_psnr:.1f}",
-            f"{row.greedy_psnr:.1f}",
-            f"{row.paper_psnr:.1f}{mark}",
-            f"{adam.adam_psnr:.1f}",
-        ]
-        spent = [*_spent(row.paper_evaluations, row.bns_evaluations_to_paper_psnr, row.share_of_full)]
-        spent += _spent(adam.adam_evaluations, adam.bns_evaluations_to_adam_psnr, adam.share)
+        figures = [f"{row.classic_psnr:.1f}", f"{row.greedy_psnr:.1f}", f"{row.paper_psnr:.1f}{mark}"]
+        figures += [f"{psnr:.1f}" for psnr in adam.adam_psnr] or ["-"]
+        spent = _spent(row.paper_evaluations, row.bns_evaluations_to_paper_psnr, row.share_of_full)
+        beside = zip(adam.adam_evaluations, adam.bns_evaluations_to_adam_psnr, adam.share, strict=True)
+        spent += [text for each in beside for text in _spent(*each)] or ["-"] * 3
         lines.append([row.model, f"{row.guidance:g}", str(row.nfe), *figures, f"**{row.bns_psnr:.1f}**", *spent])
     return _table(head, lines)
 
