@@ -38,7 +38,7 @@ def _headline_row(rows: pd.DataFrame) -> list[str]:
     rule = best.solver.replace("grid=best,", "").replace("[grid=best]", "")
     shipped = "†" if bns.shipped else ""
     grid = best.grid if isinstance(best.grid, str) else "plain"
-    forwards = [f"{bns.train_forwards / 1e6:.2f} M", f"{best.train_forwards / 1e3:.0f} k"]
+    forwards = [_forwards(bns.train_forwards), _forwards(best.train_forwards)]
     figures = [f"**{bns.psnr:.1f}** ± {half:.1f}", f"`{rule}`{_rule(best)}", grid, f"{best.psnr:.1f}", *_gains(bns)]
     return [f"{bns.model}{shipped}", f"{bns.guidance:g}", *figures, *forwards]
 
@@ -88,8 +88,12 @@ def learned() -> str:
     found = board("learned")
     rows, budgets = found[(found.model == "digits-ot") & (found.guidance == 2)], (4, 6, 8, 10)
     costs = rows[rows.nfe == 8].set_index("solver").train_forwards
-    lines = [[*line, f"{costs[line[0].strip('`')] / 1e6:.2f} M"] for line in _by_solver(rows, budgets)]
+    lines = [[*line, _forwards(costs[line[0].strip("`")])] for line in _by_solver(rows, budgets)]
     return _table(("solver", *(f"NFE {n}" for n in budgets), "forwards at 8"), lines)
+
+
+def _forwards(count: float) -> str:
+    return f"{count / 1e6:.2f} M" if count >= 1e5 else f"{count / 1e3:.0f} k"
 
 
 def _by_solver(rows: pd.DataFrame, budgets: Iterable[int]) -> list[list[str]]:

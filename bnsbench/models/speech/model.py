@@ -75,7 +75,8 @@ class SpeechModel(Model):
             numbers = indices.to(torch.int64) * _STRIDE % (len(WORDS) * len(VOICES))
             return spoken(numbers % len(WORDS), numbers // len(WORDS))
         rows = indices.to(torch.int64) % len(self.clips.words)
-        _, words, voices, ends = self.clips.part(rows)
+        clips = self.clips.part(rows.to(self.clips.words.device))
+        words, voices, ends = (values.to(rows.device) for values in (clips.words, clips.voices, clips.ends))
         length = ((ends - ONSET) * SHARE).round().long()
         # Repeated clips miss another part.
         turn = indices.to(torch.int64) // len(self.clips.words)
