@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,9 @@ NAMED = 3
 
 ROW = 0.075
 """Height of a line of text in a panel, as a share of the panel's."""
+
+HANDLE, LETTER = 0.6, 0.066
+"""Inches that a legend's mark with its margins takes, and a letter beside it."""
 
 SHARED = 3
 """Solvers and fields that a target of a profile needs for a panel of its own: a share of two fields says little."""
@@ -112,9 +115,10 @@ def _figure(panels: list[tuple[Any, pd.DataFrame]], metric: str, unit: str) -> F
     columns = min(len(panels), 3)
     rows = math.ceil(len(panels) / columns)
     look = looks({curve.solver: curve.learned for _, part in panels for curve in _curves(part, metric)})
-    legend_columns = max(3, columns * 2)
+    width = max(7.5, 4.1 * columns)
+    legend_columns = _legend_columns(look, width)
     height = 2.9 * rows + 0.19 * math.ceil(len(look) / legend_columns) + 0.7
-    figure = Figure(figsize=(max(7.5, 4.1 * columns), height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     seeds = len({key[2] for key, _ in panels}) > 1
     for index, (field, part) in enumerate(panels):
@@ -125,6 +129,11 @@ def _figure(panels: list[tuple[Any, pd.DataFrame]], metric: str, unit: str) -> F
         axes.set_ylabel(f"{metric.upper()} [{unit}]" if unit and index % columns == 0 else "")
     _legend(figure, look, legend_columns)
     return figure
+
+
+def _legend_columns(names: Iterable[str], width: float) -> int:
+    """Return how many columns of the names fit side by side into a figure that is so many inches wide."""
+    return max(1, int(width / (HANDLE + LETTER * max(map(len, names)))))
 
 
 def _legend(figure: Figure, look: Mapping[str, Look], columns: int) -> None:
@@ -204,9 +213,10 @@ def _profile_figure(panels: list[tuple[int, pd.DataFrame]]) -> Figure:
     rows = math.ceil(len(panels) / columns)
     kinds = {str(row.solver): str(row.kind) for _, steps in panels for row in steps.itertuples()}
     look = looks({solver: kind == LEARNED for solver, kind in kinds.items()})
-    legend_columns = max(3, columns * 2)
+    width = max(7.5, 4.6 * columns)
+    legend_columns = _legend_columns(look, width)
     height = 3.9 * rows + 0.19 * math.ceil(len(look) / legend_columns) + 0.7
-    figure = Figure(figsize=(max(7.5, 4.6 * columns), height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     right = 1.03 * max(float(steps["tau"].max()) for _, steps in panels)
     for index, (target, steps) in enumerate(panels):

@@ -28,6 +28,16 @@ def test_panels_and_legend_name_everything(make_records, tmp_path):
     assert image[..., :3].std() > 0.01
 
 
+def test_long_names_are_not_cut_off(make_records, tmp_path):
+    values = {(solver, n): (20.0 + n + k, 1.0) for k, solver in enumerate(SOLVERS) for n in (4, 8)}
+    frame = leaderboard(make_records(values, models=("ring8", "aniso5")))
+    frame["solver"] = frame["solver"].map(lambda name: f"{name}[decoupled=true,objective=soft-features]")
+    draw_metric(frame, "psnr", tmp_path / "psnr")
+    image = matplotlib.image.imread(tmp_path / "psnr.png")
+    for edge in (image[:, 0], image[:, -1], image[0], image[-1]):
+        assert edge[..., :3].min() > 0.8  # no ink, but for a shade
+
+
 def test_nothing_to_draw_draws_nothing(make_records, tmp_path):
     frame = leaderboard([*make_records({("euler", 4): None})])
     frame["psnr"] = float("nan")
