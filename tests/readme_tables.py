@@ -19,6 +19,14 @@ GAINS = ("psnr", "psnr_mse", "psnr_p05")
 """The measures of a gain: the mean over samples of dB, the dB of the mean squared error, and the worst twentieth."""
 
 
+MEASURES = {
+    "psnr": "mean of dB",
+    "psnr_mse": "dB of the mean squared error",
+    "psnr_p05": "5 % quantile",
+    "fid-gt": "`fid-gt`",
+}
+
+
 def board(name: str) -> pd.DataFrame:
     """Return the published leaderboard of a suite."""
     return pd.read_csv(ROOT / "results" / name / "leaderboard.csv", keep_default_na=True)
@@ -27,7 +35,7 @@ def board(name: str) -> pd.DataFrame:
 def headline() -> str:
     """Return what is learned beside the best tuned classic at 8 NFE, field by field."""
     head = ("model", "w", "bns", "best tuned classic", "on the grid", "its PSNR")
-    head += ("gain (95 %)", "in mean MSE", "worst 5 %", "forwards of bns", "of the classic")
+    head += ("gain (95 %)", "in mean MSE", "5 % quantile", "forwards of bns", "of the classic")
     return _table(head, [_headline_row(rows) for _, rows in _fields(board("default"), 8)], left=(0, 3, 4))
 
 
@@ -61,19 +69,22 @@ def _rule(row: pd.Series) -> str:
 def leads() -> str:
     """Return in how many columns bns has the best value of each measure, and in how many another is tied with it."""
     found = board("default")
-    counts = {measure: _lead(found, measure) for measure in (*GAINS, "fid-gt")}
-    names = {"psnr": "the mean of dB", "psnr_mse": "mean MSE", "psnr_p05": "the worst 5 %", "fid-gt": "`fid-gt`"}
-    lines = [[names[key], f"{first} of {columns}", f"{tied} of {columns}"] for key, (first, tied, columns) in counts.items()]
+    counts = {name: _lead(found, measure) for measure, name in MEASURES.items()}
+    lines = [[name, f"{first} of {columns}", f"{tied} of {columns}"] for name, (first, tied, columns) in counts.items()]
     return _table(("columns in which `bns`", "has the best value", "cannot be told from another"), lines)
 
 
 def _lead(found: pd.DataFrame, measure: str) -> tuple[int, int, int]:
-    known = found.dropna(subset=measure)
-    columns = [rows for _, rows in known.groupby(["model", "guidance", "nfe"])]
+    columns = _columns(found, measure)
     marks = [rows.set_index("solver")[f"{measure}_standing"] for rows in columns]
     first = sum(standing["bns"] == "best" for standing in marks)
     tied = sum(bool((standing.drop("bns") == "tied").any()) and standing["bns"] == "best" for standing in marks)
     return first, tied, len(columns)
+
+
+def _columns(found: pd.DataFrame, measure: str) -> list[pd.DataFrame]:
+    """Return the rows of every column of a leaderboard in which the measure is there."""
+    return [rows for _, rows in found.dropna(subset=measure).groupby(["model", "guidance", "nfe"])]
 
 
 def matrix() -> str:
@@ -92,6 +103,19 @@ def learned() -> str:
     return _table(("solver", *(f"NFE {n}" for n in budgets), "forwards at 8"), lines)
 
 
+def families() -> str:
+    """Return who has the best value of each measure among learned families, and where bns is behind for certain."""
+    found = board("learned")
+    lines = []
+    for measure, name in MEASURES.items():
+        marks = [rows.set_index("solver")[f"{measure}_standing"] for rows in _columns(found, measure)]
+        best = pd.Series([standing[standing == "best"].index[0] for standing in marks]).value_counts()
+        behind = sum(standing["bns"] not in ("best", "tied") for standing in marks)
+        leaders = ", ".join(f"`{solver}` {count}" for solver, count in best.items())
+        lines.append([name, leaders, f"{behind} of {len(marks)}"])
+    return _table(("measure", "columns with the best value", "`bns` behind for certain"), lines, left=(0, 1))
+
+
 def _forwards(count: float) -> str:
     return f"{count / 1e6:.2f} M" if count >= 1e5 else f"{count / 1e3:.0f} k"
 
@@ -108,17 +132,11 @@ def _entry(value: float, best: float) -> str:
 
 
 def costs() -> str:
-    """Return what the default trainer costs beside the published recipe, and beside Adam at the best of three rates."""
+    """Return what the default trainer costs beside the published recipe, and beside Adam at the best of several rates."""
     found, by_adam = (pd.read_csv(ROOT / f"results/training/{name}.csv") for name in ("costs", "adam"))
-    head = ("field", "w", "NFE", "best tuned classic", "greedy start", "published recipe", "Adam, best rate", "`bns`")
-    head += (
-        "evaluations of the recipe",
-        "of `bns` to its PSNR",
-        "share",
-        "evaluations of Adam",
-        "of `bns` to its PSNR",
-        "share",
-    )
+    head = ("field", "w", "NFE", "best tuned classic", "greedy start", "published recipe", "Adam", "`bns`")
+    head += ("recipe: evaluations", "`bns` to its PSNR", "share", "share up to 0.1 dB below")
+    head += ("Adam: evaluations", "`bns` to its PSNR", "share")
     lines = []
     for _, row in found[found.seed == 0].iterrows():
         same = (by_adam.model == row.model) & (by_adam.guidance == row.guidance) & (by_adam.nfe == row.nfe)
@@ -127,6 +145,7 @@ def costs() -> str:
         figures = [f"{row.classic_psnr:.1f}", f"{row.greedy_psnr:.1f}", f"{row.paper_psnr:.1f}{mark}"]
         figures += [f"{psnr:.1f}" for psnr in adam.adam_psnr] or ["-"]
         spent = _spent(row.paper_evaluations, row.bns_evaluations_to_paper_psnr, row.share_of_full)
+        spent.append("-" if pd.isna(row.share_of_early) else f"{100 * row.share_of_early:.1f} %")
         beside = zip(adam.adam_evaluations, adam.bns_evaluations_to_adam_psnr, adam.share, strict=True)
         spent += [text for each in beside for text in _spent(*each)] or ["-"] * 3
         lines.append([row.model, f"{row.guidance:g}", str(row.nfe), *figures, f"**{row.bns_psnr:.1f}**", *spent])
@@ -154,6 +173,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "leads": leads,
     "matrix": matrix,
     "learned": learned,
+    "families": families,
     "costs": costs,
 }
 

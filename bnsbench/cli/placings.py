@@ -26,7 +26,7 @@ def print_placings(placings: Sequence[Placing], scales: Sequence[float], only: s
     from bnsbench.cli.training import TEST_SAMPLES
 
     several = len(scales) > 1
-    first = [f"PSNR, w = {w:g}" for w in scales] if several else ["PSNR", "of mean MSE", "worst 5 %"]
+    first = [f"PSNR, w = {w:g}" for w in scales] if several else ["PSNR", "of mean MSE", "5 % quantile"]
     others = [placing for placing in placings if placing.solver != only]
     shown = [placing for placing in placings if not only or placing.solver == only or placing is others[0]]
     rows = [[each.solver, *_figures(each.psnr, several), each.grid] for each in shown]

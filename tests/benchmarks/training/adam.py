@@ -16,7 +16,7 @@ from bnsbench.training.table import Table
 from tests.benchmarks.training.bench import Bench
 from tests.benchmarks.training.costs import default, in_all, reached
 
-RATES = (2e-3, 5e-3, 1e-2, 2e-2)
+RATES = (5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2)
 ITERATIONS = 3000
 
 
