@@ -62,6 +62,20 @@ def test_the_page_says_how_often_tuned_is_not_the_best_tuned_classic(board: pd.D
     assert f"is ahead of `tuned`, by {behind.max():.1f} dB at most" in text
 
 
+def test_the_page_says_what_the_squared_error_as_objective_changes() -> None:
+    found = pd.read_csv(ROOT / "results/learned/leaderboard.csv").set_index(["solver", "model", "nfe"])
+    change = {
+        measure: (found[measure]["bns[objective=mse]"] - found[measure]["bns"])
+        for measure in ("psnr", "psnr_mse", "psnr_p05")
+    }
+    less, more, worst = (change[measure]["digits-ot"] for measure in change)
+    mixture = -change["psnr"]["digits-gmm"]
+    assert f"{-less.max():.1f} to {-less.min():.1f} dB less in the mean of dB" in README
+    assert f"{more.min():.1f} to {more.max():.1f} dB more in the mean squared error" in README
+    assert f"{worst.min():.1f} to {worst.max():.1f} dB more at the 5 % quantile" in README
+    assert f"{mixture.min():.0f} to {mixture.max():.0f} dB less in the mean" in README
+
+
 def test_tuning_costs_a_twentieth_of_training_everywhere(board: pd.DataFrame) -> None:
     cell = ["model", "guidance", "nfe"]
     trained = board[board.solver == "bns"].set_index(cell).train_forwards
