@@ -188,7 +188,12 @@ def _check_levels(driver: Driver, scheduler: Any) -> None:
 
 def _check_ratios(driver: Driver, scheduler: Any) -> None:
     """Compare the noise levels that the scheduler takes its states to have with the path's at the times that are told."""
-    told, found = driver.times(scheduler), driver.ratios(scheduler)[:-1]
+    ratios = driver.ratios(scheduler)
+    if not ratios[-1] < ratios[0]:
+        raise driver.refuse(
+            f"with {len(ratios) - 1} evaluations it ends at the noise level {float(ratios[-1]):.4g}, at which it began."
+        )
+    told, found = driver.times(scheduler), ratios[:-1]
     timesteps = len(getattr(scheduler, "alphas_cumprod", range(TIMESTEPS)))
     step = (driver.interval[1] - driver.interval[0]) / (timesteps - 1)
     # Schedulers round timesteps: a level may be that of the timestep before or after.

@@ -24,6 +24,15 @@ def test_a_table_is_the_scheduler_or_there_is_none(case):
     assert kind in {"agrees", "refused"}, words
 
 
+@pytest.mark.parametrize("noise", ["linear", "zero_terminal"])
+def test_a_scheduler_whose_only_step_goes_nowhere_is_refused(noise):
+    """With one step, EDM's levels are the largest one twice where the last is not to be zero."""
+    kind, words = verdict(Case("EDMEuler", 1, ("final_sigmas_type=sigma_min",), noise, "epsilon"))
+    assert (kind, "at which it began" in words) == ("refused", True)
+    assert verdict(Case("EDMEuler", 1, ("final_sigmas_type=zero",), noise, "epsilon"))[0] == "agrees"
+    assert verdict(Case("EDMEuler", 2, ("final_sigmas_type=sigma_min",), noise, "epsilon"))[0] == "agrees"
+
+
 def test_most_of_the_sample_agrees():
     assert sum(found(case)[0] == "agrees" for case in CASES) > SAMPLED / 2
 
