@@ -62,7 +62,7 @@ class Heat:
     """A heat of the race, in which all candidates that are left run on the same training pairs.
 
     pairs: so many. kept: the share of the candidates that goes on. leaders: how many of those are refined on these pairs.
-    rounds: of refinement, each of which tries 2 d steps in the d options of a leader.
+    rounds: of refinement, each of which tries 2 d steps in the d options of a leader, and a jump.
     """
 
     pairs: int
