@@ -9,12 +9,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from bnsbench._version import __version__
+
 if TYPE_CHECKING:
     from bnsbench.api import run
     from bnsbench.nonstationary.artefact import load_solver
 
 __all__ = ["__version__", "load_solver", "run"]
-__version__ = "0.1.0"
 
 _HOMES = {"run": "bnsbench.api", "load_solver": "bnsbench.nonstationary.artefact"}
 
@@ -23,3 +24,7 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -9,7 +9,7 @@ from pathlib import Path
 from string import Template
 from typing import Literal
 
-from bnsbench import __version__
+from bnsbench._version import __version__
 from bnsbench.errors import UsageError
 
 Kind = Literal["solver", "model", "metric"]

@@ -24,6 +24,10 @@ def test_the_python_interface_is_reached_from_the_package() -> None:
         _ = bnsbench.walk
 
 
+def test_its_names_are_to_be_seen() -> None:
+    assert {"run", "load_solver", "__version__"} <= set(dir(bnsbench))
+
+
 def test_versions_agree() -> None:
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
     assert bnsbench.__version__ == project["version"] == version("bnsbench")

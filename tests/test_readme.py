@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+import bnsbench
 from bnsbench.models.pretrain import RECIPES
 from bnsbench.models.weights import read_manifest
 from tests.readme_tables import TABLES, blocks
@@ -85,9 +86,25 @@ def test_tuning_costs_a_twentieth_of_training_everywhere(board: pd.DataFrame) ->
     assert (share <= 0.05).all()
 
 
-def test_links_to_files_lead_somewhere() -> None:
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"])
+def test_links_to_files_lead_somewhere(page: str) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", (ROOT / page).read_text(encoding="utf-8")):
         assert (ROOT / target).exists(), target
+
+
+def test_contributors_are_led_through_every_room() -> None:
+    """The table of CONTRIBUTING.md names every folder of the package, in an order in which imports go downwards."""
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(\w+)/`", page.split("## The rooms")[1].split("## ")[0])
+    folders = {folder.name for folder in (ROOT / "bnsbench").iterdir() if folder.is_dir() and folder.name[0] != "_"}
+    assert set(named) == folders
+    for file in re.findall(r"`((?:tests|bnsbench|solvers)/[\w/.]+\.py)`", page):
+        assert (ROOT / file).is_file() or (ROOT / "bnsbench" / file).is_file(), file
+
+
+def test_the_citation_is_of_this_version() -> None:
+    text = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"version: {bnsbench.__version__}\n" in text
 
 
 def test_the_default_trainer_holds_what_the_benchmark_is_to_show() -> None:

@@ -17,7 +17,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from bnsbench import __version__
+from bnsbench._version import __version__
 from bnsbench.cli.check import check
 from bnsbench.cli.compare import compare
 from bnsbench.cli.doctor import doctor
@@ -53,6 +53,7 @@ app = typer.Typer(
     help="Which ODE solver should sample a diffusion or flow model at a given NFE - and better ones, trained for it.",
     no_args_is_help=True,
     add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # typer's rich help takes half a second to import
 )

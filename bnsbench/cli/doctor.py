@@ -10,18 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from bnsbench import __version__
+from bnsbench._version import __version__
 from bnsbench.cli.options import AsJson, PluginFiles
 from bnsbench.cli.printing import print_json, print_table
 
 if TYPE_CHECKING:
     from bnsbench.plugins import PluginHost
 
-OPTIONAL = {
-    "diffusers": "its schedulers as solvers",
-    "dask": "cells on many machines",
-    "submitit": "cells on a Slurm cluster",
-}
+OPTIONAL = {"diffusers": "its schedulers as solvers and its pipelines as models, by the plugin bnsbench-diffusers"}
+NO_TORCH = "not installed: nothing can be computed (python -m pip install torch)"
 
 
 def doctor(plugin: PluginFiles = None, as_json: AsJson = False) -> None:
@@ -40,29 +37,33 @@ def doctor(plugin: PluginFiles = None, as_json: AsJson = False) -> None:
 
 
 def _software() -> dict[str, Any]:
-    import torch
-
     packages = {name: _version(name) for name in OPTIONAL}
     return {
         "bnsbench": __version__,
         "python": platform.python_version(),
-        "torch": str(torch.__version__),
+        "torch": _version("torch") or NO_TORCH,
         **{name: found or f"not installed ({OPTIONAL[name]})" for name, found in packages.items()},
     }
 
 
 def _machine() -> dict[str, Any]:
-    import torch
-
     from bnsbench.suite.environment import cores, threads
 
-    names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
-        "devices": ["cpu", *(f"cuda:{i} ({name})" for i, name in enumerate(names))],
+        "devices": _devices(),
         "cores": cores(),
         "threads": threads(),
         "memory": _gigabytes(_memory()),
     }
+
+
+def _devices() -> list[str]:
+    try:
+        import torch
+    except ImportError:
+        return []
+    names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return ["cpu", *(f"cuda:{i} ({name})" for i, name in enumerate(names))]
 
 
 def _cache() -> dict[str, Any]:

@@ -22,6 +22,8 @@ class Kind(StrEnum):
     metrics = "metrics"
     suites = "suites"
     exporters = "exporters"
+    executors = "executors"
+    reports = "reports"
 
 
 COLUMNS = {
@@ -29,20 +31,26 @@ COLUMNS = {
     Kind.solvers: ("name", "kind", "order", "nfe", "parameters", "provider", "summary"),
     Kind.metrics: ("name", "unit", "better", "parameters", "provider", "summary"),
     Kind.suites: ("name", "provider", "summary"),
-    Kind.exporters: ("name", "parameters", "provider", "summary"),
+    **dict.fromkeys((Kind.exporters, Kind.executors, Kind.reports), ("name", "parameters", "provider", "summary")),
 }
 
 
 def list_components(
-    kind: Annotated[Kind, typer.Argument(help="What to list.")], plugin: PluginFiles = None, as_json: AsJson = False
+    kind: Annotated[Kind | None, typer.Argument(help="What to list; everything if nothing is named.")] = None,
+    plugin: PluginFiles = None,
+    as_json: AsJson = False,
 ) -> None:
-    """List the models, solvers, metrics, suites or exporters that can be used by name."""
+    """List the models, solvers, metrics and all else that can be used by name."""
     host = open_host(plugin)
-    records: Sequence[AnySpec] = getattr(host, kind.value)
+    found: dict[Kind, Sequence[AnySpec]] = {each: getattr(host, each.value) for each in ([kind] if kind else Kind)}
     if as_json:
-        print_json([asdict(record) for record in records])
-    else:
-        print_table(COLUMNS[kind], [_row(record) for record in records])
+        content = {each.value: [asdict(record) for record in records] for each, records in found.items()}
+        print_json(content[kind.value] if kind else content)
+        return
+    for each, records in found.items():
+        if kind is None:
+            typer.echo(f"\n{each.value}\n")
+        print_table(COLUMNS[each], [_row(record) for record in records])
 
 
 def _row(record: AnySpec) -> list[str]:

@@ -15,7 +15,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import CodeType, ModuleType
 
-from bnsbench import __version__
+from bnsbench._version import __version__
 from bnsbench.errors import UsageError
 from bnsbench.hookspecs import GROUP
 from bnsbench.plugins.selectors import did_you_mean

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import bnsbench
+from bnsbench._version import __version__
 from bnsbench.errors import BnsbenchError, DivergedError, NotApplicableError
 from bnsbench.flows.fields import VelocityField
 from bnsbench.flows.measured import Meter
@@ -177,7 +177,7 @@ def _check(cell: Cell, samples: Samples, pairs: Pairs) -> None:
 
 
 def _environment(job: Job) -> dict[str, Any]:
-    found = {"bnsbench": bnsbench.__version__, "torch": torch.__version__, "device": job.device, "threads": job.threads}
+    found = {"bnsbench": __version__, "torch": torch.__version__, "device": job.device, "threads": job.threads}
     if job.device.startswith("cuda"):
         found["device_name"] = torch.cuda.get_device_name(job.device)
     return found

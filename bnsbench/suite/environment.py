@@ -11,7 +11,7 @@ from typing import Any
 
 import platformdirs
 
-import bnsbench
+from bnsbench._version import __version__
 from bnsbench.errors import UsageError
 from bnsbench.plugins import PluginHost
 
@@ -35,7 +35,7 @@ PACKAGES = (
 def describe(host: PluginHost) -> dict[str, Any]:
     """Return versions, plugins and machine, JSON-like; nothing that identifies the user."""
     return {
-        "bnsbench": bnsbench.__version__,
+        "bnsbench": __version__,
         "code": code_fingerprint(),
         "python": platform.python_version(),
         "packages": {name: found for name in PACKAGES if (found := _version(name))},
@@ -50,7 +50,7 @@ def describe(host: PluginHost) -> dict[str, Any]:
 
 def code_fingerprint() -> str:
     """Return a hash of bnsbench's own source files."""
-    folder = Path(bnsbench.__file__).parent
+    folder = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for file in sorted(folder.rglob("*.py")):
         digest.update(str(file.relative_to(folder)).encode() + b"\0" + file.read_bytes())

@@ -72,11 +72,16 @@ def test_no_command_shows_help(bnsbench):
     assert "Usage: bnsbench" in shown.out + shown.err
 
 
+@pytest.mark.parametrize("command", [(), ("run",), ("solver", "show")])
+def test_h_is_help(bnsbench, command):
+    assert bnsbench(*command, "-h").out == bnsbench(*command, "--help").out != ""
+
+
 def test_version(bnsbench):
     assert bnsbench("--version").out == f"bnsbench {__version__}\n"
 
 
-@pytest.mark.parametrize("arguments", [("nowhere",), ("list",), ("list", "nothing"), ("list", "models", "--nothing")])
+@pytest.mark.parametrize("arguments", [("nowhere",), ("compare",), ("list", "nothing"), ("list", "models", "--nothing")])
 def test_misuse_exits_with_2(bnsbench, arguments):
     done = bnsbench(*arguments)
     assert done.code == 2

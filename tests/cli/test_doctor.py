@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import platform
+import sys
 
 import pytest
+
+doctor = importlib.import_module("bnsbench.cli.doctor")  # the package has a function of that name
 
 
 @pytest.fixture(autouse=True)
@@ -37,3 +41,14 @@ def test_faulty_plugin(bnsbench, tmp_path):
     done = bnsbench("doctor", "--plugin", "bad.py")
     assert done.code == 1
     assert "bad: it could not be loaded" in done.out
+
+
+def test_it_runs_where_torch_is_missing(bnsbench, monkeypatch):
+    """Which is when it is needed most."""
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setattr(doctor, "_version", lambda package: None if package == "torch" else "1.0")
+    done = bnsbench("doctor", "--json")
+    facts = json.loads(done.out)
+    assert done.code == 0
+    assert facts["torch"].startswith("not installed: nothing can be computed")
+    assert facts["devices"] == []

@@ -8,19 +8,31 @@ import pytest
 
 from bnsbench.plugins import PluginHost
 
+KINDS = ["models", "solvers", "metrics", "suites", "exporters", "executors", "reports"]
 
-@pytest.mark.parametrize("kind", ["models", "solvers", "metrics", "suites", "exporters"])
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_json_has_every_record(bnsbench, kind):
     listed = json.loads(bnsbench("list", kind, "--json").out)
     assert [entry["name"] for entry in listed] == [record.name for record in getattr(PluginHost.load(), kind)]
 
 
-@pytest.mark.parametrize("kind", ["models", "solvers", "metrics", "suites", "exporters"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_pipes_get_one_plain_line_per_record(bnsbench, kind):
     lines = bnsbench("list", kind).out.splitlines()
     records = getattr(PluginHost.load(), kind)
     assert [line.split()[0] for line in lines] == ["name", *(record.name for record in records)]
     assert all(line.isascii() and "\x1b" not in line for line in lines)
+
+
+def test_without_a_kind_everything_is_listed(bnsbench):
+    everything = json.loads(bnsbench("list", "--json").out)
+    assert list(everything) == KINDS
+    host = PluginHost.load()
+    for kind in KINDS:
+        assert [entry["name"] for entry in everything[kind]] == [record.name for record in getattr(host, kind)]
+    lines = bnsbench("list").out.splitlines()
+    assert [line for line in lines if line in KINDS] == KINDS
 
 
 def test_terminals_get_a_drawn_table(bnsbench, monkeypatch):
