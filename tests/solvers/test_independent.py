@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from itertools import pairwise
 
 import numpy as np
@@ -13,9 +14,11 @@ from scipy.interpolate import lagrange
 from torchdiffeq import odeint
 
 from bnsbench.errors import UsageError
+from bnsbench.flows.fields import FunctionField
 from bnsbench.flows.paths import EDM, VP, CondOT, Cosine
 from bnsbench.flows.predictions import to_data, to_noise
 from bnsbench.nonstationary.tracing import trace
+from bnsbench.solvers.deis import deis
 
 PATHS = [(CondOT(), (0.0, 1.0)), (Cosine(), (0.0, 1.0)), (VP(), (0.0, 0.999)), (EDM(0.002, 10.0), (0.0, 1.0))]
 
@@ -116,6 +119,20 @@ def test_deis_against_integrals_by_scipy(mixture, start, solver, deviation, path
     table = traced(solver("deis", order=order, variable=variable), 6, field)
     expected = deis_by_scipy(field, table.times, x0, order, variable)
     assert deviation(table(field, x0), expected) < 1e-7
+
+
+def test_deis_in_time_extrapolates_from_where_the_state_is_noise_alone():
+    """On CondOT from t = 0, in closed form: the second of two steps, of whose polynomial the noise at t = 0 is a node.
+
+    C_0 and C_1 are the integrals from 1/2 to 1 of l_j(t) d rho with rho = 1 / t - 1, l_0 = 1 - 2 t and l_1 = 2 t.
+    """
+    field = FunctionField(lambda t, x: torch.sin(3 * x) + t, CondOT(), (0.0, 1.0))
+    x0 = torch.linspace(-1, 1, 7, dtype=torch.float64)[:, None]
+    u0 = field(torch.tensor(0.0, dtype=torch.float64), x0)
+    x1 = 0.5 * x0 + 0.5 * (x0 + u0)
+    noises = x0, x1 - 0.5 * field(torch.tensor(0.5, dtype=torch.float64), x1)
+    expected = 2 * x1 + (2 * math.log(2) - 1) * noises[0] - 2 * math.log(2) * noises[1]
+    torch.testing.assert_close(deis(field, x0, 2, order=2, variable="time"), expected)
 
 
 @pytest.mark.parametrize(

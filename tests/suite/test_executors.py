@@ -2,11 +2,22 @@ from __future__ import annotations
 
 import pytest
 
+from bnsbench.suite import processes
 from bnsbench.suite.plan import make_plan
 from bnsbench.suite.queues import FieldQueues
 from bnsbench.suite.run import RunOptions, run_suite
 from bnsbench.suite.store import ResultStore, StorageError
 from bnsbench.suite.suitefile import read_suite
+
+
+@pytest.mark.parametrize(
+    ("devices", "cores", "threads", "workers"),
+    [(["cpu"], 8, 2, 4), (["cpu"], 7, 2, 3), (["cpu"], 2, 4, 1), (["cuda:0", "cuda:1"], 8, 1, 2)],
+)
+def test_workers_share_the_cores_by_their_threads(monkeypatch, devices, cores, threads, workers):
+    monkeypatch.setattr(processes, "cores", lambda: cores)
+    monkeypatch.setattr(processes, "threads", lambda: threads)
+    assert processes._default_workers(devices) == workers
 
 
 @pytest.fixture

@@ -378,3 +378,16 @@ def test_fields_that_know_no_time_or_nothing_at_all_are_differentiated_too(deriv
             gradient, _ = descent.system(at(family, theta, given), 1)
             exact = exact_system("mse", family, theta, given)
             np.testing.assert_allclose(gradient.numpy(), exact.gradient, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(("lowest", "reached"), [(10.0, 8.0), (1.4, 1.0), (70.0, 64.0)])
+def test_a_step_that_helps_is_doubled_while_it_helps(lowest: float, reached: float) -> None:
+    """From 0 by 1, of a loss that is least at ``lowest``: 1, 2, 4, ... up to the last that is better than the one before."""
+
+    class Parabola:
+        def evaluate(self, theta: Tensor) -> Iterate:
+            return Iterate(theta, None, None, float((theta - lowest) ** 2))
+
+    zero, one = torch.zeros(()), torch.ones(())
+    found = GaussNewton._stretched(Parabola(), Parabola().evaluate(one), zero, one)
+    assert float(found.theta) == reached
