@@ -207,15 +207,14 @@ def bnsbench_executors() -> Iterator[ExecutorSpec]:
 @hookimpl
 def bnsbench_reports() -> Iterator[ReportSpec]:
     """Yield the renderings of a leaderboard."""
-    one_metric: dict[str, Scalar] = {"metric": ""}
-    yield ReportSpec(
-        "markdown", "bnsbench.report.tables:markdown", "Solvers by NFE, in Markdown.", parameters=one_metric, suffix=".md"
-    )
-    yield ReportSpec(
-        "latex", "bnsbench.report.tables:latex", "Solvers by NFE, in LaTeX.", parameters=one_metric, suffix=".tex"
-    )
-    yield ReportSpec("csv", "bnsbench.report.tables:csv", "One row per cell.", suffix=".csv")
-    yield ReportSpec("json", "bnsbench.report.tables:to_json", "One object per cell.", suffix=".json")
+    for name, function, suffix, summary in (
+        ("markdown", "markdown", ".md", "Solvers by NFE, in Markdown."),
+        ("latex", "latex", ".tex", "Solvers by NFE, in LaTeX."),
+        ("csv", "csv", ".csv", "One row per cell."),
+        ("json", "to_json", ".json", "One object per cell."),
+    ):
+        parameters: dict[str, Scalar] = {"metric": "", "view": "standings"}
+        yield ReportSpec(name, f"bnsbench.report.tables:{function}", summary, parameters=parameters, suffix=suffix)
 
 
 def _learned(name: str, summary: str, arxiv: str, **parameters: Scalar) -> SolverSpec:

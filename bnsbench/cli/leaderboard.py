@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,10 +37,11 @@ def leaderboard(
     """Show the leaderboard of results, as far as they have come."""
     from bnsbench.cli.encoding import for_stdout
     from bnsbench.report.results import read_leaderboard
+    from bnsbench.report.views import known_view
     from bnsbench.suite.store import find_results, write_text
 
     store = find_results(results)
-    chosen = _view(view)
+    chosen = known_view(view)
     frame = read_leaderboard(store)
     missing = len(store.planned()) - len(frame)
     if missing:
@@ -101,15 +103,6 @@ def print_leaderboard(frame: pd.DataFrame, metric: str | None = None, view: View
     remark(_legend(frame, chosen, view))
 
 
-def _view(name: str) -> View:
-    from bnsbench.report.views import VIEWS
-
-    for view in VIEWS:
-        if view == name:
-            return view
-    raise UsageError(f"There is no view {name!r}; views are {', '.join(VIEWS)}.")
-
-
 def _legend(frame: pd.DataFrame, metric: str, view: View) -> Iterable[str]:
     from bnsbench.report.matrix import TIE, further_measures
     from bnsbench.report.views import LEGENDS
@@ -149,19 +142,11 @@ def _entry(entry: Entry) -> Text:
 
 
 def _render(frame: pd.DataFrame, metric: str | None, view: View, form: str, plugin: list[Path] | None) -> str:
-    from bnsbench.report import tables
-    from bnsbench.report.matrix import metrics_of
-    from bnsbench.report.views import view_frame
-
-    if form in ("table", "markdown"):
-        return tables.markdown(frame, metric or "", view)
-    if form == "latex":
-        return tables.latex(frame, metric or "", view)
-    if form in ("csv", "json"):
-        names = metrics_of(frame)
-        rows = view_frame(frame, metric or names[0], view) if view != "standings" and names else frame
-        return tables.csv(rows) if form == "csv" else tables.to_json(rows)
-    if view != "standings":
-        raise UsageError(f"The format {form!r} shows standings only.")
-    text: str = open_host(plugin).report(form).make()(frame)
+    """Return the leaderboard in the words of a report, which is told the metric and the view if it knows of them."""
+    report = open_host(plugin).report("markdown" if form == "table" else form)
+    asked: dict[str, str] = {**({"metric": metric} if metric else {}), **({"view": view} if view != "standings" else {})}
+    for name, value in asked.items():
+        if name not in report.parameters:
+            raise UsageError(f"The report {report.name!r} has no choice of a {name}, so it cannot show {value!r}.")
+    text: str = replace(report, parameters={**report.parameters, **asked}).make()(frame)
     return text

@@ -9,15 +9,18 @@ from typing import Any
 import pandas as pd
 
 from bnsbench.plain import plain
-from bnsbench.report.matrix import LEGEND, TIE, Entry, Sheet, grids, measures_of, unit_of
-from bnsbench.report.views import LEGENDS, View, view_sheets
+from bnsbench.report.matrix import LEGEND, TIE, Entry, Sheet, grids, measures_of, metrics_of, unit_of
+from bnsbench.report.views import LEGENDS, View, view_frame, view_sheets
 
 SheetWriter = Callable[[Sheet], str]
 
 
-def csv(frame: pd.DataFrame) -> str:
-    """Return all rows as CSV: numbers with at most six digits, the same for the same records; timings last."""
-    return frame.map(_csv_number).to_csv(index=False, lineterminator="\n")
+def csv(frame: pd.DataFrame, metric: str = "", view: View = "standings") -> str:
+    """Return the rows of a view as CSV: numbers with at most six digits, the same for the same records; timings last.
+
+    metric: of views other than the standings, the first one if none is named.
+    """
+    return _numbers(frame, metric, view).map(_csv_number).to_csv(index=False, lineterminator="\n")
 
 
 def markdown(frame: pd.DataFrame, metric: str = "", view: View = "standings") -> str:
@@ -30,10 +33,16 @@ def latex(frame: pd.DataFrame, metric: str = "", view: View = "standings") -> st
     return _document(frame, metric, view, _latex_sheet, (), "% {}\n", "% {}")
 
 
-def to_json(frame: pd.DataFrame) -> str:
-    """Return all rows as a JSON list of objects, without the entries that have no value."""
-    rows = [{key: plain(value) for key, value in row.items() if _given(value)} for row in frame.to_dict("records")]
+def to_json(frame: pd.DataFrame, metric: str = "", view: View = "standings") -> str:
+    """Return the rows of a view as a JSON list of objects, without the entries that have no value; metric as for `csv`."""
+    records = _numbers(frame, metric, view).to_dict("records")
+    rows = [{key: plain(value) for key, value in row.items() if _given(value)} for row in records]
     return json.dumps(rows, indent=1) + "\n"
+
+
+def _numbers(frame: pd.DataFrame, metric: str, view: View) -> pd.DataFrame:
+    names = metrics_of(frame)
+    return frame if view == "standings" or not names else view_frame(frame, metric or names[0], view)
 
 
 def _document(

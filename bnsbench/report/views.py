@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 
 import pandas as pd
 
+from bnsbench.errors import UsageError
 from bnsbench.report.leaderboard import FIELD, GAIN
 from bnsbench.report.matrix import Entry, Line, Sheet, field_title, known_measure, matrices, readable
 from bnsbench.report.profiles import Need, needed, profile, ranks, share_at
@@ -28,9 +29,17 @@ LEGENDS: dict[View, str] = {
 }
 
 
+def known_view(name: str) -> View:
+    """Return the view of that name; UsageError if there is none."""
+    for view in VIEWS:
+        if view == name:
+            return view
+    raise UsageError(f"There is no view {name!r}; views are {', '.join(VIEWS)}.")
+
+
 def view_frame(frame: pd.DataFrame, measure: str, view: View) -> pd.DataFrame:
     """Return the numbers of a view: the whole leaderboard, `gained`, `ranks`, `profile` or `needed`."""
-    if view == "standings":
+    if known_view(view) == "standings":
         return frame
     return {"gain": gained, "ranks": ranks, "profile": profile, "nfe": needed}[view](frame, measure)
 

@@ -204,6 +204,35 @@ def test_leaderboard_in_every_view(run, bnsbench, view):
     assert {row["solver"] for row in rows} == {"steps", "pairs"}
 
 
+REPORT = """
+from bnsbench.hookspecs import hookimpl
+from bnsbench.specs import ReportSpec
+
+@hookimpl
+def bnsbench_reports():
+    yield ReportSpec("told", ":told", parameters={"metric": "", "view": "standings"})
+    yield ReportSpec("bare", ":bare")
+
+def told(frame, metric, view):
+    return f"{len(frame)} rows of {metric} in {view}"
+
+def bare(frame):
+    return f"{len(frame)} rows"
+"""
+
+
+def test_reports_of_plugins_are_told_metric_and_view_if_they_ask(run, bnsbench, tmp_path):
+    run()
+    (tmp_path / "words.py").write_text(REPORT)
+    shown = ("leaderboard", "runs/small", "--plugin", "words.py", "--format")
+    assert bnsbench(*shown, "told", "--metric", "psnr", "--view", "nfe").out == "4 rows of psnr in nfe"
+    assert bnsbench(*shown, "told[view=ranks]").out == "4 rows of  in ranks"
+    assert bnsbench(*shown, "bare").out == "4 rows"
+    refused = bnsbench(*shown, "bare", "--view", "nfe")
+    assert refused.code == 2
+    assert "The report 'bare' has no choice of a view, so it cannot show 'nfe'." in refused.err
+
+
 def test_leaderboard_of_the_further_measures(run, bnsbench):
     run()
     shown = bnsbench("leaderboard", "runs/small")
@@ -248,6 +277,8 @@ def test_leaderboard_of_unfinished_results_says_so(run, bnsbench, tmp_path):
         (("runs", "--metric", "loudness"), 2),
         (("runs", "--format", "pdf"), 2),
         (("runs", "--view", "round"), 2),
+        (("runs", "--format", "csv[view=round]"), 2),
+        (("runs", "--format", "latex[view=round]"), 2),
         (("runs", "--view", "nfe", "--metric", "loudness"), 2),
     ],
 )
