@@ -7,23 +7,18 @@ from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 
 import torch
-from torch import Tensor
 
 from bnsbench.errors import UsageError
-from bnsbench.flows.fields import VelocityField
 from bnsbench.flows.model import Model
 from bnsbench.flows.paths import CondOT, Path
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.table import NonStationarySolver
-from bnsbench.nonstationary.tracing import trace
 from bnsbench.plugins import PluginHost, Selection
 from bnsbench.specs import ModelSpec, SolverSpec
-
-Sampler = Callable[[VelocityField, Tensor], Tensor]
-"""Takes a field and initial states, and returns end states of the same shape."""
+from bnsbench.suite.samplers import Sampler, sampler_of
 
 Shipped = Callable[[str, int, str], SolverArtefact | None]
-"""From a solver's name and an NFE to the trained solver that the package ships, None if it ships none."""
+"""From a solver's name, NFE and version to the trained solver that the package ships, None if it ships none."""
 
 
 @dataclass(frozen=True)
@@ -77,16 +72,9 @@ def find_solver(
         if artefact is not None:
             return _from_artefact(artefact)
         raise UsageError(f"{selection.name!r} {_way_to_get(selection, nfe)}, then pass FILE.")
-    function = selection.make()
-
-    def sampler(velocity: VelocityField, x0: Tensor) -> Tensor:
-        x1: Tensor = function(velocity, x0, nfe)
-        return x1
-
-    if selection.spec.kind == "direct":
-        return FoundSolver(selection.name, nfe, setting, sampler)
-    table = trace(sampler, setting.path, setting.interval)
-    return FoundSolver(selection.name, nfe, setting, table, table)
+    sampler = sampler_of(selection, nfe, setting.path, setting.interval)
+    table = sampler if isinstance(sampler, NonStationarySolver) else None
+    return FoundSolver(selection.name, nfe, setting, sampler, table)
 
 
 def _way_to_get(selection: Selection[SolverSpec], nfe: int) -> str:

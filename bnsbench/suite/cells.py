@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,11 +13,10 @@ from torch import Tensor
 
 from bnsbench._version import __version__
 from bnsbench.errors import BnsbenchError, DivergedError, NotApplicableError
-from bnsbench.flows.fields import VelocityField
 from bnsbench.flows.measured import Meter
 from bnsbench.flows.noise import stream_seed
 from bnsbench.flows.pairs import Pairs
-from bnsbench.nonstationary.tracing import trace
+from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.plain import plain
 from bnsbench.specs import SolverKind
 from bnsbench.suite.context import CellContext, FieldState, Job
@@ -26,11 +25,10 @@ from bnsbench.suite.judging import JudgedSamples, untouched
 from bnsbench.suite.plan import Cell
 from bnsbench.suite.previews import write_preview
 from bnsbench.suite.record import Record, Status
+from bnsbench.suite.samplers import Sampler, sampler_of
 from bnsbench.suite.scoring import score
 from bnsbench.suite.store import StorageError, storage_errors
 from bnsbench.suite.trained import solver_key
-
-Sampler = Callable[[VelocityField, Tensor], Tensor]
 
 KINDS: Mapping[SolverKind, str] = {"traced": "classic", "direct": "direct", "tuned": "tuned", "trained": "learned"}
 """What records call the kinds of solvers."""
@@ -93,19 +91,12 @@ def _prepare(cell: Cell, context: CellContext, state: FieldState, facts: dict[st
     model = state.model
     if cell.trained:
         return _trained(cell, context, state, facts)
-    function = selection.make()
-
-    def sampler(velocity: VelocityField, x0: Tensor) -> Tensor:
-        x1: Tensor = function(velocity, x0, cell.nfe)
-        return x1
-
     facts["train_forwards"] = 0
     facts["solver"] = {"kind": KINDS[cell.kind]}
-    if cell.kind == "direct":
-        return sampler
-    table = trace(sampler, model.path, model.interval)
-    facts["solver"]["fingerprint"] = table.fingerprint()
-    return table
+    sampler = sampler_of(selection, cell.nfe, model.path, model.interval)
+    if isinstance(sampler, NonStationarySolver):
+        facts["solver"]["fingerprint"] = sampler.fingerprint()
+    return sampler
 
 
 def _trained(cell: Cell, context: CellContext, state: FieldState, facts: dict[str, Any]) -> Sampler:
