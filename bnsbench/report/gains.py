@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bnsbench.report.kinds import CLASSIC, LEARNED, TUNED
-from bnsbench.report.measures import direction_of, metric_of, paired_change, value_of
+from bnsbench.report.measures import column_of, direction_of, metric_of, paired_change, value_of
 from bnsbench.suite.record import Record
 
 
@@ -41,7 +41,7 @@ def gains(records: Sequence[Record], kinds: Sequence[str], measure: str) -> list
     columns: dict[tuple[Any, ...], list[int]] = {}
     for index, record in enumerate(records):
         if record.status == "ok" and value_of(record, measure) is not None:
-            columns.setdefault(_column(record), []).append(index)
+            columns.setdefault(column_of(record), []).append(index)
     for column in columns.values():
         classics = [index for index in column if kinds[index] in (CLASSIC, TUNED)]
         for index in column:
@@ -64,11 +64,6 @@ def _gain(records: Sequence[Record], learned: int, classics: Sequence[int], plai
     if change is None:
         return Gain(best, value(learned) - value(best), None, None, untuned)
     return Gain(best, change.mean, change.low, change.high, untuned)
-
-
-def _column(record: Record) -> tuple[Any, ...]:
-    cell = record.cell
-    return cell["model"]["provider"], cell["model"]["name"], cell["guidance"], cell["seed"], cell["nfe"]
 
 
 def _in_decibels(records: Sequence[Record], measure: str) -> bool:

@@ -44,6 +44,17 @@ class Figure:
     high: float | None = None
 
 
+def field_of(record: Record) -> tuple[Any, ...]:
+    """Return what solvers must share to be comparable, but for the NFE: model, guidance scale and seed."""
+    model = record.cell["model"]
+    return model["provider"], model["name"], record.cell["guidance"], record.cell["seed"]
+
+
+def column_of(record: Record) -> tuple[Any, ...]:
+    """Return the field of a record and its NFE: solvers of one column are compared with each other."""
+    return (*field_of(record), record.cell["nfe"])
+
+
 def metric_of(measure: str) -> str:
     """Return the metric that a measure is made of."""
     return PSNR if measure in OF_PSNR else measure

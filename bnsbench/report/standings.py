@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bnsbench.report.measures import direction_of, evidence, pairs, value_of
+from bnsbench.report.measures import column_of, direction_of, evidence, field_of, pairs, value_of
 from bnsbench.statistics import separations
 from bnsbench.suite.record import Record
 
@@ -44,10 +44,10 @@ def standings(records: Sequence[Record], measure: str) -> list[Standing]:
     found = [Standing()] * len(records)
     direction = direction_of(records, measure)
     values = [value_of(record, measure) if record.status == "ok" else None for record in records]
-    for field in _groups(records, values, _field):
+    for field in _groups(records, values, field_of):
         if any(better(values[index], _truth(records[index], measure), direction) for index in field):
             continue
-        for column in _groups(records, values, lambda record: (*_field(record), record.cell["nfe"]), field):
+        for column in _groups(records, values, column_of, field):
             members = [records[index] for index in column]
             ordered = [(values[index] or 0.0) * (1.0 if direction == "higher" else -1.0) for index in column]
             for index, standing in zip(column, _column(members, ordered, measure, direction), strict=True):
@@ -65,11 +65,6 @@ def better(value: float | None, truth: float | None, direction: str) -> bool:
 def _truth(record: Record, measure: str) -> float | None:
     score = record.metrics.get(measure)
     return None if score is None else score.details.get("truth")
-
-
-def _field(record: Record) -> tuple[Any, ...]:
-    model = record.cell["model"]
-    return model["provider"], model["name"], record.cell["guidance"], record.cell["seed"]
 
 
 def _groups(

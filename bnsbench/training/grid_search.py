@@ -76,7 +76,7 @@ FINALISTS = 4
 
 
 class Judge:
-    """Measures candidates on pairs, counts what that costs and remembers how many candidates there were.
+    """Measures candidates on pairs and remembers how many candidates there were.
 
     report: called with the number of candidates judged so far and the best PSNR of the last batch.
     """
