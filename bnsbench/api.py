@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bnsbench.plugins import PluginHost
+from bnsbench.contract import PluginHost
 from bnsbench.suite.progress import RunObserver, SilentObserver
 from bnsbench.suite.run import RunOptions, RunOutcome, run_suite
 from bnsbench.suite.store import ResultStore, find_results

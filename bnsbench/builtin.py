@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from bnsbench.hookspecs import hookimpl
-from bnsbench.plugins.selectors import TUNER
+from bnsbench.contract.hookspecs import hookimpl
+from bnsbench.contract.selectors import TUNER
+from bnsbench.contract.specs import ExecutorSpec, MetricSpec, ModelSpec, ReportSpec, Scalar, SolverSpec, SuiteSpec
 from bnsbench.solvers.specs import SOLVERS
-from bnsbench.specs import ExecutorSpec, MetricSpec, ModelSpec, ReportSpec, Scalar, SolverSpec, SuiteSpec
 
 _PACKAGE = Path(__file__).parent
 
@@ -93,7 +93,7 @@ def bnsbench_solvers() -> Iterator[SolverSpec]:
     yield from SOLVERS
     yield SolverSpec(
         "bns",
-        "bnsbench.training.bns:train_bns",
+        "bnsbench.training.recipes.bns:train_bns",
         "A non-stationary solver trained for its model, guidance and NFE; recipe is default or paper.",
         TRAINER,
         parameters={"recipe": "default", "init": "", "sigma_0": 1.0, "ladder": "standard", **_CHOICES},
@@ -102,7 +102,7 @@ def bnsbench_solvers() -> Iterator[SolverSpec]:
     )
     yield SolverSpec(
         "tuned",
-        "bnsbench.training.tuning:tune",
+        "bnsbench.training.tuning.tuned_classics:tune",
         "The best classic rule on its best time grid, searched on a few samples of training noise.",
         TUNER,
         parameters={"rules": "", "pairs": 8},
@@ -219,7 +219,7 @@ def bnsbench_reports() -> Iterator[ReportSpec]:
 
 def _learned(name: str, summary: str, arxiv: str, **parameters: Scalar) -> SolverSpec:
     """Return the record of a learned solver that by default shares objective and optimiser with bns."""
-    target = f"bnsbench.training.learned:train_{name}"
+    target = f"bnsbench.training.recipes.learned:train_{name}"
     everything = {**parameters, **_CHOICES}
     return SolverSpec(name, target, summary, TRAINER, everything, kind="trained", reference=f"arXiv {arxiv}")
 

@@ -11,8 +11,8 @@ import pytest
 
 import bnsbench
 from bnsbench import builtin
+from bnsbench.contract import PluginHost, Selection
 from bnsbench.models.weights import weights_fingerprint
-from bnsbench.plugins import PluginHost, Selection
 from bnsbench.suite.suitefile import read_suite
 from bnsbench.training.descent import Choices
 

@@ -33,8 +33,8 @@ from bnsbench.cli.solver import diff, export, show
 from bnsbench.cli.train import train
 from bnsbench.cli.tune import tune
 from bnsbench.cli.verify import verify
-from bnsbench.cpu import wait_briefly
 from bnsbench.errors import BnsbenchError
+from bnsbench.process.cpu import wait_briefly
 
 
 class _Group(TyperGroup):

@@ -8,14 +8,14 @@ from pathlib import Path as FilePath
 
 import torch
 
+from bnsbench.contract import PluginHost, Selection
+from bnsbench.contract.specs import ModelSpec, SolverSpec
 from bnsbench.errors import UsageError
 from bnsbench.flows.model import Model
 from bnsbench.flows.paths import CondOT, Path
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.table import NonStationarySolver
-from bnsbench.plugins import PluginHost, Selection
-from bnsbench.specs import ModelSpec, SolverSpec
-from bnsbench.suite.samplers import Sampler, sampler_of
+from bnsbench.solvers.samplers import Sampler, sampler_of
 
 Shipped = Callable[[str, int, str], SolverArtefact | None]
 """From a solver's name, NFE and version to the trained solver that the package ships, None if it ships none."""

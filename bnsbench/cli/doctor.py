@@ -15,7 +15,7 @@ from bnsbench.cli.options import AsJson, PluginFiles
 from bnsbench.cli.printing import print_json, print_table
 
 if TYPE_CHECKING:
-    from bnsbench.plugins import PluginHost
+    from bnsbench.contract import PluginHost
 
 OPTIONAL = {"diffusers": "its schedulers as solvers and its pipelines as models, by the plugin bnsbench-diffusers"}
 NO_TORCH = "not installed: nothing can be computed (python -m pip install torch)"
@@ -23,7 +23,7 @@ NO_TORCH = "not installed: nothing can be computed (python -m pip install torch)
 
 def doctor(plugin: PluginFiles = None, as_json: AsJson = False) -> None:
     """Tell what this machine has and what can run on it; exit code 1 if a plugin is faulty."""
-    from bnsbench.plugins import PluginHost
+    from bnsbench.contract import PluginHost
 
     host = PluginHost.load(plugin or (), Path())
     problems = [f"{problem.plugin}: {problem.reason}" for problem in host.problems]
@@ -47,7 +47,7 @@ def _software() -> dict[str, Any]:
 
 
 def _machine() -> dict[str, Any]:
-    from bnsbench.suite.environment import cores, threads
+    from bnsbench.process.machine import cores, threads
 
     return {
         "devices": _devices(),
@@ -67,7 +67,7 @@ def _devices() -> list[str]:
 
 
 def _cache() -> dict[str, Any]:
-    from bnsbench.suite.environment import cache_folder
+    from bnsbench.process.machine import cache_folder
 
     folder = cache_folder()
     existing = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())

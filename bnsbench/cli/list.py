@@ -11,7 +11,7 @@ import typer
 
 from bnsbench.cli.options import AsJson, PluginFiles, open_host
 from bnsbench.cli.printing import print_json, print_table
-from bnsbench.specs import AnySpec, MetricSpec, ModelSpec, SolverSpec, Spec, SuiteSpec
+from bnsbench.contract.specs import AnySpec, MetricSpec, ModelSpec, SolverSpec, Spec, SuiteSpec
 
 
 class Kind(StrEnum):

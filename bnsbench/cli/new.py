@@ -25,7 +25,7 @@ def new(
 
     Its name must be new, and so must the folder.
     """
-    from bnsbench.scaffold import write_package
+    from bnsbench.contract.scaffold import write_package
 
     taken = {record.name for record in getattr(open_host(None), f"{kind.value}s")}
     if name in taken:

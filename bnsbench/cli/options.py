@@ -11,7 +11,7 @@ import typer
 from bnsbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from bnsbench.plugins import PluginHost
+    from bnsbench.contract import PluginHost
 
 
 class Precision(StrEnum):
@@ -53,7 +53,7 @@ def open_host(files: list[Path] | None, folder: Path | None = None) -> PluginHos
 
     files: of ``--plugin``. folder: where a ``bnsbench_local.py`` may lie; the current folder if None.
     """
-    from bnsbench.plugins import PluginHost
+    from bnsbench.contract import PluginHost
 
     host = PluginHost.load(files or (), folder or Path())
     for problem in host.problems:

@@ -13,12 +13,12 @@ from bnsbench.cli.options import AsJson, PluginFiles
 from bnsbench.cli.printing import print_json, print_table
 
 if TYPE_CHECKING:
-    from bnsbench.plugins import PluginHost
+    from bnsbench.contract import PluginHost
 
 
 def plugins(plugin: PluginFiles = None, as_json: AsJson = False) -> None:
     """List the plugins, what each offers and what is wrong with any of them; exit code 1 if something is."""
-    from bnsbench.plugins import PluginHost
+    from bnsbench.contract import PluginHost
 
     host = PluginHost.load(plugin or (), Path())
     if as_json:

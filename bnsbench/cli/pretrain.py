@@ -9,8 +9,8 @@ import typer
 
 from bnsbench.cli.options import Quiet, open_host
 from bnsbench.cli.printing import print_table
-from bnsbench.cpu import keep_freed_memory
 from bnsbench.errors import UsageError
+from bnsbench.process.cpu import keep_freed_memory
 
 
 def pretrain(
@@ -41,9 +41,9 @@ def pretrain(
 
 
 def _train_solvers(name: str, output: Path, quiet: bool) -> None:
-    from bnsbench.cli.progress import training_progress
-    from bnsbench.suite.environment import cache_folder
-    from bnsbench.suite.shipping import SHIPMENTS, ship
+    from bnsbench.cli.training_progress import training_progress
+    from bnsbench.models.shipping import SHIPMENTS, ship
+    from bnsbench.process.machine import cache_folder
 
     chosen = [shipment for shipment in SHIPMENTS if shipment.model.split("[")[0] == name]
     if not chosen:

@@ -12,7 +12,7 @@ from bnsbench.cli.options import AsJson, Device, DType, PluginFiles, Quiet, open
 from bnsbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from bnsbench.plugins import PluginHost
+    from bnsbench.contract import PluginHost
     from bnsbench.suite.estimate import Estimate
     from bnsbench.suite.plan import Cell
     from bnsbench.suite.run import RunOptions, RunPlan
@@ -105,7 +105,7 @@ def _run(options: RunOptions, host: PluginHost, quiet: bool, as_json: bool) -> N
 
 
 def _selectors(texts: Names) -> list[str] | None:
-    from bnsbench.plugins import split_selectors
+    from bnsbench.contract import split_selectors
 
     return [name for text in texts for name in split_selectors(text)] if texts else None
 

@@ -44,13 +44,13 @@ def sample(
     from rich.console import Console
 
     from bnsbench.cli.components import Setting, find_solver, make_model
-    from bnsbench.flows.ground_truth import solve
     from bnsbench.flows.measured import Meter
-    from bnsbench.flows.pairs import PairSource
-    from bnsbench.flows.psnr import psnr_per_sample
+    from bnsbench.media.pictures import exhibit
     from bnsbench.models.shipped import shipped_solver
-    from bnsbench.pictures import exhibit
-    from bnsbench.suite.run import choose_device
+    from bnsbench.process.machine import choose_device
+    from bnsbench.truth.ground_truth import solve
+    from bnsbench.truth.pairs import PairSource
+    from bnsbench.truth.psnr import psnr_per_sample
 
     if voice is not None and not prompt:
         raise UsageError("A voice needs something to say: add --text.")
@@ -93,7 +93,7 @@ def _asked(model: Model, prompts: list[str], voice: int | None, count: int) -> T
 
 def _warn_of_mismatch(found: FoundSolver, model: Model, guidance: float) -> None:
     """Say on stderr if a trained solver was made for something else; it still samples, if not as well."""
-    from bnsbench.flows.mixed import guidance_in_words
+    from bnsbench.truth.mixed_source import guidance_in_words
 
     artefact = found.artefact
     if artefact is None:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from bnsbench.cli.components import FoundSolver
+    from bnsbench.contract import PluginHost
     from bnsbench.nonstationary.artefact import SolverArtefact
-    from bnsbench.plugins import PluginHost
 
 Solver = Annotated[str, typer.Argument(metavar="NAME|FILE", help="A solver's name, or the file of a trained one.")]
 Budget = Annotated[int | None, typer.Option(help="Evaluations to spend; a file knows its own.", show_default=False)]
@@ -158,8 +158,8 @@ def _explanation(found: FoundSolver, known_as: tuple[str, ...]) -> list[str]:
 
 
 def _draw(found: FoundSolver, output: FilePath) -> None:
-    from bnsbench.flows.mixed import guidance_in_words
     from bnsbench.report.table_picture import draw_table
+    from bnsbench.truth.mixed_source import guidance_in_words
 
     title = f"{found.name} at {found.nfe} NFE"
     if (artefact := found.artefact) is not None:
@@ -170,8 +170,8 @@ def _draw(found: FoundSolver, output: FilePath) -> None:
 def _description(found: FoundSolver) -> dict[str, Any]:
     """Return the table, its properties and, for a trained one, the distance from its start; infinite numbers are null."""
     from bnsbench.nonstationary.properties import path_residuals, properties
-    from bnsbench.plain import plain
     from bnsbench.report.solver_words import start_of
+    from bnsbench.storage.plain_data import plain
 
     table, path = found.require_table(), found.setting.path
     noise, data = path_residuals(table, path)

@@ -10,14 +10,14 @@ import typer
 
 from bnsbench.cli.options import Device, DType, PluginFiles, Quiet, Seed, numbers, open_host
 from bnsbench.cli.placings import print_placings
-from bnsbench.cpu import keep_freed_memory
 from bnsbench.errors import UsageError
+from bnsbench.process.cpu import keep_freed_memory
 
 if TYPE_CHECKING:
     from bnsbench.cli.training import Placing
+    from bnsbench.contract import Selection
+    from bnsbench.contract.specs import SolverSpec
     from bnsbench.nonstationary.artefact import SolverArtefact
-    from bnsbench.plugins import Selection
-    from bnsbench.specs import SolverSpec
 
 
 def train(
@@ -53,8 +53,8 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Train solvers, save them, and show where they stand among tuned classics on fresh noise."""
-    from bnsbench.cli.progress import training_progress
     from bnsbench.cli.training import Session, combined, placings_of, sources_of
+    from bnsbench.cli.training_progress import training_progress
 
     keep_freed_memory()
     host = open_host(plugin)
@@ -79,7 +79,7 @@ def _with(selection: Selection[SolverSpec], settings: dict[str, str | None]) -> 
     """Return the selection with the settings that are not None; UsageError for one that the solver does not take."""
     from dataclasses import replace
 
-    from bnsbench.plugins.selectors import select
+    from bnsbench.contract.selectors import select
 
     given = {key: value for key, value in settings.items() if value is not None}
     chosen = select(selection.spec, given).parameters
@@ -121,7 +121,7 @@ def _file(output: Path, selection: Selection[SolverSpec], budget: int, several: 
 def _print(
     artefact: SolverArtefact, output: Path, scales: Sequence[float], placings: Sequence[Placing], *, brief: bool
 ) -> None:
-    from bnsbench.flows.mixed import guidance_in_words
+    from bnsbench.truth.mixed_source import guidance_in_words
 
     words = f"{artefact.model} at guidance {guidance_in_words(artefact.guidance)} and {artefact.solver.nfe} NFE"
     typer.echo(f"{artefact.name} for {words}: {output}")

@@ -11,21 +11,20 @@ import typer
 from torch import Tensor
 
 from bnsbench.cli.components import make_model
-from bnsbench.cli.progress import TrainingProgress
+from bnsbench.cli.training_progress import TrainingProgress
+from bnsbench.contract import PluginHost, Selection
+from bnsbench.contract.specs import ModelSpec, SolverSpec
 from bnsbench.errors import BnsbenchError, NotApplicableError, UsageError
-from bnsbench.flows.mixed import MixedSource, Source
-from bnsbench.flows.pairs import PairSource
-from bnsbench.flows.psnr import psnr_per_sample
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.tracing import Sampler
-from bnsbench.plugins import PluginHost, Selection
-from bnsbench.specs import ModelSpec, SolverSpec
-from bnsbench.suite.environment import cache_folder
+from bnsbench.process.machine import cache_folder, choose_device
 from bnsbench.suite.plan import digest
-from bnsbench.suite.run import choose_device
-from bnsbench.suite.trained import make_problem, train_solver
 from bnsbench.training.problem import Problem
-from bnsbench.training.tuning import THOROUGH, tuned_classics
+from bnsbench.training.trainer import make_problem, train_solver
+from bnsbench.training.tuning.tuned_classics import THOROUGH, tuned_classics
+from bnsbench.truth.mixed_source import MixedSource, Source
+from bnsbench.truth.pairs import PairSource
+from bnsbench.truth.psnr import psnr_per_sample
 
 TEST_SAMPLES = 256
 

@@ -9,13 +9,13 @@ import typer
 
 from bnsbench.cli.options import Device, DType, PluginFiles, Quiet, Seed, open_host
 from bnsbench.cli.placings import print_placings
-from bnsbench.cpu import keep_freed_memory
 from bnsbench.errors import UsageError
+from bnsbench.process.cpu import keep_freed_memory
 
 if TYPE_CHECKING:
+    from bnsbench.contract import PluginHost, Selection
+    from bnsbench.contract.specs import SolverSpec
     from bnsbench.nonstationary.artefact import SolverArtefact
-    from bnsbench.plugins import PluginHost, Selection
-    from bnsbench.specs import SolverSpec
 
 
 def tune(
@@ -37,8 +37,8 @@ def tune(
     """Find the classic solver and time grid that suit a model, save the table, and show where the classics stand."""
     from bnsbench.cli.components import check_budget
     from bnsbench.cli.options import numbers
-    from bnsbench.cli.progress import training_progress
     from bnsbench.cli.training import Session, combined, placings_of, sources_of
+    from bnsbench.cli.training_progress import training_progress
 
     keep_freed_memory()
     host = open_host(plugin)
@@ -64,7 +64,7 @@ def _tuned(host: PluginHost, solver: str) -> Selection[SolverSpec]:
     """Return the tuned solver that the text means, or the best grid of the classic that it means."""
     from dataclasses import replace
 
-    from bnsbench.plugins.selectors import BEST_GRID, tuned
+    from bnsbench.contract.selectors import BEST_GRID, tuned
 
     selection = host.solver(solver)
     if selection.spec.kind == "traced" and "grid" in selection.parameters:
@@ -75,7 +75,7 @@ def _tuned(host: PluginHost, solver: str) -> Selection[SolverSpec]:
 
 
 def _print(artefact: SolverArtefact, output: Path) -> None:
-    from bnsbench.flows.mixed import guidance_in_words
+    from bnsbench.truth.mixed_source import guidance_in_words
 
     record = artefact.training
     words = f"{artefact.model} at guidance {guidance_in_words(artefact.guidance)} and {artefact.solver.nfe} NFE"

@@ -1,1 +1,1 @@
-"""Paths, predictions, velocity fields with guidance and counting, noise streams and ground truth."""
+"""Mathematics of probability-flow ODEs: paths, predictions, velocity fields, guidance and the model."""

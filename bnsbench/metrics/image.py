@@ -7,10 +7,10 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from bnsbench.errors import NotApplicableError
-from bnsbench.flows.psnr import psnr_per_sample
 from bnsbench.metrics.base import SampleSet
 from bnsbench.metrics.extractors import EXTRACTION_BATCH, embedded_network
 from bnsbench.metrics.paired import PairedMetric
+from bnsbench.truth.psnr import psnr_per_sample
 
 GAUSSIAN_WINDOW, UNIFORM_WINDOW = 11, 7
 SMALLEST_FOR_GAUSSIAN = 16

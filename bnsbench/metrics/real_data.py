@@ -20,8 +20,8 @@ from PIL import Image
 from torch import Tensor
 
 from bnsbench.errors import UsageError
+from bnsbench.media.wav import read_wav
 from bnsbench.metrics.contents import content_hash
-from bnsbench.wav import read_wav
 
 ENDINGS = {"images": (".png", ".jpg", ".jpeg"), "sounds": (".wav",)}
 """Of the files that are read of a folder, in small or capital letters."""

@@ -18,7 +18,7 @@ from bnsbench.errors import UsageError
 from bnsbench.metrics.base import SampleSet
 from bnsbench.metrics.extractors import EXTRACTION_BATCH, Extractor
 from bnsbench.metrics.real_data import RealData
-from bnsbench.tensor_files import read_tensors, write_tensors
+from bnsbench.storage.tensors import read_tensors, write_tensors
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bnsbench.flows.noise import stream_seed
+from bnsbench.truth.noise import stream_seed
 
 COUNT = 100
 FEWEST = 10

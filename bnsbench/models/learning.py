@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from bnsbench.errors import UsageError
-from bnsbench.files import replacing
+from bnsbench.storage.files import replacing
 
 Network = TypeVar("Network", bound=nn.Module)
 

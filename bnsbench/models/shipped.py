@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from bnsbench.files import name_of
 from bnsbench.flows.model import Model
 from bnsbench.nonstationary.artefact import SolverArtefact
+from bnsbench.storage.files import name_of
 
 SOLVERS = Path(__file__).parent / "solvers"
 """The folder of the shipped files."""

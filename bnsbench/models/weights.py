@@ -14,7 +14,7 @@ from safetensors.torch import save as format_safetensors
 from torch import Tensor, nn
 
 from bnsbench.errors import CorruptFileError, UsageError
-from bnsbench.files import replacing
+from bnsbench.storage.files import replacing
 
 WEIGHTS = Path(__file__).parent / "weights"
 """The folder of the shipped files."""

@@ -9,10 +9,10 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from bnsbench.errors import BnsbenchError, CorruptFileError, UsageError
-from bnsbench.files import replacing
 from bnsbench.flows.paths import Path, path_from_dict
 from bnsbench.nonstationary.table import NonStationarySolver
-from bnsbench.plain import plain
+from bnsbench.storage.files import replacing
+from bnsbench.storage.plain_data import plain
 
 SCHEMA = 2
 """Raised whenever the file's meaning changes; older files stay readable."""

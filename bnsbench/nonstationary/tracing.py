@@ -17,7 +17,7 @@ from bnsbench.errors import NotApplicableError
 from bnsbench.flows.fields import BatchField
 from bnsbench.flows.paths import Path, as_time
 from bnsbench.nonstationary.table import NonStationarySolver
-from bnsbench.random_states import seeded_random_states
+from bnsbench.process.random_states import seeded_random_states
 
 Sampler = Callable[[BatchField, Tensor], Tensor]
 """Takes a field and initial states, and returns end states of the same shape."""

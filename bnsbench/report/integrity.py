@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from bnsbench.contract import PluginHost
 from bnsbench.errors import BnsbenchError
-from bnsbench.plugins import PluginHost
 from bnsbench.report.leaderboard import leaderboard
 from bnsbench.report.results import CSV, MARKDOWN, SUMS, files
 from bnsbench.report.tables import csv, markdown

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from bnsbench.plugins.sources import BUILTIN
+from bnsbench.contract.sources import BUILTIN
 from bnsbench.report.gains import gains
 from bnsbench.report.kinds import kinds
 from bnsbench.report.measures import OF_PSNR, PSNR, direction_of, figure, metric_of, with_further

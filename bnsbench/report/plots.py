@@ -18,9 +18,9 @@ from matplotlib.ticker import NullLocator, PercentFormatter
 
 from bnsbench.report.kinds import CLASSIC, LEARNED, TUNED
 from bnsbench.report.leaderboard import FIELD
-from bnsbench.report.looks import Look, looks
 from bnsbench.report.matrix import field_title, readable
 from bnsbench.report.profiles import profile, share_at
+from bnsbench.report.solver_styles import Look, looks
 
 STYLE: dict[str, Any] = {
     "svg.hashsalt": "bnsbench",  # without it every file would differ

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bnsbench.contract import PluginHost
 from bnsbench.errors import BnsbenchError, CorruptFileError, UsageError
-from bnsbench.plugins import PluginHost
 from bnsbench.report.integrity import faults, plan_faults
 from bnsbench.report.results import PICTURE, write_reports
 from bnsbench.suite.record import RETRIED, Record

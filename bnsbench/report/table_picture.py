@@ -20,8 +20,8 @@ from bnsbench.errors import UsageError
 from bnsbench.flows.paths import Path
 from bnsbench.nonstationary.stability import stability, stability_limit
 from bnsbench.nonstationary.table import NonStationarySolver
-from bnsbench.report.looks import COLOURS, LEARNED
 from bnsbench.report.plots import STYLE
+from bnsbench.report.solver_styles import COLOURS, LEARNED
 
 SUFFIXES = (".png", ".svg")
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from bnsbench.plain import plain
 from bnsbench.report.matrix import LEGEND, TIE, Entry, Sheet, grids, measures_of, metrics_of, unit_of
 from bnsbench.report.views import LEGENDS, View, view_frame, view_sheets
+from bnsbench.storage.plain_data import plain
 
 SheetWriter = Callable[[Sheet], str]
 

@@ -8,14 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from bnsbench.plugins import PluginHost
+from bnsbench.contract import PluginHost
+from bnsbench.process.machine import cache_folder, choose_device, threads
 from bnsbench.report.agreement import CEILING_MARGIN, score_differences
 from bnsbench.report.integrity import faults, plan_faults
-from bnsbench.suite import environment
 from bnsbench.suite.plan import Cell, make_plan
 from bnsbench.suite.progress import RunObserver
 from bnsbench.suite.record import Record
-from bnsbench.suite.run import choose_device
 from bnsbench.suite.store import ResultStore
 from bnsbench.suite.suitefile import read_suite
 
@@ -110,8 +109,8 @@ def _job(store: ResultStore, host: PluginHost, device: str) -> Job:
 
     suite = read_suite(store.suite_file)
     place = choose_device(device)
-    cache, threads = environment.cache_folder(), environment.threads()
-    return Job(host, store, cache, suite.batch, threads, place, suite.timeout, train=False, previews=False)
+    cache = cache_folder()
+    return Job(host, store, cache, suite.batch, threads(), place, suite.timeout, train=False, previews=False)
 
 
 def _rerun(cells: Sequence[Cell], records: Mapping[str, Record], job: Job, observer: RunObserver) -> Iterator[str]:

@@ -12,7 +12,7 @@ evaluations spans k of them.
 
 from __future__ import annotations
 
-from bnsbench.specs import Budgets, Scalar, SolverSpec
+from bnsbench.contract.specs import Budgets, Scalar, SolverSpec
 
 _GRID: dict[str, Scalar] = {"grid": "uniform"}
 _MULTISTEP: dict[str, Scalar] = {"lower_order_final": True, **_GRID}

@@ -12,23 +12,23 @@ import torch
 from torch import Tensor
 
 from bnsbench._version import __version__
+from bnsbench.contract.specs import SolverKind
 from bnsbench.errors import BnsbenchError, DivergedError, NotApplicableError
 from bnsbench.flows.measured import Meter
-from bnsbench.flows.noise import stream_seed
-from bnsbench.flows.pairs import Pairs
 from bnsbench.nonstationary.table import NonStationarySolver
-from bnsbench.plain import plain
-from bnsbench.specs import SolverKind
+from bnsbench.solvers.samplers import Sampler, sampler_of
+from bnsbench.storage.plain_data import plain
 from bnsbench.suite.context import CellContext, FieldState, Job
-from bnsbench.suite.faults import describe, raise_if_disk_is_full, status_of
+from bnsbench.suite.failures import describe, raise_if_disk_is_full, status_of
 from bnsbench.suite.judging import JudgedSamples, untouched
 from bnsbench.suite.plan import Cell
 from bnsbench.suite.previews import write_preview
 from bnsbench.suite.record import Record, Status
-from bnsbench.suite.samplers import Sampler, sampler_of
 from bnsbench.suite.scoring import score
 from bnsbench.suite.store import StorageError, storage_errors
 from bnsbench.suite.trained import solver_key
+from bnsbench.truth.noise import stream_seed
+from bnsbench.truth.pairs import Pairs
 
 KINDS: Mapping[SolverKind, str] = {"traced": "classic", "direct": "direct", "tuned": "tuned", "trained": "learned"}
 """What records call the kinds of solvers."""

@@ -12,16 +12,16 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from bnsbench.contract import PluginHost
 from bnsbench.errors import BnsbenchError
 from bnsbench.flows.model import Model
-from bnsbench.flows.pairs import Pairs, PairSource
 from bnsbench.metrics.base import Metric
-from bnsbench.plugins import PluginHost
 from bnsbench.suite.guard import Numbers, Seal, numbers, tensors_of
 from bnsbench.suite.plan import Cell, Component
 from bnsbench.suite.store import ResultStore
 from bnsbench.suite.trained import TrainedSolvers
 from bnsbench.training.problem import TrainingStatus
+from bnsbench.truth.pairs import Pairs, PairSource
 
 
 class OverwrittenError(BnsbenchError):

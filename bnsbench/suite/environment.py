@@ -1,22 +1,16 @@
-"""What computes: versions, processor, threads, and the folder for what can be recomputed. Nothing here imports torch."""
+"""What computed a run: versions, plugins, processor and threads. Nothing here imports torch."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
 from bnsbench._version import __version__
-from bnsbench.errors import UsageError
-from bnsbench.plugins import PluginHost
-
-CACHE = "BNSBENCH_CACHE"
-THREADS = "BNSBENCH_THREADS"
+from bnsbench.contract import PluginHost
+from bnsbench.process.machine import cores, threads
 
 PACKAGES = (
     "torch",
@@ -55,28 +49,6 @@ def code_fingerprint() -> str:
     for file in sorted(folder.rglob("*.py")):
         digest.update(str(file.relative_to(folder)).encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()[:16]
-
-
-def cores() -> int:
-    """Return how many processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def threads() -> int:
-    """Return the threads of a process that runs cells: BNSBENCH_THREADS, or one.
-
-    Another number may change the last bits of results, so it follows neither from the machine nor from the executor;
-    worker processes use the cores. Threads would also wait for each other actively, which a busy machine punishes.
-    """
-    text = os.environ.get(THREADS, "")
-    if text and not (text.isdigit() and int(text) > 0):
-        raise UsageError(f"{THREADS} must be a whole number of at least 1, not {text!r}.")
-    return int(text) if text else 1
-
-
-def cache_folder() -> Path:
-    """Return the folder for ground truth: BNSBENCH_CACHE, or the user's cache folder."""
-    return Path(os.environ.get(CACHE) or platformdirs.user_cache_dir("bnsbench"))
 
 
 def _version(package: str) -> str | None:

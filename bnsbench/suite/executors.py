@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, Protocol
 
-from bnsbench.suite.faults import CellTimeoutError
+from bnsbench.suite.failures import CellTimeoutError
 from bnsbench.suite.plan import Cell
 from bnsbench.suite.progress import RunObserver
 from bnsbench.suite.record import Record

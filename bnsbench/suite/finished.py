@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from bnsbench.contract import PluginHost
+from bnsbench.contract.sources import BUILTIN
 from bnsbench.errors import CorruptFileError
 from bnsbench.metrics.contents import files_fingerprint
-from bnsbench.plugins import PluginHost
-from bnsbench.plugins.sources import BUILTIN
-from bnsbench.suite.faults import describe
+from bnsbench.suite.failures import describe
 from bnsbench.suite.plan import Cell, MetricComponent
 from bnsbench.suite.progress import RunObserver
 from bnsbench.suite.record import Record, Score, metric_key, model_key

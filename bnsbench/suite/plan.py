@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, Self, TypeVar
 
-from bnsbench.files import name_of
-from bnsbench.plugins import PluginHost, Selection
-from bnsbench.specs import MetricSpec, ModelSpec, Scalar, SolverKind, SolverSpec, Spec
+from bnsbench.contract import PluginHost, Selection
+from bnsbench.contract.specs import MetricSpec, ModelSpec, Scalar, SolverKind, SolverSpec, Spec
+from bnsbench.storage.files import name_of
 from bnsbench.suite.suitefile import ModelEntry, Suite
 
 KEY_DIGITS = 12

@@ -6,8 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from bnsbench.errors import UsageError
+from bnsbench.media.pictures import exhibit
 from bnsbench.metrics.base import SampleSet
-from bnsbench.pictures import exhibit
 
 COUNT = 8
 HEARD = 2

@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any, cast
 
-from bnsbench.cpu import keep_freed_memory
 from bnsbench.errors import UsageError
-from bnsbench.suite.environment import cores, threads
-from bnsbench.suite.faults import describe
+from bnsbench.process.cpu import keep_freed_memory
+from bnsbench.process.machine import cores, threads
+from bnsbench.suite.failures import describe
 from bnsbench.suite.plan import Cell
 from bnsbench.suite.progress import RunObserver
 from bnsbench.suite.queues import FieldQueues

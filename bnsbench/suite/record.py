@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from bnsbench.errors import BnsbenchError, CorruptFileError
-from bnsbench.plain import plain
+from bnsbench.storage.plain_data import plain
 from bnsbench.suite.plan import Cell, Component
 
 SCHEMA = 1

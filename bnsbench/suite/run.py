@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bnsbench.contract import PluginHost
 from bnsbench.errors import UsageError
-from bnsbench.plugins import PluginHost
+from bnsbench.process.machine import cache_folder, choose_device, cores, threads
 from bnsbench.suite import environment
 from bnsbench.suite.finished import Finished, finished
 from bnsbench.suite.plan import Cell, make_plan
@@ -153,9 +154,9 @@ def _run_all(
     job = Job(
         host=host,
         store=plan.store,
-        cache=environment.cache_folder(),
+        cache=cache_folder(),
         batch=plan.suite.batch,
-        threads=environment.threads(),
+        threads=threads(),
         device=choose_device(options.device),
         timeout=plan.suite.timeout,
         retrain=options.retrain,
@@ -176,25 +177,11 @@ def _try_metrics(cells: Sequence[Cell], host: PluginHost) -> None:
                 pass
 
 
-def choose_device(name: str) -> str:
-    """Return the device that "auto" stands for, or the named one; UsageError if it is not there."""
-    import torch  # noqa: PLC0415
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    kind, _, index = name.partition(":")
-    if kind not in ("cpu", "cuda") or (index and not index.isdigit()):
-        raise UsageError(f"There is no device {name!r}; choose auto, cpu, cuda or cuda:<number>.")
-    if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
-        raise UsageError(f"The device {name!r} is not there: this machine has {torch.cuda.device_count()} CUDA devices.")
-    return name
-
-
 def _make_executor(options: RunOptions, host: PluginHost, device: str = "cpu", cells: int = 0) -> Executor:
     selector = options.executor
     if selector == "auto":
         # Both give the same results; a process takes seconds to start.
-        many = device == "cuda" or (device == "cpu" and environment.cores() > 1)
+        many = device == "cuda" or (device == "cpu" and cores() > 1)
         selector = "processes" if options.workers or (many and cells >= ENOUGH_FOR_PROCESSES) else "local"
     if options.workers is not None:
         if selector != "processes":

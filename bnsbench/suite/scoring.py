@@ -10,8 +10,8 @@ from typing import Any, Literal
 from bnsbench.errors import DivergedError, NotApplicableError
 from bnsbench.metrics.base import Metric, MetricValue, SampleSet
 from bnsbench.metrics.contents import files_fingerprint
-from bnsbench.plain import plain
-from bnsbench.suite.faults import describe
+from bnsbench.storage.plain_data import plain
+from bnsbench.suite.failures import describe
 from bnsbench.suite.plan import MetricComponent
 from bnsbench.suite.record import Score
 

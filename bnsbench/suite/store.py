@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bnsbench.errors import BnsbenchError, CorruptFileError
-from bnsbench.files import replacing
+from bnsbench.storage.files import replacing
 from bnsbench.suite.plan import Cell
 from bnsbench.suite.record import Record, format_record, read_record
 

@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from bnsbench.contract import PluginHost
+from bnsbench.contract.specs import SuiteSpec
 from bnsbench.errors import UsageError
-from bnsbench.plugins import PluginHost
-from bnsbench.specs import SuiteSpec
 
 DType = Literal["float64", "float32", "bfloat16"]
 Guidance = Annotated[float, Field(ge=0, allow_inf_nan=False), AfterValidator(lambda w: w + 0.0)]  # -0 is 0

@@ -10,20 +10,18 @@ from typing import Any
 
 from filelock import FileLock
 
-from bnsbench.errors import BnsbenchError, CorruptFileError, UsageError
-from bnsbench.files import name_of
-from bnsbench.flows.mixed import Source, guidance_in_words
-from bnsbench.flows.pairs import PairSource
-from bnsbench.metrics.extractors import differentiable_features
+from bnsbench.contract import PluginHost, Selection
+from bnsbench.contract.specs import SolverSpec
+from bnsbench.errors import CorruptFileError
 from bnsbench.models.shipped import shipped_solver
 from bnsbench.nonstationary.artefact import SolverArtefact
-from bnsbench.plugins import PluginHost, Selection
-from bnsbench.plugins.sources import BUILTIN
-from bnsbench.specs import SolverSpec
+from bnsbench.storage.files import name_of
 from bnsbench.suite.plan import Cell, digest
 from bnsbench.suite.store import ResultStore, storage_errors
-from bnsbench.training.classics import classic_of
-from bnsbench.training.problem import Classic, Problem, TrainingStatus
+from bnsbench.training.problem import TrainingStatus
+from bnsbench.training.trainer import make_problem, train_solver
+from bnsbench.truth.mixed_source import guidance_in_words
+from bnsbench.truth.pairs import PairSource
 
 
 def solver_key(cell: Cell) -> str:
@@ -43,38 +41,6 @@ def mismatch(artefact: SolverArtefact, cell: Mapping[str, Any]) -> str:
     if artefact.solver.nfe != cell["nfe"]:
         return f"{artefact.solver.nfe} evaluations in place of {cell['nfe']}"
     return ""
-
-
-def make_problem(
-    source: Source,
-    host: PluginHost,
-    *,
-    previous: Callable[[int], SolverArtefact],
-    progress: Callable[[TrainingStatus], None],
-    checkpoint: Path,
-    provider: str = BUILTIN,
-) -> Problem:
-    """Return the problem of training for a source, with the host's classic solvers and the model's features at hand.
-
-    provider: of the solver to be trained; where several plugins offer a classic that it names, it means its own.
-    """
-
-    def classic(name: str) -> Classic:
-        selection = host.solver(host.settled("solver", name, provider))
-        if selection.spec.trained:
-            raise UsageError(f"The solver {name!r} is itself trained; a learned one starts from a classic solver or a file.")
-        return classic_of(selection)
-
-    features = differentiable_features(source.model)
-    return Problem(source, previous, progress, classic, features, checkpoint)
-
-
-def train_solver(solver: Selection[SolverSpec], problem: Problem, nfe: int) -> SolverArtefact:
-    """Train the selected solver and return it under the selector's name; BnsbenchError if it has another NFE."""
-    artefact: SolverArtefact = solver.make()(problem, nfe)
-    if artefact.solver.nfe != nfe:
-        raise BnsbenchError(f"{solver.name} trained for {artefact.solver.nfe} evaluations instead of {nfe}")
-    return replace(artefact, name=solver.name)
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from bnsbench.contract import PluginHost, Selection, did_you_mean, parse_selector
 from bnsbench.errors import UsageError
-from bnsbench.plugins import PluginHost, Selection, did_you_mean, parse_selector
 from bnsbench.testing.metrics import METRIC_CHECKS, MetricSubject
 from bnsbench.testing.models import MODEL_CHECKS, ModelSubject
 from bnsbench.testing.records import RECORD_CHECKS

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 
 import torch
 
+from bnsbench.contract.specs import ModelSpec
 from bnsbench.errors import BnsbenchError
 from bnsbench.flows.model import Model
 from bnsbench.flows.paths import path_from_dict
 from bnsbench.flows.predictions import check_prediction
-from bnsbench.specs import ModelSpec
 from bnsbench.testing.records import Subject
 from bnsbench.testing.report import Check, Verdict, failed, passed
 

@@ -11,17 +11,17 @@ from functools import cache, cached_property
 import torch
 from torch import Tensor
 
+from bnsbench.contract import Selection
+from bnsbench.contract.sources import BUILTIN
+from bnsbench.contract.specs import MetricSpec
 from bnsbench.errors import BnsbenchError, DivergedError, NotApplicableError
 from bnsbench.flows.model import Model, Reference
-from bnsbench.flows.pairs import PairSource
 from bnsbench.metrics.base import Metric, MetricValue, SampleSet
-from bnsbench.plugins import Selection
-from bnsbench.plugins.sources import BUILTIN
 from bnsbench.solvers.runge_kutta import heun
-from bnsbench.specs import MetricSpec
 from bnsbench.testing.randomness import global_randomness, repeatable, same
 from bnsbench.testing.records import Subject
 from bnsbench.testing.report import Check, Verdict, failed, hint, not_applicable, passed
+from bnsbench.truth.pairs import PairSource
 
 CANDIDATES = (("ring8", 256), ("digits-gmm", 256), ("speech", 8), ("scenes", 8), ("digits-gmm", 1024))
 """Built-in models on whose samples a metric is tried if none is named, and how many samples of each."""

@@ -9,14 +9,14 @@ from functools import cached_property, partial
 import torch
 from torch import Tensor
 
+from bnsbench.contract.specs import ModelSpec
 from bnsbench.errors import NotApplicableError
 from bnsbench.flows.model import Model
-from bnsbench.flows.noise import noise
-from bnsbench.specs import ModelSpec
 from bnsbench.testing.declarations import DECLARATION_CHECKS
 from bnsbench.testing.randomness import global_randomness, repeatable, same
 from bnsbench.testing.records import Subject
 from bnsbench.testing.report import Check, Verdict, failed, not_applicable, passed
+from bnsbench.truth.noise import noise
 
 COUNT = 4
 GUIDANCE = 2.0

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from bnsbench.flows.model import ModelField
-from bnsbench.flows.noise import noise
 from bnsbench.flows.paths import Path
 from bnsbench.models.mixtures import Mixture, MixtureModel
+from bnsbench.truth.noise import noise
 
 _BISECTIONS = 80
 _FARTHEST = 20.0

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from bnsbench.random_states import random_states, seeded_random_states
+from bnsbench.process.random_states import random_states, seeded_random_states
 from bnsbench.testing.report import Verdict, failed, passed
 
 Computation = Callable[[], Sequence[Tensor]]

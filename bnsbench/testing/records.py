@@ -13,10 +13,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from bnsbench.contract import PluginHost, Selection
+from bnsbench.contract.sources import ALLOWED, BUILTIN, LOCAL_FILE
+from bnsbench.contract.specs import ModelSpec, Scalar, SolverSpec, Spec
 from bnsbench.errors import BnsbenchError
-from bnsbench.plugins import PluginHost, Selection
-from bnsbench.plugins.sources import ALLOWED, BUILTIN, LOCAL_FILE
-from bnsbench.specs import ModelSpec, Scalar, SolverSpec, Spec
 from bnsbench.testing.report import Check, Verdict, failed, hint, passed
 
 HEAVY = ("torch", "numpy", "scipy", "pandas", "matplotlib", "sklearn", "diffusers", "transformers")
@@ -26,7 +26,7 @@ _LONGEST_SUMMARY = 100
 _PROGRAM = """
 import json, sys
 from pathlib import Path
-from bnsbench.plugins import PluginHost
+from bnsbench.contract import PluginHost
 files, local, model = json.loads(sys.argv[1])
 host = PluginHost.load([Path(file) for file in files], local and Path(local))
 found = {"modules": sorted(sys.modules)}

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeVar
 
 from bnsbench.errors import BnsbenchError
-from bnsbench.suite.faults import describe
+from bnsbench.suite.failures import describe
 
 Status = Literal["passed", "failed", "hint", "not applicable"]
 _Subject = TypeVar("_Subject")

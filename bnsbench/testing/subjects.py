@@ -10,11 +10,11 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from bnsbench.contract.specs import SolverSpec
 from bnsbench.errors import BnsbenchError, NotApplicableError
 from bnsbench.flows.fields import BatchField, VelocityField
 from bnsbench.flows.measured import Meter
 from bnsbench.flows.paths import VP, CondOT, Path
-from bnsbench.specs import SolverSpec
 from bnsbench.testing.problems import Case, guided_case
 from bnsbench.testing.records import Subject
 

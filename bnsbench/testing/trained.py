@@ -10,15 +10,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bnsbench.flows.pairs import PairSource
 from bnsbench.flows.paths import CondOT
 from bnsbench.nonstationary.artefact import SolverArtefact
-from bnsbench.suite.trained import make_problem
 from bnsbench.testing.problems import image_model
 from bnsbench.testing.randomness import global_randomness, repeatable
 from bnsbench.testing.report import Check, Verdict, failed, passed
 from bnsbench.testing.subjects import SolverSubject
 from bnsbench.training.problem import TrainingStatus
+from bnsbench.training.trainer import make_problem
+from bnsbench.truth.pairs import PairSource
 
 SMALL_NFE = 4
 GUIDANCE = 1.0

@@ -1,1 +1,1 @@
-"""Training of NS tables for a frozen model: parameters, rollout, greedy start, Gauss-Newton, the paper's recipe."""
+"""Training of non-stationary solvers for a frozen model: families, objectives, optimisers, recipes."""

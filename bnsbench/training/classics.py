@@ -6,16 +6,16 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from bnsbench.contract.selectors import Selection, parse_selector, select
+from bnsbench.contract.specs import SolverSpec
 from bnsbench.errors import NotApplicableError, UsageError
 from bnsbench.nonstationary.tracing import retrace, trace
-from bnsbench.plugins.selectors import Selection, parse_selector, select
 from bnsbench.solvers.grids import NamedGrid, time_grid
 from bnsbench.solvers.specs import SOLVERS
-from bnsbench.specs import SolverSpec
+from bnsbench.training.families.classic_rules import Rule
+from bnsbench.training.families.table import Table
+from bnsbench.training.optimisers.selection import psnr
 from bnsbench.training.problem import Classic, Cost, Problem
-from bnsbench.training.rule_families import Rule
-from bnsbench.training.selection import psnr
-from bnsbench.training.table import Table
 
 JUDGED = 128
 """Training pairs on which grids are compared."""

@@ -11,20 +11,20 @@ import torch
 from torch import Tensor
 
 from bnsbench.errors import UsageError
-from bnsbench.flows.noise import Split
-from bnsbench.flows.pairs import Pairs
 from bnsbench.nonstationary.artefact import SolverArtefact
-from bnsbench.training.adam import Adam, AdamSettings, Loss, objective_loss
-from bnsbench.training.checkpoint import Checkpoint
-from bnsbench.training.gauss_newton import GaussNewton, Iterate, Schedule
+from bnsbench.training.families.parametrisation import Block, Parametrisation
+from bnsbench.training.families.table import Table
 from bnsbench.training.objectives import Objective, counted, make_objective, soft_radius
-from bnsbench.training.parametrisations import Block, Parametrisation
+from bnsbench.training.optimisers.adam import Adam, AdamSettings, Loss, objective_loss
+from bnsbench.training.optimisers.checkpoint import Checkpoint
+from bnsbench.training.optimisers.forward_derivatives import Derivative
+from bnsbench.training.optimisers.gauss_newton import GaussNewton, Iterate, Schedule
+from bnsbench.training.optimisers.selection import Selection
+from bnsbench.training.optimisers.soft_teacher import EVALUATIONS, relaxed
 from bnsbench.training.precision import COARSE, precision_limit
 from bnsbench.training.problem import Cost, Problem
-from bnsbench.training.selection import Selection
-from bnsbench.training.soft import EVALUATIONS, relaxed
-from bnsbench.training.table import Table
-from bnsbench.training.tangents import Derivative
+from bnsbench.truth.noise import Split
+from bnsbench.truth.pairs import Pairs
 
 VALIDATION, LEAST_VALIDATION = 1024, 256
 """Pairs to validate on: as many as there are to train on, within these bounds."""

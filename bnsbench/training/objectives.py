@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from bnsbench.errors import NotApplicableError, UsageError
-from bnsbench.flows.pairs import Pairs
+from bnsbench.truth.pairs import Pairs
 
 SMALLEST_ERROR = 1e-28
 """Mean squares below this are taken for it, so that an exact solver has a finite loss."""

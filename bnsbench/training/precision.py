@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import torch
 
-from bnsbench.flows.ground_truth import solve
-from bnsbench.flows.noise import stream_seed
-from bnsbench.flows.pairs import Pairs
-from bnsbench.flows.psnr import decibels
+from bnsbench.training.families.table import Table
 from bnsbench.training.objectives import SMALLEST_ERROR
-from bnsbench.training.rollout import run
-from bnsbench.training.table import Table
+from bnsbench.training.optimisers.rollout import run
+from bnsbench.truth.ground_truth import solve
+from bnsbench.truth.noise import stream_seed
+from bnsbench.truth.pairs import Pairs
+from bnsbench.truth.psnr import decibels
 
 COARSE = torch.finfo(torch.float32).eps
 """Units of rounding above this are worth a look."""

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from bnsbench.flows.mixed import Source
-from bnsbench.flows.pairs import Pairs
 from bnsbench.training.objectives import Features
+from bnsbench.truth.mixed_source import Source
+from bnsbench.truth.pairs import Pairs
 
 if TYPE_CHECKING:
     from bnsbench.nonstationary.artefact import SolverArtefact

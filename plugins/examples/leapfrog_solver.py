@@ -1,7 +1,7 @@
 """A solver plugin: leapfrog, x_{i+1} = x_{i-1} + 2 h u_i after one Euler step (Hairer, Norsett & Wanner 1993, III.1)."""
 
-from bnsbench.hookspecs import hookimpl
-from bnsbench.specs import SolverSpec
+from bnsbench.contract.hookspecs import hookimpl
+from bnsbench.contract.specs import SolverSpec
 
 
 @hookimpl

@@ -1,7 +1,7 @@
 """A metric plugin: the share of samples that miss their ground truth, which a mean of decibels hides."""
 
-from bnsbench.hookspecs import hookimpl
-from bnsbench.specs import MetricSpec
+from bnsbench.contract.hookspecs import hookimpl
+from bnsbench.contract.specs import MetricSpec
 
 
 @hookimpl

@@ -5,10 +5,10 @@ import math
 
 import torch
 
+from bnsbench.contract.hookspecs import hookimpl
+from bnsbench.contract.specs import ModelSpec
 from bnsbench.flows.model import Model, Reference
 from bnsbench.flows.paths import CondOT
-from bnsbench.hookspecs import hookimpl
-from bnsbench.specs import ModelSpec
 
 
 @hookimpl

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bnsbench.scaffold import write_package
+from bnsbench.contract.scaffold import write_package
 
 RUNS = {
     "solver": "--model ring8 --solver euler,my-solver --metric psnr",

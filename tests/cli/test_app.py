@@ -11,8 +11,8 @@ import pytest
 
 from bnsbench import __version__
 from bnsbench.cli import app as application
+from bnsbench.contract import PluginHost
 from bnsbench.errors import BnsbenchError, NotApplicableError, UsageError
-from bnsbench.plugins import PluginHost
 
 HEAVY = {"torch", "numpy", "pandas", "matplotlib", "scipy", "sklearn"}
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from bnsbench.plugins import PluginHost
+from bnsbench.contract import PluginHost
 
 KINDS = ["models", "solvers", "metrics", "suites", "exporters", "executors", "reports"]
 
@@ -43,7 +43,7 @@ def test_terminals_get_a_drawn_table(bnsbench, monkeypatch):
 @pytest.mark.usefixtures("plugins_allowed")
 def test_local_plugin(bnsbench, tmp_path):
     (tmp_path / "bnsbench_local.py").write_text(
-        "from bnsbench.hookspecs import hookimpl\nfrom bnsbench.specs import MetricSpec\n"
+        "from bnsbench.contract.hookspecs import hookimpl\nfrom bnsbench.contract.specs import MetricSpec\n"
         "@hookimpl\ndef bnsbench_metrics():\n    yield MetricSpec('mine', ':mine')\n"
     )
     assert "mine" in bnsbench("list", "metrics").out

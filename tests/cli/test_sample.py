@@ -10,12 +10,12 @@ import torch
 from matplotlib.image import imread
 
 from bnsbench.flows.paths import VP, CondOT
+from bnsbench.media.wav import read_wav
 from bnsbench.models.mixtures import ring8
 from bnsbench.models.scenes.model import scene_classifier
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.tracing import trace
 from bnsbench.solvers.runge_kutta import midpoint
-from bnsbench.wav import read_wav
 
 
 def psnr(text: str) -> float:
@@ -98,7 +98,8 @@ def test_misuse(bnsbench, arguments, code, sentence):
 
 def test_modality_without_pictures(bnsbench, tmp_path):
     (tmp_path / "sound.py").write_text(
-        "from bnsbench.hookspecs import hookimpl\nfrom bnsbench.specs import ModelSpec\n@hookimpl\ndef bnsbench_models():\n"
+        "from bnsbench.contract.hookspecs import hookimpl\nfrom bnsbench.contract.specs import ModelSpec\n"
+        "@hookimpl\ndef bnsbench_models():\n"
         "    yield ModelSpec('sound', 'bnsbench.models.mixtures:ring8', modality='audio')\n"
     )
     done = bnsbench("sample", "sound", "--solver", "euler", "--nfe", 4, "--output", "out", "--plugin", "sound.py")
@@ -121,7 +122,8 @@ def test_words_are_spoken_by_the_voice_asked_for(bnsbench, tmp_path):
 
 def test_a_model_with_a_sample_rate_makes_sound_whatever_its_record_says(bnsbench, tmp_path):
     (tmp_path / "spoken.py").write_text(
-        "from bnsbench.hookspecs import hookimpl\nfrom bnsbench.specs import ModelSpec\n@hookimpl\ndef bnsbench_models():\n"
+        "from bnsbench.contract.hookspecs import hookimpl\nfrom bnsbench.contract.specs import ModelSpec\n"
+        "@hookimpl\ndef bnsbench_models():\n"
         "    yield ModelSpec('spoken', 'bnsbench.models.speech.model:speech', modality='image')\n"
     )
     common = ("--solver", "euler", "--nfe", 2, "--plugin", "spoken.py")

@@ -14,8 +14,8 @@ from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.table import NonStationarySolver
 
 DIRECT = """
-from bnsbench.hookspecs import hookimpl
-from bnsbench.specs import SolverSpec
+from bnsbench.contract.hookspecs import hookimpl
+from bnsbench.contract.specs import SolverSpec
 
 @hookimpl
 def bnsbench_solvers():
@@ -188,8 +188,8 @@ def test_files_of_different_nfe(bnsbench, artefact):
 
 EXPORTER = """
 import json
-from bnsbench.hookspecs import hookimpl
-from bnsbench.specs import ExporterSpec
+from bnsbench.contract.hookspecs import hookimpl
+from bnsbench.contract.specs import ExporterSpec
 
 @hookimpl
 def bnsbench_exporters():

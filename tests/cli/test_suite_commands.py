@@ -205,8 +205,8 @@ def test_leaderboard_in_every_view(run, bnsbench, view):
 
 
 REPORT = """
-from bnsbench.hookspecs import hookimpl
-from bnsbench.specs import ReportSpec
+from bnsbench.contract.hookspecs import hookimpl
+from bnsbench.contract.specs import ReportSpec
 
 @hookimpl
 def bnsbench_reports():

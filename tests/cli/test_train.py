@@ -7,8 +7,8 @@ import pytest
 from bnsbench.nonstationary.artefact import SolverArtefact
 
 STAND_IN = """
-from bnsbench.hookspecs import hookimpl
-from bnsbench.specs import Budgets, SolverSpec
+from bnsbench.contract.hookspecs import hookimpl
+from bnsbench.contract.specs import Budgets, SolverSpec
 
 @hookimpl
 def bnsbench_solvers():

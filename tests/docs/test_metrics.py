@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bnsbench.plugins import PluginHost
+from bnsbench.contract import PluginHost
 from tests.docs.replay import ROOT, replay
 
 

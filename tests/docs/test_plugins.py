@@ -10,9 +10,8 @@ import re
 
 import pytest
 
-from bnsbench import hookspecs, specs
 from bnsbench.cli import main
-from bnsbench.plugins import PluginHost
+from bnsbench.contract import PluginHost, hookspecs, specs
 from bnsbench.testing import check, records
 from tests.docs.replay import ROOT
 

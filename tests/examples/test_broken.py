@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from bnsbench.cli import main
+from bnsbench.contract import PluginHost
 from bnsbench.errors import BnsbenchError
-from bnsbench.plugins import PluginHost
 from bnsbench.testing import records
 
 PACKAGE = Path(__file__).parents[2] / "plugins" / "broken"

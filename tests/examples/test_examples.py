@@ -14,13 +14,13 @@ import pytest
 import torch
 
 from bnsbench.cli import main
+from bnsbench.contract import PluginHost
 from bnsbench.flows.fields import CountingField, FunctionField
 from bnsbench.flows.paths import CondOT
 from bnsbench.flows.predictions import to_velocity
 from bnsbench.metrics.base import SampleSet
 from bnsbench.models.mixtures import ring8
 from bnsbench.nonstationary.tracing import trace
-from bnsbench.plugins import PluginHost
 
 EXAMPLES = Path(__file__).parents[2] / "plugins" / "examples"
 FILES = sorted(EXAMPLES.glob("*_*.py"))
@@ -104,7 +104,7 @@ class TestSpiral:
         assert torch.allclose(model.predict(t, x, None), expected, atol=1e-8)
 
     def test_samples_have_the_data_s_moments(self, host):
-        from bnsbench.flows.ground_truth import solve
+        from bnsbench.truth.ground_truth import solve
 
         model = host.model("spiral").make()
         x0 = torch.randn(2000, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)

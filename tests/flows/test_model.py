@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from bnsbench.errors import NotApplicableError, UsageError
-from bnsbench.flows.ground_truth import solve, solve_each
 from bnsbench.flows.model import Model
 from bnsbench.flows.paths import EDM, VP, CondOT, Path
 from bnsbench.flows.predictions import Prediction, to_velocity
+from bnsbench.truth.ground_truth import solve, solve_each
 from tests.flows.toy import GaussianModel
 
 

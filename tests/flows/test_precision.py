@@ -5,9 +5,9 @@ import torch
 
 from bnsbench.flows import paths, precision
 from bnsbench.flows.fields import FunctionField
-from bnsbench.flows.ground_truth import solve, solve_each
 from bnsbench.flows.paths import CondOT, as_time
 from bnsbench.flows.precision import has_float64, time_dtype, times_on
+from bnsbench.truth.ground_truth import solve, solve_each
 from tests.flows.toy import GaussianModel
 
 CPU = torch.device("cpu")

@@ -5,9 +5,9 @@ import itertools
 import pytest
 import torch
 
-from bnsbench.flows.ground_truth import solve
 from bnsbench.flows.paths import VP, CondOT, Cosine, Path, Preconditioned
 from bnsbench.flows.scale_time import ScaleTimeField, scale_time
+from bnsbench.truth.ground_truth import solve
 from tests.flows.toy import GaussianModel, SineField
 
 CHANGES = [

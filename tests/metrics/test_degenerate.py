@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from bnsbench import builtin
+from bnsbench.contract import PluginHost
+from bnsbench.contract.sources import BUILTIN
 from bnsbench.errors import DivergedError, NotApplicableError
 from bnsbench.flows.model import Model, Reference
 from bnsbench.flows.paths import CondOT
@@ -21,8 +23,6 @@ from bnsbench.models.digits.data import load_digits
 from bnsbench.models.scenes.data import random_scenes
 from bnsbench.models.speech.data import spoken
 from bnsbench.models.speech.model import reference_clips, speech
-from bnsbench.plugins import PluginHost
-from bnsbench.plugins.sources import BUILTIN
 
 
 class Shown(Model):

@@ -9,10 +9,10 @@ import torch
 from skimage.metrics import structural_similarity
 
 from bnsbench.errors import DivergedError, NotApplicableError
-from bnsbench.flows.psnr import psnr_per_sample
 from bnsbench.metrics.image import Perceptual, Psnr, Ssim
 from bnsbench.models.digits.model import digit_classifier
 from bnsbench.statistics import mean_interval
+from bnsbench.truth.psnr import psnr_per_sample
 
 
 def noisy(n: int = 20, dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, torch.Tensor]:

@@ -12,7 +12,7 @@ from bnsbench.metrics.distribution import kid
 from bnsbench.metrics.extractors import INCEPTION, extractor_for
 from bnsbench.metrics.inception_score import InceptionScore
 from bnsbench.models.scenes.data import random_scenes
-from bnsbench.random_states import random_states
+from bnsbench.process.random_states import random_states
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from bnsbench.errors import UsageError
+from bnsbench.media.wav import write_wav
 from bnsbench.metrics.real_data import SoundFolder, open_images
-from bnsbench.wav import write_wav
 
 
 @pytest.fixture

@@ -10,12 +10,12 @@ from torchaudio.functional import frechet_distance
 from bnsbench.errors import NotApplicableError, UsageError
 from bnsbench.flows.model import Model
 from bnsbench.flows.paths import CondOT
+from bnsbench.media.wav import write_wav
 from bnsbench.metrics.base import SampleSet
 from bnsbench.metrics.distribution import fad, fad_gt
 from bnsbench.metrics.sound_extractors import sound_extractor
 from bnsbench.models.speech.audio import SAMPLES, log_mel, waveform
 from bnsbench.models.speech.model import reference_clips, word_classifier
-from bnsbench.wav import write_wav
 
 
 class Speaker(Model):

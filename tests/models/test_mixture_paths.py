@@ -8,20 +8,20 @@ from functools import cache, partial
 import pytest
 import torch
 
+from bnsbench.contract.host import PluginHost
+from bnsbench.contract.specs import SolverSpec
 from bnsbench.errors import NotApplicableError, UsageError
-from bnsbench.flows.pairs import Pairs, PairSource
 from bnsbench.flows.paths import EDM, VE, VP, CondOT, Cosine, DiscreteVP
-from bnsbench.flows.psnr import psnr_per_sample
 from bnsbench.models.mixtures import MixtureModel, aniso5, mixture_path, ring8
 from bnsbench.nonstationary.tracing import trace
-from bnsbench.plugins.host import PluginHost
 from bnsbench.solvers.dpm_solver_pp import dpm_solver_pp_2m
 from bnsbench.solvers.edm import edm_heun
 from bnsbench.solvers.specs import SOLVERS
-from bnsbench.specs import SolverSpec
 from bnsbench.training import descent
-from bnsbench.training.bns import train_bns
 from bnsbench.training.problem import Problem
+from bnsbench.training.recipes.bns import train_bns
+from bnsbench.truth.pairs import Pairs, PairSource
+from bnsbench.truth.psnr import psnr_per_sample
 
 VARIANCE_EXPLODING = ["edm", "ve"]
 

@@ -8,9 +8,9 @@ import torch
 from scipy.stats import multivariate_normal
 
 from bnsbench.errors import NotApplicableError, UsageError
-from bnsbench.flows.ground_truth import solve
 from bnsbench.flows.paths import EDM, VE, VP, CondOT, Cosine, DiscreteVP
 from bnsbench.models.mixtures import Mixture, MixtureModel, aniso5, digits_gmm, ring8
+from bnsbench.truth.ground_truth import solve
 
 PATHS = [CondOT(), Cosine(), VP(), VP(9.0, 9.0), EDM(), VE(), DiscreteVP.linear(1e-3, 0.5, 30)]
 NAMES = ["condot", "cosine", "vp", "discrete-vp", "edm", "ve"]

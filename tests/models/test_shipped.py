@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from bnsbench.contract import PluginHost
 from bnsbench.models.mixtures import ring8
 from bnsbench.models.shipped import SOLVERS, shipped_file, shipped_solver
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.tracing import trace
-from bnsbench.plugins import PluginHost
 from bnsbench.solvers.runge_kutta import midpoint
 
 

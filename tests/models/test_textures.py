@@ -6,15 +6,15 @@ from scipy.fft import dctn
 from torch.autograd import forward_ad
 
 from bnsbench.errors import NotApplicableError, UsageError
-from bnsbench.flows.ground_truth import solve
 from bnsbench.flows.model import Model
-from bnsbench.flows.psnr import psnr_per_sample
 from bnsbench.models.mixtures import Mixture, MixtureModel
 from bnsbench.models.textures import TEXTURES, CosineBasis, SpectralMixture, TextureModel, spectral_mixture, textures
 from bnsbench.nonstationary.engine import sample
 from bnsbench.nonstationary.tracing import trace
 from bnsbench.solvers.runge_kutta import euler
 from bnsbench.solvers.unipc import unipc
+from bnsbench.truth.ground_truth import solve
+from bnsbench.truth.psnr import psnr_per_sample
 
 PATHS = ["condot", "cosine", "vp", "discrete-vp", "edm", "ve"]
 DOUBLE = {"dtype": torch.float64}

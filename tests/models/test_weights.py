@@ -22,7 +22,7 @@ from bnsbench.models.weights import (
     save_weights,
     weights_fingerprint,
 )
-from bnsbench.random_states import random_states
+from bnsbench.process.random_states import random_states
 
 TENSORS = {"a": torch.tensor([1.5, -2.25]), "b": torch.ones(2, 3)}
 

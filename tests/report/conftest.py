@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bnsbench.plugins import PluginHost
+from bnsbench.contract import PluginHost
 from bnsbench.suite.plan import make_plan
 from bnsbench.suite.record import Record, Score
 from bnsbench.suite.suitefile import Suite

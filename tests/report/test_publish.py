@@ -8,8 +8,8 @@ import pytest
 
 from bnsbench.api import publish as publish_by_name
 from bnsbench.api import run_and_report
+from bnsbench.contract import PluginHost
 from bnsbench.errors import BnsbenchError, UsageError
-from bnsbench.plugins import PluginHost
 from bnsbench.report import publish as publishing
 from bnsbench.report.integrity import faults
 from bnsbench.report.publish import publish

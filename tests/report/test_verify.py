@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bnsbench.api import run_and_report
-from bnsbench.plugins import PluginHost
+from bnsbench.contract import PluginHost
 from bnsbench.report.results import write_reports
 from bnsbench.report.verify import choose, differences, verify
 from bnsbench.suite.plan import make_plan

@@ -6,9 +6,9 @@ import functools
 import importlib
 import re
 
+from bnsbench.contract.selectors import parse_selector
 from bnsbench.flows.paths import EDM, VP, CondOT, Cosine
 from bnsbench.nonstationary.tracing import trace
-from bnsbench.plugins.selectors import parse_selector
 from bnsbench.solvers.specs import SOLVERS
 
 FINITE = [(VP(), (0.0, 0.99)), (Cosine(), (0.1, 0.9)), (CondOT(), (0.1, 0.9)), (EDM(0.002, 10.0), (0.0, 1.0))]

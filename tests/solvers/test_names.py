@@ -11,10 +11,10 @@ import pytest
 import torch
 from torchdiffeq import odeint
 
+from bnsbench.contract import PluginHost
+from bnsbench.contract.selectors import parse_selector
 from bnsbench.errors import UsageError
 from bnsbench.flows.paths import CondOT, Cosine
-from bnsbench.plugins import PluginHost
-from bnsbench.plugins.selectors import parse_selector
 from bnsbench.solvers.specs import SOLVERS
 from tests.solvers import peers
 from tests.solvers.names import ENTRY, FINITE, NAMES, TO_DATA, ours, sampled, table_of

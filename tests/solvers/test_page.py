@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from bnsbench.contract import parse_selector
 from bnsbench.errors import UsageError
 from bnsbench.flows.paths import CondOT
-from bnsbench.plugins import parse_selector
 from bnsbench.solvers import grids
 from bnsbench.solvers.grids import time_grid
 from bnsbench.solvers.specs import SOLVERS

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
+from bnsbench.contract.hookspecs import hookimpl
+from bnsbench.contract.specs import MetricSpec, ModelSpec, SolverSpec
 from bnsbench.errors import NotApplicableError, UsageError
-from bnsbench.hookspecs import hookimpl
 from bnsbench.metrics.base import MetricValue
-from bnsbench.specs import MetricSpec, ModelSpec, SolverSpec
 
 LOADED = []
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bnsbench.plugins import PluginHost
+from bnsbench.contract import PluginHost
 from bnsbench.suite.progress import SilentObserver
 
 PLUGIN = Path(__file__).parent / "tiny_plugin.py"

@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from bnsbench.process.machine import cache_folder
 from bnsbench.suite.cells import run_cell
 from bnsbench.suite.context import CellContext, Job
-from bnsbench.suite.environment import cache_folder
 from bnsbench.suite.plan import make_plan
 from bnsbench.suite.store import ResultStore
 from bnsbench.suite.suitefile import override, read_suite

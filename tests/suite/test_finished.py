@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bnsbench.api import run_and_report
-from bnsbench.plugins import PluginHost
+from bnsbench.contract import PluginHost
 from bnsbench.report.results import read_leaderboard
 from bnsbench.report.verify import verify
 from bnsbench.suite.run import RunOptions, find_finished, plan_run, run_suite
@@ -330,7 +330,7 @@ def test_finished_built_in_models_load_nothing(tmp_path):
     """Their versions hold the hashes of their weights."""
     program = (
         "import sys; from pathlib import Path\n"
-        "from bnsbench.plugins import PluginHost\n"
+        "from bnsbench.contract import PluginHost\n"
         "from bnsbench.suite.progress import SilentObserver\n"
         "from bnsbench.suite.run import RunOptions, find_finished, plan_run\n"
         "options = RunOptions('quick', results=Path(sys.argv[1]), models=['ring8'], solvers=['euler'], nfe=[2])\n"

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from bnsbench.plugins import PluginHost
+from bnsbench.contract import PluginHost
+from bnsbench.process.machine import cache_folder
 from bnsbench.suite.context import CellContext, Job, OverwrittenError
-from bnsbench.suite.environment import cache_folder
 from bnsbench.suite.judging import JudgedSamples, untouched
 from bnsbench.suite.plan import make_plan
 from bnsbench.suite.store import ResultStore

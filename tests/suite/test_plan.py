@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from bnsbench.contract import PluginHost
 from bnsbench.errors import UsageError
-from bnsbench.plugins import PluginHost
 from bnsbench.suite.plan import make_plan
 from bnsbench.suite.suitefile import Suite, override, read_suite
 
@@ -89,7 +89,7 @@ def test_key_is_a_file_name_even_for_long_selectors(host):
 
 
 def test_an_edited_plugin_file_gets_other_keys(tmp_path):
-    source = "from bnsbench.hookspecs import hookimpl\nfrom bnsbench.specs import SolverSpec\n"
+    source = "from bnsbench.contract.hookspecs import hookimpl\nfrom bnsbench.contract.specs import SolverSpec\n"
     source += "@hookimpl\ndef bnsbench_solvers():\n    yield SolverSpec('mine', ':mine')\n"
     suite = Suite.parse({"name": "s", "nfe": [4], "solvers": ["mine"], "models": ["ring8"]}, "here")
     keys = []
@@ -101,7 +101,7 @@ def test_an_edited_plugin_file_gets_other_keys(tmp_path):
 
 def test_planning_and_reading_records_import_nothing_heavy():
     code = (
-        "import sys; from pathlib import Path; from bnsbench.plugins import PluginHost;"
+        "import sys; from pathlib import Path; from bnsbench.contract import PluginHost;"
         "from bnsbench.suite.run import RunOptions, plan_run; import bnsbench.suite.record, bnsbench.cli.run;"
         "plan_run(RunOptions('default', executor='processes'), PluginHost.load());"
         "print([name for name in ('torch', 'pandas', 'matplotlib', 'scipy') if name in sys.modules])"

@@ -5,8 +5,8 @@ import os
 
 import pytest
 
+from bnsbench.contract import PluginHost
 from bnsbench.errors import UsageError
-from bnsbench.plugins import PluginHost
 from bnsbench.suite.run import RunOptions, plan_run, run_suite
 from bnsbench.suite.store import ResultStore, StorageError
 
@@ -136,7 +136,7 @@ def test_full_cache_disk_is_one_sentence(options, host, store, recorder, monkeyp
     def full(self, split, count):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "pairs")
 
-    monkeypatch.setattr("bnsbench.flows.pairs.PairSource.pairs", full)
+    monkeypatch.setattr("bnsbench.truth.pairs.PairSource.pairs", full)
     with pytest.raises(StorageError, match=r"The cache folder .* cannot be written"):
         run_suite(options(), host, recorder)
 
@@ -187,7 +187,7 @@ def test_devices_that_are_not_there_are_usage_errors(options, host, recorder, de
 def test_observers_of_plugins_hear_of_every_record(options, host, tmp_path, recorder):
     plugin = tmp_path / "watcher.py"
     plugin.write_text(
-        "from bnsbench.hookspecs import hookimpl\nHEARD = []\n"
+        "from bnsbench.contract.hookspecs import hookimpl\nHEARD = []\n"
         "@hookimpl\ndef bnsbench_cell_finished(record):\n    HEARD.append(record['status'])\n    raise RuntimeError('no')\n"
     )
     host = PluginHost.load([*host.files, plugin])

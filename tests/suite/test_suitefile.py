@@ -4,8 +4,8 @@ import tomllib
 
 import pytest
 
+from bnsbench.contract import PluginHost
 from bnsbench.errors import UsageError
-from bnsbench.plugins import PluginHost
 from bnsbench.suite.plan import make_plan
 from bnsbench.suite.suitefile import Suite, find_suite, override, read_suite
 from bnsbench.suite.trained import solver_key
@@ -95,8 +95,8 @@ def test_installed_plugin_satisfies_the_suite(host, tmp_path):
 
 CLASH = """
 from pathlib import Path
-from bnsbench.hookspecs import hookimpl
-from bnsbench.specs import *
+from bnsbench.contract.hookspecs import hookimpl
+from bnsbench.contract.specs import *
 
 @hookimpl
 def bnsbench_solvers():

@@ -6,23 +6,24 @@ from pathlib import Path
 import pytest
 import torch
 
+from bnsbench.contract import PluginHost
 from bnsbench.errors import BnsbenchError, CorruptFileError, NotApplicableError, UsageError
-from bnsbench.flows.mixed import MixedSource
-from bnsbench.flows.pairs import PairSource
 from bnsbench.models.mixtures import digits_gmm
 from bnsbench.models.scenes.model import scenes
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.tracing import trace
-from bnsbench.plugins import PluginHost
 from bnsbench.solvers.runge_kutta import midpoint
 from bnsbench.suite import trained
 from bnsbench.suite.plan import make_plan
 from bnsbench.suite.store import ResultStore
 from bnsbench.suite.suitefile import Suite, read_suite
-from bnsbench.suite.trained import TrainedSolvers, make_problem, solver_key, train_solver
+from bnsbench.suite.trained import TrainedSolvers, solver_key
 from bnsbench.training import descent
 from bnsbench.training.classics import rule_on_grid
 from bnsbench.training.problem import TrainingStatus
+from bnsbench.training.trainer import make_problem, train_solver
+from bnsbench.truth.mixed_source import MixedSource
+from bnsbench.truth.pairs import PairSource
 
 SUITE = """
 name = "trained"
@@ -112,7 +113,7 @@ def test_the_host_s_solvers_are_at_hand_with_their_parameters(source, host):
 
 def test_a_classic_that_two_plugins_offer_is_that_of_the_trainer_s(source, tmp_path):
     (tmp_path / "clash.py").write_text(
-        "from bnsbench.hookspecs import hookimpl\nfrom bnsbench.specs import SolverSpec\n\n@hookimpl\n"
+        "from bnsbench.contract.hookspecs import hookimpl\nfrom bnsbench.contract.specs import SolverSpec\n\n@hookimpl\n"
         "def bnsbench_solvers():\n    yield SolverSpec('midpoint', 'bnsbench.solvers.runge_kutta:euler', stages=1)\n"
     )
     clashing = PluginHost.load([tmp_path / "clash.py"])
@@ -274,8 +275,8 @@ def test_shipped_solvers_are_taken_unless_they_are_to_be_trained(cells, open_sto
 
 
 CLASH = """
-from bnsbench.hookspecs import hookimpl
-from bnsbench.specs import ModelSpec, SolverSpec
+from bnsbench.contract.hookspecs import hookimpl
+from bnsbench.contract.specs import ModelSpec, SolverSpec
 
 @hookimpl
 def bnsbench_models():

@@ -8,12 +8,12 @@ from dataclasses import replace
 
 import torch
 
+from bnsbench.contract.hookspecs import hookimpl
+from bnsbench.contract.specs import Budgets, MetricSpec, ModelSpec, SolverSpec
 from bnsbench.errors import NotApplicableError
-from bnsbench.hookspecs import hookimpl
 from bnsbench.metrics.base import MetricValue
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.table import NonStationarySolver
-from bnsbench.specs import Budgets, MetricSpec, ModelSpec, SolverSpec
 
 
 @hookimpl

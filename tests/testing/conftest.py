@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from bnsbench.contract.specs import ModelSpec
 from bnsbench.flows.model import Model
-from bnsbench.specs import ModelSpec
 
 
 @pytest.fixture(autouse=True)

@@ -6,10 +6,10 @@ import itertools
 
 import torch
 
+from bnsbench.contract.hookspecs import hookimpl
+from bnsbench.contract.specs import MetricSpec
 from bnsbench.errors import NotApplicableError, UsageError
-from bnsbench.hookspecs import hookimpl
 from bnsbench.metrics.base import MetricValue
-from bnsbench.specs import MetricSpec
 
 _CALLS = itertools.count(1)
 

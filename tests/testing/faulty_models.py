@@ -6,11 +6,11 @@ import itertools
 
 import torch
 
+from bnsbench.contract.hookspecs import hookimpl
+from bnsbench.contract.specs import ModelSpec
 from bnsbench.errors import NotApplicableError
 from bnsbench.flows.paths import CondOT
-from bnsbench.hookspecs import hookimpl
 from bnsbench.models.mixtures import MixtureModel
-from bnsbench.specs import ModelSpec
 from bnsbench.testing.problems import image_model
 
 _CALLS = itertools.count(1)

@@ -7,10 +7,10 @@ from itertools import pairwise
 
 import torch
 
-from bnsbench.hookspecs import hookimpl
+from bnsbench.contract.hookspecs import hookimpl
+from bnsbench.contract.specs import Budgets, SolverSpec
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.table import NonStationarySolver
-from bnsbench.specs import Budgets, SolverSpec
 
 _CALLS = itertools.count(1)
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from bnsbench.contract import PluginHost
 from bnsbench.errors import UsageError
-from bnsbench.plugins import PluginHost
 from bnsbench.testing import Report, Result, check
 from bnsbench.testing.conformance import find_kind
-from tests.plugins.offers import HEADER, write
+from tests.contract.offers import HEADER, write
 
 TWICE = f"""{HEADER}
 @hookimpl

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bnsbench import builtin
-from bnsbench.plugins import PluginHost
+from bnsbench.contract import PluginHost
 from bnsbench.testing import check_metric
 from bnsbench.testing.metrics import with_data
 

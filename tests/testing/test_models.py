@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bnsbench.plugins import PluginHost
+from bnsbench.contract import PluginHost
 from bnsbench.testing import check_model
 
 FAULTS = {

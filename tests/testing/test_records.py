@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from bnsbench.plugins import PluginHost
+from bnsbench.contract import PluginHost
 from bnsbench.testing.records import Subject, listing, plugin
-from tests.plugins.offers import HEADER, install, write
+from tests.contract.offers import HEADER, install, write
 
 HOOK = """
 @hookimpl

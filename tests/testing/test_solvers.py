@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from bnsbench.contract import PluginHost
 from bnsbench.flows.paths import VP, CondOT
-from bnsbench.plugins import PluginHost
 from bnsbench.solvers.specs import SOLVERS
 from bnsbench.testing import ConformanceError, check_solver
 from bnsbench.testing.problems import quantile_case

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from bnsbench.errors import NotApplicableError, UsageError
-from bnsbench.flows.pairs import PairSource
 from bnsbench.flows.paths import VP, CondOT
 from bnsbench.models.mixtures import MixtureModel
 from bnsbench.nonstationary.tracing import NotTraceableError, trace
@@ -14,10 +13,11 @@ from bnsbench.solvers.grids import time_grid
 from bnsbench.solvers.runge_kutta import euler, midpoint, rk4
 from bnsbench.solvers.specs import SOLVERS
 from bnsbench.training.classics import JUDGED, best_grid, classic, rule_on_grid
-from bnsbench.training.initial import start_grids
+from bnsbench.training.families.table import Table
+from bnsbench.training.optimisers.selection import psnr
 from bnsbench.training.problem import Classic, Cost, Problem
-from bnsbench.training.selection import psnr
-from bnsbench.training.table import Table
+from bnsbench.training.recipes.initial import start_grids
+from bnsbench.truth.pairs import PairSource
 from tests.training.toys import cross, cross_source, uniform
 
 SOURCE = cross_source()

@@ -12,21 +12,22 @@ import torch
 from torch import Tensor
 
 from bnsbench.errors import DivergedError, NotApplicableError, UsageError
-from bnsbench.flows.mixed import MixedSource
-from bnsbench.flows.pairs import CHUNK, PairSource
 from bnsbench.nonstationary.artefact import SolverArtefact
-from bnsbench.plain import plain
-from bnsbench.training import descent, learned
-from bnsbench.training.bns import train_bns
+from bnsbench.storage.plain_data import plain
+from bnsbench.training import descent
 from bnsbench.training.classics import rule_on_grid
 from bnsbench.training.descent import ACCURATE, CONVERGED, IDLE, SPENT, Choices, Leg, artefact, distil
-from bnsbench.training.gauss_newton import GaussNewton, Iterate, Schedule
+from bnsbench.training.families.classic_rules import Anchored, RuleTimes
+from bnsbench.training.families.parametrisation import FreeTable, LinearMultistep, LogGaps, Parametrisation
+from bnsbench.training.families.table import Table
 from bnsbench.training.objectives import make_objective
-from bnsbench.training.parametrisations import FreeTable, LinearMultistep, LogGaps, Parametrisation
+from bnsbench.training.optimisers.gauss_newton import GaussNewton, Iterate, Schedule
+from bnsbench.training.optimisers.selection import psnr
 from bnsbench.training.problem import Cost, Problem, TrainingStatus
-from bnsbench.training.rule_families import Anchored, RuleTimes
-from bnsbench.training.selection import psnr
-from bnsbench.training.table import Table
+from bnsbench.training.recipes import learned
+from bnsbench.training.recipes.bns import train_bns
+from bnsbench.truth.mixed_source import MixedSource
+from bnsbench.truth.pairs import CHUNK, PairSource
 from tests.training.toys import bend, cross_source, euler_table, plane_source, uniform
 
 N = 3

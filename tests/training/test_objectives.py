@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from bnsbench.errors import NotApplicableError, UsageError
-from bnsbench.flows.pairs import Pairs, PairSource
 from bnsbench.training.objectives import OBJECTIVES, SMALLEST_ERROR, make_objective, soft_radius
+from bnsbench.truth.pairs import Pairs, PairSource
 from tests.flows.toy import GaussianModel
 
 

@@ -5,13 +5,13 @@ import torch
 from torch import Tensor
 
 from bnsbench.flows.model import Model
-from bnsbench.flows.pairs import PairSource
 from bnsbench.flows.paths import CondOT
-from bnsbench.flows.psnr import psnr_per_sample
 from bnsbench.models.mixtures import digits_gmm
-from bnsbench.training.bns import train_bns
 from bnsbench.training.precision import precision_limit
 from bnsbench.training.problem import Problem
+from bnsbench.training.recipes.bns import train_bns
+from bnsbench.truth.pairs import PairSource
+from bnsbench.truth.psnr import psnr_per_sample
 from tests.training.toys import bend, cross_source, euler_table, plane_source
 
 

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from bnsbench.flows.model import Model
-from bnsbench.flows.pairs import PairSource
 from bnsbench.flows.paths import CondOT
 from bnsbench.models.mixtures import Mixture, MixtureModel
-from bnsbench.training.table import Table
+from bnsbench.training.families.table import Table
+from bnsbench.truth.pairs import PairSource
 
 
 class PlaneModel(Model):

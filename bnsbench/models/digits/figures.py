@@ -7,14 +7,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bnsbench.flows.ground_truth import solve
-from bnsbench.flows.noise import noise
-from bnsbench.flows.psnr import psnr_per_sample
 from bnsbench.models.digits.data import CLASSES, split_digits
 from bnsbench.models.digits.model import digit_classifier, digits
 from bnsbench.models.mixtures import digits_gmm
 from bnsbench.models.weights import WEIGHTS
 from bnsbench.solvers.runge_kutta import euler, midpoint
+from bnsbench.truth.ground_truth import solve
+from bnsbench.truth.noise import noise
+from bnsbench.truth.psnr import psnr_per_sample
 
 SAMPLES = 500
 TOLERANCE = 1e-5

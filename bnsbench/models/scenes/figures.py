@@ -7,13 +7,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bnsbench.flows.ground_truth import solve
-from bnsbench.flows.noise import noise
-from bnsbench.flows.psnr import psnr_per_sample
 from bnsbench.models.scenes.data import attributes, random_scenes
 from bnsbench.models.scenes.model import ScenesModel, scene_classifier, scenes
 from bnsbench.models.weights import WEIGHTS
 from bnsbench.solvers.runge_kutta import euler, midpoint
+from bnsbench.truth.ground_truth import solve
+from bnsbench.truth.noise import noise
+from bnsbench.truth.psnr import psnr_per_sample
 
 SAMPLES = {0.0: 128, 2.0: 512, 6.5: 128}
 """By guidance scale; the gate is at 2."""

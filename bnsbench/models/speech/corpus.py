@@ -16,10 +16,10 @@ from torch import Tensor
 from torchaudio.functional import resample
 
 from bnsbench.errors import BnsbenchError
-from bnsbench.files import replacing
+from bnsbench.media.wav import read_wav
 from bnsbench.models.speech.audio import HOP, RATE, SAMPLES, log_mel
 from bnsbench.models.speech.data import VOICES, WORDS
-from bnsbench.wav import read_wav
+from bnsbench.storage.files import replacing
 
 SPEEDS = (125, 140, 155, 170, 190)
 """Words per minute."""

@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bnsbench.flows.ground_truth import solve
-from bnsbench.flows.noise import noise
 from bnsbench.models.speech.data import VOICE, WORDS, asked
 from bnsbench.models.speech.model import SpeechModel, reference_clips, speech, word_classifier
 from bnsbench.models.weights import WEIGHTS
+from bnsbench.truth.ground_truth import solve
+from bnsbench.truth.noise import noise
 
 SAMPLES = 192
 """Every word in every voice once."""

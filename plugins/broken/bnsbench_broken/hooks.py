@@ -1,7 +1,7 @@
 """A plugin whose hooks are never called: one mistyped, one not marked."""
 
-from bnsbench.hookspecs import hookimpl
-from bnsbench.specs import MetricSpec, SolverSpec
+from bnsbench.contract.hookspecs import hookimpl
+from bnsbench.contract.specs import MetricSpec, SolverSpec
 
 
 @hookimpl

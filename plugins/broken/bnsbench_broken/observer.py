@@ -1,6 +1,6 @@
 """A plugin whose observer raises at every cell."""
 
-from bnsbench.hookspecs import hookimpl
+from bnsbench.contract.hookspecs import hookimpl
 
 
 @hookimpl

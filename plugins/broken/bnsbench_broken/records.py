@@ -1,7 +1,7 @@
 """A plugin that offers one sound model among faulty records, and a hook that raises."""
 
-from bnsbench.hookspecs import hookimpl
-from bnsbench.specs import MetricSpec, ModelSpec, SolverSpec
+from bnsbench.contract.hookspecs import hookimpl
+from bnsbench.contract.specs import MetricSpec, ModelSpec, SolverSpec
 
 
 @hookimpl

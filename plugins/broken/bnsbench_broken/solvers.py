@@ -4,8 +4,8 @@ import importlib
 import os
 import sys
 
-from bnsbench.hookspecs import hookimpl
-from bnsbench.specs import MetricSpec, ModelSpec, SolverSpec
+from bnsbench.contract.hookspecs import hookimpl
+from bnsbench.contract.specs import MetricSpec, ModelSpec, SolverSpec
 
 _KEPT = []
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from bnsbench.suite.environment import cache_folder
+from bnsbench.process.machine import cache_folder
 from tests.benchmarks.training import adam, costs, ladder, mixtures, objectives, pairs, precision
 from tests.benchmarks.training.bench import Bench
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from bnsbench.nonstationary.artefact import SolverArtefact
-from bnsbench.training.selection import psnr
-from bnsbench.training.table import Table
+from bnsbench.training.families.table import Table
+from bnsbench.training.optimisers.selection import psnr
 from tests.benchmarks.training.bench import Bench
 from tests.benchmarks.training.costs import default, in_all, reached
 

@@ -9,16 +9,16 @@ from typing import Any
 
 import pandas as pd
 
-from bnsbench.files import name_of
-from bnsbench.flows.mixed import Source
-from bnsbench.flows.pairs import PairSource
+from bnsbench.contract import PluginHost
 from bnsbench.nonstationary.artefact import SolverArtefact
-from bnsbench.plugins import PluginHost
-from bnsbench.suite.environment import cache_folder
-from bnsbench.suite.trained import make_problem, train_solver
+from bnsbench.process.machine import cache_folder
+from bnsbench.storage.files import name_of
+from bnsbench.training.families.table import Table
+from bnsbench.training.optimisers.selection import psnr
 from bnsbench.training.problem import TrainingStatus
-from bnsbench.training.selection import psnr
-from bnsbench.training.table import Table
+from bnsbench.training.trainer import make_problem, train_solver
+from bnsbench.truth.mixed_source import Source
+from bnsbench.truth.pairs import PairSource
 
 TEST = 1024
 KEYS = ("model", "guidance", "nfe", "seed", "kind")

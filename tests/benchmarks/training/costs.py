@@ -14,9 +14,9 @@ from typing import Any
 
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.table import NonStationarySolver
-from bnsbench.training.bns import rung_below
-from bnsbench.training.selection import psnr
-from bnsbench.training.table import Table
+from bnsbench.training.families.table import Table
+from bnsbench.training.optimisers.selection import psnr
+from bnsbench.training.recipes.bns import rung_below
 from tests.benchmarks.training.bench import TEST, Bench, evaluations
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from bnsbench.flows.mixed import MixedSource
+from bnsbench.truth.mixed_source import MixedSource
 from tests.benchmarks.training.bench import Bench, evaluations
 
 SCALES = (0.0, 2.0, 6.0)

@@ -12,7 +12,7 @@ import torch
 
 from bnsbench.errors import UsageError
 from bnsbench.metrics.contents import content_hash
-from bnsbench.random_states import seeded_random_states
+from bnsbench.process.random_states import seeded_random_states
 from bnsbench_diffusers.models.fingerprint import digest_of, network_digest, tokenizer_digest
 from bnsbench_diffusers.models.loading import is_hub_id, quiet
 

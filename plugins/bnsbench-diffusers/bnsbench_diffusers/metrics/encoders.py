@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 from torchaudio.functional import resample
 
 from bnsbench.metrics.extractors import to_uint8
-from bnsbench.random_states import seeded_random_states
+from bnsbench.process.random_states import seeded_random_states
 from bnsbench_diffusers.metrics.checkpoints import Checkpoint
 
 BATCH = 64

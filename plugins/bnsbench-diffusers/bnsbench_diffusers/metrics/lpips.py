@@ -21,7 +21,7 @@ from bnsbench.errors import NotApplicableError, UsageError
 from bnsbench.metrics.base import SampleSet
 from bnsbench.metrics.contents import content_hash
 from bnsbench.metrics.paired import PairedMetric
-from bnsbench.random_states import seeded_random_states
+from bnsbench.process.random_states import seeded_random_states
 from bnsbench_diffusers.metrics.images import rgb
 from bnsbench_diffusers.models.fingerprint import network_digest
 

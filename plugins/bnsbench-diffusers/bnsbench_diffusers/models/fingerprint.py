@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bnsbench.files import replacing
-from bnsbench.suite.environment import cache_folder
+from bnsbench.process.machine import cache_folder
+from bnsbench.storage.files import replacing
 
 _SUFFIXES = (".safetensors", ".bin")
 

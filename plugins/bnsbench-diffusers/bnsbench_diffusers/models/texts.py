@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from bnsbench.errors import UsageError
-from bnsbench.files import replacing
-from bnsbench.suite.environment import cache_folder
+from bnsbench.process.machine import cache_folder
+from bnsbench.storage.files import replacing
 from bnsbench_diffusers.models.base import LATENT_RANGE, Options, PipelineModel
 from bnsbench_diffusers.models.fingerprint import digest_of, network_digest, tokenizer_digest
 from bnsbench_diffusers.models.latents import decode_latents

@@ -11,8 +11,8 @@ from typing import Any
 
 import diffusers
 
+from bnsbench.contract import did_you_mean, parse_selector
 from bnsbench.errors import NotApplicableError, UsageError
-from bnsbench.plugins import did_you_mean, parse_selector
 from bnsbench_diffusers.origin import Origin
 
 PIPELINE = "pipeline"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
+from bnsbench.contract.hookspecs import hookimpl
+from bnsbench.contract.specs import ModelSpec
 from bnsbench.flows.model import Model, Reference
 from bnsbench.flows.paths import CondOT
-from bnsbench.hookspecs import hookimpl
-from bnsbench.specs import ModelSpec
 
 TEXTS = ("a red fox in the snow", "two boats", "an empty street at night", "a", "zzzz")
 

@@ -12,9 +12,9 @@ import diffusers
 import pytest
 import torch
 
+from bnsbench.contract import PluginHost
 from bnsbench.errors import NotApplicableError, UsageError
 from bnsbench.nonstationary.table import NonStationarySolver
-from bnsbench.plugins import PluginHost
 from bnsbench_diffusers.models.base import Options
 from bnsbench_diffusers.models.fingerprint import network_digest
 from bnsbench_diffusers.models.loading import find_folder, load_pipeline, stored_dtype

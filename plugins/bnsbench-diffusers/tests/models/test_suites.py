@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bnsbench.plugins import PluginHost
+from bnsbench.contract import PluginHost
 from bnsbench.suite.estimate import estimate
 from bnsbench.suite.plan import make_plan
 from bnsbench.suite.suitefile import find_suite

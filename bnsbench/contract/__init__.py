@@ -1,0 +1,15 @@
+"""The plugin host: every model, solver, metric, suite, executor, report and exporter there is, found by name."""
+
+from bnsbench.contract.host import LoadedPlugin, PluginHost
+from bnsbench.contract.selectors import Selection, did_you_mean, parse_selector, split_selectors
+from bnsbench.contract.sources import PluginProblem
+
+__all__ = [
+    "LoadedPlugin",
+    "PluginHost",
+    "PluginProblem",
+    "Selection",
+    "did_you_mean",
+    "parse_selector",
+    "split_selectors",
+]

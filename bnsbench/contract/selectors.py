@@ -1,0 +1,182 @@
+"""Selecting a component by text: ``name``, ``provider/name`` or ``name[parameter=value,...]``."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from typing import Any, Generic, TypeVar
+
+from bnsbench.contract.specs import ExporterSpec, ReportSpec, Scalar, SolverSpec, Spec
+from bnsbench.errors import BnsbenchError, UsageError
+
+BEST_GRID = "best"
+"""The value of a traced solver's parameter ``grid`` that asks for a search."""
+TUNING = "bnsbench.training.tuning.tuned_classics:tune_rule"
+TUNER = "2"
+"""Version of the search: raised whenever it may find another grid."""
+
+SpecT_co = TypeVar("SpecT_co", bound=Spec, covariant=True)
+_SpecT = TypeVar("_SpecT", bound=Spec)
+
+
+@dataclass(frozen=True)
+class Selection(Generic[SpecT_co]):
+    """A component's record with a value for each of its parameters; a solver's is a ``Selection[SolverSpec]``.
+
+    qualified: whether people need the provider to tell it from a component of the same name.
+    """
+
+    spec: SpecT_co
+    parameters: Mapping[str, Scalar]
+    qualified: bool = False
+
+    @property
+    def plain(self) -> Selection[SpecT_co]:
+        """The solver on its own grid, where the best one is asked for."""
+        return replace(self, parameters={**self.parameters, "grid": self.spec.parameters["grid"]})
+
+    @property
+    def canonical(self) -> str:
+        """The canonical selector without a provider: parameters sorted by name, those at their default left out.
+
+        With the provider beside it, this identifies the component whatever else is installed.
+        """
+        changed = {key: value for key, value in sorted(self.parameters.items()) if value != self.spec.parameters[key]}
+        settings = ",".join(f"{key}={_format(value)}" for key, value in changed.items())
+        return f"{self.spec.name}[{settings}]" if settings else self.spec.name
+
+    @property
+    def name(self) -> str:
+        """What people call it: the canonical selector, with the provider where it needs one."""
+        return f"{self.spec.provider}/{self.canonical}" if self.qualified else self.canonical
+
+    def resolve(self) -> Any:
+        """Import and return the target; BnsbenchError naming component and provider if that fails."""
+        return resolve_target(self.spec)
+
+    def make(self) -> Any:
+        """Return the ready component: what the target returns for the parameters.
+
+        The target of a solver, report or exporter is the component itself, so there the parameters are bound to it instead.
+        """
+        target = self.resolve()
+        if self.spec.target == TUNING:
+            return functools.partial(target, rule=f"{self.spec.provider}/{self.plain.canonical}")
+        if isinstance(self.spec, SolverSpec | ReportSpec | ExporterSpec):
+            return functools.partial(target, **self.parameters)
+        return target(**self.parameters)
+
+
+def select(spec: _SpecT, settings: Mapping[str, str], qualified: bool = False) -> Selection[_SpecT]:
+    """Return the selection of ``spec`` with the settings converted to the types of its parameters' defaults."""
+    for key in settings:
+        if key not in spec.parameters:
+            hint = did_you_mean(key, spec.parameters)
+            raise UsageError(f"{spec.name!r} has no parameter {key!r}; {hint}")
+    chosen = {key: _convert(spec, key, value) for key, value in settings.items()}
+    return Selection(spec, {**spec.parameters, **chosen}, qualified)
+
+
+def tuned(selection: Selection[SolverSpec]) -> Selection[SolverSpec]:
+    """Return the selection as that of a tuned solver, if it is a traced one whose ``grid`` is to be the best one."""
+    spec = selection.spec
+    if spec.kind != "traced" or selection.parameters.get("grid") != BEST_GRID:
+        return selection
+    version = f"{spec.version}+tuner{TUNER}"
+    return replace(selection, spec=replace(spec, kind="tuned", target=TUNING, version=version))
+
+
+def resolve_target(spec: Spec) -> Any:
+    """Import and return what ``spec.target`` names; BnsbenchError naming component and provider if that fails."""
+    module_name, _, attribute = spec.target.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+        return functools.reduce(getattr, attribute.split("."), module)
+    except Exception as error:
+        component = f"{spec.name!r} of plugin {spec.provider!r}"
+        reason = f"{type(error).__name__}: {str(error).rstrip('.')}"
+        raise BnsbenchError(f"{component} could not be loaded from {spec.target!r}: {reason}.") from error
+
+
+def parse_selector(text: str) -> tuple[str | None, str, dict[str, str]]:
+    """Split ``provider/name[key=value,...]`` into provider (None if absent), name and settings; UsageError if malformed.
+
+    Values may hold selectors of their own, as in ``bns[init=unipc[order=3]]``.
+    """
+    head, bracket, rest = text.strip().partition("[")
+    if bracket and not rest.endswith("]"):
+        raise UsageError(f"{text!r} lacks its closing bracket: write name[parameter=value,...].")
+    provider, slash, name = head.rpartition("/")
+    if not name or (slash and not provider) or "]" in head:
+        raise UsageError(f"{text!r} is not a selector: write name, provider/name or name[parameter=value,...].")
+    return provider or None, name, _parse_settings(text, rest[:-1]) if bracket else {}
+
+
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
+    """Return the end of an error message: the closest of the choices, or all of them if none is close."""
+    known = sorted(choices)
+    close = get_close_matches(word, known, n=1)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"choose from {', '.join(known)}." if known else "there are none."
+
+
+def split_selectors(text: str) -> list[str]:
+    """Split a comma-separated list, such as an option's value, at the commas outside brackets."""
+    return [part.strip() for part in _split_outside_brackets(text)]
+
+
+def _parse_settings(text: str, inside: str) -> dict[str, str]:
+    settings: dict[str, str] = {}
+    for part in _split_outside_brackets(inside):
+        key, equals, value = (piece.strip() for piece in part.partition("="))
+        if not (key and equals and value):
+            raise UsageError(f"{part.strip()!r} in {text!r} is not of the form parameter=value.")
+        if key in settings:
+            raise UsageError(f"{text!r} sets {key!r} twice.")
+        settings[key] = value
+    return settings
+
+
+def _split_outside_brackets(text: str) -> Iterator[str]:
+    depth, begin = 0, 0
+    for position, character in enumerate(text):
+        depth += (character == "[") - (character == "]")
+        if depth < 0:
+            break
+        if character == "," and depth == 0:
+            yield text[begin:position]
+            begin = position + 1
+    if depth:
+        raise UsageError(f"The brackets in {text!r} do not match.")
+    yield text[begin:]
+
+
+def _convert(spec: Spec, key: str, text: str) -> Scalar:
+    default = spec.parameters[key]
+    if isinstance(default, str):
+        return text
+    value = _number(text, type(default))
+    if value is None:
+        kind = {bool: "true or false", int: "a whole number", float: "a finite number"}[type(default)]
+        raise UsageError(f"Parameter {key!r} of {spec.name!r} must be {kind}, not {text!r}.")
+    return value
+
+
+def _number(text: str, kind: type) -> bool | int | float | None:
+    """Return the value that the text means as ``kind``, or None if it means none."""
+    if kind is bool:
+        return {"true": True, "false": False}.get(text.lower())
+    try:
+        value: int | float = kind(text)
+    except ValueError:
+        return None
+    return value + kind(0) if math.isfinite(value) else None  # -0 is 0
+
+
+def _format(value: Scalar) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

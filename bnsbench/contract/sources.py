@@ -1,0 +1,124 @@
+"""Finding plugins without importing them: the built-ins, installed packages, a folder's local file and single files."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.machinery import SourceFileLoader
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import CodeType, ModuleType
+
+from bnsbench._version import __version__
+from bnsbench.contract.hookspecs import GROUP
+from bnsbench.contract.selectors import did_you_mean
+from bnsbench.errors import UsageError
+
+BUILTIN = "builtin"
+LOCAL_FILE = "bnsbench_local.py"
+ALLOWED = "BNSBENCH_PLUGINS"
+
+
+@dataclass(frozen=True)
+class PluginProblem:
+    """Why a plugin, or a part of it, is not in use."""
+
+    plugin: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """A plugin that has been found but not imported.
+
+    origin: for people, such as "package acme-solvers" or a file's path.
+    revision: hash of a single file's content; it joins the version of its components, so that an edit invalidates results.
+    """
+
+    name: str
+    version: str
+    origin: str
+    load: Callable[[], object]
+    revision: str = ""
+
+
+def find_sources(files: Sequence[Path], local: Path | None) -> tuple[list[Source], list[PluginProblem]]:
+    """Return all plugins in loading order, and what was wrong: names taken twice, or asked for but not installed.
+
+    Raises UsageError if one of ``files`` cannot be read.
+    """
+    optional = sorted(map(_package_source, entry_points(group=GROUP)), key=lambda source: (source.name, source.origin))
+    if local is not None and (local / LOCAL_FILE).is_file():
+        optional.append(_file_source(local / LOCAL_FILE))
+    builtin = Source(BUILTIN, __version__, "built in", partial(importlib.import_module, "bnsbench.builtin"))
+    problems = list(_missing(optional))
+    kept: dict[str, Source] = {}
+    for source in (builtin, *filter(_allows, optional), *map(_file_source, files)):
+        first = kept.setdefault(source.name, source)
+        if first.origin != source.origin:
+            problems.append(PluginProblem(source.name, f"{source.origin} has the name of another plugin: {first.origin}."))
+    return list(kept.values()), problems
+
+
+def _allowed() -> set[str] | None:
+    """Return the names that BNSBENCH_PLUGINS lists, None if it is not set."""
+    text = os.environ.get(ALLOWED)
+    return None if text is None else {name.strip() for name in text.split(",")} - {""}
+
+
+def _allows(source: Source) -> bool:
+    allowed = _allowed()
+    return allowed is None or source.name in allowed
+
+
+def _missing(found: Sequence[Source]) -> Iterator[PluginProblem]:
+    names = {source.name for source in found}
+    for name in sorted((_allowed() or set()) - names):
+        yield PluginProblem(name, f"{ALLOWED} asks for it, but it is not installed; {did_you_mean(name, names)}")
+
+
+def _package_source(point: EntryPoint) -> Source:
+    distribution = point.dist
+    if distribution is None:
+        return Source(point.name, "", point.value, point.load)
+    return Source(point.name, distribution.version, f"package {distribution.name}", point.load)
+
+
+def _file_source(file: Path) -> Source:
+    try:
+        path = file.resolve()
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    except OSError as error:
+        raise UsageError(f"The plugin file {str(file)!r} could not be read: {error.strerror}.") from error
+    return Source(path.stem, digest, str(path), partial(_import_file, path, digest), revision=digest)
+
+
+class _FreshLoader(SourceFileLoader):
+    """Compiles the file as it is now: cached bytecode misses edits within a second, and would litter the user's folder."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        del fullname
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
+def _import_file(path: Path, digest: str) -> object:
+    """Import the file under a module name of its own, one per content, so that targets can name its functions."""
+    place = hashlib.sha256(str(path).encode()).hexdigest()[:8]
+    name = f"_bnsbench_file_{re.sub(r'[^0-9a-zA-Z]', '_', path.stem)}_{place}_{digest}"
+    if name in sys.modules:
+        return sys.modules[name]
+    module = ModuleType(name)
+    module.__file__ = str(path)
+    sys.modules[name] = module
+    try:
+        _FreshLoader(name, str(path)).exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module

@@ -1,0 +1,1 @@
+"""Pictures and sound, read from and written to files."""

@@ -1,0 +1,135 @@
+"""Samples made visible and audible, beside the ground truth of the same noise."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from matplotlib.image import imsave
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bnsbench.errors import UsageError
+from bnsbench.media.wav import write_wav
+
+Pixels = NDArray[np.uint8]
+
+SMALLEST_TILE = 64
+"""Images smaller than this many pixels are magnified in the overview."""
+WINDOW = 512
+"""Samples in a window of a spectrogram."""
+
+
+def _nothing(samples: Tensor, truth: Tensor, folder: Path) -> None:
+    """Write nothing: what has no file of its own stands in the overview."""
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """How samples of one modality are shown.
+
+    overview(samples, truth, file): one picture of all samples and their ground truth.
+    each(samples, truth, folder): a file for every sample.
+    """
+
+    overview: Callable[[Tensor, Tensor, Path], None]
+    each: Callable[[Tensor, Tensor, Path], None] = _nothing
+
+
+def exhibit(modality: str, rate: int | None = None) -> Exhibit:
+    """Return how samples of that modality are shown; UsageError if they cannot be. rate: of sound, in Hz."""
+    known = {"image": Exhibit(draw_images, write_images), "points": Exhibit(draw_points)}
+    if rate is not None:
+        known["audio"] = Exhibit(draw_sounds, partial(write_sounds, rate=rate))
+    if modality not in known:
+        raise UsageError(f"There are no pictures of {modality!r} samples, only of {', '.join(known)}.")
+    return known[modality]
+
+
+def write_images(samples: Tensor, truth: Tensor, folder: Path) -> None:
+    """Write every sample [n, C, H, W] in [-1, 1] as 000.png, ..."""
+    del truth
+    for index, image in enumerate(_pixels(samples)):
+        imsave(folder / f"{index:03d}.png", image)
+
+
+def draw_images(samples: Tensor, truth: Tensor, file: Path) -> None:
+    """Draw all samples (left) and truth (right), both images [n, C, H, W] in [-1, 1]."""
+    imsave(file, contact_sheet(_pixels(samples), _pixels(truth)))
+
+
+def contact_sheet(left: Pixels, right: Pixels) -> Pixels:
+    """Return one image of all pairs, left beside right, on a white ground; both are uint8 [n, H, W, 3]."""
+    scale = max(1, math.ceil(SMALLEST_TILE / min(left.shape[1:3])))
+    left, right = (images.repeat(scale, axis=1).repeat(scale, axis=2) for images in (left, right))
+    gap = max(2, left.shape[1] // 8)
+    line = np.full((*left.shape[:2], max(1, gap // 4), 3), 255, dtype=np.uint8)
+    pairs = np.concatenate([left, line, right], axis=2)
+    tiles = np.pad(pairs, ((0, 0), (gap, 0), (gap, 0), (0, 0)), constant_values=255)
+    columns = math.ceil(math.sqrt(len(tiles) / 2))
+    blanks = np.full((-len(tiles) % columns, *tiles.shape[1:]), 255, dtype=np.uint8)
+    grid = np.concatenate([tiles, blanks]).reshape(-1, columns, *tiles.shape[1:])
+    sheet = np.concatenate([np.concatenate(list(row), axis=1) for row in grid])
+    return np.pad(sheet, ((0, gap), (0, gap), (0, 0)), constant_values=255)
+
+
+def draw_points(samples: Tensor, truth: Tensor, file: Path) -> None:
+    """Draw the first two coordinates of samples and truth, both [n, d], joined by lines."""
+    points, ends = samples.flatten(1)[:, :2].double().cpu().numpy(), truth.flatten(1)[:, :2].double().cpu().numpy()
+    figure = Figure(figsize=(6, 6), layout="constrained")
+    axes = figure.add_subplot(aspect="equal")
+    axes.plot(*np.stack([points, ends]).transpose(2, 0, 1), color="0.7", linewidth=0.8, zorder=1)
+    axes.scatter(ends[:, 0], ends[:, 1], s=18, label="ground truth", facecolors="none", edgecolors="tab:blue")
+    axes.scatter(points[:, 0], points[:, 1], s=8, label="samples", color="tab:orange")
+    axes.legend()
+    figure.savefig(file, dpi=150)
+
+
+def write_sounds(samples: Tensor, truth: Tensor, folder: Path, rate: int) -> None:
+    """Write waveforms [n, samples] or [n, channels, samples] as 000.wav, ... and their ground truth as 000-truth.wav, ..."""
+    for index, (sound, reference) in enumerate(zip(samples, truth, strict=True)):
+        write_wav(folder / f"{index:03d}.wav", sound, rate)
+        write_wav(folder / f"{index:03d}-truth.wav", reference, rate)
+
+
+def draw_sounds(samples: Tensor, truth: Tensor, file: Path) -> None:
+    """Draw the spectrograms of all waveforms [n, samples] or [n, channels, samples], each beside its ground truth.
+
+    Channels are averaged; the loudest 90 dB are shown.
+    """
+    columns = min(4, len(samples))
+    rows = math.ceil(len(samples) / columns)
+    figure = Figure(figsize=(3.6 * columns, 1.9 * rows), layout="constrained")
+    axes = figure.subplots(rows, 2 * columns, sharex=True, sharey=True, squeeze=False).flatten()
+    for index, pair in enumerate(zip(samples.cpu(), truth.cpu(), strict=True)):
+        for axis, sound, title in zip(axes[2 * index : 2 * index + 2], pair, (f"{index:03d}", "ground truth"), strict=True):
+            axis.imshow(_decibels(sound), origin="lower", aspect="auto", vmin=-60.0, vmax=30.0)
+            axis.set_title(title, fontsize=8)
+            axis.set(xticks=[], yticks=[])
+    for axis in axes[2 * len(samples) :]:
+        axis.remove()
+    figure.savefig(file, dpi=110)
+
+
+def _decibels(sound: Tensor) -> NDArray[np.float64]:
+    """Return the spectrogram [frequencies, frames] of the mean of a waveform's channels in dB; silence is -80."""
+    window = torch.hann_window(WINDOW, dtype=torch.float64)
+    mono = sound.double().reshape(-1, sound.shape[-1]).mean(dim=0)
+    spectrum = torch.stft(mono, WINDOW, WINDOW // 4, window=window, return_complex=True)
+    levels: NDArray[np.float64] = 20.0 * spectrum.abs().clamp_min(1e-4).log10().numpy()
+    return levels
+
+
+def _pixels(images: Tensor) -> Pixels:
+    """Return uint8 [n, H, W, 3] for images [n, C, H, W] in [-1, 1] with one or three channels; values are clamped."""
+    if images.ndim != 4 or images.shape[1] not in (1, 3):
+        raise UsageError(f"Images must be shaped [n, 1 or 3, height, width], not {list(images.shape)}.")
+    scaled = ((images.double().clamp(-1.0, 1.0) + 1.0) * 127.5).round()
+    pixels: Pixels = scaled.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).cpu().numpy().astype(np.uint8)
+    return pixels

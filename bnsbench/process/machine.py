@@ -1,0 +1,49 @@
+"""What a process may use: processor cores, threads, a device, and the folder for what can be computed again."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import platformdirs
+
+from bnsbench.errors import UsageError
+
+CACHE = "BNSBENCH_CACHE"
+THREADS = "BNSBENCH_THREADS"
+
+
+def cores() -> int:
+    """Return how many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def threads() -> int:
+    """Return the threads of a process that runs cells: BNSBENCH_THREADS, or one.
+
+    Another number may change the last bits of results, so it follows neither from the machine nor from the executor;
+    worker processes use the cores. Threads would also wait for each other actively, which a busy machine punishes.
+    """
+    text = os.environ.get(THREADS, "")
+    if text and not (text.isdigit() and int(text) > 0):
+        raise UsageError(f"{THREADS} must be a whole number of at least 1, not {text!r}.")
+    return int(text) if text else 1
+
+
+def cache_folder() -> Path:
+    """Return the folder for ground truth: BNSBENCH_CACHE, or the user's cache folder."""
+    return Path(os.environ.get(CACHE) or platformdirs.user_cache_dir("bnsbench"))
+
+
+def choose_device(name: str) -> str:
+    """Return the device that "auto" stands for, or the named one; UsageError if it is not there."""
+    import torch  # noqa: PLC0415 (a listing does without)
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, index = name.partition(":")
+    if kind not in ("cpu", "cuda") or (index and not index.isdigit()):
+        raise UsageError(f"There is no device {name!r}; choose auto, cpu, cuda or cuda:<number>.")
+    if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
+        raise UsageError(f"The device {name!r} is not there: this machine has {torch.cuda.device_count()} CUDA devices.")
+    return name

@@ -1,0 +1,1 @@
+"""Files that are whole or absent, tensors that prove themselves, and plain data."""

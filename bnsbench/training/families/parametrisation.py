@@ -1,0 +1,179 @@
+"""Families of NS tables: what a learned solver may change, as parameters theta -> table.
+
+A trainer knows a family only by its start, its table and its Jacobian, so that every learned solver of the field differs in
+what it ties and in nothing else.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+from bnsbench.errors import NotApplicableError
+from bnsbench.training.families.table import Table, lower
+
+
+def entries(table: Table) -> Tensor:
+    """Return what a table has to choose, (t_1 .. t_{n-1}, free row entries row by row) [n - 1 + n (n + 3) / 2]."""
+    return torch.cat([table.times[1:-1], table.rows[lower(table.n)]])
+
+
+def with_entries(table: Table, values: Tensor) -> Table:
+    """Return the table with the same two ends and these entries."""
+    times = torch.cat([table.times[:1], values[: table.n - 1], table.times[-1:]])
+    return Table(times, rows_of(values[table.n - 1 :], table.n))
+
+
+class Parametrisation(ABC):
+    """A family of tables of one NFE; theta is a float64 vector [p] that begins with ``log_gaps`` log-gaps of times."""
+
+    log_gaps = 0
+    holds_last_row = False
+    """Whether every last row [n + 1] belongs to the family."""
+    differentiable = True
+    """Whether autograd can follow `table`; if not, `jacobian` is another's."""
+
+    @property
+    def logarithms(self) -> int:
+        """How many parameters at the beginning are logarithms, of gaps and maybe more; their steps have to be bounded."""
+        return self.log_gaps
+
+    @abstractmethod
+    def start(self) -> Tensor:
+        """Return the parameters from which training starts [p]."""
+
+    @abstractmethod
+    def table(self, theta: Tensor) -> Table:
+        """Return the table of these parameters."""
+
+    def jacobian(self, theta: Tensor) -> Tensor:
+        """Return d entries / d theta [entries, p]."""
+        jacobian = torch.autograd.functional.jacobian
+        found: Tensor = jacobian(lambda parameters: entries(self.table(parameters)), theta)  # type: ignore[no-untyped-call]
+        return found
+
+    def with_last_row(self, theta: Tensor, row: Tensor) -> Tensor:
+        """Return the parameters whose table has the last row ``row`` [n + 1], for a family that holds every last row."""
+        del theta, row
+        raise TypeError(f"{type(self).__name__} does not hold every last row")
+
+
+class LogGaps:
+    """Increasing times from begin to end as n - 1 logarithms of gaps, relative to the last gap: t_i = cumsum softmax."""
+
+    def __init__(self, times: Tensor) -> None:
+        self.begin, self.end = times[0], times[-1]
+        gaps = times.diff()
+        if bool((gaps <= 0).any()):
+            raise NotApplicableError("Times that do not increase have no log-gaps; open them by a small gap first.")
+        self.start = torch.log(gaps[:-1] / gaps[-1])
+
+    def times(self, logs: Tensor) -> Tensor:
+        """Return the times [n + 1]."""
+        gaps = torch.softmax(torch.cat([logs, logs.new_zeros(1)]), 0)
+        reached = self.begin + (self.end - self.begin) * torch.cumsum(gaps, 0)[:-1]
+        reached = torch.minimum(reached, self.end)  # which rounding may pass where the last gap has closed
+        return torch.cat([self.begin[None], reached, self.end[None]])
+
+
+def rows_of(values: Tensor, n: int) -> Tensor:
+    """Return rows [n, n + 1] with these free entries, row by row."""
+    row, column = lower(n)
+    return values.new_zeros(n * (n + 1)).index_put((row * (n + 1) + column,), values).view(n, n + 1)
+
+
+class FreeTable(Parametrisation):
+    """Every table: the family of BNS (Shaul et al. 2024), with n (n + 5) / 2 - 1 parameters besides its two ends."""
+
+    holds_last_row = True
+
+    def __init__(self, table: Table) -> None:
+        self._start = table
+        self._gaps = LogGaps(table.times)
+        self.log_gaps = table.n - 1
+
+    def start(self) -> Tensor:
+        return torch.cat([self._gaps.start, self._start.rows[lower(self._start.n)]])
+
+    def table(self, theta: Tensor) -> Table:
+        return Table(self._gaps.times(theta[: self.log_gaps]), rows_of(theta[self.log_gaps :], self._start.n))
+
+    def with_last_row(self, theta: Tensor, row: Tensor) -> Tensor:
+        return torch.cat([theta[: -len(row)], row])
+
+
+class Coefficients(Parametrisation):
+    """The rows alone, on fixed times: the family of S4S (arXiv 2502.17423)."""
+
+    holds_last_row = True
+
+    def __init__(self, table: Table) -> None:
+        self._start = table
+
+    def start(self) -> Tensor:
+        return self._start.rows[lower(self._start.n)]
+
+    def table(self, theta: Tensor) -> Table:
+        return Table(self._start.times, rows_of(theta, self._start.n))
+
+    def with_last_row(self, theta: Tensor, row: Tensor) -> Tensor:
+        return torch.cat([theta[: -len(row)], row])
+
+
+class LinearMultistep(Parametrisation):
+    """x_{i+1} = x_i + (t_{i+1} - t_i) sum_j c_ij u_j with sum_j c_ij = 1: the family of DSS (arXiv 2505.21114).
+
+    It starts from Euler's method on ``times``. theta: log-gaps, then c_ij for j < i row by row.
+    """
+
+    def __init__(self, times: Tensor) -> None:
+        self._gaps = LogGaps(times)
+        self._n = len(times) - 1
+        self.log_gaps = self._n - 1
+
+    def start(self) -> Tensor:
+        return torch.cat([self._gaps.start, torch.zeros(self._n * (self._n - 1) // 2, dtype=torch.float64)])
+
+    def table(self, theta: Tensor) -> Table:
+        n = self._n
+        times = self._gaps.times(theta[: self.log_gaps])
+        row, column = torch.tril_indices(n, n, offset=-1)
+        weights = theta.new_zeros(n * n).index_put((row * n + column,), theta[self.log_gaps :]).view(n, n)
+        weights = weights + torch.diag(1.0 - weights.sum(1))
+        b = torch.cumsum(times.diff()[:, None] * weights, 0)
+        return Table(times, torch.cat([torch.ones_like(b[:, :1]), b], dim=1))
+
+
+class Block(Parametrisation):
+    """Some parameters of a family, the others held where they are: what alternating descents take in turn.
+
+    free: their increasing indices; where they include the last, they include all parameters of the last row.
+    """
+
+    def __init__(self, family: Parametrisation, theta: Tensor, free: Tensor) -> None:
+        self._family, self._theta, self._free = family, theta, free
+        self.log_gaps = int((free < family.log_gaps).sum())
+        self.differentiable = family.differentiable
+        self.holds_last_row = family.holds_last_row and int(free[-1]) == len(theta) - 1
+
+    @property
+    def logarithms(self) -> int:
+        return int((self._free < self._family.logarithms).sum())
+
+    def start(self) -> Tensor:
+        return self._theta[self._free]
+
+    def whole(self, theta: Tensor) -> Tensor:
+        """Return the family's parameters, the held ones among them."""
+        return self._theta.index_put((self._free,), theta)
+
+    def table(self, theta: Tensor) -> Table:
+        return self._family.table(self.whole(theta))
+
+    def jacobian(self, theta: Tensor) -> Tensor:
+        return self._family.jacobian(self.whole(theta))[:, self._free]
+
+    def with_last_row(self, theta: Tensor, row: Tensor) -> Tensor:
+        return self._family.with_last_row(self.whole(theta), row)[self._free]

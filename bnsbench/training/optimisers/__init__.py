@@ -1,0 +1,1 @@
+"""How the numbers of a table are found: differentiable sampling, derivatives, Gauss-Newton, Adam, regression of rows."""

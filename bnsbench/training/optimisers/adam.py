@@ -1,0 +1,147 @@
+"""Adam on any family and loss: the optimiser of the published recipes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bnsbench.training.families.parametrisation import Parametrisation, entries, with_entries
+from bnsbench.training.families.table import Table
+from bnsbench.training.objectives import Objective
+from bnsbench.training.optimisers.checkpoint import Checkpoint
+from bnsbench.training.optimisers.rollout import differentiable_states
+from bnsbench.training.optimisers.selection import Selection
+from bnsbench.truth.noise import stream_seed
+from bnsbench.truth.pairs import Pairs
+
+Loss = Callable[[Tensor, Pairs], Tensor]
+"""Parameters and a batch of pairs to a loss (0-d), differentiable in the parameters."""
+
+
+@dataclass(frozen=True)
+class AdamSettings:
+    """How Adam descends.
+
+    iterations, batch: of pairs. rate: the learning rate, which decays to zero by a cosine. check_every: iterations between
+    validations.
+    """
+
+    iterations: int = 1000
+    batch: int = 64
+    rate: float = 5e-3
+    check_every: int = 50
+
+
+class Adam:
+    """The descent, whose whole state can be saved and taken up again.
+
+    evaluations: of the field that one sample costs in one iteration, the backward pass included.
+    """
+
+    def __init__(
+        self,
+        family: Parametrisation,
+        loss: Loss,
+        pairs: Pairs,
+        selection: Selection,
+        settings: AdamSettings,
+        *,
+        seed: int,
+        evaluations: int,
+    ) -> None:
+        self.family, self.loss, self.pairs = family, loss, pairs
+        self.selection, self.settings, self.evaluations = selection, settings, evaluations
+        self.theta = family.start().requires_grad_()
+        self.optimiser = torch.optim.Adam([self.theta], lr=settings.rate)
+        self.decay = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimiser, settings.iterations)
+        self.generator = torch.Generator().manual_seed(stream_seed(seed, "batches", selection.nfe))
+        self.order: list[int] = []
+        self.iteration = 0
+
+    def minimise(self, checkpoint: Checkpoint) -> None:
+        """Descend to the end, from the saved state if there is one."""
+        state = checkpoint.load()
+        if state is None:
+            self._check()
+        else:
+            self.restore(state)
+        while self.iteration < self.settings.iterations:
+            self.step()
+            if self.iteration % self.settings.check_every == 0 or self.iteration == self.settings.iterations:
+                self._check()
+                checkpoint.save(self.state())
+
+    def step(self) -> None:
+        """Make one iteration; a gradient that is not finite moves nothing."""
+        batch = self._batch()
+        self.optimiser.zero_grad()
+        torch.autograd.backward(self.loss(self.theta, batch))
+        if self.theta.grad is not None and bool(self.theta.grad.isfinite().all()):
+            self.optimiser.step()
+            self.decay.step()
+        self.iteration += 1
+        self.selection.cost.training += self.evaluations * len(batch)
+
+    def state(self) -> dict[str, Any]:
+        """Return everything that later iterations depend on."""
+        return {
+            "theta": self.theta.detach(),
+            "optimiser": self.optimiser.state_dict(),
+            "decay": self.decay.state_dict(),
+            "generator": self.generator.get_state(),
+            "order": self.order,
+            "iteration": self.iteration,
+            "selection": self.selection.state(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state."""
+        with torch.no_grad():
+            self.theta.copy_(state["theta"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.decay.load_state_dict(state["decay"])
+        self.generator.set_state(state["generator"])
+        self.order, self.iteration = state["order"], state["iteration"]
+        self.selection.restore(state["selection"])
+
+    def _check(self) -> None:
+        with torch.no_grad():
+            table = self.family.table(self.theta)
+        self.selection.check(table, "Adam", self.iteration, self.settings.iterations)
+
+    def _batch(self) -> Pairs:
+        if len(self.order) < self.settings.batch:
+            self.order = torch.randperm(len(self.pairs), generator=self.generator).tolist()
+        chosen, self.order = self.order[: self.settings.batch], self.order[self.settings.batch :]
+        return self.pairs.part(torch.tensor(chosen))
+
+
+def objective_loss(family: Parametrisation, objective: Objective, checkpointed: bool = False) -> Loss:
+    """Return the objective as a loss of the family's parameters, by backpropagation through the whole sampler.
+
+    checkpointed: keep no activations of the network (see `differentiable_states`).
+    """
+
+    def loss(theta: Tensor, pairs: Pairs) -> Tensor:
+        table = differentiable_table(family, theta)
+        states = differentiable_states(table, pairs.field, pairs.x0, checkpointed)
+        times = table.times[1:].to(states.device)[:, None].expand(-1, len(pairs))
+        if not objective.whole:
+            states, times = states[-1:], times[-1:]
+        errors = objective.errors(pairs, states, times)
+        return objective.loss(errors, pairs.sample_weights().to(errors.device))
+
+    return loss
+
+
+def differentiable_table(family: Parametrisation, theta: Tensor) -> Table:
+    """Return the family's table, followed by autograd: through the family, or by its Jacobian where it is no torch code."""
+    if family.differentiable:
+        return family.table(theta)
+    here = theta.detach()
+    base = family.table(here)
+    return with_entries(base, entries(base) + family.jacobian(here) @ (theta - here))

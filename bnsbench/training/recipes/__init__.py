@@ -1,0 +1,1 @@
+"""Whole trainings, as papers describe them and as bnsbench does by default."""

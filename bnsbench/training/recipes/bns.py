@@ -1,0 +1,95 @@
+"""BNS: a free non-stationary solver trained for one field and one NFE (Shaul et al., ICML 2024).
+
+The default recipe starts from rows regressed on ground-truth trajectories, descends by sketched Gauss-Newton and climbs a
+ladder over NFE, each rung starting from the time grid of the one below. ``recipe="paper"`` is the published one.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+
+from bnsbench.errors import UsageError
+from bnsbench.nonstationary.artefact import SolverArtefact
+from bnsbench.training.descent import Choices, artefact, distil
+from bnsbench.training.families.parametrisation import FreeTable
+from bnsbench.training.families.table import Table, transfer_times
+from bnsbench.training.problem import Cost, Problem
+from bnsbench.training.recipes.initial import given_start, greedy_start, start_grids
+from bnsbench.training.recipes.paper import PaperRecipe, train_paper
+
+LADDERS = {"standard": (4, 8, 12, 16, 20, 24, 32), "every": tuple(range(4, 65)), "none": ()}
+"""NFE of the rungs; a rung's time grid starts the next one's."""
+
+
+def train_bns(
+    problem: Problem,
+    nfe: int,
+    recipe: str = "default",
+    init: str = "",
+    sigma_0: float = 1.0,
+    ladder: str = "standard",
+    **choices: Any,
+) -> SolverArtefact:
+    """Train a BNS solver with ``nfe`` evaluations.
+
+    recipe: "default" or "paper". init: what to start from (see `given_start`); empty for the ladder. sigma_0: of the
+    preconditioning of a classic start, for high guidance alone: without guidance it does harm (see `given_start`).
+    ladder: of `LADDERS`. choices: of `Choices`.
+    Raises UsageError for what there is not, DivergedError if no table gives finite samples.
+    """
+    began = time.perf_counter()
+    chosen = Choices(**choices)
+    if recipe == "paper":
+        fixed = ("objective", "optimiser", "derivative")
+        if any(getattr(chosen, name) != getattr(Choices, name) for name in fixed):
+            raise UsageError("The recipe 'paper' has its own objective and optimiser; leave them out.")
+        published = PaperRecipe()
+        pairs, iterations = chosen.pairs or published.pairs, chosen.iterations or published.iterations
+        rate = chosen.rate or published.learning_rate
+        table, record = train_paper(problem, nfe, replace(published, pairs=pairs, iterations=iterations, learning_rate=rate))
+    elif recipe == "default":
+        table, record = _train_default(problem, nfe, chosen, init, sigma_0, ladder)
+    else:
+        raise UsageError(f"There is no BNS recipe {recipe!r}; choose 'default' or 'paper'.")
+    return artefact(problem, "bns", table, {"recipe": recipe, **record}, began)
+
+
+def rung_below(nfe: int, ladder: str = "standard") -> int | None:
+    """Return the NFE whose solver starts the one for ``nfe``, or None at the foot of the ladder."""
+    if ladder not in LADDERS:
+        raise UsageError(f"There is no ladder {ladder!r}; choose from {', '.join(LADDERS)}.")
+    below = [rung for rung in LADDERS[ladder] if rung < nfe]
+    return max(below) if below else None
+
+
+def _train_default(
+    problem: Problem, nfe: int, choices: Choices, init: str, sigma_0: float, ladder: str
+) -> tuple[Table, dict[str, Any]]:
+    cost = Cost()
+    rung = None if init else rung_below(nfe, ladder)
+    below = None if rung is None or problem.previous is None else problem.previous(rung)
+    if init:
+        start, name = given_start(problem, nfe, init, sigma_0, cost)
+    else:
+        start, name = greedy_start(problem, _first_times(problem, nfe, below), cost)
+    table, record = distil(problem, nfe, FreeTable(start), choices, cost)
+    record = {"start": {"name": name, "table": start.solver().to_dict()}, **record}
+    return table, record if below is None else {**record, **_in_all(problem, cost, below)}
+
+
+def _first_times(problem: Problem, nfe: int, below: SolverArtefact | None) -> dict[str, Tensor]:
+    model = problem.source.model
+    if below is None:
+        return start_grids(model.path, model.interval, nfe)
+    return {f"bns at {below.solver.nfe} NFE": transfer_times(below.solver.times, nfe)}
+
+
+def _in_all(problem: Problem, cost: Cost, below: SolverArtefact) -> dict[str, Any]:
+    """Return the cost of all rungs of the ladder, and that of this one beside it."""
+    together = cost.with_lower(Cost.of(below.training, problem.source))
+    own = {"own_forwards": cost.forwards(problem.source), "rung_below": below.solver.nfe}
+    return {**together.record(problem.source), **own}

@@ -1,0 +1,130 @@
+"""The other learned solvers of the field: each a family of tables, trained by its own objective or by any other.
+
+``objective="own"`` is what each paper trains for: BST the local bound, LD3 and S4S a soft teacher in feature space, GS the
+features, DSS the trajectory. Where a model has no feature extractor, plain squared errors take the features' place.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bnsbench.nonstationary.artefact import SolverArtefact
+from bnsbench.solvers.grids import time_grid
+from bnsbench.training.classics import best_grid, rule_on_grid
+from bnsbench.training.descent import Choices, artefact, distil
+from bnsbench.training.families.classic_rules import Anchored, Decoupled, Rule, RuleTimes
+from bnsbench.training.families.parametrisation import Coefficients, LinearMultistep, Parametrisation
+from bnsbench.training.families.scale_time import ScaleTime
+from bnsbench.training.problem import Cost, Problem
+from bnsbench.training.recipes.initial import start_grids
+from bnsbench.training.tuning.tuned_classics import RULES, tuned_classics
+
+BEST = "best"
+"""In place of a rule's name, the one that is best on its best grid."""
+SINGLESTEP = ("dpm++2s", "edm-heun")
+"""Rules whose steps span several nodes of their grid."""
+
+
+def train_bst(problem: Problem, nfe: int, order: int = 2, **choices: Any) -> SolverArtefact:
+    """Train a bespoke scale-time solver on Euler's (order 1) or the midpoint rule (order 2); arXiv 2310.19075.
+
+    objective "own" is the paper's bound on local errors, by Adam; any other is trained end to end.
+    """
+    began = time.perf_counter()
+    family = ScaleTime(nfe, problem.source.model.interval, order)
+    if choices.get("objective") != "own":
+        return _train(problem, nfe, family, "bst", Choices(**choices), Cost(), began)
+    chosen = Choices(**{**choices, "objective": "mse", "optimiser": "adam"})
+    table, record = distil(problem, nfe, family, chosen, Cost(), loss=family.bound)
+    return artefact(problem, "bst", table, {**_start(family), **record, "objective": "bound"}, began)
+
+
+def train_dss(problem: Problem, nfe: int, **choices: Any) -> SolverArtefact:
+    """Train times and multistep weights whose rows sum to one, from Euler's method on the best grid; arXiv 2505.21114."""
+    began, cost = time.perf_counter(), Cost()
+    _, times = _rule(problem, nfe, "euler", cost)
+    return _train(problem, nfe, LinearMultistep(times), "dss", _own(choices, "trajectory"), cost, began)
+
+
+def train_ld3(problem: Problem, nfe: int, rule: str = BEST, decoupled: bool = False, **choices: Any) -> SolverArtefact:
+    """Train the time grid of a classic rule, and the times told to the network if ``decoupled``; arXiv 2405.15506.
+
+    rule: a classic's selector, or "best" for the one that is best on its best named grid.
+    """
+    began, cost = time.perf_counter(), Cost()
+    on_grid, times = _rule(problem, nfe, rule, cost)
+    family: Parametrisation = RuleTimes(on_grid, times)
+    if decoupled:
+        family = Decoupled(family, problem.source.model.path, problem.source.model.prediction)
+    return _train(problem, nfe, family, "ld3", _own(choices, _perceptual(problem, "soft-")), cost, began)
+
+
+def train_s4s(problem: Problem, nfe: int, rule: str = "unipc", alternate: bool = False, **choices: Any) -> SolverArtefact:
+    """Train the coefficients of a classic rule on its best grid, or in turn with the grid; arXiv 2502.17423."""
+    began, cost = time.perf_counter(), Cost()
+    on_grid, times = _rule(problem, nfe, rule, cost)
+    chosen = _own(choices, _perceptual(problem, "soft-"))
+    if not alternate:
+        return _train(problem, nfe, Coefficients(on_grid(times)), "s4s", chosen, cost, began)
+    family = Anchored(on_grid, times)
+    parameters = torch.arange(len(family.start()))
+    blocks = (parameters[family.log_gaps :], parameters[: family.log_gaps])
+    return _train(problem, nfe, family, "s4s", chosen, cost, began, blocks)
+
+
+def train_gs(problem: Problem, nfe: int, rule: str = "dpm++3m", **choices: Any) -> SolverArtefact:
+    """Train the time grid of a classic rule and corrections of its rows, which follow the times; arXiv 2510.17699."""
+    began, cost = time.perf_counter(), Cost()
+    family = Anchored(*_rule(problem, nfe, rule, cost))
+    return _train(problem, nfe, family, "gs", _own(choices, _perceptual(problem, "")), cost, began)
+
+
+def _rule(problem: Problem, nfe: int, name: str, cost: Cost) -> tuple[Rule, Tensor]:
+    """Return a rule as a function of its grid, and the grid that suits it best."""
+    model = problem.source.model
+    if name == BEST:
+        return _best_rule(problem, nfe, cost)
+    rule, steps = rule_on_grid(problem, nfe, name)
+    return rule, best_grid(problem, rule, nfe, start_grids(model.path, model.interval, steps), cost)
+
+
+def _best_rule(problem: Problem, nfe: int, cost: Cost) -> tuple[Rule, Tensor]:
+    """Return the best of the rules whose steps are those of their grid, and the grid on which it is best."""
+    tuned = tuned_classics(problem, nfe, [name for name in RULES if name not in SINGLESTEP])
+    cost.add(tuned.cost)
+    best, model = tuned.ranking.finalists[0], problem.source.model
+    rule, steps = rule_on_grid(problem, nfe, best.rule)
+    return rule, time_grid(best.grid, model.path, model.interval, steps)
+
+
+def _own(choices: dict[str, Any], objective: str) -> Choices:
+    """Return the choices with a family's own objective where it is asked for."""
+    return Choices(**{**choices, "objective": objective} if choices.get("objective") == "own" else choices)
+
+
+def _perceptual(problem: Problem, prefix: str) -> str:
+    return f"{prefix}features" if problem.features is not None else f"{prefix}mse"
+
+
+def _train(
+    problem: Problem,
+    nfe: int,
+    family: Parametrisation,
+    name: str,
+    choices: Choices,
+    cost: Cost,
+    began: float,
+    blocks: Sequence[Tensor] = (),
+) -> SolverArtefact:
+    table, record = distil(problem, nfe, family, choices, cost, blocks=blocks)
+    return artefact(problem, name, table, {**_start(family), **record}, began)
+
+
+def _start(family: Parametrisation) -> dict[str, Any]:
+    table = family.table(family.start())
+    return {"start": {"name": "the rule of its family", "table": table.solver().to_dict()}}

@@ -1,0 +1,1 @@
+"""Classic solvers on their best time grids, searched on training noise."""

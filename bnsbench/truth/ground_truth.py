@@ -1,0 +1,181 @@
+"""Ground truth: the ODE solved by adaptive Runge-Kutta (Dormand-Prince 5(4) of torchdiffeq), its own error measured.
+
+All samples of a batch share one step size, so one that cannot be followed would stop the others. Where a batch stops, its
+halves are solved apart, down to the samples that cannot be solved even alone; those are told by name, and the others stay.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torchdiffeq import odeint
+
+from bnsbench.errors import DivergedError
+from bnsbench.flows.fields import BatchField, CountingField
+from bnsbench.flows.model import ModelField
+from bnsbench.flows.precision import time_dtype, times_on
+from bnsbench.flows.predictions import per_sample
+from bnsbench.truth.psnr import psnr_per_sample
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """Ground-truth states x [times, batch, ...] and velocities u of the same shape at ``times`` [times]."""
+
+    times: Tensor
+    x: Tensor
+    u: Tensor
+
+    def part(self, index: Tensor | slice) -> Trajectory:
+        """Return the trajectories of the samples ``index``."""
+        return Trajectory(self.times, self.x[:, index], self.u[:, index])
+
+    def at(self, t: float) -> Tensor:
+        """Return the state at time t by cubic Hermite interpolation, of fourth order in the spacing of ``times``."""
+        return self.along(torch.full((self.x.shape[1],), t, dtype=torch.float64))
+
+    def along(self, t: Tensor) -> Tensor:
+        """Return each sample's state [batch, ...] at its own time t [batch], differentiable in t (as `at`)."""
+        moment = t.to("cpu", torch.float64).contiguous()
+        i = (torch.searchsorted(self.times, moment.detach(), right=True) - 1).clamp(0, len(self.times) - 2)
+        h = self.times[i + 1] - self.times[i]
+        s = (moment - self.times[i]) / h
+        blend = (1 + 2 * s) * (1 - s) ** 2, h * s * (1 - s) ** 2, s * s * (3 - 2 * s), h * s * s * (s - 1)
+        samples = torch.arange(len(t))
+        i = i.to(self.x.device)
+        knots = self.x[i, samples], self.u[i, samples], self.x[i + 1, samples], self.u[i + 1, samples]
+        return sum(
+            (per_sample(weight, knot) * knot for weight, knot in zip(blend, knots, strict=True)),
+            start=torch.zeros_like(knots[0]),
+        )
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What became of each sample of a batch.
+
+    times [times] on the CPU, states [times, batch, ...]: NaN for samples that could not be solved. nfe: evaluations per
+    sample. stopped: float64 [batch] on the CPU, the time at which the solve of a sample stopped, NaN for those solved.
+    """
+
+    times: Tensor
+    states: Tensor
+    nfe: float
+    stopped: Tensor
+
+    def trajectory(self, field: BatchField) -> Trajectory:
+        """Return the states with the field's velocities, one evaluation for each time."""
+        times = times_on(self.times, self.states.device)
+        with torch.no_grad():
+            velocities = torch.stack([field(t, x) for t, x in zip(times, self.states, strict=True)])
+        return Trajectory(self.times, self.states, velocities)
+
+
+def solve(field: BatchField, x0: Tensor, tolerance: float) -> tuple[Tensor, int]:
+    """Return the end state x(t_end) [batch, ...] from x(t_begin) = x0, and the NFE spent.
+
+    tolerance is both the relative and the absolute one. The step size is shared by the batch, so the result depends on
+    the batch within the tolerance; callers that need a reproducible truth keep their batches fixed. DivergedError names
+    the samples that cannot be solved; UsageError for a model whose prediction has no velocity at an end of its interval.
+    """
+    found = solve_each(field, x0, tolerance)
+    check_solved(found.stopped, tolerance)
+    return found.states[-1], math.ceil(found.nfe)
+
+
+def solve_each(field: BatchField, x0: Tensor, tolerance: float, points: int = 2) -> Solution:
+    """Return the states at ``points`` equidistant times over the field's interval, of all samples that can be solved.
+
+    Other arguments and UsageError as for `solve`.
+    """
+    if isinstance(field, ModelField):
+        field.check_ends()
+    times = torch.linspace(*field.interval, points, dtype=torch.float64)
+    with torch.no_grad():
+        return _solve(field, x0, times, tolerance)
+
+
+def check_solved(stopped: Tensor, tolerance: float, split: str = "") -> None:
+    """Raise DivergedError with the numbers of the samples that stopped [n] (see `Solution`), if any did.
+
+    split: the name of what the samples are numbered in; a batch if empty.
+    """
+    bad = torch.nonzero(~stopped.isnan())[:, 0].tolist()
+    if not bad:
+        return
+    where = f"the {split} split" if split else "the batch"
+    first = min(bad, key=lambda sample: float(stopped[sample]))
+    raise DivergedError(
+        f"The ground truth of {len(bad)} of {len(stopped)} samples of {where} cannot be solved to tolerance {tolerance:g}: "
+        f"that of {_listed(bad)}. At t = {stopped[first]:.6g} the velocity of sample {first} is not finite or changes too "
+        "fast to be followed: mend the model, or choose an interval that leaves such times out."
+    )
+
+
+def ceiling(field: BatchField, x0: Tensor, truth: Tensor, tolerance: float, data_range: float) -> float:
+    """Return the PSNR in dB of ``truth`` against a solve at a tenth of its tolerance: what it can resolve.
+
+    Mean over samples of 10 log10(range^2 / MSE); a PSNR near it says more about the truth than about the solver.
+    """
+    tighter, _ = solve(field, x0, tolerance / 10)
+    return float(psnr_per_sample(truth, tighter, data_range).mean())
+
+
+class _Watch(CountingField):
+    """A counter that remembers where a single sample was: at its last time, or its first velocity that is not finite."""
+
+    time: float | Tensor = math.nan
+    broken = False
+
+    def __call__(self, t: Tensor, x: Tensor) -> Tensor:
+        velocity = super().__call__(t, x)
+        if len(x) == 1 and not self.broken:  # of one sample only: to look at values makes an accelerator wait
+            self.time, self.broken = t, not bool(velocity.isfinite().all())
+        return velocity
+
+
+def _solve(field: BatchField, x0: Tensor, times: Tensor, tolerance: float) -> Solution:
+    """Solve the batch together; if it stops, its halves, and so on."""
+    watch, size = _Watch(field), len(x0)
+    states = _integrate(watch, x0, times, tolerance)
+    if states is not None:
+        return Solution(times, states, watch.nfe, torch.full((size,), math.nan, dtype=torch.float64))
+    if size <= 1:
+        nothing = x0.new_full((len(times), *x0.shape), math.nan)
+        # A step that is no number leads to a time that is none.
+        moment = float(times[0]) if math.isnan(float(watch.time)) else float(watch.time)
+        return Solution(times, nothing, watch.nfe, torch.full((size,), moment, dtype=torch.float64))
+    halves = slice(0, size // 2), slice(size // 2, size)
+    parts = [_solve(field.part(half), x0[half], times, tolerance) for half in halves]
+    states = torch.cat([part.states for part in parts], dim=1)
+    nfe = watch.nfe + sum(part.nfe * len(part.stopped) for part in parts) / size
+    return Solution(times, states, nfe, torch.cat([part.stopped for part in parts]))
+
+
+def _integrate(field: BatchField, x0: Tensor, times: Tensor, tolerance: float) -> Tensor | None:
+    """Return the states at the times [times, batch, ...], or None if a step underflows or a state is not finite."""
+    moments = times_on(times, x0.device)
+    # step_t: without it the last step would overshoot the interval and interpolate back.
+    options = {"step_t": moments[-1:], "dtype": time_dtype(x0.device)}
+    try:
+        states: Tensor = odeint(field, x0, moments, rtol=tolerance, atol=tolerance, method="dopri5", options=options)
+    except AssertionError as error:
+        if _is_a_stop(error):
+            return None
+        raise
+    return states if bool(states.isfinite().all()) else None
+
+
+def _is_a_stop(error: AssertionError) -> bool:
+    """Whether torchdiffeq says in this way that it could not go on; other assertions are the field's own faults."""
+    return str(error).startswith(("underflow in dt", "non-finite values in state"))
+
+
+def _listed(samples: Sequence[int], most: int = 30) -> str:
+    word = "sample" if len(samples) == 1 else "samples"
+    more = f" and {len(samples) - most} more" if len(samples) > most else ""
+    return f"{word} {', '.join(map(str, samples[:most]))}{more}"

@@ -1,0 +1,210 @@
+"""Pairs of noise and ground truth for a model under guidance: the same for every solver, cached on disk in fixed chunks."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path as FilePath
+
+import torch
+from torch import Tensor
+
+from bnsbench.flows.model import Model, ModelField
+from bnsbench.storage.tensors import read_tensors, write_tensors
+from bnsbench.truth.ground_truth import Solution, Trajectory, ceiling, check_solved, solve_each
+from bnsbench.truth.noise import Split, noise
+
+CHUNK = 128
+"""Samples that share the adaptive step size; fixed, so that a truth never depends on how many samples are asked for."""
+
+CEILING_SAMPLES = 32
+"""Of the test split, on which the truth's own error is measured: the tighter solve costs more than the truth itself."""
+
+TRAJECTORY_POINTS = 65
+
+ROUNDING_PER_TOLERANCE = 64
+"""How far below its unit of rounding a network can be followed: a step averages the rounding of its stages (measured:
+1e-4 in bfloat16 costs no more evaluations than in float32)."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Initial states x0 and true end states x1, both [n, *shape], with the field bound to their conditions.
+
+    nfe: mean evaluations per sample that the truth cost. weights: how much each sample counts in training [n], all the
+    same if None. trajectory: the way from x0 to x1, where it was asked for. truth_evaluations: evaluations times samples
+    that the truth cost, of whole chunks, since nothing less is solved.
+    """
+
+    x0: Tensor
+    x1: Tensor
+    field: ModelField
+    nfe: float
+    weights: Tensor | None = None
+    trajectory: Trajectory | None = None
+    truth_evaluations: int = 0
+
+    def part(self, index: Tensor | slice) -> Pairs:
+        """Return the pairs ``index``."""
+        weights = None if self.weights is None else self.weights[index]
+        trajectory = None if self.trajectory is None else self.trajectory.part(index)
+        return replace(
+            self, x0=self.x0[index], x1=self.x1[index], field=self.field.part(index), weights=weights, trajectory=trajectory
+        )
+
+    def sample_weights(self) -> Tensor:
+        """Return the samples' weights [n] in float64 on the CPU, summing to one."""
+        weights = torch.ones(len(self)) if self.weights is None else self.weights
+        weights = weights.to("cpu", torch.float64)
+        return weights / weights.sum()
+
+    def __len__(self) -> int:
+        return len(self.x0)
+
+
+@dataclass(frozen=True)
+class PairSource:
+    """Where the pairs of one model under one guidance scale come from.
+
+    name: the model's name, which names the noise stream. seed: the suite's.
+    tolerance: of the adaptive solver; for a network below float32 it is not taken below what its rounding lets one see.
+    cache: a folder for solved chunks, or None to keep nothing.
+    progress: called with a sentence before each chunk that must be solved. chunk: samples that are solved together.
+    """
+
+    model: Model
+    name: str
+    guidance: float = 0.0
+    seed: int = 0
+    tolerance: float = 1e-6
+    cache: FilePath | None = None
+    device: str = "cpu"
+    progress: Callable[[str], None] | None = None
+    chunk: int = CHUNK
+
+    def initial(self, split: Split, indices: Tensor) -> Tensor:
+        """Return the initial states of these samples: noise scaled to the path's beginning."""
+        scale = float(self.model.path.sigma(self.model.interval[0]))
+        draws = noise(self.seed, self.name, split, indices, self.model.shape)
+        return (scale * draws).to(device=self.device, dtype=self.state_dtype)
+
+    @property
+    def state_dtype(self) -> torch.dtype:
+        """The precision of states: the model's own, but at least float32."""
+        return torch.promote_types(self.model.dtype, torch.float32)
+
+    @property
+    def truth_tolerance(self) -> float:
+        """The tolerance that is used: an adaptive solver takes rounding for error and would step without end below it."""
+        return max(self.tolerance, torch.finfo(self.model.dtype).eps / ROUNDING_PER_TOLERANCE)
+
+    @property
+    def forwards_per_evaluation(self) -> int:
+        """Network forwards that one evaluation of the field costs per sample."""
+        return self.model.forwards_per_evaluation(self.guidance)
+
+    def field(self, indices: Tensor) -> ModelField:
+        """Return the guided field for the conditions of these samples."""
+        condition = self.model.conditions(indices)
+        return self.model.field(None if condition is None else condition.to(self.device), self.guidance)
+
+    def pairs(self, split: Split, count: int) -> Pairs:
+        """Return the first ``count`` pairs of a split; DivergedError names those of them that cannot be solved."""
+        chunks = [self._chunk(split, number) for number in self._chunks_of(count)]
+        self._check_solved(chunks, split, count)
+        indices = torch.arange(count)
+        truth = torch.cat([chunk["x1"] for chunk in chunks])[:count].to(self.device)
+        nfe, evaluations = self._cost(chunks)
+        return Pairs(self.initial(split, indices), truth, self.field(indices), nfe, truth_evaluations=evaluations)
+
+    def trajectories(self, split: Split, count: int = CHUNK) -> Pairs:
+        """Return the first ``count`` pairs of a split with their ground-truth trajectories; as `pairs`."""
+        kind = f"trajectory-{TRAJECTORY_POINTS}"
+        chunks = [self._cached(kind, split, number, self._solve_trajectory) for number in self._chunks_of(count)]
+        self._check_solved(chunks, split, count)
+        x, u = (torch.cat([chunk[name] for chunk in chunks], dim=1)[:, :count].to(self.device) for name in ("x", "u"))
+        nfe, evaluations = self._cost(chunks)
+        indices = torch.arange(count)
+        trajectory = Trajectory(chunks[0]["times"], x, u)
+        return Pairs(self.initial(split, indices), x[-1], self.field(indices), nfe, None, trajectory, evaluations)
+
+    def coarser(self, tolerance: float, chunk: int) -> PairSource:
+        """Return a source of the same noise whose truth is solved in chunks of that size, and no finer than the tolerance.
+
+        For searches that need a few samples only: of fewer samples, fewer are hard, so the shared steps are longer, too.
+        """
+        return replace(self, tolerance=max(tolerance, self.tolerance), chunk=chunk)
+
+    def _chunks_of(self, count: int) -> range:
+        return range(-(-count // self.chunk))
+
+    def _cost(self, chunks: Sequence[Mapping[str, Tensor]]) -> tuple[float, int]:
+        """Return the mean evaluations of a sample of the chunks, and those of all their samples."""
+        each = [float(chunk["nfe"]) for chunk in chunks]
+        return sum(each) / len(each), round(sum(each) * self.chunk)
+
+    def ceiling(self) -> float:
+        """Return the PSNR in dB that the truth of the test split can resolve, measured on its first samples."""
+        return float(self._cached(f"ceiling-{CEILING_SAMPLES}", "test", 0, self._measure_ceiling)["ceiling"])
+
+    def _chunk(self, split: Split, number: int) -> dict[str, Tensor]:
+        return self._cached("end", split, number, self._solve_end)
+
+    def _check_solved(self, chunks: Sequence[Mapping[str, Tensor]], split: Split, count: int) -> None:
+        """Raise DivergedError if one of the first ``count`` samples has no truth: leaving it out would flatter."""
+        stopped = torch.full((count,), math.nan, dtype=torch.float64)
+        for number, chunk in enumerate(chunks):
+            if "stopped" in chunk:
+                begin = number * len(chunk["stopped"])
+                stopped[begin : begin + len(chunk["stopped"])] = chunk["stopped"][: count - begin]
+        check_solved(stopped, self.truth_tolerance, split)
+
+    def _solve_end(self, split: Split, indices: Tensor) -> dict[str, Tensor]:
+        found = solve_each(self.field(indices), self.initial(split, indices), self.truth_tolerance)
+        return {"x1": found.states[-1], **_account(found)}
+
+    def _solve_trajectory(self, split: Split, indices: Tensor) -> dict[str, Tensor]:
+        field = self.field(indices)
+        found = solve_each(field, self.initial(split, indices), self.truth_tolerance, TRAJECTORY_POINTS)
+        way = found.trajectory(field)
+        return {"times": way.times, "x": way.x, "u": way.u, **_account(found, TRAJECTORY_POINTS)}
+
+    def _measure_ceiling(self, split: Split, indices: Tensor) -> dict[str, Tensor]:
+        truth = self._chunk(split, 0)["x1"][:CEILING_SAMPLES].to(self.device)
+        # Samples without a truth have no error; whoever asks for them is told by `pairs`.
+        solved = torch.nonzero(truth.flatten(1).isfinite().all(1))[:, 0]
+        indices = indices[solved.cpu()]
+        start = self.initial(split, indices)
+        value = ceiling(self.field(indices), start, truth[solved], self.truth_tolerance, self.model.data_range)
+        return {"ceiling": torch.tensor(value, dtype=torch.float64)}
+
+    def _cached(
+        self, kind: str, split: Split, number: int, compute: Callable[[Split, Tensor], dict[str, Tensor]]
+    ) -> dict[str, Tensor]:
+        file = None if self.cache is None else self.cache / f"{self._key(kind, split, number)}.safetensors"
+        found = None if file is None else read_tensors(file)
+        if found is not None:
+            return found
+        if self.progress is not None:
+            self.progress(
+                f"ground truth {self.name} w={self.guidance:g} {split} {number * self.chunk}+{self.chunk} ({kind})"
+            )
+        indices = torch.arange(number * self.chunk, (number + 1) * self.chunk)
+        tensors = {key: value.cpu().contiguous() for key, value in compute(split, indices).items()}
+        if file is not None:
+            write_tensors(file, tensors)
+        return tensors
+
+    def _key(self, kind: str, split: Split, number: int) -> str:
+        model = self.model
+        names = (kind, model.fingerprint(), self.name, model.path.to_dict(), model.interval, self.guidance, self.seed)
+        rest = (split, number, self.chunk, self.truth_tolerance, str(model.dtype))
+        return hashlib.sha256(repr((names, rest)).encode()).hexdigest()[:40]
+
+
+def _account(found: Solution, more: int = 0) -> dict[str, Tensor]:
+    """Return what a solve cost per sample, ``more`` evaluations included, and where samples stopped, if any did."""
+    nfe = torch.tensor(math.ceil(found.nfe) + more)
+    return {"nfe": nfe} if bool(found.stopped.isnan().all()) else {"nfe": nfe, "stopped": found.stopped}

@@ -1,0 +1,112 @@
+"""Selectors: their grammar, typed parameters, canonical names and targets."""
+
+from __future__ import annotations
+
+import pytest
+
+from bnsbench.contract import PluginHost, did_you_mean, parse_selector, split_selectors
+from bnsbench.errors import BnsbenchError, UsageError
+from tests.contract.offers import GOOD, HEADER, write
+
+
+class TestSelectors:
+    @pytest.mark.parametrize(
+        ("text", "expected"),
+        [
+            ("euler", (None, "euler", {})),
+            (" acme/dpm++2m ", ("acme", "dpm++2m", {})),
+            ("bns[recipe=paper, pairs=3]", (None, "bns", {"recipe": "paper", "pairs": "3"})),
+            (
+                "bns[init=acme/unipc[order=3,grid=x],pairs=3]",
+                (None, "bns", {"init": "acme/unipc[order=3,grid=x]", "pairs": "3"}),
+            ),
+        ],
+    )
+    def test_parse(self, text, expected):
+        assert parse_selector(text) == expected
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "",
+            "/x",
+            "acme/",
+            "a[",
+            "a[]",
+            "a[b]",
+            "a[b=]",
+            "a[=1]",
+            "a[b=1",
+            "a]b",
+            "a[b=1]c",
+            "a[b=1,b=2]",
+            "a[b=[1]",
+            "a[b=1]]",
+        ],
+    )
+    def test_malformed(self, text):
+        with pytest.raises(UsageError):
+            parse_selector(text)
+
+    def test_split(self):
+        assert split_selectors("euler, bns[recipe=paper,pairs=3],ab2") == ["euler", "bns[recipe=paper,pairs=3]", "ab2"]
+
+    def test_suggestion_without_a_close_name_lists_all(self):
+        assert did_you_mean("xyz", ["b", "a"]) == "choose from a, b."
+
+
+class TestParameters:
+    @pytest.fixture
+    def host(self, tmp_path):
+        return PluginHost.load([write(tmp_path, "acme", GOOD)])
+
+    def test_types_follow_the_defaults(self, host):
+        selection = host.solver("zeta[size=2,flag=true,count=7,grid=log]")
+        assert dict(selection.parameters) == {"flag": True, "count": 7, "size": 2.0, "grid": "log"}
+        assert type(selection.parameters["size"]) is float
+        assert selection.make()(None, 0, 1)[2] == selection.parameters
+
+    def test_canonical_name_sorts_and_drops_defaults(self, host):
+        assert host.solver("zeta[size=2, count=3, flag=TRUE]").name == "zeta[flag=true,size=2.0]"
+        assert host.solver("zeta[flag=false]").name == "zeta"
+
+    @pytest.mark.parametrize("selector", ["zeta", "zeta[flag=true,size=1e-7]", "zeta[grid=a/b[c=1]]"])
+    def test_canonical_name_selects_the_same(self, host, selector):
+        selection = host.solver(selector)
+        assert host.solver(selection.name) == selection
+
+    @pytest.mark.parametrize(
+        ("selector", "expected"),
+        [
+            ("zeta[sise=2]", r"'zeta' has no parameter 'sise'; did you mean 'size'\?"),
+            ("alpha[size=2]", r"'alpha' has no parameter 'size'; there are none\."),
+            ("zeta[count=2.5]", "'count' of 'zeta' must be a whole number, not '2.5'"),
+            ("zeta[size=big]", "'size' of 'zeta' must be a finite number"),
+            ("zeta[size=nan]", "must be a finite number"),
+            ("zeta[flag=maybe]", "must be true or false"),
+        ],
+    )
+    def test_wrong_settings(self, host, selector, expected):
+        with pytest.raises(UsageError, match=expected):
+            host.solver(selector)
+
+
+class TestTargets:
+    def load(self, tmp_path, target):
+        text = f"{HEADER}\n@hookimpl\ndef bnsbench_models():\n    yield ModelSpec('a', {target!r})\n"
+        return PluginHost.load([write(tmp_path, "acme", text)]).model("a")
+
+    def test_models_are_made(self, tmp_path):
+        assert self.load(tmp_path, "collections:OrderedDict").make() == {}
+
+    @pytest.mark.parametrize(
+        ("target", "expected"),
+        [
+            ("nowhere_at_all:thing", "'a' of plugin 'acme' could not be loaded from 'nowhere_at_all:thing': ModuleNotFound"),
+            ("json:thing", "from 'json:thing': AttributeError"),
+            (":thing", "'a' of plugin 'acme' could not be loaded"),
+        ],
+    )
+    def test_faulty_target(self, tmp_path, target, expected):
+        with pytest.raises(BnsbenchError, match=expected):
+            self.load(tmp_path, target).make()

@@ -1,9 +1,0 @@
-from __future__ import annotations
-
-import numpy as np
-
-from bnsbench.plain import plain
-
-
-def test_plain_data():
-    assert plain({"a": (np.float64(1.5), np.int64(2), float("nan")), 3: None}) == {"a": [1.5, 2, None], "3": None}

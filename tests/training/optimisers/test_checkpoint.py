@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import io
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from bnsbench.training.optimisers.checkpoint import Checkpoint
+
+STATE = {"theta": torch.randn(5, dtype=torch.float64), "order": [3, 1], "done": 7, "selection": {"best": None, "idle": 0.5}}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "training" / "state.pt"
+
+
+def test_a_state_comes_back_as_it_was_saved(file: Path) -> None:
+    kept = Checkpoint(file)
+    assert kept.load() is None
+    kept.save({"done": 1})
+    kept.save(STATE)
+    found = Checkpoint(file).load()
+    assert found is not None
+    assert torch.equal(found.pop("theta"), STATE["theta"])
+    assert found == {key: value for key, value in STATE.items() if key != "theta"}
+    assert [path.name for path in file.parent.iterdir()] == ["state.pt"]
+
+
+def test_the_file_is_removed_in_the_end_whether_there_is_one_or_not(file: Path) -> None:
+    kept = Checkpoint(file)
+    kept.remove()
+    kept.save(STATE)
+    kept.remove()
+    assert not file.exists()
+
+
+def test_without_a_file_nothing_is_kept() -> None:
+    kept = Checkpoint(None)
+    kept.save(STATE)
+    assert kept.load() is None
+    kept.remove()
+
+
+def saved(value: object) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    return buffer.getvalue()
+
+
+DAMAGE = {
+    "empty": b"",
+    "text": b"hello world",
+    "json": b"{}",
+    "cut": saved(STATE)[:900],
+    "without its end": saved(STATE)[:-30],
+    "a list": saved([1, 2]),
+    "a pickle": pickle.dumps({"done": 1}, protocol=4),
+    "code": saved({"done": Path("x")}),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_file_that_is_no_state_is_ignored(file: Path, damage: str) -> None:
+    file.parent.mkdir()
+    file.write_bytes(DAMAGE[damage])
+    assert Checkpoint(file).load() is None
+    Checkpoint(file).save(STATE)
+    assert Checkpoint(file).load() is not None
+
+
+def test_no_damage_raises(file: Path) -> None:
+    """Files of random bytes, and files cut off anywhere."""
+    file.parent.mkdir()
+    draw, whole = np.random.default_rng(0), saved(STATE)
+    cases = [draw.bytes(int(draw.integers(1, 400))) for _ in range(150)]
+    cases += [whole[:length] for length in range(0, len(whole), 37)]
+    for content in cases:
+        file.write_bytes(content)
+        assert Checkpoint(file).load() is None
+
+
+def test_an_interrupted_save_leaves_the_state_before(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = Checkpoint(file)
+    kept.save({"done": 1})
+
+    def interrupt(state, target) -> None:
+        target.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch, "save", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        kept.save({"done": 2})
+    assert kept.load() == {"done": 1}
+    assert [path.name for path in file.parent.iterdir()] == ["state.pt"]

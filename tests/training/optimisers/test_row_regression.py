@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import minimize
+from torch import Tensor
+
+from bnsbench.nonstationary.tracing import trace
+from bnsbench.solvers.grids import time_grid
+from bnsbench.solvers.runge_kutta import euler, midpoint
+from bnsbench.training.families.table import Table
+from bnsbench.training.objectives import EndError
+from bnsbench.training.optimisers.rollout import run
+from bnsbench.training.optimisers.row_regression import LOG_MSE, RowRegression, greedy_table
+from bnsbench.training.optimisers.selection import psnr
+from bnsbench.truth.pairs import Pairs, PairSource
+from tests.flows.toy import GaussianModel, SineField
+from tests.training.toys import cross_source, plain_states, uniform
+
+MSE = EndError("mse", logarithmic=False)
+SCALES = torch.tensor([1.0, 50.0, 1e-3], dtype=torch.float64)
+"""Of the columns, which differ as times and velocities may."""
+
+
+def regression(seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    """A basis [3, 20, 5], a target that it does not span and weights."""
+    generator = torch.Generator().manual_seed(seed)
+    basis = torch.randn(3, 20, 5, generator=generator, dtype=torch.float64) * SCALES[:, None, None]
+    target = torch.randn(20, 5, generator=generator, dtype=torch.float64)
+    weights = torch.rand(20, generator=generator, dtype=torch.float64) + 0.05
+    return basis, target + basis[0] * 2, weights / weights.sum()
+
+
+def solved_by_lstsq(basis: Tensor, target: Tensor, weights: Tensor) -> np.ndarray:
+    root = weights.sqrt()[:, None]
+    return np.linalg.lstsq((root * basis).reshape(3, -1).T.numpy(), (root * target).reshape(-1).numpy(), rcond=None)[0]
+
+
+def test_a_plain_objective_is_minimised_by_weighted_least_squares() -> None:
+    basis, target, weights = regression()
+    for passes in (1, 5):
+        row = RowRegression(basis, target, weights).solve(MSE, passes, 0.0)
+        np.testing.assert_allclose(row.numpy(), solved_by_lstsq(basis, target, weights), rtol=1e-9)
+    assert not np.allclose(row.numpy(), solved_by_lstsq(basis, target, torch.ones(20).double() / 20), rtol=1e-3)
+
+
+def test_the_first_pass_for_logarithms_is_weighted_least_squares() -> None:
+    basis, target, weights = regression()
+    row = RowRegression(basis, target, weights).solve(LOG_MSE, 1, 0.0)
+    np.testing.assert_allclose(row.numpy(), solved_by_lstsq(basis, target, weights), rtol=1e-9)
+
+
+@pytest.mark.parametrize("objective", [LOG_MSE, MSE], ids=lambda objective: objective.name)
+def test_no_search_finds_a_better_row(objective: EndError) -> None:
+    basis, target, weights = regression()
+
+    def loss(scaled: np.ndarray) -> float:
+        error = (np.einsum("i,isd->sd", scaled / SCALES.numpy(), basis.numpy()) - target.numpy()) ** 2
+        errors, counts = error.mean(1), weights.numpy()
+        return float((counts * np.log(errors)).sum() if objective is LOG_MSE else (counts * errors).sum())
+
+    row = (RowRegression(basis, target, weights).solve(objective, 300, 0.0) * SCALES).numpy()
+    best = minimize(loss, row + 0.05, method="Nelder-Mead", options={"xatol": 1e-10, "fatol": 1e-13})
+    assert loss(row) == pytest.approx(best.fun, abs=1e-8)
+    np.testing.assert_allclose(row, best.x, atol=1e-4)
+    few = (RowRegression(basis, target, weights).solve(objective, 1, 0.0) * SCALES).numpy()
+    assert loss(few) > loss(row) + 1e-3 if objective is LOG_MSE else loss(few) == loss(row)
+
+
+def test_an_exact_row_is_found_and_equal_columns_do_no_harm() -> None:
+    basis, _, weights = regression()
+    row = RowRegression(basis, 3 * basis[0] - basis[1], weights).solve(LOG_MSE, 4, 1e-12)
+    torch.testing.assert_close(row[:2], torch.tensor([3.0, -1.0], dtype=torch.float64), rtol=1e-6, atol=1e-6)
+    twice = torch.cat([basis, basis[:1]])
+    row = RowRegression(twice, basis[0], weights).solve(LOG_MSE, 2, 1e-11)
+    assert torch.isfinite(row).all()
+    assert row[0] + row[3] == pytest.approx(1.0, abs=1e-6)
+
+
+def test_empty_columns_get_nothing() -> None:
+    basis, target, weights = regression()
+    basis[1] = 0.0
+    row = RowRegression(basis, target, weights).solve(LOG_MSE, 3, 1e-12)
+    assert row[1] == 0
+    alone = RowRegression(basis[[0, 2]], target, weights).solve(LOG_MSE, 3, 1e-12)
+    torch.testing.assert_close(row[[0, 2]], alone)
+
+
+@pytest.mark.parametrize("n", [4, 8])
+def test_the_greedy_table_beats_the_rules_on_its_grid(n: int) -> None:
+    source = PairSource(GaussianModel(scale=0.3, dim=4), "gaussian", guidance=1.0, tolerance=1e-8)
+    pairs, model = source.trajectories("train"), source.model
+    times = time_grid("uniform", model.path, model.interval, n)
+    found = psnr(greedy_table(times, pairs), pairs, 2.0)
+    for rule in (euler, midpoint):
+        table = Table.of(trace(lambda field, x0, rule=rule: rule(field, x0, n), model.path))
+        assert found > psnr(table, pairs, 2.0) + 3
+
+
+def test_every_row_but_the_last_is_the_best_one_step_on_the_true_trajectory() -> None:
+    pairs = cross_source(tolerance=1e-8).trajectories("train", 40)
+    assert pairs.trajectory is not None
+    pairs = replace(pairs, weights=torch.rand(40, generator=torch.Generator().manual_seed(0)) + 0.1)
+    table = greedy_table(uniform(3), pairs)
+    states = [pairs.x0, *plain_states(table, pairs.field, pairs.x0)]
+    velocities = [pairs.field(table.times[i], states[i]) for i in range(2)]
+    for i, target in enumerate([pairs.trajectory.at(1 / 3), pairs.trajectory.at(2 / 3)]):
+        basis = torch.stack([pairs.x0, *velocities[: i + 1]])
+        row = RowRegression(basis, target, pairs.sample_weights()).solve(LOG_MSE, 2, 1e-11)
+        torch.testing.assert_close(table.rows[i, : i + 2], row)
+
+
+def test_the_first_rows_follow_the_trajectory() -> None:
+    pairs = PairSource(GaussianModel(), "gaussian", tolerance=1e-8).trajectories("train")
+    assert pairs.trajectory is not None
+    times = uniform(8)
+    rollout = run(greedy_table(times, pairs), pairs.field, pairs.x0)
+    for i in range(1, 8):
+        assert (rollout.states[i] - pairs.trajectory.at(float(times[i]))).abs().max() < 0.05
+
+
+def test_the_field_is_evaluated_once_per_row() -> None:
+    calls = []
+
+    class Counted(SineField):
+        def __call__(self, t, x):
+            calls.append(float(t))
+            return super().__call__(t, x)
+
+    pairs = PairSource(GaussianModel(), "gaussian", tolerance=1e-6).trajectories("train")
+    greedy_table(uniform(4), replace(pairs, field=Counted()))
+    assert calls == [0.0, 0.25, 0.5, 0.75]
+
+
+def test_pairs_without_trajectories_are_refused() -> None:
+    pairs: Pairs = cross_source().pairs("train", 4)
+    with pytest.raises(ValueError, match="needs pairs with their trajectories"):
+        greedy_table(uniform(2), pairs)

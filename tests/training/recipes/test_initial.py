@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from bnsbench.errors import CorruptFileError, NotApplicableError, UsageError
+from bnsbench.flows.paths import VP, CondOT, Cosine
+from bnsbench.models.mixtures import MixtureModel
+from bnsbench.nonstationary.artefact import SolverArtefact
+from bnsbench.nonstationary.tracing import trace
+from bnsbench.solvers.runge_kutta import euler, heun
+from bnsbench.training.families.table import Table, transfer_times
+from bnsbench.training.optimisers.row_regression import greedy_table
+from bnsbench.training.optimisers.selection import psnr
+from bnsbench.training.problem import Classic, Cost, Problem
+from bnsbench.training.recipes.initial import START_GRIDS, given_start, greedy_start, start_grids
+from bnsbench.training.recipes.paper import preconditioned
+from bnsbench.truth.pairs import CHUNK, PairSource
+from tests.training.families.test_table import random_table
+from tests.training.toys import cross, cross_source, uniform
+
+N = 4
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> PairSource:
+    return cross_source(guidance=1.0, cache=tmp_path_factory.mktemp("pairs"))
+
+
+def start(source: PairSource, init: str, *, nfe: int = N, sigma_0: float = 1.0) -> tuple[Table, str]:
+    return given_start(Problem(source), nfe, init, sigma_0, Cost())
+
+
+def on_path(path, end: float = 1.0) -> MixtureModel:
+    return MixtureModel(cross().mixture, path, (2,), end)
+
+
+def file_of(table: Table, folder: Path, source: PairSource, **more) -> str:
+    """Write a trained solver's file for a source and return its path."""
+    model = source.model
+    facts = {"path": model.path, "interval": model.interval, "model": source.name, "guidance": source.guidance, **more}
+    made = SolverArtefact(solver=table.solver(), fingerprint=model.fingerprint(), name="bns", training={}, **facts)
+    made.save(folder / "solver.json")
+    return str(folder / "solver.json")
+
+
+def test_start_grids_span_the_interval_with_increasing_times() -> None:
+    for path, end in ((CondOT(), 1.0), (VP(), 0.999)):
+        grids = start_grids(path, (0.0, end), 5)
+        assert tuple(grids) == START_GRIDS
+        for times in grids.values():
+            assert (times[0], times[-1], len(times)) == (0.0, end, 6)
+            assert (times.diff() > 0).all()
+    given = torch.linspace(0, 0.999, 6, dtype=torch.float64)
+    torch.testing.assert_close(start_grids(VP(), (0.0, 0.999), 5)["uniform"], given)
+
+
+def test_the_greedy_start_is_the_best_over_its_grids(source: PairSource) -> None:
+    grids = start_grids(source.model.path, source.model.interval, N)
+    cost = Cost()
+    table, name = greedy_start(Problem(source), grids, cost)
+    pairs = source.trajectories("train", CHUNK)
+    tables = {grid: greedy_table(times, pairs) for grid, times in grids.items()}
+    values = {grid: psnr(found, pairs, 2.0) for grid, found in tables.items()}
+    best = max(values, key=lambda grid: values[grid])
+    assert min(values.values()) < values[best] - 1
+    assert name == f"greedy on {best}"
+    assert torch.equal(table.rows, tables[best].rows)
+    assert cost.teacher == round(pairs.nfe * CHUNK)
+    assert cost.training == 2 * N * CHUNK * len(grids)  # regression and comparison
+    named, same = start(source, "greedy")
+    assert torch.equal(named.rows, table.rows)
+    assert same == name
+
+
+def test_a_classic_start_is_its_trace(source: PairSource) -> None:
+    table, name = start(source, "euler")
+    expected = Table.of(trace(lambda field, x0: euler(field, x0, N), CondOT()))
+    assert name == "euler"
+    torch.testing.assert_close(table.rows, expected.rows)
+    torch.testing.assert_close(table.times, uniform(N), rtol=0, atol=1e-15)
+    assert (table.times[0], table.times[-1]) == (0.0, 1.0)
+
+
+def test_a_classic_that_repeats_times_gets_them_opened_by_a_little(source: PairSource) -> None:
+    table, _ = start(source, "heun")
+    expected = Table.of(trace(lambda field, x0: heun(field, x0, N), CondOT()))
+    assert not (expected.times.diff() > 0).all()
+    assert (table.times.diff() > 0).all()
+    torch.testing.assert_close(table.times, expected.times, rtol=0, atol=1e-3)
+    torch.testing.assert_close(table.rows, expected.rows)
+    pairs = source.pairs("train", 64)
+    assert psnr(table, pairs, 2.0) == pytest.approx(psnr(expected, pairs, 2.0), abs=0.1)
+
+
+def test_sigma_0_preconditions_a_classic_start(source: PairSource) -> None:
+    table, name = start(source, "euler", sigma_0=3.0)
+    expected = Table.of(trace(preconditioned(euler, 3.0, N), CondOT()))
+    assert name == "euler sigma_0=3"
+    torch.testing.assert_close(table.rows, expected.rows)
+    torch.testing.assert_close(table.times, expected.times)
+    assert not torch.allclose(table.rows, start(source, "euler")[0].rows)
+
+
+def test_a_classic_comes_through_the_problem(source: PairSource) -> None:
+    asked: list[str] = []
+
+    def classic(name: str) -> Classic:
+        asked.append(name)
+        return Classic(euler)
+
+    table, name = given_start(Problem(source, classic=classic), N, "acme/fancy[x=1]", 1.0, Cost())
+    assert asked == [name] == ["acme/fancy[x=1]"]
+    torch.testing.assert_close(table.rows, start(source, "euler")[0].rows)
+
+
+def test_a_file_for_the_same_nfe_is_the_start_whatever_its_guidance(source: PairSource, tmp_path: Path) -> None:
+    given = random_table(N)
+    for guidance, words in ((1.0, "1"), (7.5, "7.5"), ((0.0, 2.0), "0,2")):
+        file = file_of(given, tmp_path, source, guidance=guidance)
+        table, name = start(source, file)
+        assert torch.equal(table.rows, given.rows)
+        torch.testing.assert_close(table.times, given.times)
+        assert name.startswith("bns at 4 NFE for cross w=")
+        assert all(part in name for part in words.split(","))
+
+
+def test_a_file_for_another_nfe_lends_its_times_to_greedy_rows(source: PairSource, tmp_path: Path) -> None:
+    given = random_table(3)
+    table, name = start(source, file_of(given, tmp_path, source))
+    torch.testing.assert_close(table.times, transfer_times(given.times, N))
+    expected = greedy_table(table.times, source.trajectories("train", CHUNK))
+    torch.testing.assert_close(table.rows, expected.rows)
+    assert name == "greedy on bns at 3 NFE for cross w=1"
+
+
+@pytest.mark.parametrize(("path", "end"), [(Cosine(), 1.0), (VP(), 0.999)])
+def test_a_file_for_another_path_lends_its_log_snrs(source: PairSource, path, end: float, tmp_path: Path) -> None:
+    given = random_table(N)
+    file = file_of(given, tmp_path, source)
+    other = replace(source, model=on_path(path, end), name="other", cache=None)
+    table, name = start(other, file)
+    assert (table.times[0], table.times[-1]) == (0.0, end)
+    assert (table.times.diff() > 0).all()
+    inner = CondOT().log_snr(given.times[1:-1])
+    torch.testing.assert_close(path.log_snr(table.times[1:-1]), inner, rtol=1e-6, atol=1e-6)
+    expected = greedy_table(table.times, other.trajectories("train", CHUNK))
+    torch.testing.assert_close(table.rows, expected.rows)
+    assert name == "greedy on bns at 4 NFE for cross w=1"
+
+
+def test_a_file_for_another_path_and_nfe_lends_both(source: PairSource, tmp_path: Path) -> None:
+    """Its times are carried over first, and then interpolated."""
+    given = random_table(6)
+    other = replace(source, model=on_path(Cosine()), name="other", cache=None)
+    table, _ = start(other, file_of(given, tmp_path, source))
+    carried = Cosine().time(CondOT().log_snr(given.times))
+    carried[0], carried[-1] = 0.0, 1.0
+    torch.testing.assert_close(table.times, transfer_times(carried, N), rtol=1e-6, atol=1e-6)
+
+
+def test_carried_times_that_fall_together_are_opened(source: PairSource, tmp_path: Path) -> None:
+    """A path that ends early holds fewer log-SNRs than the file's."""
+    times = torch.tensor([0.0, 0.5, 0.9999, 0.99999, 1.0], dtype=torch.float64)
+    file = file_of(Table(times, random_table(N).rows), tmp_path, source)
+    other = replace(source, model=on_path(CondOT(), 0.99), name="other", cache=None)
+    table, _ = start(other, file)
+    assert (table.times.diff() > 0).all()
+    assert table.times[-1] == 0.99
+    assert float(table.times[1]) == pytest.approx(0.5, abs=1e-3)
+
+
+def test_what_cannot_be_started_from_is_refused(source: PairSource, tmp_path: Path) -> None:
+    with pytest.raises(NotApplicableError, match=r"midpoint.*5|5.*midpoint|even|evaluations"):
+        start(source, "midpoint", nfe=5)
+    with pytest.raises(UsageError, match="no built-in solver 'magic'"):
+        start(source, "magic")
+    with pytest.raises(UsageError, match="cannot be read"):
+        start(source, str(tmp_path / "absent.json"))
+    (tmp_path / "damaged.json").write_text("{")
+    with pytest.raises(CorruptFileError, match="is damaged"):
+        start(source, str(tmp_path / "damaged.json"))
+
+    def one_too_many(field, x0: Tensor, nfe: int) -> Tensor:
+        return euler(field, x0, nfe + 1)
+
+    with pytest.raises(NotApplicableError, match="spends 5 evaluations instead of 4"):
+        given_start(Problem(source, classic=lambda name: Classic(one_too_many)), N, "greedy-one", 1.0, Cost())
+
+
+def test_uniform_times_come_through_a_file_unchanged(source: PairSource, tmp_path: Path) -> None:
+    rows = random_table(N).rows
+    table, _ = start(source, file_of(Table(uniform(N), rows), tmp_path, source))
+    torch.testing.assert_close(table.times, uniform(N))

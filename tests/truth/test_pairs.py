@@ -1,0 +1,248 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from bnsbench.errors import DivergedError
+from bnsbench.flows.model import Model
+from bnsbench.flows.paths import EDM, CondOT
+from bnsbench.storage import tensors as tensor_files
+from bnsbench.truth.pairs import CHUNK, PairSource
+from tests.flows.toy import GaussianModel
+
+
+def source(cache: Path | None = None, **more) -> PairSource:
+    return PairSource(GaussianModel(), "gaussian", tolerance=1e-8, cache=cache, **more)
+
+
+def test_pairs_solve_the_flow_and_carry_their_conditions() -> None:
+    pairs = source().pairs("test", 10)
+    expected = GaussianModel().flow(pairs.x0, torch.arange(10) % 3)
+    torch.testing.assert_close(pairs.x1, expected, rtol=0, atol=1e-6)
+    part = pairs.part(slice(3, 6))
+    assert len(part) == 3
+    t = torch.tensor(0.5)
+    torch.testing.assert_close(part.field(t, part.x0), pairs.field(t, pairs.x0)[3:6])
+
+
+def test_guidance_is_part_of_the_truth() -> None:
+    assert not torch.allclose(source(guidance=3.0).pairs("test", 4).x1, source().pairs("test", 4).x1, atol=1e-2)
+
+
+def test_truth_does_not_depend_on_how_many_are_asked_for() -> None:
+    few, many = source().pairs("train", 5), source().pairs("train", CHUNK + 5)
+    assert torch.equal(few.x1, many.x1[:5])
+    assert torch.equal(few.x0, many.x0[:5])
+
+
+def test_noise_is_scaled_to_the_path_s_beginning() -> None:
+    model = GaussianModel(EDM())
+    start = PairSource(model, "gaussian").initial("test", torch.arange(50))
+    assert 60 < float(start.std()) < 100
+
+
+def test_the_cache_saves_the_solve_and_damage_is_noticed(tmp_path: Path) -> None:
+    told: list[str] = []
+    first = source(tmp_path, progress=told.append).pairs("test", 8)
+    assert len(told) == 1
+    again = source(tmp_path, progress=told.append).pairs("test", 8)
+    assert len(told) == 1
+    assert torch.equal(first.x1, again.x1)
+    (file,) = tmp_path.glob("*.safetensors")
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    mended = source(tmp_path, progress=told.append).pairs("test", 8)
+    assert len(told) == 2
+    assert torch.equal(first.x1, mended.x1)
+
+
+def test_a_truncated_cache_file_is_solved_again(tmp_path: Path) -> None:
+    first = source(tmp_path).pairs("test", 8)
+    (file,) = tmp_path.glob("*.safetensors")
+    file.write_bytes(file.read_bytes()[:40])
+    assert torch.equal(source(tmp_path).pairs("test", 8).x1, first.x1)
+
+
+def test_another_tolerance_seed_or_guidance_is_another_file(tmp_path: Path) -> None:
+    PairSource(GaussianModel(), "gaussian", cache=tmp_path, tolerance=1e-3).pairs("test", 1)
+    PairSource(GaussianModel(), "gaussian", cache=tmp_path, tolerance=1e-4).pairs("test", 1)
+    PairSource(GaussianModel(), "gaussian", cache=tmp_path, tolerance=1e-3, seed=1).pairs("test", 1)
+    PairSource(GaussianModel(), "gaussian", cache=tmp_path, tolerance=1e-3, guidance=1.0).pairs("test", 1)
+    assert len(list(tmp_path.glob("*.safetensors"))) == 4
+
+
+def test_trajectories_run_from_the_noise_to_the_truth_and_the_ceiling_is_high(tmp_path: Path) -> None:
+    pairs = source(tmp_path).trajectories("train")
+    trajectory = pairs.trajectory
+    assert trajectory is not None
+    assert len(pairs) == CHUNK
+    assert torch.equal(trajectory.x[0], pairs.x0)
+    assert torch.equal(trajectory.x[-1], pairs.x1)
+    torch.testing.assert_close(pairs.x1, source().pairs("train", CHUNK).x1, rtol=0, atol=1e-6)
+    assert source(tmp_path).ceiling() > 120
+
+
+def test_trajectories_follow_the_flow_with_the_field_s_velocities() -> None:
+    model = GaussianModel()
+    pairs = source().trajectories("validation", CHUNK + 3)
+    trajectory = pairs.trajectory
+    assert trajectory is not None
+    assert len(pairs) == len(pairs.x1) == trajectory.x.shape[1] == CHUNK + 3
+    for i in (0, 13, 40, 64):
+        t = trajectory.times[i]
+        expected = model.flow(pairs.x0, torch.arange(CHUNK + 3) % 3, end=float(t))
+        torch.testing.assert_close(trajectory.x[i], expected, rtol=0, atol=1e-6)
+        torch.testing.assert_close(trajectory.u[i], pairs.field(t, trajectory.x[i]))
+
+
+def test_trajectories_do_not_depend_on_how_many_are_asked_for_and_are_kept(tmp_path: Path) -> None:
+    told: list[str] = []
+    many = source(tmp_path, progress=told.append).trajectories("train", CHUNK + 2)
+    assert len(told) == 2
+    few = source(tmp_path, progress=told.append).trajectories("train", 3)
+    assert len(told) == 2
+    assert few.trajectory is not None
+    assert many.trajectory is not None
+    assert torch.equal(few.trajectory.x, many.trajectory.x[:, :3])
+    assert torch.equal(few.trajectory.u, many.trajectory.u[:, :3])
+    assert torch.equal(few.x0, many.x0[:3])
+
+
+@pytest.mark.parametrize("index", [slice(2, 5), torch.tensor([4, 0])], ids=["slice", "tensor"])
+def test_a_part_keeps_weights_and_trajectories(index: slice | torch.Tensor) -> None:
+    weights = torch.arange(1.0, 7.0)
+    whole = replace(source().trajectories("train", 6), weights=weights)
+    part = whole.part(index)
+    assert torch.equal(part.x0, whole.x0[index])
+    assert torch.equal(part.x1, whole.x1[index])
+    assert part.nfe == whole.nfe
+    assert part.weights is not None
+    assert torch.equal(part.weights, weights[index])
+    assert part.trajectory is not None
+    assert whole.trajectory is not None
+    assert torch.equal(part.trajectory.x, whole.trajectory.x[:, index])
+    assert torch.equal(part.trajectory.u, whole.trajectory.u[:, index])
+    bare = source().pairs("train", 6).part(index)
+    assert bare.weights is None
+    assert bare.trajectory is None
+
+
+def test_sample_weights_sum_to_one() -> None:
+    pairs = source().pairs("train", 4)
+    assert torch.equal(pairs.sample_weights(), torch.full((4,), 0.25, dtype=torch.float64))
+    weighted = replace(pairs, weights=torch.tensor([1.0, 2.0, 1.0, 4.0])).sample_weights()
+    assert torch.equal(weighted, torch.tensor([0.125, 0.25, 0.125, 0.5], dtype=torch.float64))
+    assert torch.equal(
+        replace(pairs, weights=torch.tensor([1, 2, 1, 4])).part(slice(1, 3)).sample_weights(),
+        torch.tensor([2 / 3, 1 / 3], dtype=torch.float64),
+    )
+
+
+class Shrinking(Model):
+    """u = -x, computed in the model's own precision: x_1 = x_0 / e."""
+
+    path = CondOT()
+    shape = (4,)
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self.dtype = dtype
+
+    def predict(self, t, x, condition):
+        assert x.dtype == self.dtype
+        return -x
+
+    def fingerprint(self) -> str:
+        return "shrinking"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "states", "tolerance"),
+    [
+        (torch.bfloat16, torch.float32, 2.0**-7 / 64),
+        (torch.float16, torch.float32, 2.0**-10 / 64),
+        (torch.float32, torch.float32, 1e-6),
+        (torch.float64, torch.float64, 1e-6),
+    ],
+    ids=str,
+)
+def test_a_network_below_float32_is_followed_in_float32_as_far_as_its_rounding_allows(
+    dtype: torch.dtype, states: torch.dtype, tolerance: float
+) -> None:
+    source = PairSource(Shrinking(dtype), "shrinking", tolerance=1e-6)
+    assert source.truth_tolerance == tolerance
+    pairs = source.trajectories("test", 3)
+    assert pairs.trajectory is not None
+    assert {pairs.x0.dtype, pairs.x1.dtype, pairs.trajectory.x.dtype, pairs.trajectory.u.dtype} == {states}
+    error = (pairs.x1 - pairs.x0 / math.e).abs().max()
+    assert float(error) < max(1e-5, torch.finfo(dtype).eps)
+    assert PairSource(Shrinking(dtype), "shrinking", tolerance=1e-2).truth_tolerance == 1e-2
+
+
+def test_a_tolerance_below_the_rounding_is_not_another_file(tmp_path: Path) -> None:
+    for tolerance in (1e-6, 1e-8):
+        PairSource(Shrinking(torch.bfloat16), "shrinking", tolerance=tolerance, cache=tmp_path).pairs("test", 1)
+    assert len(list(tmp_path.glob("*.safetensors"))) == 1
+
+
+def test_a_source_says_what_an_evaluation_costs() -> None:
+    assert source().forwards_per_evaluation == 1
+    assert source(guidance=2.0).forwards_per_evaluation == 2
+
+
+def test_a_chunk_that_cannot_be_written_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fill(tensors, file, metadata):
+        file.write_bytes(b"half")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(tensor_files, "save_file", fill)
+    with pytest.raises(OSError, match="No space"):
+        source(tmp_path).pairs("test", 1)
+    assert list(tmp_path.iterdir()) == []
+
+
+class Faulty(GaussianModel):
+    """The Gaussian model with the index of a sample as its condition, without a velocity for some after the middle."""
+
+    bad = (5, 40, 131)
+
+    def conditions(self, indices: Tensor) -> Tensor:
+        return indices
+
+    def predict(self, t: Tensor, x: Tensor, condition: Tensor | None) -> Tensor:
+        assert condition is not None
+        faulty = torch.isin(condition, torch.tensor(self.bad)) & (t > 0.5)
+        return super().predict(t, x, condition % 3).masked_fill(faulty[:, None], torch.inf)
+
+
+def test_samples_that_cannot_be_solved_are_named_to_whoever_asks_for_them(tmp_path: Path) -> None:
+    faulty = PairSource(Faulty(), "gaussian", tolerance=1e-8, cache=tmp_path)
+    torch.testing.assert_close(faulty.pairs("test", 5).x1, source().pairs("test", 5).x1, rtol=0, atol=1e-6)
+    for ask in (faulty.pairs, faulty.trajectories):
+        with pytest.raises(DivergedError, match=r"of 1 of 6 samples of the test split .* that of sample 5\. At t = 0\."):
+            ask("test", 6)
+    with pytest.raises(DivergedError, match=r"of 3 of 150 samples of the train split .* samples 5, 40, 131\. At t = 0\."):
+        faulty.pairs("train", 150)
+
+
+def test_what_could_be_solved_is_kept_together_with_what_could_not(tmp_path: Path) -> None:
+    told: list[str] = []
+    faulty = PairSource(Faulty(), "gaussian", tolerance=1e-4, cache=tmp_path, progress=told.append)
+    sentences = []
+    for _ in range(2):
+        with pytest.raises(DivergedError) as caught:
+            faulty.pairs("test", 128)
+        sentences.append(str(caught.value))
+    assert sentences[0] == sentences[1]
+    assert len(told) == 1
+    assert faulty.pairs("test", 4).x1.isfinite().all()
+    assert len(told) == 1
+
+
+def test_the_ceiling_is_that_of_the_samples_that_have_a_truth() -> None:
+    assert 70 < PairSource(Faulty(), "gaussian", tolerance=1e-5).ceiling() < 150
