@@ -1,7 +1,7 @@
 """bnsbench: fair comparison of ODE solvers for diffusion and flow models, and better ones trained for your own model.
 
-``bnsbench.run(...)`` runs a suite and returns its leaderboard; ``bnsbench.load_solver(file)(field, x0)`` samples with a
-trained solver. Both load torch only when they are used.
+The names below are what Python programs use; plugins find what they need in `bnsbench.plugin` and `bnsbench.testing`.
+Everything else is internal. Importing the package loads nothing heavy: each name loads what it needs when it is first used.
 """
 
 from __future__ import annotations
@@ -12,18 +12,62 @@ from typing import TYPE_CHECKING, Any
 from bnsbench._version import __version__
 
 if TYPE_CHECKING:
-    from bnsbench.api import run
-    from bnsbench.nonstationary.artefact import load_solver
+    from bnsbench.api.comparison import compare
+    from bnsbench.api.running import publish, run
+    from bnsbench.api.sampling import sample
+    from bnsbench.api.solvers import solver
+    from bnsbench.api.training import train, tune
+    from bnsbench.api.wrapping import wrap
+    from bnsbench.flows import paths
+    from bnsbench.flows.model import Model
+    from bnsbench.nonstationary.artefact import SolverArtefact, load_solver
+    from bnsbench.nonstationary.table import NonStationarySolver
+    from bnsbench.nonstationary.tracing import trace
+    from bnsbench.training.listener import Listener
 
-__all__ = ["__version__", "load_solver", "run"]
+__all__ = [
+    "Listener",
+    "Model",
+    "NonStationarySolver",
+    "SolverArtefact",
+    "__version__",
+    "compare",
+    "load_solver",
+    "paths",
+    "publish",
+    "run",
+    "sample",
+    "solver",
+    "trace",
+    "train",
+    "tune",
+    "wrap",
+]
 
-_HOMES = {"run": "bnsbench.api", "load_solver": "bnsbench.nonstationary.artefact"}
+_HOMES = {
+    "Listener": "training.listener",
+    "Model": "flows.model",
+    "NonStationarySolver": "nonstationary.table",
+    "SolverArtefact": "nonstationary.artefact",
+    "compare": "api.comparison",
+    "load_solver": "nonstationary.artefact",
+    "paths": "flows",
+    "publish": "api.running",
+    "run": "api.running",
+    "sample": "api.sampling",
+    "solver": "api.solvers",
+    "trace": "nonstationary.tracing",
+    "train": "api.training",
+    "tune": "api.training",
+    "wrap": "api.wrapping",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = f"{__name__}.{_HOMES[name]}"
+    return import_module(f"{home}.paths") if name == "paths" else getattr(import_module(home), name)
 
 
 def __dir__() -> list[str]:

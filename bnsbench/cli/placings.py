@@ -10,12 +10,7 @@ import typer
 from bnsbench.cli.printing import print_table
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from bnsbench.cli.training import Placing
-
-WORST = 0.05
-"""The quantile that stands for the worst samples."""
+    from bnsbench.api.placings import Placing
 
 
 def print_placings(placings: Sequence[Placing], scales: Sequence[float], only: str = "") -> None:
@@ -23,22 +18,33 @@ def print_placings(placings: Sequence[Placing], scales: Sequence[float], only: s
 
     only: print this solver and the best of the others.
     """
-    from bnsbench.cli.training import TEST_SAMPLES
+    from bnsbench.api.placings import TEST_SAMPLES
 
     several = len(scales) > 1
     first = [f"PSNR, w = {w:g}" for w in scales] if several else ["PSNR", "of mean MSE", "5 % quantile"]
     others = [placing for placing in placings if placing.solver != only]
     shown = [placing for placing in placings if not only or placing.solver == only or placing is others[0]]
-    rows = [[each.solver, *_figures(each.psnr, several), each.grid] for each in shown]
+    rows = [[each.solver, *(f"{value:.2f}" for value in _figures(each, several)), each.grid] for each in shown]
     typer.echo(
         f"In dB on {TEST_SAMPLES} test samples; every classic on the best grid that a search on training noise found:"
     )
     print_table(("solver", *first, "time grid"), rows)
 
 
-def _figures(psnr: Sequence[Tensor], several: bool) -> list[str]:
-    if several:
-        return [f"{float(each.mean()):.2f}" for each in psnr]
-    (values,) = psnr
-    of_mean = -10 * float((10 ** (-values / 10)).mean().log10())
-    return [f"{value:.2f}" for value in (float(values.mean()), of_mean, float(values.quantile(WORST)))]
+def placings_as_json(placings: Sequence[Placing], scales: Sequence[float]) -> list[dict[str, object]]:
+    """Return the solvers, the best first, with their figures in dB under every guidance scale."""
+    return [
+        {
+            "solver": each.solver,
+            "grid": each.grid,
+            "guidance": list(scales),
+            "psnr": each.means,
+            "psnr_mse": each.of_mean_error,
+            "psnr_p05": each.worst,
+        }
+        for each in placings
+    ]
+
+
+def _figures(placing: Placing, several: bool) -> list[float]:
+    return placing.means if several else [*placing.means, *placing.of_mean_error, *placing.worst]

@@ -83,7 +83,7 @@ def run(
 
 
 def _run(options: RunOptions, host: PluginHost, quiet: bool, as_json: bool) -> None:
-    from bnsbench.api import run_and_report
+    from bnsbench.api.running import run_and_report
     from bnsbench.cli.printing import print_json
     from bnsbench.cli.run_progress import run_progress
 

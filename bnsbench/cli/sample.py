@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from bnsbench.cli.options import Device, DType, Guidance, PluginFiles, Seed, open_host
-from bnsbench.errors import BnsbenchError, UsageError
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from bnsbench.cli.components import FoundSolver
-    from bnsbench.flows.model import Model
-
-TRUTH_TOLERANCE = 1e-5
-"""Of the ground truth to look at, which is solved for these samples only."""
+from bnsbench.cli.options import AsJson, Device, DType, Guidance, PluginFiles, Seed, open_host
+from bnsbench.cli.printing import print_json
+from bnsbench.errors import UsageError
 
 
 def sample(
@@ -38,70 +29,39 @@ def sample(
     device: Device = "auto",
     dtype: DType = None,
     plugin: PluginFiles = None,
+    as_json: AsJson = False,
 ) -> None:
     """Write samples as pictures or sound with their ground truth beside them, and print the PSNR between the two."""
     import torch
     from rich.console import Console
 
-    from bnsbench.cli.components import Setting, find_solver, make_model
-    from bnsbench.flows.measured import Meter
+    from bnsbench.api.named import find_solver, named_model
+    from bnsbench.api.sampling import conditions_of, draw, mismatches
     from bnsbench.media.pictures import exhibit
-    from bnsbench.models.shipped import shipped_solver
-    from bnsbench.process.machine import choose_device
-    from bnsbench.truth.ground_truth import solve
-    from bnsbench.truth.pairs import PairSource
     from bnsbench.truth.psnr import psnr_per_sample
 
     if voice is not None and not prompt:
         raise UsageError("A voice needs something to say: add --text.")
     host = open_host(plugin)
-    selection, place = host.model(model), choose_device(device)
-    made = make_model(selection, place, dtype)
-    shown = exhibit(made.modality(selection.spec.modality), made.sample_rate)
-    shipped = partial(shipped_solver, selection.name, made, guidance)
-    found = find_solver(host, solver, nfe, Setting(made.path, made.interval), shipped)
-    _warn_of_mismatch(found, made, guidance)
-    source = PairSource(made, selection.canonical, guidance, seed, device=place)
-    indices = torch.arange(count)
-    velocity = made.field(_asked(made, prompt, voice, count).to(place), guidance) if prompt else source.field(indices)
-    x0 = source.initial("test", indices)
-    meter = Meter(velocity, x0)
-    with Console(stderr=True).status(f"sampling {selection.name} and solving for the ground truth"):
+    named = named_model(host, model, device, dtype)
+    shown = exhibit(named.modality, named.model.sample_rate)
+    found = find_solver(host, solver, nfe, named.setting, named, guidance)
+    for remark in mismatches(found, named, guidance):
+        typer.echo(f"Note: {remark}", err=True)
+    condition = conditions_of(named.model, prompt, count, voice) if prompt else None
+    with Console(stderr=True).status(f"sampling {named.name} and solving for the ground truth"):
+        drawn = draw(named, found, count, guidance=guidance, seed=seed, condition=condition)
+        truth = drawn.truth()
         with torch.no_grad():
-            samples = found.sampler(meter.field, x0.clone())
-        meter.close()
-        spent = meter.spent(found.nfe)
-        if not bool(samples.isfinite().all()):
-            raise BnsbenchError(f"The samples of {found.name!r} at {spent} NFE left the finite numbers.")
-        truth, _ = solve(velocity, x0, TRUTH_TOLERANCE)
-    with torch.no_grad():
-        decoded, overview = (made.decode(samples), made.decode(truth)), output / "overview.png"
+            decoded = named.model.decode(drawn.states), named.model.decode(truth)
     output.mkdir(parents=True, exist_ok=True)
+    overview = output / "overview.png"
     shown.each(*decoded, output)
     shown.overview(*decoded, overview)
-    psnr = float(psnr_per_sample(samples, truth, made.data_range).mean())
-    typer.echo(f"{found.name} on {selection.name}: {spent} NFE, {psnr:.2f} dB to the ground truth, {overview}")
-
-
-def _asked(model: Model, prompts: list[str], voice: int | None, count: int) -> Tensor:
-    """Return the conditions [count, ...] of prompts that take turns."""
-    import torch
-
-    conditions = torch.stack([model.describe(text, voice) for text in prompts])
-    return conditions[torch.arange(count) % len(prompts)]
-
-
-def _warn_of_mismatch(found: FoundSolver, model: Model, guidance: float) -> None:
-    """Say on stderr if a trained solver was made for something else; it still samples, if not as well."""
-    from bnsbench.truth.mixed_source import guidance_in_words
-
-    artefact = found.artefact
-    if artefact is None:
-        return
-    if artefact.path != model.path:
-        raise UsageError(f"The solver was trained on the {artefact.path.name} path, which this model does not have.")
-    if artefact.fingerprint != model.fingerprint():
-        typer.echo(f"Note: the solver was trained for other weights ({artefact.model}).", err=True)
-    served = artefact.guidance if isinstance(artefact.guidance, tuple) else (artefact.guidance,)
-    if guidance not in served:
-        typer.echo(f"Note: the solver was trained at guidance {guidance_in_words(served)}, not {guidance:g}.", err=True)
+    psnr = psnr_per_sample(drawn.states, truth, named.model.data_range).cpu()
+    if as_json:
+        figures = {"nfe": drawn.nfe, "psnr": float(psnr.mean()), "per_sample": psnr.tolist()}
+        print_json({"solver": found.name, "model": named.name, **figures, "folder": str(output), "overview": str(overview)})
+    else:
+        told = f"{drawn.nfe} NFE, {float(psnr.mean()):.2f} dB to the ground truth, {overview}"
+        typer.echo(f"{found.name} on {named.selector}: {told}")

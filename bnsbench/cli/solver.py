@@ -15,9 +15,8 @@ from bnsbench.cli.printing import print_json, print_table
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bnsbench.cli.components import FoundSolver
+    from bnsbench.api.named import FoundSolver
     from bnsbench.contract import PluginHost
-    from bnsbench.nonstationary.artefact import SolverArtefact
 
 Solver = Annotated[str, typer.Argument(metavar="NAME|FILE", help="A solver's name, or the file of a trained one.")]
 Budget = Annotated[int | None, typer.Option(help="Evaluations to spend; a file knows its own.", show_default=False)]
@@ -92,29 +91,19 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write a solver for other software, such as a scheduler for diffusers, and print the path."""
+    from bnsbench.api.solvers import artefact_of
+
     host = open_host(plugin)
     write = host.exporter(to).make()
-    written = write(_artefact(host, solver, nfe, model), folder)
+    written = write(artefact_of(host, solver, nfe, model), folder)
     if as_json:
         print_json({"path": written})
     else:
         typer.echo(str(written))
 
 
-def _artefact(host: PluginHost, solver: str, nfe: int | None, model: str | None) -> SolverArtefact:
-    """Return the file's content, or else the classic's table for the model."""
-    from bnsbench.nonstationary.artefact import SolverArtefact
-
-    found = _find(host, solver, nfe, model)
-    if found.artefact is not None:
-        return found.artefact
-    name, fingerprint = ("", "") if model is None else (host.model(model).canonical, host.model(model).make().fingerprint())
-    setting = found.setting
-    return SolverArtefact(found.require_table(), setting.path, setting.interval, name, fingerprint, 0.0, found.name)
-
-
 def _find(host: PluginHost, solver: str, nfe: int | None, model: str | None) -> FoundSolver:
-    from bnsbench.cli.components import Setting, find_solver
+    from bnsbench.api.named import Setting, find_solver
 
     if model is None:
         return find_solver(host, solver, nfe, Setting())

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bnsbench.cli.options import Device, DType, PluginFiles, Quiet, Seed, numbers, open_host
-from bnsbench.cli.placings import print_placings
+from bnsbench.cli.options import AsJson, Device, DType, PluginFiles, Quiet, Seed, numbers, open_host
+from bnsbench.cli.placings import placings_as_json, print_placings
+from bnsbench.cli.printing import print_json
 from bnsbench.errors import UsageError
 from bnsbench.process.cpu import keep_freed_memory
 
 if TYPE_CHECKING:
-    from bnsbench.cli.training import Placing
+    from bnsbench.api.placings import Placing
     from bnsbench.contract import Selection
     from bnsbench.contract.specs import SolverSpec
     from bnsbench.nonstationary.artefact import SolverArtefact
@@ -50,40 +51,36 @@ def train(
     device: Device = "auto",
     dtype: DType = None,
     plugin: PluginFiles = None,
+    as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Train solvers, save them, and show where they stand among tuned classics on fresh noise."""
-    from bnsbench.cli.training import Session, combined, placings_of, sources_of
+    from bnsbench.api.named import named_model
+    from bnsbench.api.placings import placings_of
+    from bnsbench.api.training import Trainings, combine, sources_of, trainable, with_settings
     from bnsbench.cli.training_progress import training_progress
 
     keep_freed_memory()
     host = open_host(plugin)
     choices = {"init": init, "objective": objective, "optimiser": optimiser, "derivative": derivative}
-    selection, chosen, budgets = _with(host.solver(solver), choices), host.model(model), _budgets(nfe)
+    selection, budgets = with_settings(trainable(host, solver), choices), _budgets(nfe)
     scales, counts = numbers("--guidance", guidance), numbers("--weights", weights) if weights else []
-    _check(selection, budgets, output, tolerance)
+    files = _files(selection, budgets, output)
     with training_progress(quiet) as progress:
-        sources = sources_of(chosen, scales, seed, tolerance, device, dtype, progress)
-        session = Session(host, selection, combined(sources, counts), progress, counts)
-        files = {budget: _file(output, selection, budget, len(budgets) > 1) for budget in budgets}
+        named = named_model(host, model, device, dtype)
+        sources = sources_of(named, scales, seed=seed, tolerance=tolerance, listener=progress)
+        trainings = Trainings(host, selection, combine(sources, counts), progress, tuple(counts))
         for budget, file in files.items():
-            session.trained(budget).save(file)
+            trainings.solver(budget).save(file)
         progress.stage("comparing with the classic solvers on their best time grids")
-        placings = {budget: placings_of(session, sources, session.trained(budget)) for budget in budgets}
-        session.forget()
-    for budget, file in files.items():
-        _print(session.trained(budget), file, scales, placings[budget], brief=len(budgets) > 1)
-
-
-def _with(selection: Selection[SolverSpec], settings: dict[str, str | None]) -> Selection[SolverSpec]:
-    """Return the selection with the settings that are not None; UsageError for one that the solver does not take."""
-    from dataclasses import replace
-
-    from bnsbench.contract.selectors import select
-
-    given = {key: value for key, value in settings.items() if value is not None}
-    chosen = select(selection.spec, given).parameters
-    return replace(selection, parameters={**selection.parameters, **{key: chosen[key] for key in given}})
+        solvers = {file: trainings.solver(budget) for budget, file in files.items()}
+        placings = {file: placings_of(trainings, sources, artefact) for file, artefact in solvers.items()}
+        trainings.forget()
+    if as_json:
+        print_json({"solvers": [_described(solvers[file], file, placings[file], scales) for file in solvers]})
+        return
+    for file, artefact in solvers.items():
+        _print(artefact, file, scales, placings[file], brief=len(budgets) > 1)
 
 
 def _budgets(text: str) -> list[int]:
@@ -99,23 +96,35 @@ def _budgets(text: str) -> list[int]:
     return sorted(found)
 
 
-def _check(selection: Selection[SolverSpec], budgets: Sequence[int], output: Path, tolerance: float) -> None:
-    from bnsbench.cli.components import check_budget
+def _files(selection: Selection[SolverSpec], budgets: Sequence[int], output: Path) -> Mapping[int, Path]:
+    """Return the file for every budget; UsageError where the solver or the output does not allow them."""
+    from bnsbench.api.named import check_budget
 
-    if not selection.spec.trained:
-        raise UsageError(f"The solver {selection.name!r} is not a trained one; use it by its name.")
-    if output.is_dir() and len(budgets) == 1:
+    several = len(budgets) > 1
+    if output.is_dir() and not several:
         raise UsageError(f"{str(output)!r} is a folder: --output names the file for the solver.")
-    if output.is_file() and len(budgets) > 1:
+    if output.is_file() and several:
         raise UsageError(f"{str(output)!r} is a file: --output names the folder for several solvers.")
     for budget in budgets:
         check_budget(selection, budget)
-    if not 0 < tolerance < 1:
-        raise UsageError(f"--tolerance must lie between 0 and 1, not {tolerance:g}.")
+    return {budget: output / f"{selection.spec.name}_nfe{budget}.json" if several else output for budget in budgets}
 
 
-def _file(output: Path, selection: Selection[SolverSpec], budget: int, several: bool) -> Path:
-    return output / f"{selection.spec.name}_nfe{budget}.json" if several else output
+def _described(
+    artefact: SolverArtefact, file: Path, placings: Sequence[Placing], scales: Sequence[float]
+) -> dict[str, object]:
+    record = artefact.training
+    return {
+        "file": str(file),
+        "name": artefact.name,
+        "model": artefact.model,
+        "guidance": artefact.guidance,
+        "nfe": artefact.solver.nfe,
+        "forwards": record.get("forwards"),
+        "seconds": record.get("seconds"),
+        "stopped": record.get("stopped"),
+        "placings": placings_as_json(placings, scales),
+    }
 
 
 def _print(
@@ -123,10 +132,13 @@ def _print(
 ) -> None:
     from bnsbench.truth.mixed_source import guidance_in_words
 
+    record = artefact.training
     words = f"{artefact.model} at guidance {guidance_in_words(artefact.guidance)} and {artefact.solver.nfe} NFE"
     typer.echo(f"{artefact.name} for {words}: {output}")
-    if artefact.training.get("stopped"):
-        typer.echo(f"training stopped: {artefact.training['stopped']}")
-    if artefact.training.get("rejected"):
-        typer.echo(f"{artefact.training['rejected']} trial tables left the finite numbers and were rejected")
+    if record.get("forwards") and record.get("seconds"):
+        typer.echo(f"{sum(record['forwards'].values()):,} network forwards, {record['seconds']:.1f} seconds for this NFE")
+    if record.get("stopped"):
+        typer.echo(f"training stopped: {record['stopped']}")
+    if record.get("rejected"):
+        typer.echo(f"{record['rejected']} trial tables left the finite numbers and were rejected")
     print_placings(placings, scales, artefact.name if brief else "")

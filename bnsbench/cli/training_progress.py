@@ -6,9 +6,11 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import typer
+
+from bnsbench.training.listener import Listener
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -18,21 +20,11 @@ if TYPE_CHECKING:
 SECONDS_BETWEEN_LINES = 5.0
 
 
-class TrainingProgress(Protocol):
-    """Whom a training tells what it does."""
-
-    def stage(self, text: str) -> None:
-        """Hear what is being done before and beside the iterations."""
-
-    def training(self, status: TrainingStatus) -> None:
-        """Hear how far the iterations are."""
-
-
 @contextmanager
-def training_progress(quiet: bool) -> Iterator[TrainingProgress]:
+def training_progress(quiet: bool) -> Iterator[Listener]:
     """Show progress while the block runs: bars, lines or nothing."""
     if quiet:
-        yield _Silence()
+        yield Listener()
     elif sys.stderr.isatty():
         with _rich_progress() as progress:
             yield _Bars(progress)
@@ -48,13 +40,7 @@ def figures(status: TrainingStatus) -> str:
     return f"{status.psnr:.2f} dB{loss}{damping}{forwards}"
 
 
-class _Silence:
-    def stage(self, text: str) -> None: ...
-
-    def training(self, status: TrainingStatus) -> None: ...
-
-
-class _Lines:
+class _Lines(Listener):
     """Writes every stage, and a status whenever the last line is old enough or a rung ends."""
 
     def __init__(self) -> None:
@@ -62,6 +48,9 @@ class _Lines:
         self._first: dict[int, tuple[float, int]] = {}
 
     def stage(self, text: str) -> None:
+        typer.echo(text, err=True)
+
+    def notice(self, text: str) -> None:
         typer.echo(text, err=True)
 
     def training(self, status: TrainingStatus) -> None:
@@ -76,7 +65,7 @@ class _Lines:
             typer.echo(f"{done}, {figures(status)}{eta}", err=True)
 
 
-class _Bars:
+class _Bars(Listener):
     """Shows one bar for each NFE that is trained, and the stages above them."""
 
     def __init__(self, progress: Progress) -> None:
@@ -85,6 +74,9 @@ class _Bars:
 
     def stage(self, text: str) -> None:
         self._progress.console.print(text, style="dim", highlight=False, markup=False)
+
+    def notice(self, text: str) -> None:
+        self._progress.console.print(text, highlight=False, markup=False)
 
     def training(self, status: TrainingStatus) -> None:
         if status.nfe not in self._tasks:

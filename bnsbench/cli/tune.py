@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bnsbench.cli.options import Device, DType, PluginFiles, Quiet, Seed, open_host
-from bnsbench.cli.placings import print_placings
+from bnsbench.cli.options import AsJson, Device, DType, PluginFiles, Quiet, Seed, numbers, open_host
+from bnsbench.cli.placings import placings_as_json, print_placings
+from bnsbench.cli.printing import print_json
 from bnsbench.errors import UsageError
 from bnsbench.process.cpu import keep_freed_memory
 
 if TYPE_CHECKING:
-    from bnsbench.contract import PluginHost, Selection
-    from bnsbench.contract.specs import SolverSpec
     from bnsbench.nonstationary.artefact import SolverArtefact
 
 
@@ -32,46 +31,41 @@ def tune(
     device: Device = "auto",
     dtype: DType = None,
     plugin: PluginFiles = None,
+    as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Find the classic solver and time grid that suit a model, save the table, and show where the classics stand."""
-    from bnsbench.cli.components import check_budget
-    from bnsbench.cli.options import numbers
-    from bnsbench.cli.training import Session, combined, placings_of, sources_of
+    from bnsbench.api.named import check_budget, named_model
+    from bnsbench.api.placings import placings_of
+    from bnsbench.api.training import Trainings, combine, sources_of, tunable
     from bnsbench.cli.training_progress import training_progress
 
     keep_freed_memory()
     host = open_host(plugin)
-    selection, chosen, scales = _tuned(host, solver), host.model(model), numbers("--guidance", guidance)
+    selection, scales = tunable(host, solver), numbers("--guidance", guidance)
     check_budget(selection, nfe)
     if output.is_dir():
         raise UsageError(f"{str(output)!r} is a folder: --output names the file for the solver.")
-    if not 0 < tolerance < 1:
-        raise UsageError(f"--tolerance must lie between 0 and 1, not {tolerance:g}.")
     with training_progress(quiet) as progress:
-        sources = sources_of(chosen, scales, seed, tolerance, device, dtype, progress)
-        session = Session(host, selection, combined(sources, []), progress)
-        artefact = session.trained(nfe)
+        named = named_model(host, model, device, dtype)
+        sources = sources_of(named, scales, seed=seed, tolerance=tolerance, listener=progress)
+        trainings = Trainings(host, selection, combine(sources), progress)
+        artefact = trainings.solver(nfe)
         artefact.save(output)
         progress.stage("comparing the classic solvers on test noise")
-        placings = placings_of(session, sources, artefact)
-        session.forget()
+        placings = placings_of(trainings, sources, artefact)
+        trainings.forget()
+    if as_json:
+        print_json({"file": str(output), **_described(artefact), "placings": placings_as_json(placings, scales)})
+        return
     _print(artefact, output)
     print_placings(placings, scales)
 
 
-def _tuned(host: PluginHost, solver: str) -> Selection[SolverSpec]:
-    """Return the tuned solver that the text means, or the best grid of the classic that it means."""
-    from dataclasses import replace
-
-    from bnsbench.contract.selectors import BEST_GRID, tuned
-
-    selection = host.solver(solver)
-    if selection.spec.kind == "traced" and "grid" in selection.parameters:
-        return tuned(replace(selection, parameters={**selection.parameters, "grid": BEST_GRID}))
-    if selection.spec.kind != "tuned":
-        raise UsageError(f"The solver {selection.name!r} has no time grid to tune; choose 'tuned' or a classic with a grid.")
-    return selection
+def _described(artefact: SolverArtefact) -> dict[str, object]:
+    record = artefact.training
+    found = {key: record[key] for key in ("rule", "grid", "selector", "candidates", "forwards", "seconds")}
+    return {"model": artefact.model, "guidance": artefact.guidance, "nfe": artefact.solver.nfe, **found}
 
 
 def _print(artefact: SolverArtefact, output: Path) -> None:

@@ -35,7 +35,7 @@ class RunObserver(Protocol):
         """Hear that a cell's record has been written."""
 
 
-class SilentObserver:
+class RunListener:
     """An observer that says nothing; a base for those that say something."""
 
     def planned(self, cells: Sequence[Cell], pending: Sequence[Cell]) -> None: ...
@@ -93,3 +93,6 @@ class Remaining:
             return self.TRAINING_GUESS * self._rate(model, trained=False)
         seconds, forwards = own or (sum(spent[0] for spent in of_all), sum(spent[1] for spent in of_all))
         return seconds / forwards
+
+
+SilentObserver = RunListener

@@ -141,7 +141,7 @@ def test_classics_that_cannot_spend_the_budget_are_left_out(bnsbench):
         (("--nfe", 4, "--solver", "copy[role=heun]"), "did you mean 'rule'?"),
         (("--nfe", 4, "--dtype", "float8"), "float8"),
         (("--nfe", "four"), "--nfe takes numbers"),
-        (("--nfe", 4, "--tolerance", 0), "--tolerance must lie between 0 and 1, not 0"),
+        (("--nfe", 4, "--tolerance", 0), "The tolerance must lie between 0 and 1, not 0"),
         (("--nfe", "0"), "at least one budget of 1 or more"),
         (("--nfe", 4, "--guidance", "high"), "--guidance takes numbers"),
         (("--nfe", 4, "--objective", "mse", "--solver", "copy"), "'copy' has no parameter 'objective'"),

@@ -51,7 +51,7 @@ def test_one_rule_is_tuned_by_name(bnsbench, tmp_path):
         (("--nfe", 4, "--solver", "bns"), "'bns' has no time grid to tune; choose 'tuned' or a classic with a grid"),
         (("--nfe", 6, "--solver", "rk4"), "'rk4[grid=best]' spends 4, 8, 12, ... evaluations, not 6"),
         (("--nfe", 4, "--guidance", "high"), "--guidance takes numbers"),
-        (("--nfe", 4, "--tolerance", 2), "--tolerance must lie between 0 and 1, not 2"),
+        (("--nfe", 4, "--tolerance", 2), "The tolerance must lie between 0 and 1, not 2"),
         (("--nfe", 4, "--output", "."), "'.' is a folder"),
     ],
 )

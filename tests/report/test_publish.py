@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bnsbench.api import publish as publish_by_name
-from bnsbench.api import run_and_report
+from bnsbench.api.running import publish as publish_by_name
+from bnsbench.api.running import run_and_report
 from bnsbench.contract import PluginHost
 from bnsbench.errors import BnsbenchError, UsageError
 from bnsbench.report import publish as publishing

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bnsbench.api import run_and_report
+from bnsbench.api.running import run_and_report
 from bnsbench.contract import PluginHost
 from bnsbench.report.results import write_reports
 from bnsbench.report.verify import choose, differences, verify

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bnsbench.api import run_and_report
+from bnsbench.api.running import run_and_report
 from bnsbench.contract import PluginHost
 from bnsbench.report.results import read_leaderboard
 from bnsbench.report.verify import verify

@@ -21,7 +21,7 @@ CELLS = 18
 PROGRAM = """
 import sys
 from pathlib import Path
-from bnsbench.api import run
+from bnsbench.api.running import run
 if __name__ == "__main__":
     run(sys.argv[1], plugins=[sys.argv[2]], results=Path(sys.argv[3]), device="cpu", executor=sys.argv[4])
 """

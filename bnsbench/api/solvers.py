@@ -1,0 +1,73 @@
+"""The table of a solver by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path as FilePath
+
+from bnsbench.api.named import AnySolver, Setting, find_solver, named_model, open_host
+from bnsbench.contract import PluginHost
+from bnsbench.flows.model import Model
+from bnsbench.flows.paths import Path, make_path
+from bnsbench.nonstationary.artefact import SolverArtefact
+from bnsbench.nonstationary.table import NonStationarySolver
+
+
+def solver(
+    name: AnySolver,
+    nfe: int | None = None,
+    model: str | Model | None = None,
+    *,
+    path: str | Path = "condot",
+    interval: tuple[float, float] = (0.0, 1.0),
+    guidance: float = 0.0,
+    plugins: Sequence[FilePath | str] = (),
+) -> NonStationarySolver:
+    """Return the table of a classic solver, of a file, or of a trained solver that the package ships for a model.
+
+    Args:
+        name: A selector such as "unipc[order=3]", or the file of a trained solver.
+        nfe: Evaluations that it may spend; a file knows its own.
+        model: Whose path and interval to take, as a selector or an object; None for ``path`` and ``interval``.
+        path: A path, or the name of one with its default numbers: "condot", "cosine", "vp", "edm" or "ve".
+        interval: The times (t_begin, t_end) from noise to data.
+        guidance: The scale for which a shipped solver was trained.
+        plugins: Single plugin files to load.
+
+    Returns:
+        The table; ``table(field, x0)`` samples, ``table.times``, ``table.a`` and ``table.b`` are its numbers.
+
+    Raises:
+        UsageError: For an unknown name or path, an NFE that the solver cannot spend, or one without a table.
+        NotApplicableError: For a classic that the path does not allow.
+    """
+    host = open_host(plugins)
+    if model is None:
+        setting = Setting(make_path(path) if isinstance(path, str) else path, interval)
+        return find_solver(host, name, nfe, setting).require_table()
+    named = named_model(host, model)
+    return find_solver(host, name, nfe, named.setting, named, guidance).require_table()
+
+
+def artefact_of(host: PluginHost, name: AnySolver, nfe: int | None, model: str | None = None) -> SolverArtefact:
+    """Return a solver with its origin, as exporters take it: the file's content, or a classic's table for the model."""
+    if model is None:
+        found, origin = find_solver(host, name, nfe, Setting()), ("", "")
+    else:
+        selection = host.model(model)
+        made = selection.make()
+        found, origin = (
+            find_solver(host, name, nfe, Setting(made.path, made.interval)),
+            (selection.canonical, made.fingerprint()),
+        )
+    if found.artefact is not None:
+        return found.artefact
+    return SolverArtefact(
+        solver=found.require_table(),
+        path=found.setting.path,
+        interval=found.setting.interval,
+        model=origin[0],
+        fingerprint=origin[1],
+        guidance=0.0,
+        name=found.name,
+    )

@@ -1,0 +1,269 @@
+"""Training and tuning solvers for one model: where pairs come from, and trainings that go on where they were interrupted."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+
+from bnsbench.api.named import NamedModel, check_budget, named_model, open_host
+from bnsbench.contract import PluginHost, Selection
+from bnsbench.contract.selectors import BEST_GRID, select, tuned
+from bnsbench.contract.specs import Scalar, SolverSpec
+from bnsbench.errors import BnsbenchError, UsageError
+from bnsbench.flows.model import Model
+from bnsbench.nonstationary.artefact import SolverArtefact
+from bnsbench.process.machine import cache_folder
+from bnsbench.suite.plan import digest
+from bnsbench.training.listener import Listener
+from bnsbench.training.problem import Problem
+from bnsbench.training.trainer import make_problem, train_solver
+from bnsbench.truth.mixed_source import MixedSource, Source
+from bnsbench.truth.pairs import PairSource
+
+TOLERANCE = 1e-6
+"""Of ground truth, relative and absolute, unless asked otherwise."""
+
+
+def train(
+    model: str | Model,
+    nfe: int,
+    *,
+    guidance: float | Sequence[float] = 0.0,
+    solver: str = "bns",
+    init: str | Path | None = None,
+    objective: str | None = None,
+    optimiser: str | None = None,
+    derivative: str | None = None,
+    pairs: int | None = None,
+    iterations: int | None = None,
+    weights: Sequence[float] = (),
+    tolerance: float = TOLERANCE,
+    seed: int = 0,
+    device: str = "auto",
+    dtype: str | torch.dtype | None = None,
+    plugins: Sequence[Path | str] = (),
+    cache: Path | str | None = None,
+    listener: Listener | None = None,
+) -> SolverArtefact:
+    """Train a solver for a frozen model; ``.save(file)`` keeps it, ``.solver(field, x0)`` samples with it.
+
+    Ground truth is kept in the cache, so that a second training solves none of it again, and a training that was
+    interrupted goes on where it was.
+
+    Args:
+        model: A selector such as "digits-ot", or a model of your own (see `wrap`).
+        nfe: Evaluations of the guided field that the solver may spend.
+        guidance: The scale w of u_w = (1 + w) u_cond - w u_uncond, or several that one solver shall serve.
+        solver: Which trained solver: "bns", another family, or a selector with parameters.
+        init: What to start from: a classic solver, the file of a trained one, or "greedy".
+        objective: What is minimised, such as "log-mse" or "features"; `bnsbench list objectives` shows all.
+        optimiser: "gauss-newton" or "adam".
+        derivative: "backward", or "forward" or "difference" to spare memory.
+        pairs: Pairs of noise and truth to train on.
+        iterations: Steps of the optimiser, at most.
+        weights: How much each guidance scale counts, all the same if empty.
+        tolerance: Of the ground truth, between 0 and 1; a coarser one is cheaper.
+        seed: Of every noise stream.
+        device: "auto", "cpu", "cuda" or "cuda:<i>".
+        dtype: Precision of the network; None for the model's own.
+        plugins: Single plugin files to load.
+        cache: Folder for ground truth and interrupted trainings; BNSBENCH_CACHE or the user's cache folder if None.
+        listener: Hears what is being done.
+
+    Returns:
+        The solver with its path, interval, guidance, the model's fingerprint and the record of its training.
+
+    Raises:
+        UsageError: For an unknown name, or a budget that the solver cannot spend.
+        DivergedError: If the model's ground truth cannot be solved, or no table gives finite samples.
+    """
+    host = open_host(plugins)
+    settings = {
+        "init": None if init is None else str(init),
+        "objective": objective,
+        "optimiser": optimiser,
+        "derivative": derivative,
+        "pairs": pairs,
+        "iterations": iterations,
+    }
+    selection = with_settings(trainable(host, solver), settings)
+    named = named_model(host, model, device, dtype)
+    return _made(host, selection, named, nfe, guidance, weights, tolerance, seed, cache, listener)
+
+
+def tune(
+    model: str | Model,
+    nfe: int,
+    *,
+    guidance: float | Sequence[float] = 0.0,
+    solver: str = "tuned",
+    tolerance: float = TOLERANCE,
+    seed: int = 0,
+    device: str = "auto",
+    dtype: str | torch.dtype | None = None,
+    plugins: Sequence[Path | str] = (),
+    cache: Path | str | None = None,
+    listener: Listener | None = None,
+) -> SolverArtefact:
+    """Find the classic solver and time grid that suit a model best, which takes seconds to minutes.
+
+    Args:
+        model: A selector such as "digits-ot", or a model of your own (see `wrap`).
+        nfe: Evaluations of the guided field that the solver may spend.
+        guidance: The scale w of u_w = (1 + w) u_cond - w u_uncond, or several that one solver shall serve.
+        solver: "tuned" for the best of all rules, or one classic rule, such as "ab3".
+        tolerance: Of the ground truth, between 0 and 1.
+        seed: Of every noise stream.
+        device: "auto", "cpu", "cuda" or "cuda:<i>".
+        dtype: Precision of the network; None for the model's own.
+        plugins: Single plugin files to load.
+        cache: Folder for ground truth; BNSBENCH_CACHE or the user's cache folder if None.
+        listener: Hears what is being done.
+
+    Returns:
+        The table with its origin; ``.training`` holds the rule, the grid and what the search has cost.
+
+    Raises:
+        UsageError: For an unknown name, a solver without a grid, or a budget that it cannot spend.
+        DivergedError: If the model's ground truth cannot be solved.
+    """
+    host = open_host(plugins)
+    selection, named = tunable(host, solver), named_model(host, model, device, dtype)
+    return _made(host, selection, named, nfe, guidance, (), tolerance, seed, cache, listener)
+
+
+def _made(
+    host: PluginHost,
+    selection: Selection[SolverSpec],
+    model: NamedModel,
+    nfe: int,
+    guidance: float | Sequence[float],
+    weights: Sequence[float],
+    tolerance: float,
+    seed: int,
+    cache: Path | str | None,
+    listener: Listener | None,
+) -> SolverArtefact:
+    """Return the solver, and forget what an interrupted training would have gone on from."""
+    check_budget(selection, nfe)
+    heard, folder = listener or Listener(), model.cache(None if cache is None else Path(cache))
+    scales = list(guidance) if isinstance(guidance, Sequence) else [guidance]
+    sources = sources_of(model, scales, seed=seed, tolerance=tolerance, cache=folder, listener=heard)
+    trainings = Trainings(host, selection, combine(sources, weights), heard, tuple(weights), folder)
+    artefact = trainings.solver(nfe)
+    trainings.forget()
+    return artefact
+
+
+def trainable(host: PluginHost, solver: str) -> Selection[SolverSpec]:
+    """Return the trained or tuned solver that a selector means; UsageError for any other."""
+    selection = host.solver(solver)
+    if not selection.spec.trained:
+        raise UsageError(f"The solver {selection.name!r} is not a trained one; use it by its name.")
+    return selection
+
+
+def tunable(host: PluginHost, solver: str) -> Selection[SolverSpec]:
+    """Return the tuned solver that a selector means, or the best grid of the classic that it means."""
+    selection = host.solver(solver)
+    if selection.spec.kind == "traced" and "grid" in selection.parameters:
+        return tuned(replace(selection, parameters={**selection.parameters, "grid": BEST_GRID}))
+    if selection.spec.kind != "tuned":
+        raise UsageError(f"The solver {selection.name!r} has no time grid to tune; choose 'tuned' or a classic with a grid.")
+    return selection
+
+
+def with_settings(selection: Selection[SolverSpec], settings: Mapping[str, Scalar | None]) -> Selection[SolverSpec]:
+    """Return the selection with the settings that are not None; UsageError for one that the solver does not take."""
+    given = {key: str(value) for key, value in settings.items() if value is not None}
+    chosen = select(selection.spec, given).parameters
+    return replace(selection, parameters={**selection.parameters, **{key: chosen[key] for key in given}})
+
+
+def sources_of(
+    model: NamedModel,
+    scales: Sequence[float],
+    *,
+    seed: int = 0,
+    tolerance: float = TOLERANCE,
+    cache: Path | None = None,
+    listener: Listener | None = None,
+) -> list[PairSource]:
+    """Return where the pairs under each guidance scale come from, all of one model; UsageError for no tolerance."""
+    if not 0 < tolerance < 1:
+        raise UsageError(f"The tolerance must lie between 0 and 1, not {tolerance:g}.")
+    everything = PairSource(
+        model=model.model,
+        name=model.name,
+        seed=seed,
+        tolerance=tolerance,
+        cache=model.cache(cache) / "pairs",
+        device=model.device,
+        progress=None if listener is None else listener.stage,
+    )
+    return [replace(everything, guidance=w + 0.0) for w in scales]  # -0 is 0
+
+
+def combine(sources: Sequence[PairSource], weights: Sequence[float] = ()) -> Source:
+    """Return what one solver is trained for: the only source, or a mixture of all."""
+    return sources[0] if len(sources) == 1 and not weights else MixedSource(tuple(sources), tuple(weights))
+
+
+@dataclass
+class Trainings:
+    """Solvers of one selection for one source, each NFE trained once and kept, so that what is interrupted can go on.
+
+    weights: of the source's guidance scales. cache: the folder in which they are kept until `forget`.
+    """
+
+    host: PluginHost
+    selection: Selection[SolverSpec]
+    source: Source
+    listener: Listener
+    weights: tuple[float, ...] = ()
+    cache: Path = field(default_factory=cache_folder)
+
+    def __post_init__(self) -> None:
+        made, source = self.source.model, self.source
+        task: dict[str, object] = {"model": made.fingerprint(), "name": source.name, "dtype": str(made.dtype)}
+        task |= {"guidance": source.guidance, "weights": list(self.weights)}
+        task |= {"solver": self.selection.name, "version": self.selection.spec.version, "seed": source.seed}
+        task |= {"tolerance": source.truth_tolerance}
+        self.folder = self.cache / "training" / digest(task)
+        self._known: dict[int, SolverArtefact] = {}
+
+    def solver(self, nfe: int) -> SolverArtefact:
+        """Return the solver for an NFE, trained now unless it has been."""
+        if nfe not in self._known:
+            self._known[nfe] = self._kept(nfe) or self._train(nfe)
+        return self._known[nfe]
+
+    def problem(self, nfe: int) -> Problem:
+        """Return the problem of training for an NFE."""
+        return make_problem(
+            self.source,
+            self.host,
+            previous=self.solver,
+            progress=self.listener.training,
+            checkpoint=self.folder / f"nfe{nfe}.pt",
+            provider=self.selection.spec.provider,
+        )
+
+    def forget(self) -> None:
+        """Delete what an interrupted training would have gone on from."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _kept(self, nfe: int) -> SolverArtefact | None:
+        try:
+            return SolverArtefact.load(self.folder / f"nfe{nfe}.json")
+        except BnsbenchError:  # not there, or cut off
+            return None
+
+    def _train(self, nfe: int) -> SolverArtefact:
+        artefact = train_solver(self.selection, self.problem(nfe), nfe)
+        artefact.save(self.folder / f"nfe{nfe}.json")
+        return artefact
