@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from bnsbench.cli.options import Device, PluginFiles, Quiet, open_host
+from bnsbench.cli.options import AsJson, Device, PluginFiles, Quiet, open_host
+from bnsbench.cli.printing import print_json
 from bnsbench.errors import UsageError
 
 
@@ -17,6 +18,7 @@ def verify(
     seed: Annotated[int | None, typer.Option(help="Which cells are chosen; drawn if not given.", show_default=False)] = None,
     device: Device = "auto",
     plugin: PluginFiles = None,
+    as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Check every file of a results folder, then run some of its cells again with the committed solvers and compare.
@@ -35,6 +37,10 @@ def verify(
     with run_progress(quiet) as observer:
         count = None if cells == "all" else int(cells)
         found = check(store, open_host(plugin), observer, cells=count, seed=seed, device=device)
+    if as_json:
+        counts = {"records": found.records, "rerun": found.rerun, "seed": found.seed}
+        print_json({"folder": str(store.folder), "agrees": not found.exit_code, **counts, "faults": list(found.faults)})
+        raise typer.Exit(found.exit_code)
     for fault in found.faults:
         typer.echo(fault)
     if found.exit_code:

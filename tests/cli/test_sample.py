@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import numpy as np
@@ -160,3 +161,12 @@ def test_what_a_model_is_not_told_is_refused(bnsbench, arguments, complaint):
     assert done.code in (1, 2)
     assert complaint in done.err
     assert "Traceback" not in done.err
+
+
+def test_json_has_the_psnr_of_every_sample(bnsbench):
+    common = ("sample", "ring8", "--solver", "euler", "--nfe", 4, "--count", 3, "--output", "out")
+    found = json.loads(bnsbench(*common, "--json").out)
+    assert (found["solver"], found["model"], found["nfe"], found["folder"]) == ("euler", "ring8", 4, "out")
+    assert len(found["per_sample"]) == 3
+    assert found["psnr"] == pytest.approx(sum(found["per_sample"]) / 3)
+    assert f"{found['psnr']:.2f} dB" in bnsbench(*common).out

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+
 import pytest
 
 from bnsbench.nonstationary.artefact import SolverArtefact
@@ -170,3 +173,21 @@ def test_bns_beats_the_classics(bnsbench, tmp_path):
     name = SolverArtefact.load(tmp_path / "bns.json").name
     assert next(iter(table)) == name
     assert table[name] > table["midpoint"] + 3
+
+
+def test_json_has_files_costs_and_placings(bnsbench):
+    arguments = ("--nfe", "4,6", "--solver", "bns[pairs=32,iterations=1]", "--quiet", "--json", "-o", "all")
+    done = bnsbench("train", "ring8", *arguments)
+    assert (done.code, done.err) == (0, "")
+    first, second = json.loads(done.out)["solvers"]
+    assert (first["nfe"], second["nfe"], second["file"]) == (4, 6, "all/bns_nfe6.json")
+    assert first["seconds"] > 0
+    assert first["forwards"]["training"] > 0
+    means = [placing["psnr"][0] for placing in second["placings"]]
+    assert means == sorted(means, reverse=True)
+    assert {"bns[iterations=1,pairs=32]", "euler"} <= {placing["solver"] for placing in second["placings"]}
+
+
+def test_forwards_and_seconds_are_told(bnsbench):
+    done = bnsbench("train", "ring8", "--nfe", 4, "--solver", "bns[pairs=32,iterations=1]", "--quiet", "-o", "b.json")
+    assert re.search(r"[\d,]+ network forwards, \d+\.\d seconds for this NFE", done.out)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from bnsbench.nonstationary.artefact import SolverArtefact
@@ -61,3 +63,12 @@ def test_what_cannot_be_meant_is_told_in_a_sentence(bnsbench, arguments, sentenc
     assert done.code == 2
     assert sentence in done.err
     assert "Traceback" not in done.err
+
+
+def test_json_has_the_grid_and_what_it_cost(bnsbench):
+    done = bnsbench("tune", "ring8", "--nfe", 4, "--solver", "ab2", "-o", "t.json", "--quiet", "--json")
+    assert (done.code, done.err) == (0, "")
+    found = json.loads(done.out)
+    assert (found["file"], found["model"], found["nfe"], found["rule"]) == ("t.json", "ring8", 4, "ab2")
+    assert sum(found["forwards"].values()) > 0
+    assert found["placings"][0]["psnr"][0] >= found["placings"][-1]["psnr"][0]

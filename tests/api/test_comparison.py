@@ -1,0 +1,85 @@
+"""`bnsbench.compare` from Python."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import bnsbench
+from bnsbench.errors import UsageError
+from bnsbench.truth.pairs import PairSource
+from tests.api.networks import Linear
+
+
+def test_values_against_the_closed_form() -> None:
+    network = Linear().eval().double()
+    model = bnsbench.wrap(network, shape=(2,), name="line")
+    table = bnsbench.compare(model, ["euler", "rk4"], nfe=8, samples=40)
+    x0 = PairSource(model, "line").initial("test", torch.arange(40))
+    exact = network.exact(x0)
+    for row in table.itertuples():
+        errors = (bnsbench.solver(row.solver, 8, model)(model.field(None), x0) - exact).square().mean(1)
+        decibels = 10 * torch.log10(model.data_range**2 / errors).numpy()
+        # The truth is solved to 1e-6, which rk4 comes near to.
+        tolerance = 1e-3 if row.solver == "euler" else 0.5
+        assert row.psnr == pytest.approx(decibels.mean(), abs=tolerance)
+        assert row.psnr_mse == pytest.approx(10 * math.log10(model.data_range**2 / float(errors.mean())), abs=tolerance)
+        assert row.psnr_p05 == pytest.approx(np.quantile(decibels, 0.05), abs=tolerance)
+        assert row.psnr_low < row.psnr < row.psnr_high
+        assert (row.forwards, row.train_forwards, row.status, row.reason) == (8, 0, "ok", "")
+    assert table.attrs["ceiling"] > 100
+
+
+def test_rows_are_solvers_by_budgets_and_skip_with_their_reason() -> None:
+    table = bnsbench.compare("ring8", ["euler", "midpoint"], nfe=[3, 4], samples=8)
+    assert list(zip(table.solver, table.nfe, table.status, strict=True)) == [
+        ("euler", 3, "ok"),
+        ("euler", 4, "ok"),
+        ("midpoint", 3, "skipped"),
+        ("midpoint", 4, "ok"),
+    ]
+    assert "spends 2, 4, 6, ... evaluations, not 3" in table.reason[2]
+    assert math.isnan(table.psnr[2])
+
+
+def test_trained_ones_are_trained_and_counted() -> None:
+    model = bnsbench.wrap(Linear().eval(), shape=(2,))
+    trained = bnsbench.train(model, 2, pairs=16, iterations=2)
+    table = bnsbench.compare(model, ["euler[grid=best]", "bns[pairs=16,iterations=2]", trained], nfe=2, samples=8)
+    assert list(table.nfe) == [2, 2, 2]
+    assert (table.train_forwards > 0).all()
+    assert table.psnr[1] == table.psnr[2]
+    assert table.train_forwards[1] == sum(trained.training["forwards"].values())
+
+
+def test_guided_evaluations_cost_two_forwards() -> None:
+    table = bnsbench.compare("digits-gmm", "euler", nfe=2, guidance=2.0, samples=4)
+    assert list(table.forwards) == [4]
+
+
+def test_a_table_knows_its_own_budget() -> None:
+    table = bnsbench.compare("ring8", bnsbench.solver("euler", 3, "ring8"), samples=4)
+    assert (table.solver[0], table.nfe[0]) == ("table", 3)
+
+
+def test_a_solver_that_diverges_is_a_row() -> None:
+    ends, one = torch.tensor([0.0, 1.0]).double(), torch.ones(1).double()
+    solver = bnsbench.NonStationarySolver(ends, 1e308 * one, 1e308 * one[:, None])
+    table = bnsbench.compare("ring8", solver, samples=4)
+    assert (table.status[0], table.reason[0]) == ("diverged", "its samples left the finite numbers")
+
+
+@pytest.mark.parametrize(
+    ("solvers", "nfe", "sentence"),
+    [
+        ("euler", None, "'euler' needs a budget"),
+        (["eulr"], 4, "did you mean 'euler'"),
+        ("absent.json", None, "cannot be read"),
+    ],
+)
+def test_misuse(solvers, nfe: int | None, sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        bnsbench.compare("ring8", solvers, nfe, samples=4)

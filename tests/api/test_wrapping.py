@@ -1,0 +1,129 @@
+"""`bnsbench.wrap`: networks of users as models."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import bnsbench
+from bnsbench.errors import NotApplicableError, UsageError
+from bnsbench.truth.ground_truth import solve
+from tests.api.networks import Labelled, Linear
+
+
+def test_the_network_gets_a_time_for_every_sample_in_its_own_precision() -> None:
+    network = Linear().eval()
+    model = bnsbench.wrap(network, shape=(2, 3))
+    model.field(None)(torch.tensor(0.25, dtype=torch.float64), torch.zeros(5, 2, 3, dtype=torch.float64))
+    t, x = network.seen[-1]
+    assert (t.shape, t.dtype, x.dtype) == ((5,), torch.float32, torch.float32)
+    assert t.tolist() == [0.25] * 5
+
+
+def test_its_ground_truth_is_the_closed_form() -> None:
+    network = Linear().eval().double()
+    model = bnsbench.wrap(network, shape=(3,))
+    x0 = torch.randn(6, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    truth, _ = solve(model.field(None), x0, 1e-9)
+    torch.testing.assert_close(truth, network.exact(x0), rtol=0, atol=1e-8)
+
+
+def test_guidance_extrapolates_from_the_null_condition() -> None:
+    network = Labelled().eval()
+    model = bnsbench.wrap(network, shape=(2,), conditions=torch.tensor([0, 1]), null_condition=torch.tensor(2))
+    condition = model.conditions(torch.arange(3))
+    assert condition is not None
+    assert condition.tolist() == [0, 1, 0]
+    x = torch.zeros(3, 2)
+    t = torch.tensor(0.0)
+    velocity = model.field(condition, 2.0)(t, x)
+    # u_w = (1 + w) u_cond - w u_uncond, with u_uncond = 0 at x = 0
+    torch.testing.assert_close(velocity, 3.0 * torch.tensor([[-1.0], [1.0], [-1.0]]).expand(3, 2))
+
+
+def test_conditions_and_null_conditions_may_be_functions() -> None:
+    def parity(indices: Tensor) -> Tensor:
+        return indices % 2
+
+    model = bnsbench.wrap(Labelled().eval(), shape=(2,), conditions=parity, null_condition=torch.zeros_like)
+    condition = model.conditions(torch.tensor([4, 5]))
+    assert condition is not None
+    assert condition.tolist() == [0, 1]
+    assert model.null_condition(condition).tolist() == [0, 0]
+
+
+def test_guidance_needs_a_null_condition() -> None:
+    model = bnsbench.wrap(Labelled().eval(), shape=(2,), conditions=torch.tensor([0, 1]))
+    condition = model.conditions(torch.arange(2))
+    assert condition is not None
+    with pytest.raises(NotApplicableError, match="no unconditional prediction"):
+        model.field(condition, 1.0)(torch.tensor(0.0), torch.zeros(2, 2))
+
+
+def test_the_fingerprint_follows_weights_path_interval_and_shape() -> None:
+    def fingerprint(network: nn.Module, **changes: object) -> str:
+        return bnsbench.wrap(network, **{"shape": (2,), **changes}).fingerprint()  # type: ignore[arg-type]
+
+    network = Linear().eval()
+    first = fingerprint(network)
+    assert first == fingerprint(Linear().eval())
+    different = {
+        fingerprint(network, path="cosine"),
+        fingerprint(network, interval=(0.0, 0.999)),
+        fingerprint(network, shape=(3,)),
+        fingerprint(Linear(k=1.6).eval()),
+        fingerprint(network, fingerprint="mine"),
+    }
+    assert len(different | {first}) == 6
+
+
+def test_the_fingerprint_of_weights_that_are_trained_further_changes() -> None:
+    network = Linear().eval()
+    model = bnsbench.wrap(network, shape=(2,))
+    before = model.fingerprint()
+    with torch.no_grad():
+        network.k.add_(1.0)
+    after = model.fingerprint()
+    with torch.no_grad():
+        network.k.sub_(1.0)
+    assert before != after
+    assert model.fingerprint() == before
+
+
+def test_a_function_is_itself_alone_unless_its_network_is_named() -> None:
+    network = Linear().eval()
+
+    def velocity(t: Tensor, x: Tensor) -> Tensor:
+        return network(t, x)
+
+    unknown = [bnsbench.wrap(velocity, shape=(2,)) for _ in range(2)]
+    assert unknown[0].fingerprint() != unknown[1].fingerprint()
+    known = [bnsbench.wrap(velocity, shape=(2,), network=network) for _ in range(2)]
+    assert known[0].fingerprint() == known[1].fingerprint()
+
+
+def test_what_is_returned_must_have_the_shape_of_the_states() -> None:
+    model = bnsbench.wrap(lambda x, t: x, shape=(2,))
+    with pytest.raises(UsageError, match=r"returned \[4\] for states \[4, 2\]: velocity\(t, x\) takes the times first"):
+        model.field(None)(torch.tensor(0.0), torch.zeros(4, 2))
+
+
+def test_a_network_in_training_mode_is_refused() -> None:
+    with pytest.raises(UsageError, match="training mode"):
+        bnsbench.wrap(Linear(), shape=(2,))
+
+
+def test_an_unknown_path_is_told() -> None:
+    with pytest.raises(UsageError, match="There is no path 'flow'; known paths: condot, cosine"):
+        bnsbench.wrap(Linear().eval(), shape=(2,), path="flow")
+
+
+def test_paths_with_numbers_are_objects() -> None:
+    model = bnsbench.wrap(Linear().eval(), shape=(2,), path=bnsbench.paths.VP(0.1, 15.0), interval=(0.0, 0.999))
+    assert model.path == bnsbench.paths.VP(0.1, 15.0)
+
+
+def test_decoding() -> None:
+    model = bnsbench.wrap(Linear().eval(), shape=(2,), decode=lambda x: 2 * x)
+    assert model.decode(torch.ones(1, 2)).tolist() == [[2.0, 2.0]]
