@@ -84,7 +84,7 @@ def compare(
     asked = _asked(solvers, nfe)
     pairs = source.pairs("test", samples)
     rows = [_row(host, named, source, pairs, each, budget, folder, heard) for each, budget in asked]
-    table = pd.DataFrame(rows, columns=list(_COLUMNS)).astype({name: "Int64" for name in _COUNTS})
+    table = pd.DataFrame(rows, columns=list(_COLUMNS)).astype(dict.fromkeys(_COUNTS, "Int64"))
     table.attrs.update(model=named.name, guidance=guidance, samples=samples, ceiling=source.ceiling())
     return table
 
@@ -176,9 +176,9 @@ def _psnr(solver: FoundSolver, pairs: Pairs, data_range: float) -> tuple[np.ndar
             states = solver.sampler(meter.field, part.x0.clone())
         meter.close()
         spent = meter.spent(solver.nfe)
-        if not bool(states.isfinite().all()):
-            raise DivergedError("its samples left the finite numbers")
         found.append(psnr_per_sample(states, part.x1, data_range).cpu())
+        if not bool(found[-1].isfinite().all()):  # so that squares that overflow are found as well
+            raise DivergedError("its samples left the finite numbers")
     return torch.cat(found).numpy(), spent
 
 

@@ -1,14 +1,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from bnsbench.contract import PluginHost
 from bnsbench.models import shipping
 from bnsbench.models.shipped import SOLVERS, shipped_solver
 from bnsbench.models.shipping import Shipment, ship
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.training import descent
+
+
+@pytest.fixture
+def host() -> PluginHost:
+    return PluginHost.load([Path(__file__).parents[1] / "suite" / "tiny_plugin.py"])
 
 
 @pytest.fixture(autouse=True)
