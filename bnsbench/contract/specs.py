@@ -18,12 +18,13 @@ Scalar = bool | int | float | str
 class Spec:
     """What every component declares.
 
-    name: lower-case identifier, unique within its provider.
-    target: ``"package.module:attribute"`` of a callable that takes ``parameters`` as keywords.
-    summary: one sentence for listings.
-    version: changes whenever the component's results may change; it is part of every cell's key.
-    parameters: the keywords that the target accepts, with their default values; they are what ``name[key=value]`` may set.
-    provider: filled in by the plugin host with the name of the plugin that offered the record.
+    Attributes:
+        name: Lower-case identifier, unique within its provider.
+        target: ``"package.module:attribute"`` of a callable that takes ``parameters`` as keywords.
+        summary: One sentence for listings.
+        version: Changes whenever the component's results may change; it is part of every cell's key.
+        parameters: The keywords that the target accepts, with their default values: what ``name[key=value]`` may set.
+        provider: Name of the plugin that offered the record; filled in by the plugin host.
     """
 
     name: str
@@ -36,11 +37,12 @@ class Spec:
 
 @dataclass(frozen=True)
 class ModelSpec(Spec):
-    """A model; its target returns a `bnsbench.flows.model.Model`.
+    """A model; its target returns a `bnsbench.Model`.
 
-    guidable: whether it has an unconditional prediction, so that guidance scales other than 0 make sense.
-    modality: what it generates ("image", "audio", "points", ...), for previews; "audio" anyway if the model has a sample
-        rate.
+    Attributes:
+        guidable: Whether it has an unconditional prediction, so that guidance scales other than 0 make sense.
+        modality: What it generates ("image", "audio", "points", ...), for previews; "audio" anyway if the model has a
+            sample rate.
     """
 
     guidable: bool = False
@@ -49,7 +51,12 @@ class ModelSpec(Spec):
 
 @dataclass(frozen=True)
 class Budgets:
-    """The NFE values that a solver can spend exactly: ``minimum + k * step`` for k = 0, 1, ..."""
+    """The NFE values that a solver can spend exactly: ``minimum + k * step`` for k = 0, 1, ...
+
+    Attributes:
+        minimum: The least NFE, 1 or more.
+        step: The difference between two neighbouring ones, such as the stages of a Runge-Kutta rule.
+    """
 
     minimum: int = 1
     step: int = 1
@@ -69,22 +76,25 @@ SolverKind = Literal["traced", "direct", "trained", "tuned"]
 
 @dataclass(frozen=True)
 class SolverSpec(Spec):
-    """A solver.
+    """A solver, which is one of four kinds.
 
-    kind says what the target is:
-        "traced": ``target(field, x0, nfe, **parameters) -> x1``, linear in x0 and the field's values; it is traced into an
-            NS table once and the table samples.
-        "direct": the same signature, run as it is (adaptive, stochastic or thresholding samplers).
-        "trained": ``target(problem, nfe, **parameters) -> SolverArtefact`` with `bnsbench.training.problem.Problem`.
-        "tuned": the same signature, for a classic solver whose time grid is searched; ``name[grid=best]`` of every traced
-            solver with the parameter ``grid`` is one.
-    order: declared order of convergence, None where it has no meaning.
-    budgets: the NFE values that it can spend.
-    stages: evaluations per step of the time grid, for solvers with the parameter ``grid``: a grid that is given as a float64
-        tensor of times has nfe // stages steps, from the interval's begin to its end.
-    reference: the paper, with equation or algorithm number.
-    known_as: other software's names of the same solver, each as "name (software)" or, where needed, as
-        "name[key=value] at condition (software): selector", with the selector that means it here if the bare name does not.
+    - "traced": ``target(field, x0, nfe, **parameters) -> x1``, linear in x0 and the field's values; it is traced into a
+      non-stationary table once, and the table samples.
+    - "direct": the same signature, run as it is (adaptive, stochastic or thresholding samplers).
+    - "trained": ``target(problem, nfe, **parameters) -> SolverArtefact``, where the problem holds the pairs to train on.
+    - "tuned": the same signature, for a classic solver whose time grid is searched; ``name[grid=best]`` of every traced
+      solver with the parameter ``grid`` is one.
+
+    Attributes:
+        kind: Which of the four its target is.
+        order: Declared order of convergence, None where it has no meaning.
+        budgets: The NFE values that it can spend.
+        reference: The paper, with equation or algorithm number.
+        stages: Evaluations per step of the time grid, for solvers with the parameter ``grid``: a grid that is given as a
+            float64 tensor of times has nfe // stages steps, from the interval's begin to its end.
+        known_as: Other software's names of the same solver, each as "name (software)" or, where needed, as
+            "name[key=value] at condition (software): selector", with the selector that means it here if the bare name
+            does not.
     """
 
     kind: SolverKind = "traced"
@@ -102,10 +112,11 @@ class SolverSpec(Spec):
 
 @dataclass(frozen=True)
 class MetricSpec(Spec):
-    """A metric; its target returns a callable from `bnsbench.metrics.base.SampleSet` to `MetricValue`.
+    """A metric; its target returns a callable from `bnsbench.plugin.SampleSet` to `bnsbench.plugin.MetricValue`.
 
-    direction: whether higher or lower values are better.
-    unit: such as "dB"; empty for pure numbers.
+    Attributes:
+        direction: Whether higher or lower values are better.
+        unit: Such as "dB"; empty for pure numbers.
     """
 
     direction: Literal["higher", "lower"] = "higher"
@@ -114,7 +125,14 @@ class MetricSpec(Spec):
 
 @dataclass(frozen=True)
 class SuiteSpec:
-    """A suite file that a plugin ships; ``file`` is its path on disk."""
+    """A suite file that a plugin ships.
+
+    Attributes:
+        name: Lower-case identifier, unique within its provider.
+        file: Its path on disk.
+        summary: One sentence for listings.
+        provider: Name of the plugin that offered the record; filled in by the plugin host.
+    """
 
     name: str
     file: Path
@@ -129,7 +147,11 @@ class ExecutorSpec(Spec):
 
 @dataclass(frozen=True)
 class ReportSpec(Spec):
-    """A rendering of a leaderboard; its target maps a pandas DataFrame of rows to text."""
+    """A rendering of a leaderboard; its target maps a pandas DataFrame of rows to text.
+
+    Attributes:
+        suffix: Of files that hold such a text.
+    """
 
     suffix: str = ".txt"
 
@@ -139,7 +161,7 @@ class ExporterSpec(Spec):
     """A format that other software reads solvers in.
 
     Its target, ``target(artefact, folder, **parameters) -> Path``, writes a
-    `bnsbench.nonstationary.artefact.SolverArtefact` into the folder and returns the path of what it has written.
+    `bnsbench.SolverArtefact` into the folder and returns the path of what it has written.
     """
 
 

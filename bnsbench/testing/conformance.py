@@ -20,10 +20,18 @@ Kind = Literal["solver", "model", "metric"]
 
 
 def check_solver(selector: str, *, plugins: Sequence[Path | str] = (), host: PluginHost | None = None) -> Report:
-    """Run all checks on the solver that a selector means, such as "leapfrog[grid=chebyshev]".
+    """Run all checks of the contract on a solver: its budget, times, order, determinism, precision, tracing, and more.
 
-    plugins: single plugin files to load. host: in their place, what has been loaded already.
-    Raises UsageError for a name that means no solver or several.
+    Args:
+        selector: Which solver, such as "leapfrog[grid=chebyshev]".
+        plugins: Single plugin files to load.
+        host: What has been loaded already, in place of ``plugins``.
+
+    Returns:
+        The findings: ``report.passed`` says whether all is well, ``report.summary()`` what is not and how to mend it.
+
+    Raises:
+        UsageError: For a name that means no solver, or several.
     """
     opened = _opened(host, plugins)
     selection = opened.solver(selector)
@@ -33,7 +41,19 @@ def check_solver(selector: str, *, plugins: Sequence[Path | str] = (), host: Plu
 
 
 def check_model(selector: str, *, plugins: Sequence[Path | str] = (), host: PluginHost | None = None) -> Report:
-    """Run all checks on the model that a selector means; arguments and errors are those of `check_solver`."""
+    """Run all checks of the contract on a model: shapes, precision, determinism, conditions, guidance, decoding, and more.
+
+    Args:
+        selector: Which model, such as "digits-gmm[path=vp]".
+        plugins: Single plugin files to load.
+        host: What has been loaded already, in place of ``plugins``.
+
+    Returns:
+        The findings, as of `check_solver`.
+
+    Raises:
+        UsageError: For a name that means no model, or several.
+    """
     opened = _opened(host, plugins)
     return _report("model", ModelSubject(opened, opened.model(selector)), MODEL_CHECKS)
 
@@ -41,18 +61,37 @@ def check_model(selector: str, *, plugins: Sequence[Path | str] = (), host: Plug
 def check_metric(
     selector: str, *, on: str = "", plugins: Sequence[Path | str] = (), host: PluginHost | None = None
 ) -> Report:
-    """Run all checks on the metric that a selector means, on samples of the model ``on``, or of the first that fits.
+    """Run all checks of the contract on a metric: direction, intervals, determinism, batches, degenerate samples, and more.
 
-    Other arguments and errors are those of `check_solver`.
+    Args:
+        selector: Which metric, such as "psnr".
+        on: The model on whose samples it is checked; the first that fits if empty.
+        plugins: Single plugin files to load.
+        host: What has been loaded already, in place of ``plugins``.
+
+    Returns:
+        The findings, as of `check_solver`.
+
+    Raises:
+        UsageError: For a name that means no metric, or several.
     """
     opened = _opened(host, plugins)
     return _report("metric", MetricSubject(opened, opened.metric(selector), on), METRIC_CHECKS)
 
 
 def check(selector: str, *, plugins: Sequence[Path | str] = (), host: PluginHost | None = None) -> Report:
-    """Run all checks on the solver, model or metric that a selector means, whichever it is.
+    """Run all checks of the contract on a solver, a model or a metric, whichever the name means.
 
-    Arguments and errors are those of `check_solver`; UsageError also for a name that components of several kinds have.
+    Args:
+        selector: Which component.
+        plugins: Single plugin files to load.
+        host: What has been loaded already, in place of ``plugins``.
+
+    Returns:
+        The findings, as of `check_solver`.
+
+    Raises:
+        UsageError: For a name that means nothing, or components of several kinds.
     """
     opened = _opened(host, plugins)
     return check_component(selector, find_kind(selector, opened), opened)

@@ -44,6 +44,7 @@ class Trajectory:
         i = (torch.searchsorted(self.times, moment.detach(), right=True) - 1).clamp(0, len(self.times) - 2)
         h = self.times[i + 1] - self.times[i]
         s = (moment - self.times[i]) / h
+        # The cubic Hermite basis h00, h10, h01, h11 at s in [0, 1] between two knots, the tangents scaled by h.
         blend = (1 + 2 * s) * (1 - s) ** 2, h * s * (1 - s) ** 2, s * s * (3 - 2 * s), h * s * s * (s - 1)
         samples = torch.arange(len(t))
         i = i.to(self.x.device)
