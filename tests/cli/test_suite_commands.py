@@ -300,6 +300,18 @@ def test_verify_passes_and_fails(run, bnsbench, tmp_path):
     assert bnsbench("verify", "runs/small", "--cells", "few").code == 2
 
 
+def test_verify_in_json(run, bnsbench, tmp_path):
+    run()
+    common = ("verify", "runs/small", "--plugin", TINY, "--device", "cpu", "--seed", 3, "--json")
+    found = json.loads(bnsbench(*common).out)
+    assert found == {"folder": "runs/small", "agrees": True, "records": 4, "rerun": 4, "seed": 3, "faults": []}
+    table = tmp_path / "runs" / "small" / "leaderboard.csv"
+    table.write_text(table.read_text().replace(",4,", ",5,", 1))
+    done = bnsbench(*common)
+    assert (done.code, json.loads(done.out)["agrees"]) == (1, False)
+    assert any("leaderboard.csv" in fault for fault in json.loads(done.out)["faults"])
+
+
 def test_compare_shows_what_changed(run, bnsbench):
     run()
     run("--results", "other", "--solver", "steps", "--seed", "0")
