@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnsbench.contract import PluginHost
-from bnsbench.suite.progress import RunObserver, SilentObserver
+from bnsbench.suite.progress import RunListener, listener_of_run
 from bnsbench.suite.run import RunOptions, RunOutcome, run_suite
 from bnsbench.suite.store import ResultStore, find_results
+from bnsbench.training.listener import Listener
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 def run(
-    suite: str = "default", *, plugins: Sequence[Path] = (), observer: RunObserver | None = None, **options: Any
+    suite: str = "default", *, plugins: Sequence[Path] = (), listener: Listener | None = None, **options: Any
 ) -> pd.DataFrame:
     """Run a suite, write its results and return its leaderboard, one row per cell.
 
@@ -25,7 +26,7 @@ def run(
     Failed cells are rows with their reason. Raises UsageError for input that cannot be meant.
     """
     host = PluginHost.load([Path(file) for file in plugins], Path())
-    return run_and_report(RunOptions(suite, **options), host, observer or SilentObserver())[1]
+    return run_and_report(RunOptions(suite, **options), host, listener_of_run(listener))[1]
 
 
 def publish(
@@ -49,9 +50,9 @@ def publish(
     return publish_run(store, host, Path(output), allow_failed=allow_failed, replace=replace).folder
 
 
-def run_and_report(options: RunOptions, host: PluginHost, observer: RunObserver) -> tuple[RunOutcome, pd.DataFrame]:
+def run_and_report(options: RunOptions, host: PluginHost, listener: RunListener) -> tuple[RunOutcome, pd.DataFrame]:
     """Run a suite and write its leaderboard beside the records."""
     from bnsbench.report.results import write_reports  # noqa: PLC0415 (loads pandas, which a dry run does without)
 
-    outcome = run_suite(options, host, observer)
+    outcome = run_suite(options, host, listener)
     return outcome, write_reports(ResultStore(outcome.folder))

@@ -53,8 +53,8 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Train solvers, save them, and show where they stand among tuned classics on fresh noise."""
+    from bnsbench.cli.progress import show_progress
     from bnsbench.cli.training import Session, combined, placings_of, sources_of
-    from bnsbench.cli.training_progress import training_progress
 
     keep_freed_memory()
     host = open_host(plugin)
@@ -62,7 +62,7 @@ def train(
     selection, chosen, budgets = _with(host.solver(solver), choices), host.model(model), _budgets(nfe)
     scales, counts = numbers("--guidance", guidance), numbers("--weights", weights) if weights else []
     _check(selection, budgets, output, tolerance)
-    with training_progress(quiet) as progress:
+    with show_progress(quiet) as progress:
         sources = sources_of(chosen, scales, seed, tolerance, device, dtype, progress)
         session = Session(host, selection, combined(sources, counts), progress, counts)
         files = {budget: _file(output, selection, budget, len(budgets) > 1) for budget in budgets}

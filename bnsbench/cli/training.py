@@ -11,7 +11,6 @@ import typer
 from torch import Tensor
 
 from bnsbench.cli.components import make_model
-from bnsbench.cli.training_progress import TrainingProgress
 from bnsbench.contract import PluginHost, Selection
 from bnsbench.contract.specs import ModelSpec, SolverSpec
 from bnsbench.errors import BnsbenchError, NotApplicableError, UsageError
@@ -19,6 +18,7 @@ from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.tracing import Sampler
 from bnsbench.process.machine import cache_folder, choose_device
 from bnsbench.suite.plan import digest
+from bnsbench.training.listener import Listener
 from bnsbench.training.problem import Problem
 from bnsbench.training.trainer import make_problem, train_solver
 from bnsbench.training.tuning.tuned_classics import THOROUGH, tuned_classics
@@ -53,7 +53,7 @@ def sources_of(
     tolerance: float,
     device: str,
     dtype: str | None,
-    progress: TrainingProgress,
+    progress: Listener,
 ) -> list[PairSource]:
     """Return where the pairs under each guidance scale come from, all of one model."""
     place, cache = choose_device(device), cache_folder() / "pairs"
@@ -73,7 +73,7 @@ class Session:
     host: PluginHost
     selection: Selection[SolverSpec]
     source: Source
-    progress: TrainingProgress
+    progress: Listener
     weights: Sequence[float] = ()
 
     def __post_init__(self) -> None:

@@ -37,8 +37,8 @@ def tune(
     """Find the classic solver and time grid that suit a model, save the table, and show where the classics stand."""
     from bnsbench.cli.components import check_budget
     from bnsbench.cli.options import numbers
+    from bnsbench.cli.progress import show_progress
     from bnsbench.cli.training import Session, combined, placings_of, sources_of
-    from bnsbench.cli.training_progress import training_progress
 
     keep_freed_memory()
     host = open_host(plugin)
@@ -48,7 +48,7 @@ def tune(
         raise UsageError(f"{str(output)!r} is a folder: --output names the file for the solver.")
     if not 0 < tolerance < 1:
         raise UsageError(f"--tolerance must lie between 0 and 1, not {tolerance:g}.")
-    with training_progress(quiet) as progress:
+    with show_progress(quiet) as progress:
         sources = sources_of(chosen, scales, seed, tolerance, device, dtype, progress)
         session = Session(host, selection, combined(sources, []), progress)
         artefact = session.trained(nfe)
