@@ -96,7 +96,7 @@ def bnsbench_indices():
 @pytest.mark.parametrize("suite", HOST.suites, ids=lambda suite: suite.name)
 def test_suites_name_components_that_exist(suite):
     content = read_suite(suite.file)
-    for entry in content.filled():
+    for entry in content.full_entries():
         HOST.model(entry.name)
         for name in entry.solvers:
             HOST.solver(name)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from bnsbench.api.named import open_host
 from bnsbench.contract import PluginHost
-from bnsbench.suite.progress import RunListener
+from bnsbench.suite.progress import RunListener, listener_of_run
 from bnsbench.suite.run import RESULTS, RunOptions, RunOutcome, run_suite
 from bnsbench.suite.store import ResultStore, find_results
+from bnsbench.training.listener import Listener
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +37,7 @@ def run(
     fresh: bool = False,
     retrain: bool = False,
     plugins: Sequence[Path | str] = (),
-    listener: RunListener | None = None,
+    listener: Listener | None = None,
 ) -> pd.DataFrame:
     """Run a suite, write its results and return its leaderboard, one row per cell; finished cells are not run again.
 
@@ -87,7 +88,7 @@ def run(
         fresh=fresh,
         retrain=retrain,
     )
-    return run_and_report(options, open_host(plugins), listener or RunListener())[1]
+    return run_and_report(options, open_host(plugins), listener_of_run(listener))[1]
 
 
 def publish(

@@ -41,7 +41,7 @@ def pretrain(
 
 
 def _train_solvers(name: str, output: Path, quiet: bool) -> None:
-    from bnsbench.cli.training_progress import training_progress
+    from bnsbench.cli.progress import show_progress
     from bnsbench.models.shipping import SHIPMENTS, ship
     from bnsbench.process.machine import cache_folder
 
@@ -51,6 +51,6 @@ def _train_solvers(name: str, output: Path, quiet: bool) -> None:
         raise UsageError(f"No solvers are shipped for {name!r}, only for {known}.")
     host = open_host(None)
     for shipment in chosen:
-        with training_progress(quiet) as progress:
+        with show_progress(quiet) as progress:
             for file in ship(shipment, host, output, cache_folder(), progress.stage, progress.training):
                 typer.echo(f"solver: {file}")

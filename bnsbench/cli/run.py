@@ -56,11 +56,11 @@ def run(
 
     options = RunOptions(
         suite=suite,
-        models=_selectors(model),
-        solvers=_selectors(solver),
+        models=model,
+        solvers=solver,
         nfe=_numbers("--nfe", nfe, int, "whole numbers of at least 1", minimum=1),
         guidance=_numbers("--guidance", guidance, float, "numbers of at least 0", minimum=0),
-        metrics=_selectors(metric),
+        metrics=metric,
         seed=seed,
         samples=samples,
         batch=batch,
@@ -85,10 +85,10 @@ def run(
 def _run(options: RunOptions, host: PluginHost, quiet: bool, as_json: bool) -> None:
     from bnsbench.api.running import run_and_report
     from bnsbench.cli.printing import print_json
-    from bnsbench.cli.run_progress import run_progress
+    from bnsbench.cli.progress import show_progress
 
-    with run_progress(quiet or as_json) as observer:
-        outcome, frame = run_and_report(options, host, observer)
+    with show_progress(quiet or as_json) as listener:
+        outcome, frame = run_and_report(options, host, listener)
     if as_json:
         print_json(outcome.to_dict())
     else:
@@ -102,12 +102,6 @@ def _run(options: RunOptions, host: PluginHost, quiet: bool, as_json: bool) -> N
             typer.echo(f"{record.status}: {record.key}: {record.reason}", err=True)
     if outcome.exit_code:
         raise typer.Exit(outcome.exit_code)
-
-
-def _selectors(texts: Names) -> list[str] | None:
-    from bnsbench.contract import split_selectors
-
-    return [name for text in texts for name in split_selectors(text)] if texts else None
 
 
 def _numbers(option: str, texts: Names, kind: type[_N], meant: str, minimum: float) -> list[_N] | None:
@@ -128,12 +122,12 @@ def _numbers(option: str, texts: Names, kind: type[_N], meant: str, minimum: flo
 
 def _dry_run(options: RunOptions, host: PluginHost, quiet: bool, as_json: bool) -> None:
     """Print what a run would do: the plan, what is finished already, and what the rest is expected to cost."""
-    from bnsbench.cli.run_progress import run_progress
+    from bnsbench.cli.progress import show_progress
     from bnsbench.suite.run import find_finished, plan_run
 
     plan = plan_run(options, host)
-    with run_progress(quiet or as_json) as observer:
-        left = find_finished(plan, options, host, observer).pending(plan.cells)
+    with show_progress(quiet or as_json) as listener:
+        left = find_finished(plan, options, host, listener).pending(plan.cells)
     if as_json:
         _print_plan_json(plan, left)
     else:

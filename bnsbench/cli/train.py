@@ -58,7 +58,7 @@ def train(
     from bnsbench.api.named import named_model
     from bnsbench.api.placings import placings_of
     from bnsbench.api.training import Trainings, combine, sources_of, trainable, with_settings
-    from bnsbench.cli.training_progress import training_progress
+    from bnsbench.cli.progress import show_progress
 
     keep_freed_memory()
     host = open_host(plugin)
@@ -66,7 +66,7 @@ def train(
     selection, budgets = with_settings(trainable(host, solver), choices), _budgets(nfe)
     scales, counts = numbers("--guidance", guidance), numbers("--weights", weights) if weights else []
     files = _files(selection, budgets, output)
-    with training_progress(quiet) as progress:
+    with show_progress(quiet) as progress:
         named = named_model(host, model, device, dtype)
         sources = sources_of(named, scales, seed=seed, tolerance=tolerance, listener=progress)
         trainings = Trainings(host, selection, combine(sources, counts), progress, tuple(counts))

@@ -38,7 +38,7 @@ def tune(
     from bnsbench.api.named import check_budget, named_model
     from bnsbench.api.placings import placings_of
     from bnsbench.api.training import Trainings, combine, sources_of, tunable
-    from bnsbench.cli.training_progress import training_progress
+    from bnsbench.cli.progress import show_progress
 
     keep_freed_memory()
     host = open_host(plugin)
@@ -46,7 +46,7 @@ def tune(
     check_budget(selection, nfe)
     if output.is_dir():
         raise UsageError(f"{str(output)!r} is a folder: --output names the file for the solver.")
-    with training_progress(quiet) as progress:
+    with show_progress(quiet) as progress:
         named = named_model(host, model, device, dtype)
         sources = sources_of(named, scales, seed=seed, tolerance=tolerance, listener=progress)
         trainings = Trainings(host, selection, combine(sources), progress)

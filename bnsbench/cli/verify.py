@@ -29,14 +29,14 @@ def verify(
     """
     if cells != "all" and not cells.isdigit():
         raise UsageError(f"--cells takes a whole number or 'all', not {cells!r}.")
-    from bnsbench.cli.run_progress import run_progress
+    from bnsbench.cli.progress import show_progress
     from bnsbench.report.verify import verify as check
     from bnsbench.suite.store import find_results
 
     store = find_results(results)
-    with run_progress(quiet) as observer:
+    with show_progress(quiet) as listener:
         count = None if cells == "all" else int(cells)
-        found = check(store, open_host(plugin), observer, cells=count, seed=seed, device=device)
+        found = check(store, open_host(plugin), listener, cells=count, seed=seed, device=device)
     if as_json:
         counts = {"records": found.records, "rerun": found.rerun, "seed": found.seed}
         print_json({"folder": str(store.folder), "agrees": not found.exit_code, **counts, "faults": list(found.faults)})

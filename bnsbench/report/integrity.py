@@ -9,7 +9,7 @@ from pathlib import Path
 from bnsbench.contract import PluginHost
 from bnsbench.errors import BnsbenchError
 from bnsbench.report.leaderboard import leaderboard
-from bnsbench.report.results import CSV, MARKDOWN, SUMS, files
+from bnsbench.report.results import CSV, MARKDOWN, SUMS, files, planned_metrics
 from bnsbench.report.tables import csv, markdown
 from bnsbench.report.versions import settle
 from bnsbench.suite.plan import digest, make_plan
@@ -113,7 +113,7 @@ def _report_faults(records: Sequence[Record], store: ResultStore) -> Iterator[st
     """Write the leaderboard anew and compare it with the files, line by line."""
     settled, notes = settle(records, store.versions())
     yield from notes
-    frame = leaderboard(settled)
+    frame = leaderboard(settled, planned_metrics(store))
     for name, text in ((CSV, csv(frame)), (MARKDOWN, markdown(frame))):
         file = store.folder / name
         if not file.is_file():

@@ -34,8 +34,10 @@ the gain over the best classic, its interval, the gain over the best untuned one
 """
 
 
-def leaderboard(records: Iterable[Record]) -> pd.DataFrame:
+def leaderboard(records: Iterable[Record], planned: Iterable[str] = ()) -> pd.DataFrame:
     """Return one row per record, in the order given.
+
+    planned: the suite's metrics, which have columns (without a value) even where no record got as far as any metric.
 
     Columns: model, guidance, solver, nfe, seed, status; per measure its value and whichever of PARTS exist; kind ("classic",
     "tuned", "learned" or "direct") of the solver, rule and grid of a tuned one, whether the package shipped it; forwards and
@@ -44,7 +46,7 @@ def leaderboard(records: Iterable[Record]) -> pd.DataFrame:
     ``frame.attrs`` lists the "metrics", PSNR first, the "measures", and the "units" and "directions" of the measures.
     """
     rows = list(records)
-    metrics = metric_names(rows)
+    metrics = metric_names(rows) or sorted(dict.fromkeys(planned), key=lambda name: name != PSNR)
     measures = with_further(metrics)
     content = [_row(record, measures) for record in rows]
     models, solvers, kind_of = component_names(rows, "model"), component_names(rows, "solver"), kinds(rows)

@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pandas as pd
 
+from bnsbench.contract.sources import BUILTIN
+from bnsbench.errors import UsageError
 from bnsbench.report.leaderboard import TIMINGS, leaderboard
 from bnsbench.report.measures import PSNR
 from bnsbench.report.tables import csv, markdown
 from bnsbench.report.versions import settled_records
 from bnsbench.suite.store import ResultStore, storage_errors, write_text
+from bnsbench.suite.suitefile import read_suite
 
 CSV = "leaderboard.csv"
 MARKDOWN = "leaderboard.md"
@@ -26,9 +29,18 @@ def read_leaderboard(store: ResultStore) -> pd.DataFrame:
     ``frame.attrs["notes"]`` has a sentence for every model and metric of which records come from several versions.
     """
     records, notes = settled_records(store)
-    frame = leaderboard(records)
+    frame = leaderboard(records, planned_metrics(store))
     frame.attrs["notes"] = notes
     return frame
+
+
+def planned_metrics(store: ResultStore) -> list[str]:
+    """Return the metrics that the suite of a results folder names; none if it cannot be read."""
+    try:
+        entries = read_suite(store.suite_file).full_entries()
+    except UsageError:
+        return []
+    return [name.removeprefix(f"{BUILTIN}/") for entry in entries for name in entry.metrics or ()]
 
 
 def write_reports(store: ResultStore) -> pd.DataFrame:
@@ -42,7 +54,7 @@ def write_reports(store: ResultStore) -> pd.DataFrame:
     stale = _without_timings(text) != _without_timings(_read(store.folder / CSV))
     write_text(store.folder / CSV, text)
     write_text(store.folder / MARKDOWN, markdown(frame))
-    if PSNR in frame.columns:
+    if PSNR in frame.columns and frame[PSNR].notna().any():
         _draw(frame, store.folder, stale)
     write_text(store.folder / SUMS, sums(store.folder))
     return frame

@@ -13,7 +13,7 @@ from bnsbench.process.machine import cache_folder, choose_device, threads
 from bnsbench.report.agreement import CEILING_MARGIN, score_differences
 from bnsbench.report.integrity import faults, plan_faults
 from bnsbench.suite.plan import Cell, make_plan
-from bnsbench.suite.progress import RunObserver
+from bnsbench.suite.progress import RunListener
 from bnsbench.suite.record import Record
 from bnsbench.suite.store import ResultStore
 from bnsbench.suite.suitefile import read_suite
@@ -46,7 +46,7 @@ class Verification:
 def verify(
     store: ResultStore,
     host: PluginHost,
-    observer: RunObserver,
+    listener: RunListener,
     *,
     cells: int | None = 24,
     seed: int | None = None,
@@ -65,9 +65,9 @@ def verify(
     known = [cell for cell in _planned(store, host, records) if cell.key in records]
     found += _outdated(known, records)
     chosen = choose([cell for cell in known if records[cell.key].status in ("ok", "diverged")], cells, chosen_by)
-    found += _rerun(chosen, records, _job(store, host, device), observer) if chosen else []
+    found += _rerun(chosen, records, _job(store, host, device), listener) if chosen else []
     refused = [] if cells == 0 else [cell for cell in known if _refused(cell, records[cell.key])]
-    found += _rerun_apart(refused, records, _job(store, host, device), observer) if refused else []
+    found += _rerun_apart(refused, records, _job(store, host, device), listener) if refused else []
     return Verification(tuple(found), len(records), len(chosen) + len(refused), chosen_by)
 
 
@@ -108,30 +108,38 @@ def _job(store: ResultStore, host: PluginHost, device: str) -> Job:
     from bnsbench.suite.context import Job  # noqa: PLC0415 (loads torch)
 
     suite = read_suite(store.suite_file)
-    place = choose_device(device)
-    cache = cache_folder()
-    return Job(host, store, cache, suite.batch, threads(), place, suite.timeout, train=False, previews=False)
+    return Job(
+        host=host,
+        store=store,
+        cache=cache_folder(),
+        batch=suite.batch,
+        threads=threads(),
+        device=choose_device(device),
+        timeout=suite.timeout,
+        train=False,
+        previews=False,
+    )
 
 
-def _rerun(cells: Sequence[Cell], records: Mapping[str, Record], job: Job, observer: RunObserver) -> Iterator[str]:
+def _rerun(cells: Sequence[Cell], records: Mapping[str, Record], job: Job, listener: RunListener) -> Iterator[str]:
     from bnsbench.suite.executors import LocalExecutor  # noqa: PLC0415
 
-    return _compare(LocalExecutor(), cells, records, replace(job, timeout=None), observer)
+    return _compare(LocalExecutor(), cells, records, replace(job, timeout=None), listener)
 
 
-def _rerun_apart(cells: Sequence[Cell], records: Mapping[str, Record], job: Job, observer: RunObserver) -> Iterator[str]:
+def _rerun_apart(cells: Sequence[Cell], records: Mapping[str, Record], job: Job, listener: RunListener) -> Iterator[str]:
     """Run cells again that have failed once and may end a process."""
     from bnsbench.suite.processes import ProcessExecutor  # noqa: PLC0415
 
-    return _compare(ProcessExecutor(1), cells, records, job, observer)
+    return _compare(ProcessExecutor(1), cells, records, job, listener)
 
 
 def _compare(
-    executor: Executor, cells: Sequence[Cell], records: Mapping[str, Record], job: Job, observer: RunObserver
+    executor: Executor, cells: Sequence[Cell], records: Mapping[str, Record], job: Job, listener: RunListener
 ) -> Iterator[str]:
-    observer.planned(cells, cells)
-    for cell, record in executor.execute(cells, job, observer):
-        observer.cell_finished(cell, record)
+    listener.planned(cells, cells)
+    for cell, record in executor.execute(cells, job, listener):
+        listener.finished(cell, record)
         yield from differences(records[cell.key], record)
 
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from bnsbench._version import __version__
-from bnsbench.contract.specs import SolverKind
 from bnsbench.errors import BnsbenchError, DivergedError, NotApplicableError
 from bnsbench.flows.measured import Meter
 from bnsbench.nonstationary.table import NonStationarySolver
@@ -23,31 +21,29 @@ from bnsbench.suite.failures import describe, raise_if_disk_is_full, status_of
 from bnsbench.suite.judging import JudgedSamples, untouched
 from bnsbench.suite.plan import Cell
 from bnsbench.suite.previews import write_preview
-from bnsbench.suite.record import Record, Status
+from bnsbench.suite.record import KINDS, Draft, Record, RecordedEnvironment, Status
 from bnsbench.suite.scoring import score
 from bnsbench.suite.store import StorageError, storage_errors
 from bnsbench.suite.trained import solver_key
 from bnsbench.truth.noise import stream_seed
 from bnsbench.truth.pairs import Pairs
 
-KINDS: Mapping[SolverKind, str] = {"traced": "classic", "direct": "direct", "tuned": "tuned", "trained": "learned"}
-"""What records call the kinds of solvers."""
-
 
 def run_cell(cell: Cell, context: CellContext) -> Record:
     """Run a cell and return its record, whatever becomes of it; only StorageError and interrupts get out."""
     began = time.perf_counter()
-    facts: dict[str, Any] = {"environment": _environment(context.job), "seconds": {}}
-    with _own_random_state(cell):
-        status, reason = _attempt(cell, context, facts)
-    facts["seconds"]["total"] = round(time.perf_counter() - began, 3)
-    return Record(cell.key, cell.content, status, reason, **facts)
+    draft = Draft(cell)
+    status, reason = _attempt(cell, context, draft)
+    draft.seconds["total"] = round(time.perf_counter() - began, 3)
+    return draft.finish(status, reason)
 
 
-def _attempt(cell: Cell, context: CellContext, facts: dict[str, Any]) -> tuple[Status, str]:
-    """Run the cell, filling in the record's fields as they become known; return status and reason."""
+def _attempt(cell: Cell, context: CellContext, draft: Draft) -> tuple[Status, str]:
+    """Run the cell, filling in the draft of its record as facts become known; return status and reason."""
     try:
-        _run(cell, context, facts)
+        draft.environment = _environment(context.job)
+        with _own_random_state(cell):
+            _run(cell, context, draft)
     except StorageError:
         raise
     except (Exception, SystemExit) as error:  # noqa: BLE001 (models, solvers and metrics of plugins may raise anything)
@@ -56,54 +52,43 @@ def _attempt(cell: Cell, context: CellContext, facts: dict[str, Any]) -> tuple[S
     return "ok", ""
 
 
-def _run(cell: Cell, context: CellContext, facts: dict[str, Any]) -> None:
+def _run(cell: Cell, context: CellContext, draft: Draft) -> None:
     if cell.skip is not None:
         raise NotApplicableError(cell.skip)
     state = context.field_state(cell)
     # Before the truth, which may diverge: a record without it would answer for whatever the model becomes.
-    facts["model"] = {"fingerprint": state.model.fingerprint(), "dtype": str(state.model.dtype).removeprefix("torch.")}
+    draft.model = {"fingerprint": state.model.fingerprint(), "dtype": str(state.model.dtype).removeprefix("torch.")}
     pairs = state.test_pairs(cell.samples)
-    facts["truth"] = {"tolerance": cell.tolerance, "ceiling": round(state.ceiling, 3), "nfe": round(pairs.nfe, 3)}
+    draft.truth = {"tolerance": cell.tolerance, "ceiling": round(state.ceiling, 3), "nfe": round(pairs.nfe, 3)}
     with untouched(cell, context, state):
-        sampler = _prepare(cell, context, state, facts)
+        sampler = _sampler(cell, context, state, draft)
         samples = _sample(cell, context.job, pairs, sampler)
-    facts["nfe"] = samples.nfe
-    facts["forwards"] = samples.nfe * pairs.field.forwards_per_evaluation
-    facts["seconds"]["sampling"] = samples.seconds
+    draft.nfe = samples.nfe
+    draft.forwards = samples.nfe * pairs.field.forwards_per_evaluation
+    draft.seconds["sampling"] = samples.seconds
     _check(cell, samples, pairs)
-    context.stage("metrics")
-    judged = JudgedSamples(cell, context, samples.x)
-    judged.samples.require_finite(decoded=True)
-    if context.job.previews:
-        folder = context.job.store.previews
-        with storage_errors(folder):
-            write_preview(judged.samples, context.modality(cell), folder, cell.key)
-    scored = score(cell.metrics, judged.metric, judged.samples)
-    facts["metrics"], facts["per_sample"] = scored.scores, scored.per_sample
-    facts["replicates"] = scored.replicates
-    if scored.faults:
-        raise BnsbenchError("; ".join(scored.faults))
+    _judge(cell, context, samples.x, draft)
 
 
-def _prepare(cell: Cell, context: CellContext, state: FieldState, facts: dict[str, Any]) -> Sampler:
-    """Return the cell's sampler: a table wherever there is one."""
-    selection = context.job.host.solver(cell.solver.selector)
-    model = state.model
+def _sampler(cell: Cell, context: CellContext, state: FieldState, draft: Draft) -> Sampler:
+    """Return the cell's sampler, a table wherever there is one."""
     if cell.trained:
-        return _trained(cell, context, state, facts)
-    facts["train_forwards"] = 0
-    facts["solver"] = {"kind": KINDS[cell.kind]}
-    sampler = sampler_of(selection, cell.nfe, model.path, model.interval)
+        return _trained(cell, context, state, draft)
+    selection = context.job.host.solver(cell.solver.selector)
+    draft.train_forwards = 0
+    draft.solver = {"kind": KINDS[cell.kind]}
+    sampler = sampler_of(selection, cell.nfe, state.model.path, state.model.interval)
     if isinstance(sampler, NonStationarySolver):
-        facts["solver"]["fingerprint"] = sampler.fingerprint()
+        draft.solver["fingerprint"] = sampler.fingerprint()
     return sampler
 
 
-def _trained(cell: Cell, context: CellContext, state: FieldState, facts: dict[str, Any]) -> Sampler:
-    context.stage(f"training {cell.solver.shown}")
+def _trained(cell: Cell, context: CellContext, state: FieldState, draft: Draft) -> NonStationarySolver:
+    """Return the table that is trained or tuned for the cell, now unless that has been done."""
+    context.listener.stage(f"training {cell.solver.shown}")
     artefact = context.solvers(state).get(cell, context.job.host.solver(cell.solver.selector))
-    forwards = plain(artefact.training.get("forwards", {}))
-    facts["solver"] = {
+    forwards: dict[str, int] = plain(artefact.training.get("forwards", {}))
+    draft.solver = {
         "kind": KINDS[cell.kind],
         "grid": str(artefact.training.get("grid", "")),
         "rule": str(artefact.training.get("rule", "")),
@@ -111,11 +96,27 @@ def _trained(cell: Cell, context: CellContext, state: FieldState, facts: dict[st
         "file": f"{solver_key(cell)}.json",
         "forwards": forwards,
         "psnr": plain(artefact.training.get("psnr")),
-        **({"shipped": True} if artefact.training.get("shipped") else {}),
     }
-    facts["train_forwards"] = sum(forwards.values())
-    facts["seconds"]["training"] = round(float(artefact.training.get("seconds") or 0.0), 3)
+    if artefact.training.get("shipped"):
+        draft.solver["shipped"] = True
+    draft.train_forwards = sum(forwards.values())
+    draft.seconds["training"] = round(float(artefact.training.get("seconds") or 0.0), 3)
     return artefact.solver
+
+
+def _judge(cell: Cell, context: CellContext, x: Tensor, draft: Draft) -> None:
+    """Show the end states x [n, ...] to the metrics; BnsbenchError names those that failed."""
+    context.listener.stage("metrics")
+    judged = JudgedSamples(cell, context, x)
+    judged.samples.require_finite(decoded=True)
+    if context.job.previews:
+        folder = context.job.store.previews
+        with storage_errors(folder):
+            write_preview(judged.samples, context.modality(cell), folder, cell.key)
+    scored = score(cell.metrics, judged.metric, judged.samples)
+    draft.metrics, draft.per_sample, draft.replicates = scored.scores, scored.per_sample, scored.replicates
+    if scored.faults:
+        raise BnsbenchError("; ".join(scored.faults))
 
 
 @dataclass(frozen=True)
@@ -167,8 +168,13 @@ def _check(cell: Cell, samples: Samples, pairs: Pairs) -> None:
         raise DivergedError(f"{int((~finite).sum())} of {len(finite)} samples are not finite")
 
 
-def _environment(job: Job) -> dict[str, Any]:
-    found = {"bnsbench": __version__, "torch": torch.__version__, "device": job.device, "threads": job.threads}
+def _environment(job: Job) -> RecordedEnvironment:
+    found: RecordedEnvironment = {
+        "bnsbench": __version__,
+        "torch": torch.__version__,
+        "device": job.device,
+        "threads": job.threads,
+    }
     if job.device.startswith("cuda"):
         found["device_name"] = torch.cuda.get_device_name(job.device)
     return found

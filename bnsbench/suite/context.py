@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -20,7 +19,7 @@ from bnsbench.suite.guard import Numbers, Seal, numbers, tensors_of
 from bnsbench.suite.plan import Cell, Component
 from bnsbench.suite.store import ResultStore
 from bnsbench.suite.trained import TrainedSolvers
-from bnsbench.training.problem import TrainingStatus
+from bnsbench.training.listener import Listener
 from bnsbench.truth.pairs import Pairs, PairSource
 
 
@@ -34,16 +33,6 @@ class OverwrittenError(BnsbenchError):
 
 FIELDS_KEPT = 2
 """Fields whose model and pairs a process holds; cells come field by field, so few are needed."""
-
-
-class Listener(Protocol):
-    """Whom a running cell tells what it does."""
-
-    def notice(self, text: str) -> None: ...
-
-    def stage(self, text: str) -> None: ...
-
-    def training(self, status: TrainingStatus) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -122,11 +111,14 @@ class FieldState:
 
 
 class CellContext:
-    """A process's memory between cells: models, pairs and metrics."""
+    """A process's memory between cells: models, pairs and metrics.
+
+    listener: of the cell at work; whoever runs cells may give each its own.
+    """
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        self.listener: Listener | None = None
+        self.listener = Listener()
         self._fields: OrderedDict[str, FieldState] = OrderedDict()
         self._sound: dict[tuple[str, str | None], Numbers] = {}
         self._metrics: dict[str, Metric] = {}
@@ -160,31 +152,19 @@ class CellContext:
         """Return the trained solvers for a field."""
         job = self.job
         return TrainedSolvers(
-            job.store,
-            state.source,
-            job.cache / "locks",
-            self.notice,
-            self.training,
-            job.host,
+            store=job.store,
+            source=state.source,
+            locks=job.cache / "locks",
+            host=job.host,
+            listener=self.listener,
             train=job.train,
             retrain=job.retrain,
             check=state.check,
         )
 
-    def notice(self, text: str) -> None:
-        """Pass on a sentence for the user."""
-        if self.listener is not None:
-            self.listener.notice(text)
-
-    def stage(self, text: str) -> None:
-        """Pass on what the cell is at."""
-        if self.listener is not None:
-            self.listener.stage(text)
-
-    def training(self, status: TrainingStatus) -> None:
-        """Pass on how far a training is."""
-        if self.listener is not None:
-            self.listener.training(status)
+    def _stage(self, text: str) -> None:
+        """Tell the listener of the cell at work, which the sources that are kept between cells outlive."""
+        self.listener.stage(text)
 
     def _make_field(self, cell: Cell) -> FieldState:
         model: Model = self.job.host.model(cell.model.selector).make()
@@ -204,7 +184,7 @@ class CellContext:
             tolerance=cell.tolerance,
             cache=self.job.cache / "pairs",
             device=self.job.device,
-            progress=self.stage,
+            progress=self._stage,
         )
         return FieldState(source, replace(source, chunk=min(source.chunk, cell.samples)), made=made)
 

@@ -6,23 +6,23 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Protocol
 
 from bnsbench.suite.failures import CellTimeoutError
 from bnsbench.suite.plan import Cell
-from bnsbench.suite.progress import RunObserver
+from bnsbench.suite.progress import Relay, RunListener
 from bnsbench.suite.record import Record
 
 if TYPE_CHECKING:
     from bnsbench.suite.context import Job
-    from bnsbench.training.problem import TrainingStatus
 
 
 class Executor(Protocol):
     """A way to run cells, possibly many at once and elsewhere."""
 
-    def execute(self, cells: Sequence[Cell], job: Job, observer: RunObserver) -> Iterator[tuple[Cell, Record]]:
+    def execute(self, cells: Sequence[Cell], job: Job, listener: RunListener) -> Iterator[tuple[Cell, Record]]:
         """Run every cell by `bnsbench.suite.cells.run_cell` and yield it with its record, in the order in which they end.
 
         Where a cell gets no record of its own (its process died, it took too long), one that says so is yielded.
@@ -36,7 +36,7 @@ class LocalExecutor:
     "processes" can end what hangs.
     """
 
-    def execute(self, cells: Sequence[Cell], job: Job, observer: RunObserver) -> Iterator[tuple[Cell, Record]]:
+    def execute(self, cells: Sequence[Cell], job: Job, listener: RunListener) -> Iterator[tuple[Cell, Record]]:
         """Run the cells in order."""
         import torch  # noqa: PLC0415 (only a run that has work to do loads torch)
 
@@ -48,30 +48,13 @@ class LocalExecutor:
         context = CellContext(job)
         try:
             for cell in cells:
-                observer.cell_started(cell)
-                context.listener = _Relay(cell, observer)
+                listener.started(cell)
+                context.listener = Relay(partial(listener.of_cell, cell))
                 with _alarm(job.timeout):
                     record = run_cell(cell, context)
                 yield cell, record
         finally:
             torch.set_num_threads(before)
-
-
-class _Relay:
-    """Passes what a cell tells on to the run's observer."""
-
-    def __init__(self, cell: Cell, observer: RunObserver) -> None:
-        self.cell = cell
-        self.observer = observer
-
-    def notice(self, text: str) -> None:
-        self.observer.notice(text)
-
-    def stage(self, text: str) -> None:
-        self.observer.stage(self.cell, text)
-
-    def training(self, status: TrainingStatus) -> None:
-        self.observer.training(self.cell, status)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from bnsbench.errors import CorruptFileError
 from bnsbench.metrics.contents import files_fingerprint
 from bnsbench.suite.failures import describe
 from bnsbench.suite.plan import Cell, MetricComponent
-from bnsbench.suite.progress import RunObserver
+from bnsbench.suite.progress import RunListener
 from bnsbench.suite.record import Record, Score, metric_key, model_key
 from bnsbench.suite.store import ResultStore
 
@@ -39,71 +39,71 @@ def finished(
     cells: Sequence[Cell],
     store: ResultStore,
     host: PluginHost,
-    observer: RunObserver,
+    listener: RunListener,
     *,
     retrain: bool = False,
     trust: bool = False,
 ) -> Finished:
-    """Return which of the cells are finished; the observer is told of records that do not count, and why.
+    """Return which of the cells are finished; the listener is told of records that do not count, and why.
 
     A model of a plugin is made to take its fingerprint, and a metric that was given files; the versions of built-in models
     hold the hashes of their weights, so nothing is made for them. A record that does not know its model answers for built-in
     ones alone.
     retrain: leave out records whose solver was shipped. trust: compare no fingerprints.
     """
-    kept = _answering(cells, store, observer, retrain)
+    kept = _answering(cells, store, listener, retrain)
     versions = store.versions()
     if trust:
         return Finished(kept, _held(versions, kept.values()))
-    _check_models(cells, kept, versions, host, observer)
-    _check_metrics(cells, kept, versions, host, observer)
+    _check_models(cells, kept, versions, host, listener)
+    _check_metrics(cells, kept, versions, host, listener)
     return Finished(kept, versions)
 
 
-def _check_models(cells: Sequence[Cell], kept: Kept, versions: Versions, host: PluginHost, observer: RunObserver) -> None:
+def _check_models(cells: Sequence[Cell], kept: Kept, versions: Versions, host: PluginHost, listener: RunListener) -> None:
     """Drop what other versions of models have made, and name those that are here now.
 
     A model that is named stays so, as it is now, even where none of its records answers: tables go by what is named.
     """
     for key, group in _by_model(cells).items():
         there = [cell for cell in group if _has_model(cell, kept)]
-        now = _model_now(group[0], len(there), host, observer) if there or key in versions else None
+        now = _model_now(group[0], len(there), host, listener) if there or key in versions else None
         if now is None:
             continue
         made = {cell.key: kept[cell.key].model.get("fingerprint") for cell in there}
         stale = [cell for cell in there if made[cell.key] != now]
         if stale:
             word = "has" if any(made[cell.key] is not None for cell in stale) else "may have"
-            observer.notice(f"The model {group[0].model.shown} {word} changed since: {_cells(len(stale))} run again.")
+            listener.notice(f"The model {group[0].model.shown} {word} changed since: {_cells(len(stale))} run again.")
         if stale or key in versions:
             versions[key] = now
         _drop(stale, kept)
 
 
-def _check_metrics(cells: Sequence[Cell], kept: Kept, versions: Versions, host: PluginHost, observer: RunObserver) -> None:
+def _check_metrics(cells: Sequence[Cell], kept: Kept, versions: Versions, host: PluginHost, listener: RunListener) -> None:
     """Drop what metrics have measured with other files, and name those that are here now, as of models."""
     for metric in {metric.shown: metric for cell in cells for metric in cell.metrics}.values():
         name, key = metric.shown, metric_key(metric.shown)
         scores = {cell.key: kept[cell.key].metrics[name] for cell in cells if _has_metric(cell, kept, name)}
-        files = _files_now(metric, scores.values(), key in versions, host, observer)
+        files = _files_now(metric, scores.values(), key in versions, host, listener)
         if files is None:
             continue
         stale = [cell for cell in cells if cell.key in scores and not _still(scores[cell.key], files)]
         if stale:
             why = _why(name, [scores[cell.key] for cell in stale])
-            observer.notice(f"{why}: {_cells(len(stale))} measured again.")
+            listener.notice(f"{why}: {_cells(len(stale))} measured again.")
         if stale or key in versions:
             versions[key] = files
         _drop(stale, kept)
 
 
-def _answering(cells: Sequence[Cell], store: ResultStore, observer: RunObserver, retrain: bool) -> Kept:
+def _answering(cells: Sequence[Cell], store: ResultStore, listener: RunListener, retrain: bool) -> Kept:
     found = {}
     for cell in cells:
         try:
             record = store.read(cell.key)
         except CorruptFileError as error:
-            observer.notice(f"{error} Its cell is run again.")
+            listener.notice(f"{error} Its cell is run again.")
             continue
         if record is not None and record.answers(cell) and not (retrain and record.shipped):
             found[cell.key] = record
@@ -149,12 +149,12 @@ def _why(metric: str, scores: Sequence[Score]) -> str:
     return f"The files of the metric {metric} {'have' if known else 'may have'} changed since"
 
 
-def _model_now(cell: Cell, finished: int, host: PluginHost, observer: RunObserver) -> str | None:
+def _model_now(cell: Cell, finished: int, host: PluginHost, listener: RunListener) -> str | None:
     """Return the fingerprint that the cell's model has now; None if its version says enough or it cannot be made."""
     selection = host.model(cell.model.selector)
     if selection.spec.provider == BUILTIN:
         return None
-    observer.stage(cell, "reading the model, to see whether its records still hold")
+    listener.of_cell(cell, "stage", "reading the model, to see whether its records still hold")
     import torch  # noqa: PLC0415 (only where a plugin's model has records)
 
     try:
@@ -162,12 +162,12 @@ def _model_now(cell: Cell, finished: int, host: PluginHost, observer: RunObserve
         return str(model.to("cpu", getattr(torch, cell.dtype) if cell.dtype else model.dtype).fingerprint())
     except Exception as error:  # noqa: BLE001 (models of plugins may raise anything)
         why = f"The model {cell.model.shown} cannot be read ({describe(error)})"
-        observer.notice(f"{why}: {_cells(finished)} kept as before.")
+        listener.notice(f"{why}: {_cells(finished)} kept as before.")
         return None
 
 
 def _files_now(
-    metric: MetricComponent, scores: Collection[Score], named: bool, host: PluginHost, observer: RunObserver
+    metric: MetricComponent, scores: Collection[Score], named: bool, host: PluginHost, listener: RunListener
 ) -> str | None:
     """Return the fingerprint of the metric's files now; None if there is nothing to compare it with, or it cannot be made.
 
@@ -181,7 +181,7 @@ def _files_now(
         return files_fingerprint(selection.make())
     except Exception as error:  # noqa: BLE001 (metrics of plugins may raise anything)
         why = f"The metric {metric.shown} cannot be made ({describe(error)})"
-        observer.notice(f"{why}: {_cells(len(scores))} kept as before.")
+        listener.notice(f"{why}: {_cells(len(scores))} kept as before.")
         return None
 
 

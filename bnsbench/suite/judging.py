@@ -118,5 +118,5 @@ class _Copy:
             decoded=lambda: self.decoded,
             decoded_truth=lambda: state.decoded_truth(len(pairs), batch),
             cache=self.context.job.cache / "features",
-            progress=self.context.stage,
+            progress=self.context.listener.stage,
         )

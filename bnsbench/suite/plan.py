@@ -34,7 +34,7 @@ class Component:
 
     @classmethod
     def of(cls, selection: Selection[Any]) -> Self:
-        """Return what a selection comes to."""
+        """Return the component that a selection means, with all of its parameters."""
         spec = selection.spec
         parameters = dict(selection.parameters)
         return cls(selection.canonical, spec.provider, spec.version, parameters, selection.qualified)
@@ -69,7 +69,7 @@ class MetricComponent(Component):
 
     @classmethod
     def of(cls, selection: Selection[Any]) -> Self:
-        """Return what the selection of a metric comes to."""
+        """Return the metric that a selection means, with all of its parameters."""
         spec: MetricSpec = selection.spec
         return replace(super().of(selection), direction=spec.direction, unit=spec.unit)
 
@@ -155,9 +155,8 @@ def make_plan(suite: Suite, host: PluginHost) -> tuple[Cell, ...]:
 
     Cells that cannot be run (guidance on a model without it, an NFE that a solver cannot spend) carry the reason.
     """
-    return tuple(
-        cell for entry, model in _unique_models(suite.filled(), host) for cell in _cells(entry, model, suite.seed, host)
-    )
+    models = _unique_models(suite.full_entries(), host)
+    return tuple(cell for entry, model in models for cell in _cells(entry, model, suite.seed, host))
 
 
 def _cells(entry: ModelEntry, model: Selection[ModelSpec], seed: int, host: PluginHost) -> Iterator[Cell]:

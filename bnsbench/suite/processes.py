@@ -7,9 +7,9 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,19 +18,34 @@ from bnsbench.process.cpu import keep_freed_memory
 from bnsbench.process.machine import cores, threads
 from bnsbench.suite.failures import describe
 from bnsbench.suite.plan import Cell
-from bnsbench.suite.progress import RunObserver
+from bnsbench.suite.progress import Relay, RunListener
 from bnsbench.suite.queues import FieldQueues
-from bnsbench.suite.record import Record, Status
+from bnsbench.suite.record import Draft, Record, Status
 from bnsbench.suite.store import StorageError
 
 if TYPE_CHECKING:
     from bnsbench.suite.context import Job
-    from bnsbench.training.problem import TrainingStatus
 
 Finished = tuple[Cell, Record]
 
 START_SECONDS = 120.0
 """What a worker gets on top of the timeout until it has begun its cell: loading torch can take long."""
+
+STARTING = "bnsbench worker that starts"
+"""The name of a worker process until it is ready for cells."""
+
+UNGUARDED = 64
+"""The exit code of a worker whose start has called for a run: the main program, which it imports, has no guard."""
+
+
+def leave_if_starting() -> None:
+    """End this process if it is a worker that has got here by importing an unguarded main program.
+
+    Python starts a process by importing the main program anew, and one that runs cells when it is imported would never get
+    any further. The parent is told by the exit code and raises the error.
+    """
+    if multiprocessing.current_process().name == STARTING:
+        os._exit(UNGUARDED)
 
 
 class ProcessExecutor:
@@ -44,8 +59,12 @@ class ProcessExecutor:
             raise UsageError(f"The number of workers must be at least 1, not {workers}.")
         self.workers = workers
 
-    def execute(self, cells: Sequence[Cell], job: Job, observer: RunObserver) -> Iterator[Finished]:
-        """Run the cells; a worker that dies or exceeds the timeout is replaced by another."""
+    def execute(self, cells: Sequence[Cell], job: Job, listener: RunListener) -> Iterator[Finished]:
+        """Run the cells; a worker that dies or exceeds the timeout is replaced by another.
+
+        Raises UsageError if the main program is not fit for worker processes: it has no guard.
+        """
+        leave_if_starting()
         devices = _devices(job.device)
         count = min(self.workers or _default_workers(devices), len(cells))
         jobs = [replace(job, device=devices[i % len(devices)]) for i in range(count)]
@@ -53,8 +72,8 @@ class ProcessExecutor:
         workers = [_Worker(each) for each in jobs]
         try:
             while workers:
-                workers = [worker for worker in workers if worker.busy or worker.take(queues, observer)]
-                yield from _collect(workers, observer)
+                workers = [worker for worker in workers if worker.busy or worker.take(queues, listener)]
+                yield from _collect(workers, listener)
         finally:
             for worker in workers:
                 worker.kill()
@@ -73,14 +92,14 @@ def _default_workers(devices: Sequence[str]) -> int:
     return max(1, cores() // threads()) if devices == ["cpu"] else len(devices)
 
 
-def _collect(workers: Sequence[_Worker], observer: RunObserver) -> Iterator[Finished]:
+def _collect(workers: Sequence[_Worker], listener: RunListener) -> Iterator[Finished]:
     """Wait for news from any worker, at most until the next deadline, and yield what has ended."""
     busy = {worker.connection: (worker, worker.cell) for worker in workers if worker.cell is not None}
     deadlines = [worker.deadline for worker, _ in busy.values() if worker.deadline is not None]
     patience = max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
     for connection in wait(list(busy), patience) if busy else ():
         worker, cell = busy[cast("Connection", connection)]
-        finished = worker.receive(cell, observer)
+        finished = worker.receive(cell, listener)
         if finished is not None:
             yield finished
     for worker, cell in busy.values():
@@ -95,6 +114,7 @@ class _Worker:
         self.job = job
         self.cell: Cell | None = None
         self.deadline: float | None = None
+        self.began = False
         self.connection: Connection = None  # type: ignore[assignment]
         self.process: Any = None
 
@@ -106,7 +126,7 @@ class _Worker:
     def overdue(self) -> bool:
         return self.busy and self.deadline is not None and time.monotonic() >= self.deadline
 
-    def take(self, queues: FieldQueues, observer: RunObserver) -> bool:
+    def take(self, queues: FieldQueues, listener: RunListener) -> bool:
         """Begin the next cell, preferring the field of the last one; False, ending the process, if none is left."""
         self.cell = queues.next(id(self))
         if self.cell is None:
@@ -114,7 +134,7 @@ class _Worker:
             return False
         if self.process is None:
             self._start()
-        observer.cell_started(self.cell)
+        listener.started(self.cell)
         self._allow(START_SECONDS)
         try:
             self.connection.send(self.cell)
@@ -125,28 +145,35 @@ class _Worker:
             self.connection.send(self.cell)
         return True
 
-    def receive(self, cell: Cell, observer: RunObserver) -> Finished | None:
+    def receive(self, cell: Cell, listener: RunListener) -> Finished | None:
         """Take one message on its cell; return the cell with its record if that has ended it."""
         try:
             kind, content = self.connection.recv()
         except (EOFError, OSError):
-            return self.give_up(cell, "failed", f"its worker process died{self._how()}")
+            how = self._how()
+            if self._unguarded():
+                raise UsageError(
+                    "Worker processes import the main program, and this one runs cells when it is imported: put that under"
+                    ' `if __name__ == "__main__":`, or choose executor="local".'
+                ) from None
+            return self.give_up(cell, "failed", f"its worker process died{how}")
         if kind == "record":
             self.cell = None
             return cell, content
         if kind == "began":
+            self.began = True
             self._allow(0.0)
             return None
         if kind == "storage":
             raise StorageError(content)
-        _tell(observer, cell, kind, content)
+        listener.of_cell(cell, kind, content)
         return None
 
     def give_up(self, cell: Cell, status: Status, reason: str) -> Finished:
         """End the process and return a record of its cell that says why."""
         self.kill()
         self.cell = None
-        return cell, Record(cell.key, cell.content, status, reason)
+        return cell, Draft(cell).finish(status, reason)
 
     def _allow(self, extra: float) -> None:
         """Give the cell the suite's timeout from now on, and some seconds more."""
@@ -161,9 +188,10 @@ class _Worker:
             self.process = None
 
     def _start(self) -> None:
+        self.began = False
         context = multiprocessing.get_context("spawn")
         self.connection, child = context.Pipe()
-        self.process = context.Process(target=work, args=(child, self.job), daemon=True)
+        self.process = context.Process(target=work, args=(child, self.job), name=STARTING, daemon=True)
         with _interrupts_ignored():
             self.process.start()
         child.close()
@@ -174,6 +202,10 @@ class _Worker:
         if code is None:
             return ""
         return f" ({signal.Signals(-code).name})" if code < 0 else f" (exit code {code})"
+
+    def _unguarded(self) -> bool:
+        """Whether the process, which has ended, never came to its first cell because of an unguarded main program."""
+        return not self.began and self.process.exitcode == UNGUARDED
 
 
 @contextmanager
@@ -189,31 +221,6 @@ def _interrupts_ignored() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _tell(observer: RunObserver, cell: Cell, kind: str, content: Any) -> None:
-    if kind == "notice":
-        observer.notice(content)
-    elif kind == "stage":
-        observer.stage(cell, content)
-    else:
-        observer.training(cell, content)
-
-
-@dataclass(frozen=True)
-class _Sender:
-    """The listener in a worker: sends what the cell tells to the parent."""
-
-    send: Callable[[tuple[str, Any]], None]
-
-    def notice(self, text: str) -> None:
-        self.send(("notice", text))
-
-    def stage(self, text: str) -> None:
-        self.send(("stage", text))
-
-    def training(self, status: TrainingStatus) -> None:
-        self.send(("training", status))
-
-
 def work(connection: Connection, job: Job) -> None:
     """Run the cells that come through the connection until it closes: the life of a worker process."""
     import torch  # noqa: PLC0415
@@ -221,12 +228,13 @@ def work(connection: Connection, job: Job) -> None:
     from bnsbench.suite.cells import run_cell  # noqa: PLC0415
     from bnsbench.suite.context import CellContext  # noqa: PLC0415
 
+    multiprocessing.current_process().name = "bnsbench worker"
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     keep_freed_memory()
     torch.set_num_threads(job.threads)
     context = CellContext(job)
-    context.listener = _Sender(connection.send)
+    context.listener = Relay(lambda message, content: connection.send((message, content)))
     while True:
         try:
             cell = connection.recv()

@@ -1,54 +1,81 @@
-"""How a run tells what it does: the observer that front ends implement, and an estimate of the time that is left."""
+"""Who is told what a run does while it works, and an estimate of the time that is left."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 from bnsbench.suite.plan import Cell
 from bnsbench.suite.record import Record
+from bnsbench.training.listener import Listener
 
 if TYPE_CHECKING:
     from bnsbench.training.problem import TrainingStatus
 
+Message = Literal["stage", "notice", "training"]
+"""The messages of a `Listener`, by the names of its methods."""
 
-class RunObserver(Protocol):
-    """Whom a run tells what it does; all calls come from the process that called `run_suite`."""
+
+class RunListener(Listener):
+    """A listener to a run, which ignores everything; all calls come from the process that called `run_suite`."""
 
     def planned(self, cells: Sequence[Cell], pending: Sequence[Cell]) -> None:
-        """Hear of all cells of the plan and of those that have to be run."""
+        """Take all cells of the plan, and those of them that have to be run."""
+
+    def started(self, cell: Cell) -> None:
+        """Take a cell that begins."""
+
+    def of_cell(self, cell: Cell, message: Message, content: Any) -> None:
+        """Take a message of a running cell: unless overridden, it is this listener's own with the cell's label before it."""
+        if message == "training":
+            self.training(replace(content, stage=f"{cell.label}: {content.stage}"))
+        elif message == "stage":
+            self.stage(f"{cell.label}: {content}")
+        else:
+            self.notice(content)
+
+    def finished(self, cell: Cell, record: Record) -> None:
+        """Take a cell whose record has been written."""
+
+
+@dataclass(frozen=True)
+class Relay(Listener):
+    """A listener that sends every message on, by its name: to a run's listener with the cell, or to another process."""
+
+    send: Callable[[Message, Any], None]
+
+    def stage(self, text: str) -> None:
+        self.send("stage", text)
 
     def notice(self, text: str) -> None:
-        """Hear a sentence that the user should read, such as that a record is damaged."""
+        self.send("notice", text)
 
-    def cell_started(self, cell: Cell) -> None:
-        """Hear that a cell has begun."""
-
-    def stage(self, cell: Cell, text: str) -> None:
-        """Hear what a cell is at, such as solving its ground truth."""
-
-    def training(self, cell: Cell, status: TrainingStatus) -> None:
-        """Hear how far the training of a cell's solver is."""
-
-    def cell_finished(self, cell: Cell, record: Record) -> None:
-        """Hear that a cell's record has been written."""
+    def training(self, status: TrainingStatus) -> None:
+        self.send("training", status)
 
 
-class RunListener:
-    """An observer that says nothing; a base for those that say something."""
+class _OfCells(RunListener):
+    """A run's listener for one who listens to trainings: it passes on what cells say, and leaves out their comings."""
 
-    def planned(self, cells: Sequence[Cell], pending: Sequence[Cell]) -> None: ...
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
 
-    def notice(self, text: str) -> None: ...
+    def stage(self, text: str) -> None:
+        self._listener.stage(text)
 
-    def cell_started(self, cell: Cell) -> None: ...
+    def notice(self, text: str) -> None:
+        self._listener.notice(text)
 
-    def stage(self, cell: Cell, text: str) -> None: ...
+    def training(self, status: TrainingStatus) -> None:
+        self._listener.training(status)
 
-    def training(self, cell: Cell, status: TrainingStatus) -> None: ...
 
-    def cell_finished(self, cell: Cell, record: Record) -> None: ...
+def listener_of_run(listener: Listener | None) -> RunListener:
+    """Return a listener as a run needs it; None listens to nothing."""
+    if isinstance(listener, RunListener):
+        return listener
+    return RunListener() if listener is None else _OfCells(listener)
 
 
 @dataclass
@@ -93,6 +120,3 @@ class Remaining:
             return self.TRAINING_GUESS * self._rate(model, trained=False)
         seconds, forwards = own or (sum(spent[0] for spent in of_all), sum(spent[1] for spent in of_all))
         return seconds / forwards
-
-
-SilentObserver = RunListener

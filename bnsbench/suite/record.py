@@ -7,8 +7,9 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypedDict, get_args
 
+from bnsbench.contract.specs import SolverKind
 from bnsbench.errors import BnsbenchError, CorruptFileError
 from bnsbench.storage.plain_data import plain
 from bnsbench.suite.plan import Cell, Component
@@ -45,6 +46,67 @@ class Score:
         return self.details.get("made") is not False
 
 
+SolverWord = Literal["classic", "direct", "tuned", "learned"]
+
+KINDS: Mapping[SolverKind, SolverWord] = {
+    "traced": "classic",
+    "direct": "direct",
+    "tuned": "tuned",
+    "trained": "learned",
+}
+"""What records call the kinds of solvers."""
+
+
+class Seconds(TypedDict, total=False):
+    """Times in seconds: sampling of one sample, training of the solver, and the cell in total."""
+
+    sampling: float
+    training: float
+    total: float
+
+
+class RecordedSolver(TypedDict, total=False):
+    """The solver in a record: its kind and the fingerprint of its table, if it has one.
+
+    Of a tuned or learned one also its grid and rule ("" where it has none), the name of its file, the network forwards by
+    purpose and the validation PSNR of its training, and ``shipped`` if the package brought it.
+    """
+
+    kind: SolverWord
+    fingerprint: str
+    grid: str
+    rule: str
+    file: str
+    forwards: Mapping[str, int]
+    psnr: float | None
+    shipped: bool
+
+
+class RecordedTruth(TypedDict, total=False):
+    """The ground truth in a record: its tolerance, the PSNR in dB that it can resolve, and its mean NFE."""
+
+    tolerance: float
+    ceiling: float
+    nfe: float
+
+
+class RecordedModel(TypedDict, total=False):
+    """The model in a record: its fingerprint and its precision."""
+
+    fingerprint: str
+    dtype: str
+
+
+class RecordedEnvironment(TypedDict, total=False):
+    """What computed a record: versions, device, its name where it is a GPU, and threads."""
+
+    bnsbench: str
+    torch: str
+    device: str
+    device_name: str
+    threads: int
+
+
 @dataclass(frozen=True)
 class Record:
     """What became of a cell; everything is plain JSON data.
@@ -53,12 +115,6 @@ class Record:
     metrics: selector -> score. per_sample: selector -> values by sample index, of metrics that have them.
     replicates: selector -> values of resampled samples, of metrics that have them; see `bnsbench.metrics.resampling`.
     nfe: counted by the field. forwards: network forwards per sample. train_forwards: those that training the solver cost.
-    seconds: "sampling" per sample, "training" of the solver, "total" of the cell.
-    solver: "kind" ("classic", "direct", "tuned" or "learned") and "fingerprint" of its table; for a tuned or learned one
-        also "grid" and "rule" ("" where it has none), "file", "forwards" and "psnr" of its training, and "shipped" if the
-        package brought it.
-    truth: "tolerance", "ceiling" (the PSNR in dB that it can resolve) and "nfe". model: "fingerprint" and "dtype".
-    environment: versions, device and threads that computed it.
     """
 
     key: str
@@ -69,11 +125,11 @@ class Record:
     nfe: int | None = None
     forwards: int | None = None
     train_forwards: int | None = None
-    seconds: Mapping[str, float] = field(default_factory=dict)
-    solver: Mapping[str, Any] = field(default_factory=dict)
-    truth: Mapping[str, Any] = field(default_factory=dict)
-    model: Mapping[str, Any] = field(default_factory=dict)
-    environment: Mapping[str, Any] = field(default_factory=dict)
+    seconds: Seconds = field(default_factory=Seconds)
+    solver: RecordedSolver = field(default_factory=RecordedSolver)
+    truth: RecordedTruth = field(default_factory=RecordedTruth)
+    model: RecordedModel = field(default_factory=RecordedModel)
+    environment: RecordedEnvironment = field(default_factory=RecordedEnvironment)
     per_sample: Mapping[str, Sequence[float]] = field(default_factory=dict)
     replicates: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
@@ -95,6 +151,44 @@ class Record:
         """Return the record as JSON-like data with its schema and checksum."""
         content = {"schema": SCHEMA, **plain(asdict(self))}
         return {**content, "checksum": _checksum(content)}
+
+
+@dataclass(slots=True)
+class Draft:
+    """The record of a cell that is still running: its fields are filled in as they become known."""
+
+    cell: Cell
+    metrics: Mapping[str, Score] = field(default_factory=dict)
+    nfe: int | None = None
+    forwards: int | None = None
+    train_forwards: int | None = None
+    seconds: Seconds = field(default_factory=Seconds)
+    solver: RecordedSolver = field(default_factory=RecordedSolver)
+    truth: RecordedTruth = field(default_factory=RecordedTruth)
+    model: RecordedModel = field(default_factory=RecordedModel)
+    environment: RecordedEnvironment = field(default_factory=RecordedEnvironment)
+    per_sample: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    replicates: Mapping[str, Sequence[float]] = field(default_factory=dict)
+
+    def finish(self, status: Status, reason: str = "") -> Record:
+        """Return the record of what is known when the cell ends."""
+        return Record(
+            key=self.cell.key,
+            cell=self.cell.content,
+            status=status,
+            reason=reason,
+            metrics=self.metrics,
+            nfe=self.nfe,
+            forwards=self.forwards,
+            train_forwards=self.train_forwards,
+            seconds=self.seconds,
+            solver=self.solver,
+            truth=self.truth,
+            model=self.model,
+            environment=self.environment,
+            per_sample=self.per_sample,
+            replicates=self.replicates,
+        )
 
 
 def format_record(record: Record) -> str:
@@ -151,4 +245,4 @@ def metric_key(name: str) -> str:
 
 def skipped(cell: Cell) -> Record:
     """Return the record of a cell that the plan has found not to be applicable."""
-    return Record(cell.key, cell.content, "skipped", cell.skip or "")
+    return Draft(cell).finish("skipped", cell.skip or "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +14,11 @@ from bnsbench.process.machine import cache_folder, choose_device, cores, threads
 from bnsbench.suite import environment
 from bnsbench.suite.finished import Finished, finished
 from bnsbench.suite.plan import Cell, make_plan
-from bnsbench.suite.progress import RunObserver
+from bnsbench.suite.processes import leave_if_starting
+from bnsbench.suite.progress import RunListener
 from bnsbench.suite.record import RETRIED, Record, skipped
 from bnsbench.suite.store import ResultStore, storage_errors
-from bnsbench.suite.suitefile import Suite, find_suite, override
+from bnsbench.suite.suitefile import OVERRIDABLE, Suite, find_suite, override
 
 if TYPE_CHECKING:
     from bnsbench.suite.executors import Executor
@@ -26,24 +27,32 @@ RESULTS = Path("runs")
 ENOUGH_FOR_PROCESSES = 16
 
 
+Names = str | Sequence[str]
+Numbers = float | Sequence[float]
+Counts = int | Sequence[int]
+
+
 @dataclass(frozen=True)
 class RunOptions:
-    """What to run. Fields that are None stay as the suite says.
+    """What to run, in which a single value or a text such as "euler,heun" stands for a list. None is what the suite says.
 
-    suite: its name or TOML file. results: the folder in which the suite's own folder lies.
+    suite: its name or TOML file. models, solvers, metrics: selectors. nfe: budgets. guidance: scales w of every model.
+    seed: of every noise stream. samples: of every cell. batch: samples per network evaluation, which changes no result.
+    timeout: seconds after which a cell is given up. dtype: precision of every model.
     device: "auto", "cpu", "cuda" or "cuda:<i>". workers: of the executor "processes".
     executor: a selector, or "auto": worker processes where there are several cores or devices and enough to do. Programs
         that use processes need the usual ``if __name__ == "__main__"``, so "local" is the default here.
+    results: the folder in which the suite's own folder lies.
     fresh: run finished cells and training again. retrain: train solvers also where the package ships them.
     trust_records: do not look whether models and metrics' files are still those that finished cells were made with.
     """
 
-    suite: str = "default"
-    models: Sequence[str] | None = None
-    solvers: Sequence[str] | None = None
-    nfe: Sequence[int] | None = None
-    guidance: Sequence[float] | None = None
-    metrics: Sequence[str] | None = None
+    suite: str | Path = "default"
+    models: Names | None = None
+    solvers: Names | None = None
+    nfe: Counts | None = None
+    guidance: Numbers | None = None
+    metrics: Names | None = None
     seed: int | None = None
     samples: int | None = None
     batch: int | None = None
@@ -52,10 +61,15 @@ class RunOptions:
     device: str = "auto"
     executor: str = "local"
     workers: int | None = None
-    results: Path = RESULTS
+    results: str | Path = RESULTS
     fresh: bool = False
     retrain: bool = False
     trust_records: bool = False
+
+    def overrides(self) -> dict[str, Any]:
+        """Return the options that replace what the suite says, for `bnsbench.suite.suitefile.override`."""
+        names = [field.name for field in fields(self) if field.name in OVERRIDABLE]
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
 
 @dataclass(frozen=True)
@@ -94,53 +108,42 @@ class RunOutcome:
 
 def plan_run(options: RunOptions, host: PluginHost) -> RunPlan:
     """Return what a run would do, without touching anything; UsageError for what cannot be meant."""
-    suite = override(
-        find_suite(options.suite, host),
-        models=options.models,
-        guidance=options.guidance,
-        dtype=options.dtype,
-        solvers=options.solvers,
-        nfe=options.nfe,
-        metrics=options.metrics,
-        seed=options.seed,
-        samples=options.samples,
-        batch=options.batch,
-        timeout=options.timeout,
-    )
+    suite = override(find_suite(str(options.suite), host), **options.overrides())
     _make_executor(options, host)
-    return RunPlan(suite, make_plan(suite, host), ResultStore(options.results / suite.name))
+    return RunPlan(suite, make_plan(suite, host), ResultStore(Path(options.results) / suite.name))
 
 
-def run_suite(options: RunOptions, host: PluginHost, observer: RunObserver) -> RunOutcome:
+def run_suite(options: RunOptions, host: PluginHost, listener: RunListener) -> RunOutcome:
     """Run the cells of a suite that are not finished and return what became of all.
 
     Raises UsageError for input that cannot be meant, StorageError if results cannot be written; whatever ends the run,
     finished cells are kept and the same call goes on with the rest.
     """
+    leave_if_starting()
     plan = plan_run(options, host)
-    there = find_finished(plan, options, host, observer)
+    there = find_finished(plan, options, host, listener)
     plan.store.begin(plan.suite.to_toml(), plan.cells, there.versions)
     if options.fresh:
         _forget(plan)
     records, pending = dict(there.records), there.pending(plan.cells)
-    observer.planned(plan.cells, pending)
-    for cell, record in _run_all(pending, plan, options, host, observer):
+    listener.planned(plan.cells, pending)
+    for cell, record in _run_all(pending, plan, options, host, listener):
         plan.store.write(record)
         records[cell.key] = record
-        observer.cell_finished(cell, record)
+        listener.finished(cell, record)
         host.cell_finished(record.to_dict())
     return _outcome(plan, records, len(pending))
 
 
-def find_finished(plan: RunPlan, options: RunOptions, host: PluginHost, observer: RunObserver) -> Finished:
+def find_finished(plan: RunPlan, options: RunOptions, host: PluginHost, listener: RunListener) -> Finished:
     """Return what a run with these options would find finished; it is what `run_suite` goes by."""
     if options.fresh:
         return Finished({})
-    return finished(plan.cells, plan.store, host, observer, retrain=options.retrain, trust=options.trust_records)
+    return finished(plan.cells, plan.store, host, listener, retrain=options.retrain, trust=options.trust_records)
 
 
 def _run_all(
-    pending: Sequence[Cell], plan: RunPlan, options: RunOptions, host: PluginHost, observer: RunObserver
+    pending: Sequence[Cell], plan: RunPlan, options: RunOptions, host: PluginHost, listener: RunListener
 ) -> Iterator[tuple[Cell, Record]]:
     """Yield every pending cell with its record; nothing heavy is imported for those that are skipped."""
     yield from ((cell, skipped(cell)) for cell in pending if cell.skip is not None)
@@ -161,7 +164,7 @@ def _run_all(
         timeout=plan.suite.timeout,
         retrain=options.retrain,
     )
-    yield from _make_executor(options, host, job.device, len(rest)).execute(rest, job, observer)
+    yield from _make_executor(options, host, job.device, len(rest)).execute(rest, job, listener)
 
 
 def _try_metrics(cells: Sequence[Cell], host: PluginHost) -> None:

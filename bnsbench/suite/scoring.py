@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from bnsbench.errors import DivergedError, NotApplicableError
 from bnsbench.metrics.base import Metric, MetricValue, SampleSet
@@ -50,7 +50,7 @@ def score(metrics: Sequence[MetricComponent], make: Callable[[MetricComponent], 
             value = metric(samples)
             scores[component.shown] = _to_score(component, value, known)
         except NotApplicableError as error:
-            scores[component.shown] = Score(*_reading(component), reason=describe(error), details=known)
+            scores[component.shown] = replace(_unscored(component), reason=describe(error), details=known)
         except DivergedError:
             raise
         except Exception as error:  # noqa: BLE001 (metrics of plugins may raise anything)
@@ -65,8 +65,8 @@ def score(metrics: Sequence[MetricComponent], make: Callable[[MetricComponent], 
 def _to_score(component: MetricComponent, found: MetricValue, known: Mapping[str, Any]) -> Score:
     value, low, high = plain([found.value, found.low, found.high])
     reason = "" if value is not None else "it is not a finite number"
-    details = {**found.details, **found.info, **known}
-    return Score(*_reading(component), value, low, high, reason, plain(details))
+    details = plain({**found.details, **found.info, **known})
+    return replace(_unscored(component), value=value, low=low, high=high, reason=reason, details=details)
 
 
 def _rounded(values: Sequence[float]) -> tuple[float, ...]:
@@ -74,5 +74,6 @@ def _rounded(values: Sequence[float]) -> tuple[float, ...]:
     return tuple(float(f"{value:.6g}") for value in values)
 
 
-def _reading(component: MetricComponent) -> tuple[str, Literal["higher", "lower"], str]:
-    return component.version, component.direction, component.unit
+def _unscored(component: MetricComponent) -> Score:
+    """Return the metric's score without a value: which version it is and how its values read."""
+    return Score(version=component.version, direction=component.direction, unit=component.unit)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from bnsbench.contract import PluginHost
+from bnsbench.contract import PluginHost, split_selectors
 from bnsbench.contract.specs import SuiteSpec
 from bnsbench.errors import UsageError
 
@@ -79,7 +79,7 @@ class Suite(BaseModel):
     metrics: tuple[str, ...] = ("psnr",)
     models: tuple[Entry, ...] = Field(min_length=1)
 
-    def filled(self) -> tuple[ModelEntry, ...]:
+    def full_entries(self) -> tuple[ModelEntry, ...]:
         """Return the models, each with the suite's samples, NFE, solvers and metrics where it has none of its own."""
         shared = {name: getattr(self, name) for name in OWN}
         return tuple(
@@ -155,41 +155,69 @@ def _own(
     return None if names is None else tuple(host.settled(kind, name, provider) for name in names)
 
 
-def override(
-    suite: Suite,
-    *,
-    models: Sequence[str] | None = None,
-    guidance: Sequence[float] | None = None,
-    dtype: str | None = None,
-    **fields: Any,
-) -> Suite:
-    """Return the suite with fields replaced; None keeps what the suite says.
+OVERRIDABLE = Suite.model_fields.keys() - {"name", "summary", "plugins"} | {"guidance", "dtype"}
+"""What a run may replace in a suite: its own fields, and guidance and dtype of every model."""
 
-    models: selectors; those that the suite has keep their entries. guidance and dtype: for all models.
-    fields: further fields of `Suite` by name; they also replace what single models have of their own. UsageError for a value
-    that the field cannot take.
+_OF_MODELS = frozenset({"guidance", "dtype"})
+_LISTS = frozenset({"models", "solvers", "metrics", "nfe", "guidance"})
+
+
+def override(suite: Suite, **options: Any) -> Suite:
+    """Return the suite with fields replaced by options of the same names (`OVERRIDABLE`); None keeps what the suite says.
+
+    Lists may be single values, and texts with commas. models: selectors; those that the suite has keep their entries.
+    guidance and dtype: for all models. samples, nfe, solvers and metrics also replace what single models have of their own.
+    UsageError names an option with a value that it cannot take.
     """
+    given = {name: _value(name, option) for name, option in options.items() if option is not None}
     content = suite.model_dump()
     entries = {entry["name"]: entry for entry in content["models"]}
-    if models:
-        content["models"] = [entries.get(name, {"name": name}) for name in models]
-    changes = {"guidance": None if guidance is None else list(guidance), "dtype": dtype}
-    replaced: dict[str, Any] = {key: value for key, value in changes.items() if value is not None}
-    given = {key: value for key, value in fields.items() if value is not None}
-    replaced |= dict.fromkeys(given.keys() & OWN, None)
-    content["models"] = [{**entry, **replaced} for entry in content["models"]]
-    content.update(given)
-    return Suite.parse(content, "the command line")
+    if "models" in given:
+        content["models"] = [entries.get(name, {"name": name}) for name in given.pop("models")]
+    of_models = {name: given.pop(name) for name in _OF_MODELS & given.keys()} | dict.fromkeys(OWN & given.keys())
+    content["models"] = [{**entry, **of_models} for entry in content["models"]]
+    try:
+        return Suite.model_validate({**content, **given})
+    except ValidationError as error:
+        raise UsageError(_option_sentence(error, options)) from error
+
+
+def _value(name: str, option: Any) -> Any:
+    """Return an option as a suite file would say it: a list where it may be one, of plain numbers and texts."""
+    plain = option.tolist() if hasattr(option, "tolist") else option  # of NumPy and torch
+    if name not in _LISTS:
+        return plain
+    if isinstance(plain, str):
+        return split_selectors(plain)
+    return [each for item in plain for each in _items(item)] if isinstance(plain, Iterable) else [plain]
+
+
+def _items(item: Any) -> list[Any]:
+    """Return an item of a list as what it stands for: a text may name several, and numbers of NumPy and torch are plain."""
+    if isinstance(item, str):
+        return split_selectors(item)
+    return [item.item() if hasattr(item, "item") else item]
+
+
+def _option_sentence(error: ValidationError, options: Mapping[str, Any]) -> str:
+    """Return which option cannot be what."""
+    first = error.errors()[0]
+    name = next((part for part in reversed(first["loc"]) if part in options), first["loc"][0])
+    return f"The option {name} does not take {first['input']!r}: {_lower(first['msg'])}."
 
 
 def _sentence(error: ValidationError, origin: str) -> str:
     first = error.errors()[0]
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
-    message = first["msg"][0].lower() + first["msg"][1:]
+    message = _lower(first["msg"])
     given = "" if first["type"] == "missing" else f" (given: {first['input']!r})"
     if first["type"] == "extra_forbidden":
         message, given = f"there is no such key; known keys: {', '.join(_known_keys(first['loc']))}", ""
     return f"In {origin}, {key or 'the document'}: {message}{given}."
+
+
+def _lower(message: str) -> str:
+    return message[0].lower() + message[1:]
 
 
 def _known_keys(location: tuple[int | str, ...]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.storage.files import name_of
 from bnsbench.suite.plan import Cell, digest
 from bnsbench.suite.store import ResultStore, storage_errors
-from bnsbench.training.problem import TrainingStatus
+from bnsbench.training.listener import Listener
 from bnsbench.training.trainer import make_problem, train_solver
 from bnsbench.truth.mixed_source import guidance_in_words
 from bnsbench.truth.pairs import PairSource
@@ -49,7 +49,7 @@ class TrainedSolvers:
 
     locks: a folder for lock files. train: whether a missing solver may be trained; if not, CorruptFileError is raised.
     host: knows the classic solvers that learned ones start from.
-    notice: told of solver files that cannot be used and are trained again.
+    listener: told how far trainings are, and of solver files that cannot be used and are trained again.
     retrain: whether to train even where the package ships a solver.
     check: called before what has been trained is kept; it raises if the training has spoilt what it was given.
     """
@@ -57,9 +57,8 @@ class TrainedSolvers:
     store: ResultStore
     source: PairSource
     locks: Path
-    notice: Callable[[str], None]
-    progress: Callable[[TrainingStatus], None]
     host: PluginHost
+    listener: Listener = field(default_factory=Listener)
     train: bool = True
     retrain: bool = False
     check: Callable[[], None] | None = None
@@ -79,8 +78,9 @@ class TrainedSolvers:
         """Return the solver that the package ships, now among the results, or None if there is none or it is not wanted."""
         if self.retrain:
             return None
-        asked = (cell.model.shown, self.source.model, cell.guidance, cell.solver.shown, cell.nfe, cell.solver.version)
-        shipped = shipped_solver(*asked)
+        shipped = shipped_solver(
+            cell.model.shown, self.source.model, cell.guidance, cell.solver.shown, cell.nfe, cell.solver.version
+        )
         if shipped is not None and self._mismatch(shipped, cell):
             return None
         if shipped is not None:
@@ -93,7 +93,7 @@ class TrainedSolvers:
             self.source,
             self.host,
             previous=lambda nfe: self.get(replace(cell, nfe=nfe), solver),
-            progress=self.progress,
+            progress=self.listener.training,
             checkpoint=self.locks.parent / "training" / f"{file.stem}.pt",
             provider=solver.spec.provider,
         )
@@ -111,11 +111,11 @@ class TrainedSolvers:
         try:
             artefact = SolverArtefact.load(file)
         except CorruptFileError as error:
-            self.notice(str(error))
+            self.listener.notice(str(error))
             return None
         other = self._mismatch(artefact, cell)
         if other:
-            self.notice(f"The solver file {file} was made for {other}.")
+            self.listener.notice(f"The solver file {file} was made for {other}.")
             return None
         return None if self.retrain and artefact.training.get("shipped") else artefact
 

@@ -1,4 +1,4 @@
-"""Who listens while something is computed: stages, notices and the progress of trainings."""
+"""Who is told what a training does while it works: progress bars, log lines, or a notebook."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ if TYPE_CHECKING:
 
 
 class Listener:
-    """Hears what is being done, and says nothing: a base for listeners that show it."""
+    """A listener that ignores everything; a subclass overrides the messages that it wants to show."""
 
     def stage(self, text: str) -> None:
-        """Hear what is being done now, such as solving for ground truth."""
+        """Take what is being done now, in a few words, such as which part of the ground truth is solved."""
 
     def notice(self, text: str) -> None:
-        """Hear a sentence that the user should read, such as that a file is damaged."""
+        """Take a sentence that the user should read, such as that a file is damaged."""
 
     def training(self, status: TrainingStatus) -> None:
-        """Hear how far a training is."""
+        """Take how far the iterations of a training are."""

@@ -14,7 +14,7 @@ from bnsbench.report import publish as publishing
 from bnsbench.report.integrity import faults
 from bnsbench.report.publish import publish
 from bnsbench.report.results import write_reports
-from bnsbench.suite.progress import SilentObserver
+from bnsbench.suite.progress import RunListener
 from bnsbench.suite.record import format_record
 from bnsbench.suite.run import RunOptions
 from bnsbench.suite.store import ResultStore
@@ -41,7 +41,7 @@ def original(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BNSBENCH_CACHE", str(folder / "cache"))
         options = RunOptions(str(folder / "small.toml"), results=folder, device="cpu")
-        run_and_report(options, PluginHost.load([PLUGIN]), SilentObserver())
+        run_and_report(options, PluginHost.load([PLUGIN]), RunListener())
     return folder / "small"
 
 

@@ -13,7 +13,7 @@ from bnsbench.contract import PluginHost
 from bnsbench.report.results import write_reports
 from bnsbench.report.verify import choose, differences, verify
 from bnsbench.suite.plan import make_plan
-from bnsbench.suite.progress import SilentObserver
+from bnsbench.suite.progress import RunListener
 from bnsbench.suite.record import format_record
 from bnsbench.suite.run import RunOptions
 from bnsbench.suite.store import ResultStore
@@ -43,7 +43,7 @@ def original(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BNSBENCH_CACHE", str(folder / "cache"))
         options = RunOptions(str(folder / "small.toml"), results=folder, device="cpu")
-        run_and_report(options, PluginHost.load([PLUGIN]), SilentObserver())
+        run_and_report(options, PluginHost.load([PLUGIN]), RunListener())
     return folder / "small"
 
 
@@ -54,7 +54,7 @@ def store(original, tmp_path):
 
 
 def _verify(store, host, **options):
-    return verify(store, host, SilentObserver(), device="cpu", **options)
+    return verify(store, host, RunListener(), device="cpu", **options)
 
 
 def test_untouched_results_pass(store, host):
@@ -208,7 +208,7 @@ def test_cells_that_failed_are_run_again(store, host):
     options = RunOptions(str(store.suite_file), results=store.folder.parent.parent / "again", device="cpu")
     (store.folder / "small.toml").write_text(text)
     options = replace(options, suite=str(store.folder / "small.toml"), models=["plain"], executor="processes[workers=1]")
-    run_and_report(options, host, SilentObserver())
+    run_and_report(options, host, RunListener())
     found = _verify(ResultStore(options.results / "small"), host, cells=1)
     assert (found.faults, found.records, found.rerun) == ((), 6, 1 + 4)
 

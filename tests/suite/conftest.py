@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bnsbench.contract import PluginHost
-from bnsbench.suite.progress import SilentObserver
+from bnsbench.suite.progress import RunListener
 
 PLUGIN = Path(__file__).parent / "tiny_plugin.py"
 
@@ -28,23 +28,26 @@ tolerance = 1e-5
 """
 
 
-class Recorder(SilentObserver):
+class Recorder(RunListener):
     """Remembers what a run told it."""
 
     def __init__(self):
-        self.notices, self.started, self.finished, self.stages = [], [], [], []
+        self.notices, self.begun, self.records, self.stages, self.statuses = [], [], [], [], []
 
     def notice(self, text):
         self.notices.append(text)
 
-    def cell_started(self, cell):
-        self.started.append(cell)
+    def started(self, cell):
+        self.begun.append(cell)
 
-    def stage(self, cell, text):
+    def stage(self, text):
         self.stages.append(text)
 
-    def cell_finished(self, cell, record):
-        self.finished.append(record)
+    def training(self, status):
+        self.statuses.append(status)
+
+    def finished(self, cell, record):
+        self.records.append(record)
 
 
 @pytest.fixture(autouse=True)

@@ -154,25 +154,15 @@ def test_trained_solver_is_stored_and_found_again(run, job, monkeypatch):
     assert run("learned", nfe=2).status == "ok"
 
 
-def test_damaged_solver_file_is_told_of_and_trained_again(run, job):
+def test_damaged_solver_file_is_told_of_and_trained_again(run, job, recorder):
     first = run("learned", nfe=2)
     (file,) = job.store.solvers.glob("*.json")
     file.write_text(file.read_text()[:-50])
-    heard = []
-
-    class Listener:
-        def notice(self, text):
-            heard.append(text)
-
-        def stage(self, text): ...
-
-        def training(self, status): ...
-
     context = CellContext(job)
-    context.listener = Listener()
+    context.listener = recorder
     second = run("learned", nfe=2, context=context)
     assert second.solver["fingerprint"] == first.solver["fingerprint"]
-    assert any(str(file) in text for text in heard)
+    assert any(str(file) in text for text in recorder.notices)
 
 
 @pytest.mark.parametrize(

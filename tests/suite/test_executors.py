@@ -62,17 +62,17 @@ def test_local_timeout_interrupts_the_cell_and_goes_on(run):
 
 
 def test_interrupt_in_the_middle_keeps_what_is_finished(run, recorder, monkeypatch):
-    finish = recorder.cell_finished
+    finish = recorder.finished
 
     def interrupt(cell, record):
         finish(cell, record)
-        if len(recorder.finished) == 3:
+        if len(recorder.records) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(recorder, "cell_finished", interrupt)
+    monkeypatch.setattr(recorder, "finished", interrupt)
     with pytest.raises(KeyboardInterrupt):
         run(executor="processes", workers=1)
-    monkeypatch.setattr(recorder, "cell_finished", finish)
+    monkeypatch.setattr(recorder, "finished", finish)
     assert run()[0].ran == 6
 
 

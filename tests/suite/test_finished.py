@@ -241,7 +241,7 @@ def test_an_interrupted_change_mixes_nothing(options, host, recorder, store, wei
     def stop(cell, record):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(recorder, "cell_finished", stop)
+    monkeypatch.setattr(recorder, "finished", stop)
     with pytest.raises(KeyboardInterrupt):
         run_suite(options(), host, recorder)
     monkeypatch.undo()
@@ -331,11 +331,11 @@ def test_finished_built_in_models_load_nothing(tmp_path):
     program = (
         "import sys; from pathlib import Path\n"
         "from bnsbench.contract import PluginHost\n"
-        "from bnsbench.suite.progress import SilentObserver\n"
+        "from bnsbench.suite.progress import RunListener\n"
         "from bnsbench.suite.run import RunOptions, find_finished, plan_run\n"
         "options = RunOptions('quick', results=Path(sys.argv[1]), models=['ring8'], solvers=['euler'], nfe=[2])\n"
         "host = PluginHost.load()\nplan = plan_run(options, host)\n"
-        "print(len(find_finished(plan, options, host, SilentObserver()).records), 'torch' in sys.modules)\n"
+        "print(len(find_finished(plan, options, host, RunListener()).records), 'torch' in sys.modules)\n"
     )
     options = RunOptions("quick", results=tmp_path, models=["ring8"], solvers=["euler"], nfe=[2], samples=8, device="cpu")
     run_and_report(options, PluginHost.load(), _Nobody())

@@ -28,7 +28,7 @@ def test_every_cell_gets_a_record(options, host, store, recorder):
     outcome = run_suite(options(solvers=["steps", "pairs"], nfe=[2, 3]), host, recorder)
     assert outcome.counts == {"ok": 9, "skipped": 3}
     assert (outcome.ran, outcome.exit_code, outcome.folder) == (12, 0, store.folder)
-    assert len(list(store.records())) == len(recorder.finished) == 12
+    assert len(list(store.records())) == len(recorder.records) == 12
     assert {path.name for path in store.folder.iterdir()} == {
         "suite.toml",
         "plan.json",
@@ -41,16 +41,16 @@ def test_every_cell_gets_a_record(options, host, store, recorder):
 def test_finished_cells_are_not_run_again(options, host, store, recorder):
     run_suite(options(), host, recorder)
     before = {file: file.stat().st_mtime_ns for file in store.folder.rglob("*") if file.is_file()}
-    recorder.started.clear()
+    recorder.begun.clear()
     outcome = run_suite(options(), host, recorder)
-    assert (outcome.ran, outcome.counts, recorder.started) == (0, {"ok": 18}, [])
+    assert (outcome.ran, outcome.counts, recorder.begun) == (0, {"ok": 18}, [])
     assert {file: file.stat().st_mtime_ns for file in store.folder.rglob("*") if file.is_file()} == before
 
 
 def test_a_metrics_missing_file_is_told_before_anything_is_computed(options, host, store, recorder):
     with pytest.raises(UsageError, match=r"There is no file or folder nowhere of real samples"):
         run_suite(options(solvers=["steps"], nfe=[2], metrics=["psnr", "fid[data=nowhere]"]), host, recorder)
-    assert not recorder.started
+    assert not recorder.begun
     assert list(store.records()) == []
 
 
@@ -151,7 +151,7 @@ def test_read_only_results_folder_is_one_sentence_and_nothing_runs(options, host
     with pytest.raises(StorageError, match="Read-only file system") as caught:
         run_suite(options(), host, recorder)
     assert caught.value.exit_code == 1
-    assert recorder.started == []
+    assert recorder.begun == []
 
 
 def test_finished_results_can_be_run_on_a_read_only_folder(options, host, recorder, monkeypatch):

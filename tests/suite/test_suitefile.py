@@ -65,12 +65,12 @@ def test_toml_round_trip_keeps_everything():
 
 def test_models_have_the_suite_s_settings_or_their_own():
     suite = Suite.parse({**MINIMAL, "samples": 40, "models": ["plain", {**OWN, "nfe": [6, 2, 6]}]}, "here")
-    plain, own = suite.filled()
+    plain, own = suite.full_entries()
     assert (plain.samples, plain.nfe, plain.solvers, plain.metrics) == (40, suite.nfe, suite.solvers, suite.metrics)
     assert (own.samples, own.nfe, own.solvers, own.metrics) == (7, (2, 6), ("euler",), ())
     changed = override(suite, nfe=[3], samples=9, metrics=["psnr"])
-    assert {(model.samples, model.nfe, model.metrics) for model in changed.filled()} == {(9, (3,), ("psnr",))}
-    assert [model.solvers for model in changed.filled()] == [suite.solvers, ("euler",)]
+    assert {(model.samples, model.nfe, model.metrics) for model in changed.full_entries()} == {(9, (3,), ("psnr",))}
+    assert [model.solvers for model in changed.full_entries()] == [suite.solvers, ("euler",)]
 
 
 def test_name_defaults_to_the_file_and_nfe_is_sorted(tmp_path):
@@ -212,5 +212,7 @@ def test_guidance_and_dtype_override_every_model():
 
 @pytest.mark.parametrize("wrong", [{"nfe": [0]}, {"samples": 0}, {"seed": -1}, {"guidance": [-0.5]}, {"dtype": "int8"}])
 def test_overrides_are_validated(wrong):
-    with pytest.raises(UsageError, match="In the command line"):
+    (name, value), *_ = wrong.items()
+    said = rf"^The option {name} does not take {value[0] if isinstance(value, list) else value!r}: input should be .*\.$"
+    with pytest.raises(UsageError, match=said):
         override(Suite.parse(MINIMAL, "here"), **wrong)

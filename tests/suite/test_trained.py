@@ -20,6 +20,7 @@ from bnsbench.suite.suitefile import Suite, read_suite
 from bnsbench.suite.trained import TrainedSolvers, solver_key
 from bnsbench.training import descent
 from bnsbench.training.classics import rule_on_grid
+from bnsbench.training.listener import Listener
 from bnsbench.training.problem import TrainingStatus
 from bnsbench.training.trainer import make_problem, train_solver
 from bnsbench.truth.mixed_source import MixedSource
@@ -57,10 +58,13 @@ def open_store(tmp_path, host, source):
     """Return a function that opens the trained solvers of one folder, which notices and statuses go to."""
 
     def open_store(notices=None, told=None, **more):
+        listener = Listener()
+        listener.training = listener.training if told is None else told
+        listener.notice = listener.notice if notices is None else notices.append
         store = ResultStore(tmp_path / "results" / "trained")
-        listen = (lambda status: None) if told is None else told
-        notice = (lambda text: None) if notices is None else notices.append
-        return TrainedSolvers(store, source, tmp_path / "work" / "locks", notice, listen, host, **more)
+        return TrainedSolvers(
+            store=store, source=source, locks=tmp_path / "work" / "locks", host=host, listener=listener, **more
+        )
 
     return open_store
 
@@ -258,7 +262,16 @@ def test_shipped_solvers_are_taken_unless_they_are_to_be_trained(cells, open_sto
         asked.append((name, guidance, solver, nfe, version))
         table = trace(lambda field, x0: midpoint(field, x0, nfe), model.path)
         training = {"shipped": True, "forwards": {"teacher": 7}}
-        return SolverArtefact(table, model.path, model.interval, name, model.fingerprint(), guidance, solver, training)
+        return SolverArtefact(
+            solver=table,
+            path=model.path,
+            interval=model.interval,
+            model=name,
+            fingerprint=model.fingerprint(),
+            guidance=guidance,
+            name=solver,
+            training=training,
+        )
 
     monkeypatch.setattr(trained, "shipped_solver", shipped)
     taken = open_store().get(cell, selection)
@@ -297,8 +310,8 @@ def test_shipped_solvers_are_those_of_the_package_whatever_names_plugins_take(tm
     content = {"name": "s", "nfe": [8], "models": [{"name": "builtin/scenes", "guidance": [2.0]}]}
     own, other = make_plan(Suite.parse({**content, "solvers": ["builtin/bns", "clash/bns"]}, "here"), host)
     source = PairSource(scenes(), own.model.name, guidance=2.0)
-    silent = (lambda text: None, lambda status: None)
-    solvers = TrainedSolvers(ResultStore(tmp_path / "results"), source, tmp_path / "work" / "locks", *silent, host)
+    store, locks = ResultStore(tmp_path / "results"), tmp_path / "work" / "locks"
+    solvers = TrainedSolvers(store=store, source=source, locks=locks, host=host)
     assert solvers.get(own, host.solver(own.solver.selector)).training["shipped"]
     with pytest.raises(ZeroDivisionError):
         solvers.get(other, host.solver(other.solver.selector))
