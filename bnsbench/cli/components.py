@@ -6,13 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 
-import torch
-
 from bnsbench.contract import PluginHost, Selection
 from bnsbench.contract.specs import ModelSpec, SolverSpec
 from bnsbench.errors import UsageError
 from bnsbench.flows.model import Model
 from bnsbench.flows.paths import CondOT, Path
+from bnsbench.flows.precision import dtype_named
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.solvers.samplers import Sampler, sampler_of
@@ -50,7 +49,7 @@ class FoundSolver:
 def make_model(selection: Selection[ModelSpec], device: str, dtype: str | None) -> Model:
     """Return the model on the device, in the named precision or its own."""
     model: Model = selection.make()
-    return model.to(device, getattr(torch, dtype) if dtype else model.dtype)
+    return model.to(device, dtype_named(dtype, model.dtype))
 
 
 def find_solver(

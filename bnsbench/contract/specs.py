@@ -36,7 +36,7 @@ class Spec:
 
 @dataclass(frozen=True)
 class ModelSpec(Spec):
-    """A model; its target returns a `bnsbench.flows.model.Model`.
+    """A model; its target returns a `bnsbench.Model`.
 
     guidable: whether it has an unconditional prediction, so that guidance scales other than 0 make sense.
     modality: what it generates ("image", "audio", "points", ...), for previews; "audio" anyway if the model has a sample
@@ -75,7 +75,7 @@ class SolverSpec(Spec):
         "traced": ``target(field, x0, nfe, **parameters) -> x1``, linear in x0 and the field's values; it is traced into an
             NS table once and the table samples.
         "direct": the same signature, run as it is (adaptive, stochastic or thresholding samplers).
-        "trained": ``target(problem, nfe, **parameters) -> SolverArtefact`` with `bnsbench.training.problem.Problem`.
+        "trained": ``target(problem, nfe, **parameters) -> SolverArtefact`` with `bnsbench.plugin.Problem`.
         "tuned": the same signature, for a classic solver whose time grid is searched; ``name[grid=best]`` of every traced
             solver with the parameter ``grid`` is one.
     order: declared order of convergence, None where it has no meaning.
@@ -102,7 +102,7 @@ class SolverSpec(Spec):
 
 @dataclass(frozen=True)
 class MetricSpec(Spec):
-    """A metric; its target returns a callable from `bnsbench.metrics.base.SampleSet` to `MetricValue`.
+    """A metric; its target returns a callable from `bnsbench.plugin.SampleSet` to `MetricValue`.
 
     direction: whether higher or lower values are better.
     unit: such as "dB"; empty for pure numbers.
@@ -124,7 +124,7 @@ class SuiteSpec:
 
 @dataclass(frozen=True)
 class ExecutorSpec(Spec):
-    """A way to run cells; its target returns a `bnsbench.suite.executors.Executor`."""
+    """A way to run cells; its target returns a `bnsbench.plugin.Executor`."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class ExporterSpec(Spec):
     """A format that other software reads solvers in.
 
     Its target, ``target(artefact, folder, **parameters) -> Path``, writes a
-    `bnsbench.nonstationary.artefact.SolverArtefact` into the folder and returns the path of what it has written.
+    `bnsbench.SolverArtefact` into the folder and returns the path of what it has written.
     """
 
 

@@ -1,4 +1,4 @@
-"""The precision of times: float64, except on devices that have none, such as Apple's GPUs (MPS)."""
+"""Precisions: that of a name, and that of times, float64 except on devices that have none, such as Apple's GPUs (MPS)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,12 @@ from functools import cache
 
 import torch
 from torch import Tensor
+
+
+def dtype_named(name: str | None, own: torch.dtype) -> torch.dtype:
+    """Return the precision of a name, such as "bfloat16"; a model's own where no name is given."""
+    found: torch.dtype = getattr(torch, name) if name else own
+    return found
 
 
 @cache

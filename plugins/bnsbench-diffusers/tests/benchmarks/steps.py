@@ -15,9 +15,8 @@ import diffusers
 import torch
 from torch import Tensor
 
-from bnsbench.flows.paths import CondOT
-from bnsbench.nonstationary.artefact import SolverArtefact
-from bnsbench.nonstationary.tracing import trace
+from bnsbench.paths import CondOT
+from bnsbench.plugin import SolverArtefact, trace
 from bnsbench.solvers.runge_kutta import euler
 from bnsbench_diffusers.schedulers.nonstationary import NonStationaryScheduler
 

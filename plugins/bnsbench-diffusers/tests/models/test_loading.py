@@ -13,8 +13,7 @@ import pytest
 import torch
 
 from bnsbench.contract import PluginHost
-from bnsbench.errors import NotApplicableError, UsageError
-from bnsbench.nonstationary.table import NonStationarySolver
+from bnsbench.plugin import NonStationarySolver, NotApplicableError, UsageError
 from bnsbench_diffusers.models.base import Options
 from bnsbench_diffusers.models.fingerprint import network_digest
 from bnsbench_diffusers.models.loading import find_folder, load_pipeline, stored_dtype

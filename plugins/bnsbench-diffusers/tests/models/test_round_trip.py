@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from bnsbench.cli import main
-from bnsbench.nonstationary.artefact import SolverArtefact
+from bnsbench.plugin import SolverArtefact
 from bnsbench_diffusers.models.loading import load_pipeline
 from bnsbench_diffusers.models.registry import diffusers_model
 from bnsbench_diffusers.schedulers.nonstationary import NonStationaryScheduler

@@ -11,7 +11,7 @@ import pytest
 import scipy.io.wavfile
 
 from bnsbench.cli import main
-from bnsbench.nonstationary.artefact import SolverArtefact
+from bnsbench.plugin import SolverArtefact
 from bnsbench_diffusers.models.registry import diffusers_model
 from bnsbench_diffusers.testing import make_tiny_pipeline
 

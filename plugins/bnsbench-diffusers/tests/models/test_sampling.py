@@ -13,7 +13,7 @@ import torch
 from diffusers import DDIMPipeline, FlowMatchEulerDiscreteScheduler
 from diffusers.schedulers.scheduling_utils import SchedulerOutput
 
-from bnsbench.nonstationary.tracing import trace
+from bnsbench.plugin import trace
 from bnsbench.solvers.ddim import ddim
 from bnsbench.solvers.runge_kutta import euler
 from bnsbench_diffusers.models.loading import load_pipeline
