@@ -23,6 +23,7 @@ class Ball(Model):
         self.centre = torch.tensor([0.5, -0.25], dtype=torch.float64)
 
     def predict(self, t, x, condition):
+        del condition
         alpha, sigma = (c.to(x).reshape(-1, 1) for c in (self.path.alpha(t), self.path.sigma(t)))
         return self.centre + alpha / (alpha**2 + 4.0 * sigma**2) * (x - alpha * self.centre)
 
