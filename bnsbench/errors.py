@@ -25,3 +25,14 @@ class DivergedError(BnsbenchError):
 
 class CorruptFileError(BnsbenchError):
     """A file whose content does not match its recorded hash or schema."""
+
+
+def one_line(error: object, *, full_stop: bool = False) -> str:
+    """Return the message of an error, whoever raised it, on one line, to be put into a sentence.
+
+    Args:
+        error: The error, or a text.
+        full_stop: Whether a full stop at its end stays.
+    """
+    text = " ".join(str(error).split())
+    return text if full_stop else text.rstrip(".")

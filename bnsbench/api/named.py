@@ -15,6 +15,7 @@ from bnsbench.contract.specs import SolverSpec
 from bnsbench.errors import UsageError
 from bnsbench.flows.model import Model
 from bnsbench.flows.paths import CondOT, Path
+from bnsbench.flows.precision import dtype_named
 from bnsbench.models.shipped import shipped_solver
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.table import NonStationarySolver
@@ -86,20 +87,12 @@ def named_model(
     if isinstance(model, Model):
         place = getattr(model, "device", None) if device == "auto" else None
         place = place or choose_device(device)
-        made = model.to(place, precision(dtype) or model.dtype)
+        made = model.to(place, dtype_named(dtype, model.dtype))
         return NamedModel(made, getattr(model, "name", "") or type(model).__name__.lower(), place, made.modality("points"))
     selection, place = host.model(model), choose_device(device)
     plain = selection.make()
-    made = plain.to(place, precision(dtype) or plain.dtype)
+    made = plain.to(place, dtype_named(dtype, plain.dtype))
     return NamedModel(made, selection.canonical, place, made.modality(selection.spec.modality), selection.name)
-
-
-def precision(dtype: str | torch.dtype | None) -> torch.dtype | None:
-    """Return the floating-point type of a name; UsageError if there is none."""
-    found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
-    if dtype is not None and not (isinstance(found, torch.dtype) and found.is_floating_point):
-        raise UsageError(f"There is no precision {dtype!r}; choose float64, float32, bfloat16 or float16.")
-    return found
 
 
 @dataclass(frozen=True)

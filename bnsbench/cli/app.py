@@ -33,7 +33,7 @@ from bnsbench.cli.solver import diff, export, show
 from bnsbench.cli.train import train
 from bnsbench.cli.tune import tune
 from bnsbench.cli.verify import verify
-from bnsbench.errors import BnsbenchError
+from bnsbench.errors import BnsbenchError, one_line
 from bnsbench.process.cpu import wait_briefly
 
 
@@ -109,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BnsbenchError as error:
         _fail(error, str(error), error.exit_code, debug)
     except Exception as error:  # noqa: BLE001 (the last resort: one sentence instead of a traceback)
-        reason = " ".join(str(error).split()).rstrip(".")
+        reason = one_line(error)
         sentence = f"Unexpected {type(error).__name__}: {reason}; run again with --debug for the traceback."
         _fail(error, sentence, 1, debug)
 

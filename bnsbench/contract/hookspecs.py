@@ -1,7 +1,7 @@
 """The plugin contract: what a package offers under the entry-point group ``bnsbench``.
 
 A plugin is a module (or object) with functions of these names, marked by `hookimpl`. Each yields frozen records of
-`bnsbench.contract.specs`; none may import anything heavy.
+`bnsbench`, such as `ModelSpec`; none may import anything heavy.
 """
 
 from __future__ import annotations

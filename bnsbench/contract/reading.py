@@ -25,6 +25,7 @@ from bnsbench.contract.specs import (
     SolverSpec,
     SuiteSpec,
 )
+from bnsbench.errors import one_line
 
 KINDS: Mapping[str, type[AnySpec]] = {
     "models": ModelSpec,
@@ -89,7 +90,7 @@ def _hook_name_faults(plugin: object) -> Iterator[str]:
         if (marked or name.startswith("bnsbench_")) and name not in HOOKS:
             yield f"there is no hook {name!r}; {did_you_mean(name, HOOKS)}"
         elif name in HOOKS and not marked:
-            yield f"{name!r} is not marked with @bnsbench.contract.hookspecs.hookimpl, so it is not called."
+            yield f"{name!r} is not marked with @bnsbench.hookimpl, so it is not called."
 
 
 def _collect(kind: str, plugin: object, manager: pluggy.PluginManager, contribution: Contribution) -> None:
@@ -139,6 +140,6 @@ def _fault(record: AnySpec, taken: set[str]) -> str | None:
 
 def _describe(error: BaseException) -> str:
     """Return an exception's type, text and the place that raised it, on one line."""
-    text = " ".join(str(error).split()).rstrip(".")
+    text = one_line(error)
     frames = traceback.extract_tb(error.__traceback__)
     return f"{type(error).__name__}: {text} ({Path(frames[-1].filename).name}, line {frames[-1].lineno})"

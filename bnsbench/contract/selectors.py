@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from typing import Any, Generic, TypeVar
 
 from bnsbench.contract.specs import ExporterSpec, ReportSpec, Scalar, SolverSpec, Spec
-from bnsbench.errors import BnsbenchError, UsageError
+from bnsbench.errors import BnsbenchError, UsageError, one_line
 
 BEST_GRID = "best"
 """The value of a traced solver's parameter ``grid`` that asks for a search."""
@@ -98,7 +98,7 @@ def resolve_target(spec: Spec) -> Any:
         return functools.reduce(getattr, attribute.split("."), module)
     except Exception as error:
         component = f"{spec.name!r} of plugin {spec.provider!r}"
-        reason = f"{type(error).__name__}: {str(error).rstrip('.')}"
+        reason = f"{type(error).__name__}: {one_line(error)}"
         raise BnsbenchError(f"{component} could not be loaded from {spec.target!r}: {reason}.") from error
 
 

@@ -81,7 +81,7 @@ class SolverSpec(Spec):
     - "traced": ``target(field, x0, nfe, **parameters) -> x1``, linear in x0 and the field's values; it is traced into a
       non-stationary table once, and the table samples.
     - "direct": the same signature, run as it is (adaptive, stochastic or thresholding samplers).
-    - "trained": ``target(problem, nfe, **parameters) -> SolverArtefact``, where the problem holds the pairs to train on.
+    - "trained": ``target(problem, nfe, **parameters) -> SolverArtefact``, with `bnsbench.plugin.Problem`.
     - "tuned": the same signature, for a classic solver whose time grid is searched; ``name[grid=best]`` of every traced
       solver with the parameter ``grid`` is one.
 
@@ -142,7 +142,7 @@ class SuiteSpec:
 
 @dataclass(frozen=True)
 class ExecutorSpec(Spec):
-    """A way to run cells; its target returns a `bnsbench.suite.executors.Executor`."""
+    """A way to run cells; its target returns a `bnsbench.plugin.Executor`."""
 
 
 @dataclass(frozen=True)

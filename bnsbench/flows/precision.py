@@ -1,4 +1,4 @@
-"""The precision of times: float64, except on devices that have none, such as Apple's GPUs (MPS)."""
+"""Precisions: that of a name, and that of times, float64 except on devices that have none, such as Apple's GPUs (MPS)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,20 @@ from functools import cache
 
 import torch
 from torch import Tensor
+
+from bnsbench.errors import UsageError
+
+
+def dtype_named(name: str | torch.dtype | None, own: torch.dtype) -> torch.dtype:
+    """Return the precision of a name, such as "bfloat16"; a model's own where no name is given.
+
+    Raises:
+        UsageError: If no floating-point type has that name.
+    """
+    found = getattr(torch, name, None) if isinstance(name, str) else name or own
+    if not (isinstance(found, torch.dtype) and found.is_floating_point):
+        raise UsageError(f"There is no precision {name!r}; choose float64, float32, bfloat16 or float16.")
+    return found
 
 
 @cache

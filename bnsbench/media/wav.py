@@ -13,6 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bnsbench.errors import one_line
+
 
 def write_wav(file: Path, sound: Tensor, rate: int) -> None:
     """Write sound [samples] or [channels, samples] in [-1, 1] as 16-bit PCM; louder parts are clipped."""
@@ -39,7 +41,7 @@ def read_wav(file: Path) -> tuple[Tensor, int]:
             warnings.filterwarnings("error", "Reached EOF", wavfile.WavFileWarning)
             rate, numbers = wavfile.read(file)
     except (*_DAMAGE, wavfile.WavFileWarning) as error:
-        reason = str(error).rstrip(".")
+        reason = one_line(error)
         raise wave.Error(f"{file} cannot be read: it is damaged, or no WAV file of plain numbers ({reason})") from error
     sound = _full_scale_one(numbers, file)
     return torch.from_numpy((sound if sound.ndim == 1 else sound.mean(axis=1)).astype(np.float32)), int(rate)

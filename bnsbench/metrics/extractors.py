@@ -14,7 +14,7 @@ from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY, register_feature_extractor
 
-from bnsbench.errors import NotApplicableError, UsageError
+from bnsbench.errors import NotApplicableError, UsageError, one_line
 from bnsbench.flows.model import Model
 from bnsbench.metrics.contents import content_hash
 from bnsbench.models.digits import data as digits_data
@@ -210,6 +210,6 @@ def _inception(weights: str, use: Use, fingerprint: str) -> Extractor:
         with torch.random.fork_rng(devices=()):  # initial weights are drawn, and thrown away
             network = FeatureExtractorInceptionV3(INCEPTION, [layer], feature_extractor_weights_path=weights).eval()
     except Exception as error:  # whatever pickle and torch raise for files of other things
-        reason = " ".join(str(error).split()).rstrip(".")
+        reason = one_line(error)
         raise UsageError(f"The file {weights} does not hold Inception-v3's weights for torch-fidelity: {reason}.") from error
     return Extractor(network, width, fingerprint)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from bnsbench.errors import UsageError
+from bnsbench.errors import UsageError, one_line
 from bnsbench.media.wav import read_wav
 from bnsbench.metrics.contents import content_hash
 
@@ -124,7 +124,7 @@ class ImageFolder(_Folder):
                     raise UsageError(f"The image {file} has more than 8 bits per channel: convert it beforehand.")
                 pixels = np.array(image.convert(MODES[channels]))
         except _DAMAGE as error:
-            raise UsageError(f"The image {file} cannot be read: {str(error).rstrip('.')}.") from error
+            raise UsageError(f"The image {file} cannot be read: {one_line(error)}.") from error
         return torch.from_numpy(pixels).reshape(height, width, channels).permute(2, 0, 1)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from bnsbench.errors import NotApplicableError, UsageError
+from bnsbench.errors import NotApplicableError, UsageError, one_line
 from bnsbench.metrics.audio import sample_rate
 from bnsbench.metrics.base import SampleSet
 from bnsbench.metrics.contents import content_hash
@@ -80,7 +80,7 @@ def _exported(network: str, length: int, fingerprint: str) -> Extractor:
         with torch.no_grad():
             found = module(torch.zeros(2, length))[0]
     except Exception as error:  # an exported network may raise anything
-        reason = " ".join(str(error).split()).rstrip(".")
+        reason = one_line(error)
         raise UsageError(f"The network {network} does not take sounds of {length} values: {reason}.") from error
     if len(found) != 2:
         raise UsageError(

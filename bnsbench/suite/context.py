@@ -14,6 +14,7 @@ from torch import Tensor
 from bnsbench.contract import PluginHost
 from bnsbench.errors import BnsbenchError
 from bnsbench.flows.model import Model
+from bnsbench.flows.precision import dtype_named
 from bnsbench.metrics.base import Metric
 from bnsbench.suite.guard import Numbers, Seal, numbers, tensors_of
 from bnsbench.suite.plan import Cell, Component
@@ -168,8 +169,7 @@ class CellContext:
 
     def _make_field(self, cell: Cell) -> FieldState:
         model: Model = self.job.host.model(cell.model.selector).make()
-        dtype = getattr(torch, cell.dtype) if cell.dtype else model.dtype
-        model = model.to(self.job.device, dtype)
+        model = model.to(self.job.device, dtype_named(cell.dtype, model.dtype))
         made = numbers(tensors_of(model))
         if self._sound.get((cell.model.selector, cell.dtype), made) != made:
             raise BnsbenchError(

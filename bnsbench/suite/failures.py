@@ -6,7 +6,7 @@ import errno
 import traceback
 from pathlib import Path
 
-from bnsbench.errors import BnsbenchError, DivergedError, NotApplicableError
+from bnsbench.errors import BnsbenchError, DivergedError, NotApplicableError, one_line
 from bnsbench.suite.record import Status
 from bnsbench.suite.store import StorageError
 
@@ -26,7 +26,7 @@ def status_of(error: BaseException) -> Status:
 
 def describe(error: BaseException) -> str:
     """Return an error as one line: a sentence of bnsbench as it is, anything else with its type and place."""
-    text = " ".join(str(error).split())
+    text = one_line(error, full_stop=True)
     if isinstance(error, BnsbenchError):
         return text
     frames = traceback.extract_tb(error.__traceback__)

@@ -155,11 +155,11 @@ def _model_now(cell: Cell, finished: int, host: PluginHost, listener: RunListene
     if selection.spec.provider == BUILTIN:
         return None
     listener.of_cell(cell, "stage", "reading the model, to see whether its records still hold")
-    import torch  # noqa: PLC0415 (only where a plugin's model has records)
+    from bnsbench.flows.precision import dtype_named  # noqa: PLC0415 (torch, only where a plugin's model has records)
 
     try:
         model = selection.make()
-        return str(model.to("cpu", getattr(torch, cell.dtype) if cell.dtype else model.dtype).fingerprint())
+        return str(model.to("cpu", dtype_named(cell.dtype, model.dtype)).fingerprint())
     except Exception as error:  # noqa: BLE001 (models of plugins may raise anything)
         why = f"The model {cell.model.shown} cannot be read ({describe(error)})"
         listener.notice(f"{why}: {_cells(finished)} kept as before.")

@@ -1,7 +1,6 @@
 """A solver plugin: leapfrog, x_{i+1} = x_{i-1} + 2 h u_i after one Euler step (Hairer, Norsett & Wanner 1993, III.1)."""
 
-from bnsbench.contract.hookspecs import hookimpl
-from bnsbench.contract.specs import SolverSpec
+from bnsbench.plugin import SolverSpec, hookimpl
 
 
 @hookimpl
@@ -12,7 +11,7 @@ def bnsbench_solvers():
 
 def leapfrog(field, x0, nfe, grid):
     """Return x(t_end) for initial states x0 [batch, ...], calling field(t, x) exactly nfe times."""
-    from bnsbench.solvers.grids import time_grid  # inside, so that listing the solver does not load torch
+    from bnsbench.plugin import time_grid  # inside, so that listing the solver does not load torch
 
     times = time_grid(grid, field.path, field.interval, nfe).to(x0.device)
     before, x = None, x0

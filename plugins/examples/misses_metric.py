@@ -1,7 +1,6 @@
 """A metric plugin: the share of samples that miss their ground truth, which a mean of decibels hides."""
 
-from bnsbench.contract.hookspecs import hookimpl
-from bnsbench.contract.specs import MetricSpec
+from bnsbench.plugin import MetricSpec, hookimpl
 
 
 @hookimpl
@@ -14,8 +13,7 @@ def bnsbench_metrics():
 
 def misses(below):
     """Return the metric that counts the samples whose PSNR to the ground truth is below ``below`` dB."""
-    from bnsbench.metrics.base import MetricValue
-    from bnsbench.metrics.image import psnr_per_sample
+    from bnsbench.plugin import MetricValue, psnr_per_sample
 
     def measure(samples):
         samples.require_finite()

@@ -5,10 +5,8 @@ import math
 
 import torch
 
-from bnsbench.contract.hookspecs import hookimpl
-from bnsbench.contract.specs import ModelSpec
-from bnsbench.flows.model import Model, Reference
-from bnsbench.flows.paths import CondOT
+from bnsbench.paths import CondOT
+from bnsbench.plugin import Model, ModelSpec, Reference, hookimpl
 
 
 @hookimpl

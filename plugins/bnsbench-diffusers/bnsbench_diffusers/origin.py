@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from bnsbench.flows.paths import Path
+from bnsbench.paths import Path
 
 _PLACE = "_origin_in_diffusers"
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from bnsbench.contract.hookspecs import hookimpl
-from bnsbench.contract.specs import ExporterSpec, MetricSpec, ModelSpec, Scalar, SolverSpec, SuiteSpec
+from bnsbench.plugin import ExporterSpec, MetricSpec, ModelSpec, Scalar, SolverSpec, SuiteSpec, hookimpl
 from bnsbench_diffusers import __version__
 
 _SUITES = Path(__file__).parent / "suites"

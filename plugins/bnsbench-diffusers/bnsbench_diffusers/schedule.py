@@ -9,9 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bnsbench.errors import UsageError
-from bnsbench.flows.paths import CondOT, Cosine, DiscreteVP, Path, path_from_dict
-from bnsbench.flows.predictions import Prediction
+from bnsbench.paths import CondOT, Cosine, DiscreteVP, Path, path_from_dict
+from bnsbench.plugin import Prediction, UsageError
 from bnsbench_diffusers.origin import Origin, attach
 
 PREDICTIONS: dict[str, Prediction] = {"epsilon": "epsilon", "v_prediction": "v", "sample": "x"}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import runpy
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +26,19 @@ def _isolated(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 def _seeded() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def bnsbench(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """Run a command, as ``python -m bnsbench`` does but in this process, and return its exit code."""
+
+    def run(*words: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["bnsbench", *words])
+        with pytest.raises(SystemExit) as end:
+            runpy.run_module("bnsbench", run_name="__main__")
+        return int(end.value.code or 0)
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline
 
-from bnsbench.nonstationary.artefact import SolverArtefact
+from bnsbench.plugin import SolverArtefact
 from bnsbench_diffusers.models.registry import diffusers_model
 from bnsbench_diffusers.schedulers.nonstationary import NonStationaryScheduler
 

@@ -6,9 +6,8 @@ import diffusers
 import pytest
 import torch
 
-from bnsbench.errors import UsageError
-from bnsbench.flows.paths import CondOT, Cosine, DiscreteVP
-from bnsbench.nonstationary.table import NonStationarySolver
+from bnsbench.paths import CondOT, Cosine, DiscreteVP
+from bnsbench.plugin import NonStationarySolver, UsageError
 from bnsbench_diffusers.schedule import read_schedule, times_of
 from bnsbench_diffusers.schedulers.nonstationary import NonStationaryScheduler
 

@@ -1,6 +1,6 @@
 """A plugin whose observer raises at every cell."""
 
-from bnsbench.contract.hookspecs import hookimpl
+from bnsbench.plugin import hookimpl
 
 
 @hookimpl

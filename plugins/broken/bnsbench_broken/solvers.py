@@ -4,8 +4,7 @@ import importlib
 import os
 import sys
 
-from bnsbench.contract.hookspecs import hookimpl
-from bnsbench.contract.specs import MetricSpec, ModelSpec, SolverSpec
+from bnsbench.plugin import MetricSpec, ModelSpec, SolverSpec, hookimpl
 
 _KEPT = []
 
@@ -131,12 +130,12 @@ def buffering(field, x0, nfe):
 
 def rewriting(field, x0, nfe):
     """Write into the model."""
-    _exposed_model().made[-1]._means.data.mul_(0.5)
+    _exposed_model().made[-1].centre.data.mul_(0.5)
     return _euler(field, x0, nfe, *field.interval)
 
 
 def exposed():
-    """Return eight Gaussians on a circle, which stay at hand."""
+    """Return a ball, which stays at hand."""
     return _exposed_model().make()
 
 
@@ -156,8 +155,8 @@ def spoiling_truth():
 
 def spoiling_model():
     """Return a metric that writes into the model."""
-    return lambda samples: _value(samples.model._means.neg_())
+    return lambda samples: _value(samples.model.centre.neg_())
 
 
 def _value(numbers):
-    return importlib.import_module("bnsbench.metrics.base").MetricValue(float(numbers.mean()))
+    return importlib.import_module("bnsbench.plugin").MetricValue(float(numbers.mean()))

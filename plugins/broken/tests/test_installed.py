@@ -15,8 +15,7 @@ FAULTY = {"broken-hooks", "broken-import", "broken-missing", "broken-records"}
 
 
 def bnsbench(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    program = "import sys; from bnsbench.cli import main; main(sys.argv[1:])"
-    command = [sys.executable, "-c", program, *words]
+    command = [sys.executable, "-m", "bnsbench", *words]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
 
 

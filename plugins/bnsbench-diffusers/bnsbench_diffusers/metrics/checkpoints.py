@@ -10,9 +10,7 @@ from typing import Any, Literal
 
 import torch
 
-from bnsbench.errors import UsageError
-from bnsbench.metrics.contents import content_hash
-from bnsbench.process.random_states import seeded_random_states
+from bnsbench.plugin import UsageError, content_hash, one_line, seeded_random_states
 from bnsbench_diffusers.models.fingerprint import digest_of, network_digest, tokenizer_digest
 from bnsbench_diffusers.models.loading import is_hub_id, quiet
 
@@ -117,8 +115,7 @@ def _from_place(name: str, path: str, **options: Any) -> Any:
     except ImportError as error:
         raise UsageError(f"{name} could not be used: {error}. It needs bnsbench-diffusers[text].") from error
     except (OSError, ValueError, TypeError, KeyError, RuntimeError) as error:
-        reason = " ".join(str(error).split()).rstrip(".")
-        raise UsageError(f"The {name} of {path!r} could not be loaded: {reason}.") from error
+        raise UsageError(f"The {name} of {path!r} could not be loaded: {one_line(error)}.") from error
 
 
 def _facts(processor: Any) -> list[Any]:

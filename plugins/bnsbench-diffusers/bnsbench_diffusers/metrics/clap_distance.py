@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from bnsbench.metrics.audio import mono, sample_rate
-from bnsbench.metrics.base import SampleSet
-from bnsbench.metrics.distribution import FrechetAudioDistance
-from bnsbench.metrics.extractors import Extractor
+from bnsbench.plugin import Extractor, FrechetAudioDistance, SampleSet, mono, sample_rate
 from bnsbench_diffusers.metrics.checkpoints import checkpoint_hash, load_checkpoint, require_place
 from bnsbench_diffusers.metrics.encoders import ClapEncoder
 from bnsbench_diffusers.models.fingerprint import digest_of

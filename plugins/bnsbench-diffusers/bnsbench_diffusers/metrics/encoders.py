@@ -11,8 +11,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from torchaudio.functional import resample
 
-from bnsbench.metrics.extractors import to_uint8
-from bnsbench.process.random_states import seeded_random_states
+from bnsbench.plugin import seeded_random_states, to_uint8
 from bnsbench_diffusers.metrics.checkpoints import Checkpoint
 
 BATCH = 64

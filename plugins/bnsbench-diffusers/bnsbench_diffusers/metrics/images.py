@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from bnsbench.errors import NotApplicableError
-from bnsbench.metrics.image import clamped_images
+from bnsbench.plugin import NotApplicableError, clamped_images
 
 
 def rgb(values: Tensor) -> Tensor:

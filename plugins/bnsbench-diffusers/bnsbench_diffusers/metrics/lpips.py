@@ -17,11 +17,7 @@ from torch import Tensor, nn
 from torchmetrics.functional.image.lpips import _NoTrainLpips
 from torchvision.models import get_model_weights
 
-from bnsbench.errors import NotApplicableError, UsageError
-from bnsbench.metrics.base import SampleSet
-from bnsbench.metrics.contents import content_hash
-from bnsbench.metrics.paired import PairedMetric
-from bnsbench.process.random_states import seeded_random_states
+from bnsbench.plugin import NotApplicableError, PairedMetric, SampleSet, UsageError, content_hash, seeded_random_states
 from bnsbench_diffusers.metrics.images import rgb
 from bnsbench_diffusers.models.fingerprint import network_digest
 

@@ -7,12 +7,19 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-from bnsbench.errors import NotApplicableError
-from bnsbench.metrics.audio import SILENCE, mono, sample_rate
-from bnsbench.metrics.base import MetricValue, SampleSet, finite
-from bnsbench.metrics.contents import joint_hash
-from bnsbench.metrics.degenerate import is_flat, require_variation
-from bnsbench.metrics.paired import mean_of
+from bnsbench.plugin import (
+    SILENCE,
+    MetricValue,
+    NotApplicableError,
+    SampleSet,
+    finite,
+    is_flat,
+    joint_hash,
+    mean_of,
+    mono,
+    require_variation,
+    sample_rate,
+)
 from bnsbench_diffusers.metrics.checkpoints import checkpoint_hash, load_checkpoint, require_place
 from bnsbench_diffusers.metrics.encoders import ClapEncoder, ClipEncoder, Encoder
 from bnsbench_diffusers.metrics.images import rgb

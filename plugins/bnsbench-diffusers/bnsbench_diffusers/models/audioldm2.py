@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bnsbench.errors import UsageError
+from bnsbench.plugin import UsageError
 from bnsbench_diffusers.models.base import Options, refuse
 from bnsbench_diffusers.models.latents import decode_unclamped, in_float32, scale_factor
 from bnsbench_diffusers.models.texts import Encoding, TextConditional

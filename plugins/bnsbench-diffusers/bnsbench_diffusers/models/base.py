@@ -11,8 +11,7 @@ from typing import Any, ClassVar, Literal, Self
 import torch
 from torch import Tensor
 
-from bnsbench.errors import NotApplicableError, UsageError
-from bnsbench.flows.model import Model
+from bnsbench.plugin import Model, NotApplicableError, UsageError
 from bnsbench_diffusers.models.fingerprint import digest_of, network_digest
 from bnsbench_diffusers.origin import attach, origin_of
 from bnsbench_diffusers.schedule import read_schedule

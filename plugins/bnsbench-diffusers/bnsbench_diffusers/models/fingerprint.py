@@ -10,8 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bnsbench.process.machine import cache_folder
-from bnsbench.storage.files import replacing
+from bnsbench.plugin import cache_folder, replacing
 
 _SUFFIXES = (".safetensors", ".bin")
 

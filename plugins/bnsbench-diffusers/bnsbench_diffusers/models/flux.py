@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bnsbench.errors import NotApplicableError
+from bnsbench.plugin import NotApplicableError
 from bnsbench_diffusers.models.base import Options, refuse
 from bnsbench_diffusers.models.latents import latent_side, scale_factor
 from bnsbench_diffusers.models.texts import Encoding, TextConditional, sequence_length

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bnsbench.errors import UsageError
+from bnsbench.plugin import UsageError
 
 
 def decode_latents(vae: Any, latents: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from diffusers.utils import deprecation_utils
 from diffusers.utils import logging as diffusers_logging
 from safetensors import SafetensorError, safe_open
 
-from bnsbench.errors import UsageError
+from bnsbench.plugin import UsageError, one_line
 
 INDEX = "model_index.json"
 DENOISERS = ("unet", "transformer")
@@ -68,9 +68,8 @@ def load_pipeline(folder: Path, variant: str = "") -> Any:
         with quiet():
             return diffusers.DiffusionPipeline.from_pretrained(str(folder), **options)
     except (OSError, ValueError, ImportError, AttributeError, RuntimeError) as error:
-        reason = " ".join(str(error).split()).rstrip(".")
         hint = f" {_EXTRAS}" if isinstance(error, ImportError) else ""
-        raise UsageError(f"The pipeline in {folder} could not be loaded: {reason}.{hint}") from error
+        raise UsageError(f"The pipeline in {folder} could not be loaded: {one_line(error)}.{hint}") from error
 
 
 def stored_dtype(folder: Path, variant: str = "") -> torch.dtype:
@@ -140,8 +139,7 @@ def _download(path: str, variant: str, revision: str) -> Path:
         options = {"variant": variant or None, "revision": revision or None}
         return Path(diffusers.DiffusionPipeline.download(path, **options))
     except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split()).rstrip(".")
-        raise UsageError(f"There is no folder {path!r}, and the hub does not give it: {reason}.") from error
+        raise UsageError(f"There is no folder {path!r}, and the hub does not give it: {one_line(error)}.") from error
 
 
 def _floating_dtype(file: Path) -> torch.dtype | None:

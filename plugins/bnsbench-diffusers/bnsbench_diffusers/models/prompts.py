@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from bnsbench.errors import UsageError
+from bnsbench.plugin import UsageError
 
 
 def read_prompts(file: str) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
-from bnsbench.errors import UsageError
+from bnsbench.plugin import UsageError
 from bnsbench_diffusers.models.base import Options, PipelineModel
 from bnsbench_diffusers.models.loading import find_folder, load_pipeline, pipeline_class
 from bnsbench_diffusers.models.prompts import read_prompts

@@ -9,7 +9,7 @@ import torch
 from diffusers.models.embeddings import get_1d_rotary_pos_embed
 from torch import Tensor
 
-from bnsbench.errors import UsageError
+from bnsbench.plugin import UsageError
 from bnsbench_diffusers.models.base import Options, refuse
 from bnsbench_diffusers.models.fingerprint import digest_of
 from bnsbench_diffusers.models.latents import in_float32

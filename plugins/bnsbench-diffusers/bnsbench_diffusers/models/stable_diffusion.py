@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bnsbench.errors import UsageError
+from bnsbench.plugin import UsageError
 from bnsbench_diffusers.models.base import Options, refuse, side_lengths
 from bnsbench_diffusers.models.latents import latent_side, scale_factor
 from bnsbench_diffusers.models.texts import Encoding, TextConditional

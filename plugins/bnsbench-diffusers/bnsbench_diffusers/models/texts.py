@@ -14,9 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from bnsbench.errors import UsageError
-from bnsbench.process.machine import cache_folder
-from bnsbench.storage.files import replacing
+from bnsbench.plugin import UsageError, cache_folder, replacing
 from bnsbench_diffusers.models.base import LATENT_RANGE, Options, PipelineModel
 from bnsbench_diffusers.models.fingerprint import digest_of, network_digest, tokenizer_digest
 from bnsbench_diffusers.models.latents import decode_latents

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from bnsbench.errors import UsageError
+from bnsbench.plugin import UsageError
 from bnsbench_diffusers.models.base import ClassConditional, Options, PipelineModel, refuse, side_lengths
 
 

@@ -16,8 +16,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from bnsbench.nonstationary.table import NonStationarySolver
-from bnsbench.process.random_states import seeded_random_states
+from bnsbench.plugin import NonStationarySolver, seeded_random_states
 from bnsbench_diffusers.schedule import FLOW, noise_levels
 from bnsbench_diffusers.schedulers.conventions import SAME_LOG_SNR
 from bnsbench_diffusers.schedulers.drivers import Driver, Evaluation, Respond

@@ -11,8 +11,7 @@ from typing import Any
 
 import diffusers
 
-from bnsbench.contract import did_you_mean, parse_selector
-from bnsbench.errors import NotApplicableError, UsageError
+from bnsbench.plugin import NotApplicableError, UsageError, did_you_mean, parse_selector
 from bnsbench_diffusers.origin import Origin
 
 PIPELINE = "pipeline"

@@ -20,9 +20,8 @@ import diffusers
 import torch
 from torch import Tensor
 
-from bnsbench.errors import UsageError
-from bnsbench.flows.paths import CondOT, DiscreteVP, Path
-from bnsbench.flows.predictions import combine, noise_coefficients, to_data, velocity_coefficients
+from bnsbench.paths import CondOT, DiscreteVP, Path
+from bnsbench.plugin import UsageError, combine, noise_coefficients, one_line, to_data, velocity_coefficients
 from bnsbench_diffusers.schedule import FLOW, PREDICTIONS, read_schedule, serves_flow
 
 SAME_LOG_SNR = 2e-3
@@ -94,8 +93,7 @@ def scheduler_of(pipeline: FilePath | str) -> Any:
     try:
         return scheduler_class.from_config(config)
     except ImportError as error:
-        reason = " ".join(str(error).split()).rstrip(".")
-        raise UsageError(f"The scheduler in {file} cannot be made: {reason}.") from error
+        raise UsageError(f"The scheduler in {file} cannot be made: {one_line(error)}.") from error
 
 
 def _class_named(name: str) -> Any:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bnsbench.contract import parse_selector
-from bnsbench.nonstationary.artefact import SolverArtefact
+from bnsbench.plugin import SolverArtefact, parse_selector
 from bnsbench_diffusers.schedulers.conventions import scheduler_of
 from bnsbench_diffusers.schedulers.nonstationary import NonStationaryScheduler
 

@@ -8,9 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bnsbench.errors import UsageError
-from bnsbench.flows.paths import CondOT, DiscreteVP, Path
-from bnsbench.nonstationary.table import NonStationarySolver
+from bnsbench.paths import CondOT, DiscreteVP, Path
+from bnsbench.plugin import NonStationarySolver, UsageError
 from bnsbench_diffusers.schedule import FLOW, timesteps_of
 from bnsbench_diffusers.schedulers.conventions import output_coefficients, prediction_type_of
 

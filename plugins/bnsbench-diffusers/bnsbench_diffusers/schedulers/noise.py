@@ -14,7 +14,7 @@ import torch
 from diffusers.schedulers.scheduling_ddim import betas_for_alpha_bar
 from torch import Tensor
 
-from bnsbench.errors import NotApplicableError
+from bnsbench.plugin import NotApplicableError
 from bnsbench_diffusers.schedule import noise_levels
 from bnsbench_diffusers.schedulers.classes import SchedulerClass
 from bnsbench_diffusers.schedulers.conventions import SAME_LOG_SNR

@@ -12,11 +12,8 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput
 from torch import Tensor
 
-from bnsbench.errors import UsageError
-from bnsbench.flows.paths import Path, path_from_dict
-from bnsbench.flows.predictions import combine
-from bnsbench.nonstationary.artefact import SolverArtefact
-from bnsbench.nonstationary.table import NonStationarySolver
+from bnsbench.paths import Path, path_from_dict
+from bnsbench.plugin import NonStationarySolver, SolverArtefact, UsageError, combine
 from bnsbench_diffusers.schedule import times_of, timesteps_of
 from bnsbench_diffusers.schedulers.conventions import noise_ratio, path_of, prediction_type_of, same_path
 from bnsbench_diffusers.schedulers.folding import (

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 
 from diffusers.utils.logging import set_verbosity_error
 
-from bnsbench.errors import BnsbenchError
-from bnsbench.flows.paths import CondOT, DiscreteVP, Path
+from bnsbench.paths import CondOT, DiscreteVP, Path
+from bnsbench.plugin import BnsbenchError
 from bnsbench_diffusers.schedulers.classes import names_in_diffusers
 from bnsbench_diffusers.schedulers.traced import table
 

@@ -10,11 +10,17 @@ from typing import Any
 
 from torch import Tensor
 
-from bnsbench.errors import BnsbenchError, NotApplicableError, UsageError
-from bnsbench.flows.fields import BatchField, VelocityField
-from bnsbench.flows.paths import Path
-from bnsbench.nonstationary.table import NonStationarySolver
-from bnsbench.nonstationary.tracing import trace
+from bnsbench.paths import Path
+from bnsbench.plugin import (
+    BatchField,
+    BnsbenchError,
+    NonStationarySolver,
+    NotApplicableError,
+    UsageError,
+    VelocityField,
+    one_line,
+    trace,
+)
 from bnsbench_diffusers.origin import Origin, origin_of
 from bnsbench_diffusers.schedulers.checks import check_table, check_times, steps_on, tolerance_of
 from bnsbench_diffusers.schedulers.classes import PIPELINE, find_class
@@ -144,5 +150,5 @@ def _told(name: str) -> Iterator[None]:
     except BnsbenchError as error:
         raise NotApplicableError(f"{name} cannot be traced: {error}") from error
     except Exception as error:
-        reason = " ".join(str(error).split()).rstrip(".")
-        raise NotApplicableError(f"{name} cannot be driven like a scheduler: {type(error).__name__}: {reason}.") from error
+        reason = f"{type(error).__name__}: {one_line(error)}"
+        raise NotApplicableError(f"{name} cannot be driven like a scheduler: {reason}.") from error

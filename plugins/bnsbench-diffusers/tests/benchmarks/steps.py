@@ -15,10 +15,8 @@ import diffusers
 import torch
 from torch import Tensor
 
-from bnsbench.flows.paths import CondOT
-from bnsbench.nonstationary.artefact import SolverArtefact
-from bnsbench.nonstationary.tracing import trace
-from bnsbench.solvers.runge_kutta import euler
+from bnsbench.paths import CondOT
+from bnsbench.plugin import NonStationarySolver, SolverArtefact
 from bnsbench_diffusers.schedulers.nonstationary import NonStationaryScheduler
 
 STEPS, REPEATS = 16, 40
@@ -27,8 +25,21 @@ SHAPES: Mapping[str, tuple[int, ...]] = {"1x4x8x8": (1, 4, 8, 8), "1x4x64x64": (
 
 def non_stationary() -> Any:
     """Return the scheduler of a table; its cost does not depend on its numbers, nor on what the network predicts."""
-    table = trace(lambda field, x0: euler(field, x0, STEPS), CondOT(), (0.0, 1.0))
-    return NonStationaryScheduler.from_artefact(SolverArtefact(table, CondOT(), (0.0, 1.0), "", "0" * 64, 0.0, "euler"))
+    euler = NonStationarySolver(
+        times=torch.linspace(0.0, 1.0, STEPS + 1, dtype=torch.float64),
+        a=torch.ones(STEPS, dtype=torch.float64),
+        b=torch.full((STEPS, STEPS), 1.0 / STEPS, dtype=torch.float64).tril(),
+    )
+    artefact = SolverArtefact(
+        solver=euler,
+        path=CondOT(),
+        interval=(0.0, 1.0),
+        model="",
+        fingerprint="0" * 64,
+        guidance=0.0,
+        name="euler",
+    )
+    return NonStationaryScheduler.from_artefact(artefact)
 
 
 SCHEDULERS: Mapping[str, Any] = {

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from bnsbench.metrics.base import SampleSet
-from bnsbench_diffusers.tiny_checkpoints import make_tiny_checkpoint
+from bnsbench.plugin import SampleSet
+from bnsbench_diffusers.testing import make_tiny_checkpoint
 
 
 @pytest.fixture(scope="session")

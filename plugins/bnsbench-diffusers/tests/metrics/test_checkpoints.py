@@ -12,11 +12,11 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from bnsbench.errors import UsageError
+from bnsbench.plugin import UsageError
 from bnsbench_diffusers import testing
 from bnsbench_diffusers.metrics import checkpoints
 from bnsbench_diffusers.metrics.checkpoints import load_checkpoint, require_place
-from bnsbench_diffusers.tiny_checkpoints import CHECKPOINTS, make_tiny_checkpoint
+from bnsbench_diffusers.testing import CHECKPOINTS, make_tiny_checkpoint
 
 
 @pytest.fixture

@@ -9,14 +9,14 @@ from scipy.linalg import sqrtm
 from torchaudio.transforms import Resample
 from transformers import ClapFeatureExtractor, ClapModel, ClapProcessor
 
-from bnsbench.errors import DivergedError, NotApplicableError, UsageError
+from bnsbench.plugin import DivergedError, NotApplicableError, UsageError
 from bnsbench_diffusers.metrics.checkpoints import load_checkpoint
 from bnsbench_diffusers.metrics.clap_distance import fad_clap, fad_clap_gt
 from bnsbench_diffusers.metrics.encoders import BATCH, ClapEncoder
 from bnsbench_diffusers.metrics.text_scores import ClapScore
 from bnsbench_diffusers.models.loading import quiet
-from bnsbench_diffusers.tiny_checkpoints import SOUND
-from bnsbench_diffusers.tiny_parts import TOKENS
+from bnsbench_diffusers.testing.checkpoints import SOUND
+from bnsbench_diffusers.testing.texts import TOKENS
 
 RATE, LONGEST = SOUND["sampling_rate"], SOUND["sampling_rate"] * SOUND["max_length_s"]
 CHIRPS = torch.linspace(1, 9, 6)[:, None]

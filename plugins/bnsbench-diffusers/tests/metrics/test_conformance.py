@@ -9,7 +9,6 @@ import pytest
 import torch
 import torchvision
 
-from bnsbench.cli import main
 from bnsbench.testing import check_metric
 
 TOLD = Path(__file__).with_name("told.py")
@@ -52,7 +51,7 @@ def test_conformance(metric, model, clip_folder, clap_folder, alexnet):
     report.raise_if_failed()
 
 
-def test_columns_of_a_run(tiny, clip_folder, clap_folder, tmp_path, monkeypatch, capsys):
+def test_columns_of_a_run(bnsbench, tiny, clip_folder, clap_folder, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path("prompts.txt").write_text("a red fox\ntwo boats\n")
     clip, pick, clap = (
@@ -61,9 +60,8 @@ def test_columns_of_a_run(tiny, clip_folder, clap_folder, tmp_path, monkeypatch,
         f"clap-score[path={clap_folder}]",
     )
     Path("tiny.toml").write_text(SUITE.format(folder=tiny("sd")))
-    with pytest.raises(SystemExit) as end:
-        main(["run", "tiny.toml", "--metric", f"{clip},{pick},{clap}", "--executor", "local"])
-    assert not end.value.code, capsys.readouterr()
+    done = bnsbench("run", "tiny.toml", "--metric", f"{clip},{pick},{clap}", "--executor", "local")
+    assert done == 0, capsys.readouterr()
     rows = list(csv.DictReader(Path("runs/tiny/leaderboard.csv").read_text().splitlines()))
     assert [row["status"] for row in rows] == ["ok", "ok"]
     assert all(0 < float(row[clip]) <= 100 and float(row[pick]) for row in rows)

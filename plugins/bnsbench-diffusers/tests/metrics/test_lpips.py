@@ -11,7 +11,7 @@ import torchmetrics
 import torchvision
 from safetensors.torch import save_file
 
-from bnsbench.errors import DivergedError, NotApplicableError, UsageError
+from bnsbench.plugin import DivergedError, NotApplicableError, UsageError
 from bnsbench_diffusers.metrics.lpips import BACKBONES, BATCH, Lpips, _load, find_backbone
 
 LAYERS = {"alex": (1, 4, 7, 9, 11), "vgg": (3, 8, 15, 22, 29), "squeeze": (1, 4, 7, 9, 10, 11, 12)}

@@ -11,12 +11,12 @@ from torchmetrics.functional.multimodal import clip_score
 from torchvision.transforms.functional import to_pil_image
 from transformers import CLIPModel, CLIPProcessor
 
-from bnsbench.errors import DivergedError, NotApplicableError, UsageError
+from bnsbench.plugin import DivergedError, NotApplicableError, UsageError
 from bnsbench_diffusers.metrics.encoders import BATCH
 from bnsbench_diffusers.metrics.text_scores import ClipScore, PickScore
 from bnsbench_diffusers.models.loading import quiet
-from bnsbench_diffusers.tiny_checkpoints import make_tiny_checkpoint
-from bnsbench_diffusers.tiny_parts import TOKENS
+from bnsbench_diffusers.testing import make_tiny_checkpoint
+from bnsbench_diffusers.testing.texts import TOKENS
 
 
 def loaded(folder):

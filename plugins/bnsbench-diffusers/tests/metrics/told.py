@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from bnsbench.contract.hookspecs import hookimpl
-from bnsbench.contract.specs import ModelSpec
-from bnsbench.flows.model import Model, Reference
-from bnsbench.flows.paths import CondOT
+from bnsbench.paths import CondOT
+from bnsbench.plugin import Model, ModelSpec, Reference, hookimpl
 
 TEXTS = ("a red fox in the snow", "two boats", "an empty street at night", "a", "zzzz")
 

@@ -12,9 +12,7 @@ import diffusers
 import pytest
 import torch
 
-from bnsbench.contract import PluginHost
-from bnsbench.errors import NotApplicableError, UsageError
-from bnsbench.nonstationary.table import NonStationarySolver
+from bnsbench.plugin import NonStationarySolver, NotApplicableError, SolverArtefact, UsageError
 from bnsbench_diffusers.models.base import Options
 from bnsbench_diffusers.models.fingerprint import network_digest
 from bnsbench_diffusers.models.loading import find_folder, load_pipeline, stored_dtype
@@ -25,11 +23,11 @@ from bnsbench_diffusers.schedulers.nonstationary import NonStationaryScheduler
 from bnsbench_diffusers.testing import make_tiny_pipeline
 
 
-def test_the_selector_names_the_folder(tiny):
-    folder = tiny("ddpm")
-    selection = PluginHost.load().model(f"diffusers[path={folder}]")
-    assert selection.spec.provider == "diffusers"
-    assert selection.make().fingerprint() == diffusers_model(str(folder)).fingerprint()
+def test_the_selector_names_the_folder(tiny, bnsbench, tmp_path, capsys):
+    folder, file = tiny("ddpm"), tmp_path / "tuned.json"
+    words = ("--nfe", "2", "--tolerance", "0.1", "--output", str(file), "--quiet")
+    assert bnsbench("tune", f"diffusers/diffusers[path={folder}]", *words) == 0, capsys.readouterr()
+    assert SolverArtefact.load(file).fingerprint == diffusers_model(str(folder)).fingerprint()
 
 
 def test_a_pipeline_in_memory(tiny):

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from bnsbench.cli import main
-from bnsbench.nonstationary.artefact import SolverArtefact
+from bnsbench.plugin import SolverArtefact
 from bnsbench_diffusers.models.loading import load_pipeline
 from bnsbench_diffusers.models.registry import diffusers_model
 from bnsbench_diffusers.schedulers.nonstationary import NonStationaryScheduler
@@ -33,31 +31,24 @@ tolerance = 1e-1
 """
 
 
-@pytest.fixture
-def bnsbench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Run a command in a folder of its own; it has to succeed."""
+@pytest.fixture(autouse=True)
+def _beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in a folder with prompts and a suite."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "prompts.txt").write_text("\n".join(PROMPTS))
     (tmp_path / "suite.toml").write_text(SUITE)
-
-    def run(*words: str) -> None:
-        with pytest.raises(SystemExit) as end:
-            main(list(words))
-        assert not end.value.code
-
-    return run
 
 
 @pytest.mark.parametrize("kind", ["sd", "sd-v", "sdxl", "pixart-sigma", "sd3"])
 def test_into_the_pipeline_and_back(kind, bnsbench, tmp_path, capsys):
     make_tiny_pipeline(kind, tmp_path / "pipeline")
-    bnsbench("run", "suite.toml", "--executor", "local", "--quiet")
+    assert bnsbench("run", "suite.toml", "--executor", "local", "--quiet") == 0, capsys.readouterr()
     rows = list(csv.DictReader((tmp_path / "runs/suite/leaderboard.csv").read_text().splitlines()))
     assert [row["status"] for row in rows] == ["ok", "ok"]
 
     options = ("--nfe", str(NFE), "--guidance", str(GUIDANCE), "--solver", TRAINED, "--tolerance", "0.1", "--quiet")
-    bnsbench("train", MODEL, *options, "--output", "trained.json")
-    bnsbench("solver", "export", "trained.json", "scheduler", "--to", "diffusers")
+    assert bnsbench("train", MODEL, *options, "--output", "trained.json") == 0, capsys.readouterr()
+    assert bnsbench("solver", "export", "trained.json", "scheduler", "--to", "diffusers") == 0, capsys.readouterr()
     capsys.readouterr()
 
     pipe, model = load_pipeline(tmp_path / "pipeline"), diffusers_model("pipeline", prompts="prompts.txt")

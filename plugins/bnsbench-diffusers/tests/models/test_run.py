@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 import scipy.io.wavfile
 
-from bnsbench.cli import main
-from bnsbench.nonstationary.artefact import SolverArtefact
+from bnsbench.plugin import SolverArtefact
 from bnsbench_diffusers.models.registry import diffusers_model
 from bnsbench_diffusers.testing import make_tiny_pipeline
 
@@ -44,30 +43,18 @@ tolerance = 1e-2
 
 
 @pytest.fixture
-def run_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Callable[..., int]]:
-    """Run commands in a folder with a tiny pipeline of a kind."""
+def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Work in a folder with a tiny pipeline of a kind."""
 
-    def make(kind: str) -> Callable[..., int]:
+    def make(kind: str) -> None:
         make_tiny_pipeline(kind, tmp_path / "pipeline")
         monkeypatch.chdir(tmp_path)
-
-        def run(*words: str) -> int:
-            with pytest.raises(SystemExit) as end:
-                main(list(words))
-            return int(end.value.code or 0)
-
-        return run
 
     return make
 
 
-@pytest.fixture
-def bnsbench(run_in: Callable[..., Callable[..., int]]) -> Callable[..., int]:
-    """Run a command in a folder with a tiny pipeline."""
-    return run_in("ddpm")
-
-
-def test_from_a_folder_to_a_trained_solver(bnsbench, tmp_path, capsys):
+def test_from_a_folder_to_a_trained_solver(bnsbench, beside, tmp_path, capsys):
+    beside("ddpm")
     (tmp_path / "tiny.toml").write_text(SUITE)
     assert bnsbench("run", "tiny.toml", "--executor", "local") == 0, capsys.readouterr()
     rows = list(csv.DictReader((tmp_path / "runs/tiny/leaderboard.csv").read_text().splitlines()))
@@ -86,8 +73,8 @@ def test_from_a_folder_to_a_trained_solver(bnsbench, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("kind", "channels"), [("audioldm2", 1), ("stable-audio", 2)])
-def test_pipelines_of_sound_are_heard(kind, channels, run_in, tmp_path, capsys):
-    bnsbench = run_in(kind)
+def test_pipelines_of_sound_are_heard(kind, channels, bnsbench, beside, tmp_path, capsys):
+    beside(kind)
     if kind == "audioldm2":  # with epsilon, random weights make an equation that takes a minute to solve
         scheduler = tmp_path / "pipeline/scheduler/scheduler_config.json"
         config = json.loads(scheduler.read_text())
@@ -117,7 +104,8 @@ def test_pipelines_of_sound_are_heard(kind, channels, run_in, tmp_path, capsys):
     assert sound.std() > 0
 
 
-def test_a_pipeline_that_cannot_be_guided_is_skipped(bnsbench, tmp_path, capsys):
+def test_a_pipeline_that_cannot_be_guided_is_skipped(bnsbench, beside, tmp_path, capsys):
+    beside("ddpm")
     words = ("--solver", "euler", "--nfe", "2", "--samples", "2", "--guidance", "1", "--metric", "psnr")
     bnsbench("run", "quick", "--model", "diffusers[path=pipeline]", *words, "--executor", "local")
     (row,) = csv.DictReader((tmp_path / "runs/quick/leaderboard.csv").read_text().splitlines())
@@ -126,6 +114,7 @@ def test_a_pipeline_that_cannot_be_guided_is_skipped(bnsbench, tmp_path, capsys)
     capsys.readouterr()
 
 
-def test_an_unknown_pipeline_is_one_sentence(bnsbench, capsys):
+def test_an_unknown_pipeline_is_one_sentence(bnsbench, beside, capsys):
+    beside("ddpm")
     assert bnsbench("sample", "diffusers[path=elsewhere]", "--solver", "euler", "--nfe", "2", "--output", "seen") == 2
     assert "There is no folder 'elsewhere'" in capsys.readouterr().err

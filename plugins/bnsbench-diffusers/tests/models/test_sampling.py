@@ -7,15 +7,14 @@ timestep 0, which are the ends of our interval. Network and scheduler compute in
 from __future__ import annotations
 
 import functools
+from itertools import pairwise
 
 import pytest
 import torch
 from diffusers import DDIMPipeline, FlowMatchEulerDiscreteScheduler
 from diffusers.schedulers.scheduling_utils import SchedulerOutput
 
-from bnsbench.nonstationary.tracing import trace
-from bnsbench.solvers.ddim import ddim
-from bnsbench.solvers.runge_kutta import euler
+from bnsbench.plugin import combine, to_data, to_noise, trace
 from bnsbench_diffusers.models.loading import load_pipeline
 
 pytestmark = pytest.mark.filterwarnings("ignore:`past_key_values`:FutureWarning")  # AudioLDM2's own, of its GPT-2
@@ -26,15 +25,27 @@ TOLERANCE = 5e-6
 """Relative deviation of end states."""
 
 
-def nodes(times):
-    return "nodes:" + ":".join(repr(float(t)) for t in times)
+def euler(field, x, times):
+    """Each step goes along the velocity at its beginning."""
+    for s, t in pairwise(times):
+        x = x + (t - s) * field(s, x)
+    return x
+
+
+def ddim(field, x, times):
+    """Each step keeps what the network says at its beginning of noise and data (Song et al. 2021)."""
+    path = field.path
+    for s, t in pairwise(times):
+        u = field(s, x)
+        x = combine(path.alpha(t), to_data(path, s, x, u), path.sigma(t), to_noise(path, s, x, u))
+    return x
 
 
 def ours(model, sampler, noise, inner, guidance=0.0, first=0):
     """End states of samples from ``first`` on, by a table traced from a sampler with these inner times."""
     begin, end = model.interval
-    function = functools.partial(sampler, nfe=STEPS, grid=nodes((inner - begin) / (end - begin)))
-    table = trace(function, model.path, model.interval)
+    times = torch.tensor([begin, *inner, end], dtype=torch.float64)
+    table = trace(functools.partial(sampler, times=times), model.path, model.interval)
     indices = torch.arange(first, first + len(noise))
     with torch.no_grad():
         return table(model.field(model.conditions(indices), guidance), noise)

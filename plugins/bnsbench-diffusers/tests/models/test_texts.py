@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bnsbench.errors import UsageError
+from bnsbench.plugin import UsageError
 from bnsbench_diffusers.models.prompts import read_prompts
 from bnsbench_diffusers.models.registry import diffusers_model
 from bnsbench_diffusers.models.texts import KEPT, EncodingTable

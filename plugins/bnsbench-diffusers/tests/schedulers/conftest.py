@@ -6,12 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bnsbench.flows.fields import FunctionField
-from bnsbench.flows.paths import CondOT, DiscreteVP, Path
-from bnsbench.flows.predictions import combine
-from bnsbench.nonstationary.artefact import SolverArtefact
-from bnsbench.nonstationary.table import NonStationarySolver
-from bnsbench_diffusers.tiny_parts import unet2d
+from bnsbench.paths import CondOT, DiscreteVP, Path
+from bnsbench.plugin import FunctionField, NonStationarySolver, SolverArtefact, combine
+from bnsbench_diffusers.testing.images import unet2d
 
 
 class Waves(nn.Module):

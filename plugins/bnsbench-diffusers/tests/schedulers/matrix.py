@@ -30,8 +30,7 @@ import torch
 from diffusers.utils.logging import set_verbosity_error
 from torch import Tensor
 
-from bnsbench.errors import NotApplicableError
-from bnsbench.flows.fields import FunctionField
+from bnsbench.plugin import FunctionField, NotApplicableError
 from bnsbench_diffusers.schedule import Schedule, read_schedule
 from bnsbench_diffusers.schedulers.noise import noise_rates
 from bnsbench_diffusers.schedulers.traced import table

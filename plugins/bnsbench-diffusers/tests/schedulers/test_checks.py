@@ -8,8 +8,8 @@ import diffusers
 import pytest
 import torch
 
-from bnsbench.errors import NotApplicableError
-from bnsbench.flows.paths import VP, CondOT, Cosine, DiscreteVP
+from bnsbench.paths import VP, CondOT, Cosine, DiscreteVP
+from bnsbench.plugin import NotApplicableError
 from bnsbench_diffusers.schedulers import noise, traced
 from bnsbench_diffusers.schedulers.checks import EXACT, deviations_on_line, steps_on, tolerance_of
 from bnsbench_diffusers.schedulers.classes import find_class

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from bnsbench.flows.paths import VP, DiscreteVP
+from bnsbench.paths import VP, DiscreteVP
 from bnsbench_diffusers.schedulers.classes import find_class
 from bnsbench_diffusers.schedulers.drivers import driver_for
 from bnsbench_diffusers.schedulers.noise import noise_rates

@@ -9,9 +9,8 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler
 
-from bnsbench.errors import UsageError
-from bnsbench.flows.paths import VP, CondOT, DiscreteVP
-from bnsbench.nonstationary.table import NonStationarySolver
+from bnsbench.paths import VP, CondOT, DiscreteVP
+from bnsbench.plugin import NonStationarySolver, UsageError
 from bnsbench_diffusers.schedulers.nonstationary import NonStationaryScheduler
 
 DDPM = DiscreteVP.linear()

@@ -6,8 +6,8 @@ import diffusers
 import pytest
 import torch
 
-from bnsbench.errors import NotApplicableError, UsageError
-from bnsbench.flows.paths import EDM, VP, CondOT, Cosine, DiscreteVP
+from bnsbench.paths import EDM, VP, CondOT, Cosine, DiscreteVP
+from bnsbench.plugin import NotApplicableError, UsageError
 from bnsbench_diffusers.schedule import read_schedule
 from bnsbench_diffusers.schedulers.traced import sample, table
 

@@ -9,8 +9,8 @@ import diffusers
 import pytest
 import torch
 
-from bnsbench.errors import NotApplicableError, UsageError
-from bnsbench.flows.paths import CondOT, DiscreteVP
+from bnsbench.paths import CondOT, DiscreteVP
+from bnsbench.plugin import NotApplicableError, UsageError
 from bnsbench_diffusers.models.base import Options
 from bnsbench_diffusers.models.flux import pack, unpack
 from bnsbench_diffusers.models.loading import load_pipeline

@@ -26,9 +26,8 @@ from diffusers import (
 from diffusers.models.embeddings import get_1d_rotary_pos_embed
 from torch import nn
 
-from bnsbench.errors import UsageError
-from bnsbench.flows.paths import CondOT
-from bnsbench.nonstationary.artefact import SolverArtefact
+from bnsbench.paths import CondOT
+from bnsbench.plugin import SolverArtefact, UsageError
 from bnsbench_diffusers.schedule import read_schedule
 from bnsbench_diffusers.schedulers.conventions import path_of, prediction_type_of
 from bnsbench_diffusers.schedulers.export import export

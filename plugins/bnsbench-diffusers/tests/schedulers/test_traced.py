@@ -9,11 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from bnsbench.errors import NotApplicableError, UsageError
-from bnsbench.flows.fields import FunctionField
-from bnsbench.flows.paths import EDM, VP, CondOT, Cosine, DiscreteVP
-from bnsbench.flows.predictions import to_noise
-from bnsbench.nonstationary.tracing import NotTraceableError, trace
+from bnsbench.paths import EDM, VP, CondOT, Cosine, DiscreteVP
+from bnsbench.plugin import FunctionField, NotApplicableError, NotTraceableError, UsageError, to_noise, trace
 from bnsbench_diffusers.schedulers.classes import find_class
 from bnsbench_diffusers.schedulers.traced import sample, table
 

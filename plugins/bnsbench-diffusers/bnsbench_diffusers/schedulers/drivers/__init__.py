@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bnsbench.flows.paths import CondOT, Path
+from bnsbench.paths import CondOT, Path
 from bnsbench_diffusers.origin import Origin
 from bnsbench_diffusers.schedulers.classes import SchedulerClass
 from bnsbench_diffusers.schedulers.drivers.angles import AngleDriver

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bnsbench.errors import NotApplicableError
-from bnsbench.flows.paths import Cosine
+from bnsbench.paths import Cosine
+from bnsbench.plugin import NotApplicableError
 from bnsbench_diffusers.schedulers.drivers.base import LINEAR
 from bnsbench_diffusers.schedulers.drivers.timesteps import TimestepDriver, V
 

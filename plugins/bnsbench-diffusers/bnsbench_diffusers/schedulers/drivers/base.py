@@ -12,9 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bnsbench.errors import NotApplicableError
-from bnsbench.flows.fields import VelocityField
-from bnsbench.flows.paths import LOG_SNR_BOUND, Path
+from bnsbench.paths import LOG_SNR_BOUND, Path
+from bnsbench.plugin import NotApplicableError, VelocityField
 from bnsbench_diffusers.origin import Origin
 from bnsbench_diffusers.schedulers.classes import SchedulerClass
 

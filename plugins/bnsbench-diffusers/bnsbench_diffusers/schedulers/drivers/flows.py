@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bnsbench.errors import NotApplicableError
+from bnsbench.plugin import NotApplicableError
 from bnsbench_diffusers.schedule import FLOW
 from bnsbench_diffusers.schedulers.drivers.base import LINEAR, Driver, Evaluation, parameters_of_steps
 from bnsbench_diffusers.schedulers.noise import OPTIONS

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bnsbench.flows.predictions import combine, to_data, velocity_coefficients
+from bnsbench.plugin import combine, to_data, velocity_coefficients
 from bnsbench_diffusers.schedulers.conventions import noise_ratio
 from bnsbench_diffusers.schedulers.drivers.base import Evaluation
 from bnsbench_diffusers.schedulers.drivers.timesteps import UNCLIPPED, TimestepDriver

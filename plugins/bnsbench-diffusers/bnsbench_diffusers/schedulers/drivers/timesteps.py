@@ -10,9 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bnsbench.errors import NotApplicableError
-from bnsbench.flows.paths import LOG_SNR_BOUND, DiscreteVP
-from bnsbench.flows.predictions import velocity_coefficients
+from bnsbench.paths import LOG_SNR_BOUND, DiscreteVP
+from bnsbench.plugin import NotApplicableError, velocity_coefficients
 from bnsbench_diffusers.schedule import PREDICTIONS, SMALLEST_ALPHA_CUMPROD
 from bnsbench_diffusers.schedulers.conventions import network_output, noise_ratio
 from bnsbench_diffusers.schedulers.drivers.base import LINEAR, Driver, Evaluation, Request, norm, scaled

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from bnsbench.errors import UsageError
+from bnsbench.plugin import UsageError
 from bnsbench_diffusers.models.loading import quiet
-from bnsbench_diffusers.tiny_parts import TOKENS, WIDTH, clip_tokenizer
+from bnsbench_diffusers.testing.texts import SMALL, TOKENS, WIDTH, clip_tokenizer, roberta_tokenizer
 
 SIDE = 16
 """Of the images that the tiny CLIP sees, in pixels."""
@@ -26,7 +26,6 @@ SOUND: Mapping[str, Any] = {
 
 BANDS, SPECTRUM = 16, 32
 """Of the tiny CLAP's spectra: mel bands, and the side of the square that they are folded into."""
-
 
 SEED = 5
 """With which most cosines of CLIP are positive, so that scores are not all zero."""
@@ -52,10 +51,9 @@ def _clip() -> tuple[Any, Any]:
 
     tokenizer = clip_tokenizer()
     end = len(tokenizer) - 1
-    small = {"hidden_size": WIDTH, "intermediate_size": WIDTH, "num_hidden_layers": 2, "num_attention_heads": 2}
     special = {"bos_token_id": end - 1, "eos_token_id": end, "pad_token_id": end}
-    text = {**small, **special, "vocab_size": end + 1, "max_position_embeddings": TOKENS}
-    vision = {**small, "image_size": SIDE, "patch_size": 4}
+    text = {**SMALL, **special, "vocab_size": end + 1, "max_position_embeddings": TOKENS}
+    vision = {**SMALL, "image_size": SIDE, "patch_size": 4}
     images = CLIPImageProcessor(size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE})
     config = CLIPConfig(text_config=text, vision_config=vision, projection_dim=WIDTH)
     return CLIPModel(config), CLIPProcessor(image_processor=images, tokenizer=tokenizer)
@@ -65,9 +63,8 @@ def _clap() -> tuple[Any, Any]:
     """Return one that hears a random second of longer clips, as the unfused public one hears ten seconds."""
     from transformers import ClapConfig, ClapFeatureExtractor, ClapModel, ClapProcessor  # noqa: PLC0415 - optional
 
-    tokenizer = _letters()
-    small = {"hidden_size": WIDTH, "intermediate_size": WIDTH, "num_hidden_layers": 2, "num_attention_heads": 2}
-    text = {**small, "vocab_size": len(tokenizer), "max_position_embeddings": TOKENS + 2}
+    tokenizer = roberta_tokenizer()
+    text = {**SMALL, "vocab_size": len(tokenizer), "max_position_embeddings": TOKENS + 2}
     audio = {
         "num_mel_bins": BANDS,
         "spec_size": SPECTRUM,
@@ -81,15 +78,6 @@ def _clap() -> tuple[Any, Any]:
     sounds = ClapFeatureExtractor(feature_size=BANDS, truncation="rand_trunc", **SOUND)
     config = ClapConfig(text_config=text, audio_config=audio, projection_dim=WIDTH)
     return ClapModel(config), ClapProcessor(feature_extractor=sounds, tokenizer=tokenizer)
-
-
-def _letters() -> Any:
-    """Return a tokenizer of single letters, as RoBERTa's but for its words."""
-    from transformers import RobertaTokenizer  # noqa: PLC0415 - optional
-
-    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", "\u0120"]
-    words = {word: number for number, word in enumerate([*special, *map(chr, range(97, 123))])}
-    return RobertaTokenizer(vocab=words, merges=[], model_max_length=TOKENS)
 
 
 CHECKPOINTS: Mapping[str, Callable[[], tuple[Any, Any]]] = {"clip": _clip, "clap": _clap}

@@ -1,4 +1,4 @@
-"""Parts of tiny pipelines of sound: small networks and tokenizers, made from configuration without any download."""
+"""Networks of sounds for tiny pipelines; all made from configuration."""
 
 from __future__ import annotations
 
@@ -6,21 +6,14 @@ from typing import Any
 
 import diffusers
 
-from bnsbench_diffusers.tiny_parts import TOKENS, WIDTH
+from bnsbench_diffusers.testing.images import TOLD_TEXT
+from bnsbench_diffusers.testing.texts import TOKENS, WIDTH, roberta_tokenizer
 
 BANDS, RATE = 8, 16_000
 """Of the mel spectra, and of the sounds in Hz."""
 
 MELS = 64
 """Bands of the spectra that CLAP hears; its windows need so many."""
-
-
-def roberta_tokenizer() -> Any:
-    """Return a tokenizer of single letters."""
-    from transformers import RobertaTokenizer  # noqa: PLC0415 - an optional dependency
-
-    words = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", "\u0120", *map(chr, range(97, 123))]
-    return RobertaTokenizer(vocab={word: number for number, word in enumerate(words)}, merges=[], model_max_length=TOKENS)
 
 
 def clap() -> Any:
@@ -58,16 +51,8 @@ def gpt2() -> Any:
 
 def audioldm2_unet() -> Any:
     """Return a network of latents [4, 8, 4] that is told two texts."""
-    return diffusers.AudioLDM2UNet2DConditionModel(
-        sample_size=8,
-        block_out_channels=(8, 16),
-        layers_per_block=1,
-        norm_num_groups=4,
-        attention_head_dim=8,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        cross_attention_dim=([None, WIDTH, WIDTH], [None, WIDTH, WIDTH]),
-    )
+    texts = [None, WIDTH, WIDTH]  # no text at first, then the two of them
+    return diffusers.AudioLDM2UNet2DConditionModel(**TOLD_TEXT, cross_attention_dim=(texts, texts))
 
 
 def vocoder() -> Any:

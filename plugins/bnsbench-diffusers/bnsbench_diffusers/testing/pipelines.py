@@ -1,11 +1,7 @@
-"""Tiny pipelines of every supported kind, with random weights: for tests, and to try commands without a download.
-
-``python -m bnsbench_diffusers.testing KIND FOLDER`` writes one, or a network that metrics use (`tiny_checkpoints`).
-"""
+"""Tiny pipelines of every supported kind, with random weights."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,33 +10,27 @@ import diffusers
 import torch
 from diffusers.models.embeddings import TimestepEmbedding
 
-from bnsbench.errors import UsageError
+from bnsbench.plugin import UsageError
 from bnsbench_diffusers.models.loading import quiet
-from bnsbench_diffusers.tiny_checkpoints import CHECKPOINTS, make_tiny_checkpoint
-from bnsbench_diffusers.tiny_parts import (
-    LATENT_NOISE,
-    WIDTH,
-    clip,
-    clip_tokenizer,
-    ddim_scheduler,
-    deep_autoencoder,
-    gemma,
-    gemma_tokenizer,
-    t5,
-    t5_tokenizer,
-    unet,
-    unet2d,
-    vae,
-)
-from bnsbench_diffusers.tiny_sound import (
+from bnsbench_diffusers.testing.images import LATENT_NOISE, ddim_scheduler, deep_autoencoder, unet, unet2d, vae
+from bnsbench_diffusers.testing.sounds import (
     audioldm2_unet,
     clap,
     clap_features,
     gpt2,
     oobleck,
-    roberta_tokenizer,
     stable_audio_transformer,
     vocoder,
+)
+from bnsbench_diffusers.testing.texts import (
+    WIDTH,
+    clip,
+    clip_tokenizer,
+    gemma,
+    gemma_tokenizer,
+    roberta_tokenizer,
+    t5,
+    t5_tokenizer,
 )
 
 SEED = 0
@@ -120,7 +110,7 @@ def _sd(**scheduling: Any) -> Any:
         vae=vae(),
         text_encoder=clip(),
         tokenizer=clip_tokenizer(),
-        unet=unet(cross_attention_dim=WIDTH),
+        unet=unet(),
         scheduler=scheduler,
         safety_checker=None,
         feature_extractor=None,
@@ -135,7 +125,7 @@ def _sd_v() -> Any:
 
 def _sdxl() -> Any:
     sizes = {"addition_embed_type": "text_time", "addition_time_embed_dim": 8}
-    network = unet(cross_attention_dim=2 * WIDTH, projection_class_embeddings_input_dim=6 * 8 + WIDTH, **sizes)
+    network = unet(2 * WIDTH, projection_class_embeddings_input_dim=6 * 8 + WIDTH, **sizes)
     scheduler = ddim_scheduler(**LATENT_NOISE)
     tokenizers = {"tokenizer": clip_tokenizer(), "tokenizer_2": clip_tokenizer()}
     encoders = {"text_encoder": clip(), "text_encoder_2": clip(projected=True)}
@@ -287,18 +277,3 @@ KINDS: Mapping[str, Callable[[], Any]] = {
     "stable-audio": _stable_audio,
 }
 """Kinds of pipelines, by what makes one in memory."""
-
-
-def main() -> None:
-    """Write a tiny pipeline, or a network that metrics use, as the command line says."""
-    parser = argparse.ArgumentParser(prog="python -m bnsbench_diffusers.testing", description=main.__doc__)
-    parser.add_argument("kind", choices=[*KINDS, *CHECKPOINTS], help="what pipeline, or what network")
-    parser.add_argument("folder", type=Path, help="where to")
-    chosen = parser.parse_args()
-    write, what = (make_tiny_checkpoint, "checkpoint") if chosen.kind in CHECKPOINTS else (make_tiny_pipeline, "pipeline")
-    folder = write(chosen.kind, chosen.folder)
-    print(f"A {chosen.kind} {what} with random weights is in {folder}.")  # noqa: T201 (a command)
-
-
-if __name__ == "__main__":
-    main()
