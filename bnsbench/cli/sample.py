@@ -87,7 +87,8 @@ def _asked(model: Model, prompts: list[str], voice: int | None, count: int) -> T
     """Return the conditions [count, ...] of prompts that take turns."""
     import torch
 
-    conditions = torch.stack([model.describe(text, voice) for text in prompts])
+    details = {} if voice is None else {"voice": voice}
+    conditions = torch.stack([model.describe(text, **details) for text in prompts])
     return conditions[torch.arange(count) % len(prompts)]
 
 

@@ -6,7 +6,7 @@ from sklearn.metrics import accuracy_score
 
 from bnsbench.errors import DivergedError, NotApplicableError
 from bnsbench.metrics.alignment import AttributeAlignment, ClassAccuracy, WordAccuracy
-from bnsbench.models.digits.model import digit_classifier
+from bnsbench.models.digits.features import digit_classifier
 from bnsbench.models.scenes.data import attributes, random_scenes
 from bnsbench.models.speech.data import spoken
 from bnsbench.models.speech.model import reference_clips

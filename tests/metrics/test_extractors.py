@@ -15,9 +15,9 @@ from bnsbench.metrics.extractors import (
     register_embedded,
     to_uint8,
 )
-from bnsbench.models.digits.model import digit_classifier
+from bnsbench.models.digits.features import digit_classifier
 from bnsbench.models.scenes.data import random_scenes
-from bnsbench.models.scenes.model import scene_classifier
+from bnsbench.models.scenes.features import scene_classifier
 
 
 def test_uint8_rule_clamps_and_rounds():

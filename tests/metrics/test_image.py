@@ -10,7 +10,7 @@ from skimage.metrics import structural_similarity
 
 from bnsbench.errors import DivergedError, NotApplicableError
 from bnsbench.metrics.image import Perceptual, Psnr, Ssim
-from bnsbench.models.digits.model import digit_classifier
+from bnsbench.models.digits.features import digit_classifier
 from bnsbench.statistics import mean_interval
 from bnsbench.truth.psnr import psnr_per_sample
 

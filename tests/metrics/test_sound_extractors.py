@@ -15,7 +15,8 @@ from bnsbench.metrics.base import SampleSet
 from bnsbench.metrics.distribution import fad, fad_gt
 from bnsbench.metrics.sound_extractors import sound_extractor
 from bnsbench.models.speech.audio import SAMPLES, log_mel, waveform
-from bnsbench.models.speech.model import reference_clips, word_classifier
+from bnsbench.models.speech.features import word_classifier
+from bnsbench.models.speech.model import reference_clips
 
 
 class Speaker(Model):

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from bnsbench.errors import UsageError
+from bnsbench.flows.model import check_details
 from bnsbench.process.machine import cache_folder
 from bnsbench.storage.files import replacing
 from bnsbench_diffusers.models.base import LATENT_RANGE, Options, PipelineModel
@@ -133,8 +134,8 @@ class TextConditional(PipelineModel):
     def null_condition(self, condition: Tensor) -> Tensor:
         return torch.full_like(condition, NOTHING)
 
-    def describe(self, text: str, voice: int | None = None) -> Tensor:
-        del voice
+    def describe(self, text: str, **details: int) -> Tensor:
+        check_details(details)
         return torch.tensor(self.table.number(text))
 
     def texts(self, condition: Tensor) -> list[str]:
