@@ -30,11 +30,14 @@ if TYPE_CHECKING:
     from bnsbench.errors import NotApplicableError as NotApplicableError
     from bnsbench.errors import UsageError as UsageError
     from bnsbench.errors import one_line as one_line
+    from bnsbench.flows.features import SampleFeatures as SampleFeatures
     from bnsbench.flows.fields import BatchField as BatchField
     from bnsbench.flows.fields import FunctionField as FunctionField
     from bnsbench.flows.fields import VelocityField as VelocityField
+    from bnsbench.flows.judge import ConditionJudge as ConditionJudge
     from bnsbench.flows.model import Model as Model
     from bnsbench.flows.model import Reference as Reference
+    from bnsbench.flows.model import check_details as check_details
     from bnsbench.flows.predictions import Prediction as Prediction
     from bnsbench.flows.predictions import combine as combine
     from bnsbench.flows.predictions import data_coefficients as data_coefficients
@@ -105,8 +108,10 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
     "Selectors: name[parameter=value] taken apart, and the end of a message that proposes what was meant.": {
         "bnsbench.contract.selectors": ("parse_selector", "did_you_mean"),
     },
-    "Models: the base class and its real data; paths are in bnsbench.paths.": {
-        "bnsbench.flows.model": ("Model", "Reference"),
+    "Models: the base class, its real data, and what it may bring besides; paths are in bnsbench.paths.": {
+        "bnsbench.flows.model": ("Model", "Reference", "check_details"),
+        "bnsbench.flows.features": ("SampleFeatures",),
+        "bnsbench.flows.judge": ("ConditionJudge",),
     },
     "Velocity fields: what solvers are given, and one made of a plain function.": {
         "bnsbench.flows.fields": ("VelocityField", "BatchField", "FunctionField"),

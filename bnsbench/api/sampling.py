@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -111,9 +112,12 @@ def draw(
     return Drawn(states, x0, velocity, spent)
 
 
-def conditions_of(model: Model, texts: Sequence[str], count: int, voice: int | None = None) -> Tensor:
-    """Return the conditions [count, ...] of texts that take turns; UsageError for what the model does not understand."""
-    conditions = torch.stack([model.describe(text, voice) for text in texts])
+def conditions_of(model: Model, texts: Sequence[str], count: int, **details: Any) -> Tensor:
+    """Return the conditions [count, ...] of texts that take turns; UsageError for what the model does not understand.
+
+    details: what else the model wants to be told, such as the number of a voice.
+    """
+    conditions = torch.stack([model.describe(text, **details) for text in texts])
     return conditions[torch.arange(count) % len(texts)]
 
 

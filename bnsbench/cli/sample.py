@@ -48,7 +48,8 @@ def sample(
     found = find_solver(host, solver, nfe, named.setting, named, guidance)
     for remark in mismatches(found, named, guidance):
         typer.echo(f"Note: {remark}", err=True)
-    condition = conditions_of(named.model, prompt, count, voice) if prompt else None
+    details = {} if voice is None else {"voice": voice}
+    condition = conditions_of(named.model, prompt, count, **details) if prompt else None
     with Console(stderr=True).status(f"sampling {named.name} and solving for the ground truth"):
         drawn = draw(named, found, count, guidance=guidance, seed=seed, condition=condition)
         truth = drawn.truth()

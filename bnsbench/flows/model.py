@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Self
 
@@ -10,6 +11,8 @@ import torch
 from torch import Tensor
 
 from bnsbench.errors import NotApplicableError, UsageError
+from bnsbench.flows.features import SampleFeatures
+from bnsbench.flows.judge import ConditionJudge
 from bnsbench.flows.paths import Path
 from bnsbench.flows.predictions import Prediction, check_prediction, per_sample, singularity, to_velocity
 
@@ -32,13 +35,16 @@ class Reference:
 class Model(ABC):
     """A frozen generative model; subclass it and implement `predict` and `fingerprint` to add one.
 
+    The other methods are what a model may bring besides: conditions and guidance, texts, decoding, real data, features of
+    its samples and a judge of its conditions. The version of its record changes with features and judge as well as with
+    weights, for by it a run knows what it has measured and trained already.
+
     path: the Gaussian path on which it was trained.
     shape: one sample's shape in the space where the ODE lives.
     prediction: what `predict` returns.
     interval: the times on which it may be evaluated; epsilon-VP networks end at 1 - 1e-3.
     data_range: peak-to-peak range of the data, which PSNR uses.
     dtype: the precision in which it is meant to be used; states of the ODE are kept in at least float32.
-    extractor: the kind of data, if an embedded feature extractor knows it: "digits", "scenes" or "speech".
     sample_rate: of decoded waveforms, [batch, samples] or [batch, channels, samples], in Hz; None for models of anything
         but sound.
     """
@@ -49,7 +55,6 @@ class Model(ABC):
     interval: tuple[float, float] = (0.0, 1.0)
     data_range: float = 2.0
     dtype: torch.dtype = torch.float32
-    extractor: str = ""
     sample_rate: int | None = None
 
     @abstractmethod
@@ -70,12 +75,18 @@ class Model(ABC):
         del condition
         raise NotApplicableError(f"{type(self).__name__} has no unconditional prediction, so guidance needs w = 0.")
 
-    def describe(self, text: str, voice: int | None = None) -> Tensor:
-        """Return the condition [...] of one sample that a text asks for, spoken by that voice if it is speech.
+    def describe(self, text: str, **details: int) -> Tensor:
+        """Return the condition [...] of one sample that a text asks for.
 
-        UsageError if the model does not understand the text, NotApplicableError if it is not told things by text.
+        Args:
+            text: what to make.
+            details: what else the model can be told, such as ``voice=2`` of speech; see `check_details`.
+
+        Raises:
+            UsageError: The model does not understand the text or a detail.
+            NotApplicableError: It is not told by texts what to make.
         """
-        del text, voice
+        del text, details
         raise NotApplicableError(f"{type(self).__name__} is not told by a text what to make.")
 
     def texts(self, condition: Tensor) -> list[str] | None:
@@ -96,6 +107,17 @@ class Model(ABC):
 
     def reference(self) -> Reference | None:
         """Return real data for distribution metrics, or None if there is none."""
+        return None
+
+    def features(self) -> SampleFeatures | None:
+        """Return the feature extractor that knows its samples, for distances and perceptual objectives; None if it has none.
+
+        It is asked for often, so weights are loaded once.
+        """
+        return None
+
+    def judge(self) -> ConditionJudge | None:
+        """Return what tells whether its samples satisfy their conditions, or None if nothing does."""
         return None
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Self:
@@ -131,6 +153,14 @@ class Model(ABC):
     def field(self, condition: Tensor | None, guidance: Guidance = 0.0) -> ModelField:
         """Return the velocity field for a batch with these conditions."""
         return ModelField(self, condition, guidance)
+
+
+def check_details(details: Collection[str], known: Collection[str] = ()) -> None:
+    """Raise UsageError if `Model.describe` was given details that the model does not know."""
+    strange = [name for name in details if name not in known]
+    if strange:
+        told = f"besides a text it takes {', '.join(known)}" if known else "it is told by a text alone"
+        raise UsageError(f"The model cannot be told a {strange[0]}: {told}.")
 
 
 class ModelField:

@@ -27,7 +27,7 @@ SCORES_KEPT = 64
 class FeatureMetric(ABC):
     """A comparison of the features of all samples with those of the data set or of the ground-truth samples.
 
-    to: "data" or "truth". weights: path of Inception-v3's weights, needed for RGB images that no embedded extractor knows.
+    to: "data" or "truth". weights: path of Inception-v3's weights, needed for RGB images of models without own features.
     minimum: fewest samples accepted; 0 stands for the metric's own rule.
     data: a folder or file of real samples in place of the model's own data set; see `bnsbench.metrics.real_data`.
     Details: the number of samples and of real ones, the feature width and what `judge` adds; of comparisons with the data
@@ -97,14 +97,16 @@ class FeatureMetric(ABC):
 
     def extractor(self, samples: SampleSet) -> Extractor:
         """Return what extracts the features."""
-        return extractor_for(samples.form, self.weights, samples.model.extractor)
+        return extractor_for(samples.model, samples.form, self.weights)
 
     def prepared(self, values: Tensor) -> Tensor:
-        """Return samples as the extractor takes them."""
-        return to_uint8(values)
+        """Return samples as the extractor takes them: images as bytes, others as they are."""
+        return to_uint8(values) if values.ndim == 4 else values
 
     def real_data(self, samples: SampleSet) -> RealData:
         """Return the real samples in the folder or file ``data``."""
+        if len(samples.form) != 3:
+            raise NotApplicableError(f"Real samples in files are images, and the model's are of shape {samples.form}.")
         return open_images(self.data, samples.form)
 
     def fingerprint(self) -> str:

@@ -8,7 +8,7 @@ from torch.nn.functional import normalize
 
 from bnsbench.errors import NotApplicableError
 from bnsbench.metrics.base import SampleSet
-from bnsbench.metrics.extractors import EXTRACTION_BATCH, embedded_network
+from bnsbench.metrics.extractors import EXTRACTION_BATCH
 from bnsbench.metrics.paired import PairedMetric
 from bnsbench.truth.psnr import psnr_per_sample
 
@@ -57,21 +57,24 @@ class Ssim(PairedMetric):
 
 
 class Perceptual(PairedMetric):
-    """The perceptual distance of LPIPS (Zhang et al. 2018, eq. 1) in the embedded classifier's activations, all weights one.
+    """The perceptual distance of LPIPS (Zhang et al. 2018, eq. 1) in activations of the model's features, all weights one.
 
     0 for equal images. At a place where all activations of a layer vanish in one of the images, which they may where it has
     no variation, they have no direction, and the distance there is 1.
-    Raises NotApplicableError for models whose data no embedded classifier knows.
+    Raises NotApplicableError for models whose features have no activations of images, or that bring none.
     """
 
     worst = 0.95
 
     def compare(self, samples: SampleSet) -> Tensor:
-        network = embedded_network(samples.model)
+        features = samples.model.features()
+        if features is None:
+            name = type(samples.model).__name__
+            raise NotApplicableError(f"The perceptual distance needs features of images, and {name} brings none.")
         images, truth = (clamped_images(values).cpu() for values in (samples.samples, samples.truth))
         parts = zip(torch.split(images, EXTRACTION_BATCH), torch.split(truth, EXTRACTION_BATCH), strict=True)
         with torch.no_grad():
-            return torch.cat([perceptual_distance(network.activations(a), network.activations(b)) for a, b in parts])
+            return torch.cat([perceptual_distance(features.activations(a), features.activations(b)) for a, b in parts])
 
 
 def perceptual_distance(activations: list[Tensor], others: list[Tensor]) -> Tensor:

@@ -28,7 +28,7 @@ class InceptionScore:
 
     The mean over ``splits`` parts of the samples in random order, with their standard deviation among the details, and the
     score of the ground-truth samples as ``truth``. It needs no data. Samples that are all the same have 1, the least.
-    weights: path of Inception-v3's weights, needed for RGB images that no embedded classifier knows. minimum: fewest samples
+    weights: path of Inception-v3's weights, needed for RGB images of models without own features. minimum: fewest samples
     accepted; 0 stands for four per class in every part.
     Raises NotApplicableError for too few samples or samples whose classes no extractor knows, DivergedError for samples that
     are not finite.
@@ -44,7 +44,7 @@ class InceptionScore:
 
     def __call__(self, samples: SampleSet) -> MetricValue:
         samples.require_finite()
-        extractor = extractor_for(samples.form, self.weights, samples.model.extractor, "logits")
+        extractor = extractor_for(samples.model, samples.form, self.weights, "logits")
         least = max(self.minimum or SAMPLES_PER_CLASS * extractor.width * self.splits, self.splits)
         if len(samples) < least:
             raise NotApplicableError(

@@ -1,4 +1,4 @@
-"""Feature extractors of sound: the embedded recogniser of words, and any exported network in a local file."""
+"""Feature extractors of sound: a model's own, or any exported network in a local file."""
 
 from __future__ import annotations
 
@@ -13,20 +13,16 @@ from bnsbench.errors import NotApplicableError, UsageError, one_line
 from bnsbench.metrics.audio import sample_rate
 from bnsbench.metrics.base import SampleSet
 from bnsbench.metrics.contents import content_hash
-from bnsbench.metrics.extractors import Extractor
-from bnsbench.models.speech.audio import SAMPLES, log_mel
-from bnsbench.models.speech.model import word_classifier
-from bnsbench.models.speech.network import WordClassifier
-from bnsbench.models.weights import weights_fingerprint
+from bnsbench.metrics.extractors import Extractor, own_extractor
 
 
 def sound_extractor(samples: SampleSet, network: str = "") -> Extractor:
-    """Return the extractor of waveforms [n, samples]: an exported network, or the embedded recogniser for its own clips.
+    """Return the extractor of waveforms [n, samples]: an exported network, or else the model's own.
 
     Waveforms are mono, as `bnsbench.metrics.audio.mono` makes them.
     network: a file that `torch.export.save` wrote, of a module from waveforms [n, samples] at the model's rate to features
     [n, width], with a dynamic n; VGGish and CLAP are exported so. UsageError for a file that is none, NotApplicableError for
-    samples that are no sound, or of another model than the embedded one without a network.
+    samples that are no sound, or of a model without own features if there is no network.
     """
     sample_rate(samples)
     if network:
@@ -34,22 +30,10 @@ def sound_extractor(samples: SampleSet, network: str = "") -> Extractor:
         if not file.is_file():
             raise UsageError(f"There is no network file {network}.")
         return _exported(network, samples.form[-1], content_hash(file, (file,)))
-    if samples.model.extractor != "speech":
+    own = samples.model.features()
+    if own is None:
         raise NotApplicableError("Features of sound need an exported network such as VGGish: give network=FILE.")
-    if samples.form[-1] != SAMPLES:
-        raise NotApplicableError(f"The embedded recogniser knows clips of {SAMPLES} values, not of {samples.form[-1]}.")
-    return _embedded()
-
-
-class _Recogniser(nn.Module):
-    """Waveforms to the features of the embedded recogniser."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.classifier = word_classifier()
-
-    def forward(self, waveforms: Tensor) -> tuple[Tensor]:
-        return (self.classifier.features(log_mel(waveforms)),)
+    return own_extractor(own)
 
 
 class _Exported(nn.Module):
@@ -66,11 +50,6 @@ class _Exported(nn.Module):
 
     def forward(self, waveforms: Tensor) -> tuple[Tensor]:
         return (self.network(waveforms).flatten(1),)
-
-
-@lru_cache(maxsize=1)
-def _embedded() -> Extractor:
-    return Extractor(_Recogniser().eval(), WordClassifier.width, weights_fingerprint("speech-classifier"))
 
 
 @lru_cache(maxsize=4)

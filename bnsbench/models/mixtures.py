@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path as FilePath
 from typing import Self
 
 import torch
 from torch import Tensor
 
-from bnsbench.errors import NotApplicableError, UsageError
-from bnsbench.flows.model import Model, Reference
+from bnsbench.errors import UsageError
 from bnsbench.flows.paths import EDM, VE, VP, CondOT, Cosine, DiscreteVP, Path
-from bnsbench.models.digits.data import CLASSES, SHAPE
-from bnsbench.models.weights import WEIGHTS, load_weights
+from bnsbench.models.exact import ExactModel
 
-REFERENCE_SAMPLES = 2000
 VP_END = 1.0 - 1e-3
 
 
@@ -54,17 +48,19 @@ class Mixture:
         return hashlib.sha256(content + str(self.per_class).encode()).hexdigest()
 
 
-class MixtureModel(Model):
+class MixtureModel(ExactModel):
     """The exact velocity field of a Gaussian mixture (in float64 by default) on a given path.
 
-    With classes, conditions are int64 labels [batch] and the number of classes stands for "no condition". Under every
-    condition the field is exact: the conditional one is that of the class's own mixture.
+    Under every condition the field is exact: the conditional one is that of the class's own mixture.
     """
 
     dtype = torch.float64
 
+    mixture: Mixture
+
     def __init__(self, mixture: Mixture, path: Path, shape: tuple[int, ...], end: float = 1.0) -> None:
         self.mixture = mixture
+        self.classes = 0 if mixture.per_class is None else len(mixture.means) // mixture.per_class
         self.path = path
         self.shape = shape
         self.interval = (0.0, end)
@@ -74,11 +70,6 @@ class MixtureModel(Model):
         self._means = mixture.means
         self._projected_means = torch.einsum("kd,kde->ke", mixture.means, bases)
         self._log_weights = mixture.weights.log()
-
-    @property
-    def classes(self) -> int:
-        """The number of classes; 0 for a mixture without classes."""
-        return 0 if self.mixture.per_class is None else len(self._means) // self.mixture.per_class
 
     def predict(self, t: Tensor, x: Tensor, condition: Tensor | None) -> Tensor:
         coefficients = self._coefficients(t, x)
@@ -125,27 +116,8 @@ class MixtureModel(Model):
         values = path.alpha(t), path.d_alpha(t), path.sigma(t) ** 2, path.sigma_d_sigma(t)
         return torch.stack(values).to(dtype=x.dtype, device=x.device).reshape(4, -1, 1, 1)
 
-    def conditions(self, indices: Tensor) -> Tensor | None:
-        return indices.to(torch.int64) % self.classes if self.classes else None
-
-    def null_condition(self, condition: Tensor) -> Tensor:
-        if not self.classes:
-            raise NotApplicableError("This mixture has no classes, so guidance is not defined for it.")
-        return torch.full_like(condition, self.classes)
-
-    def reference(self) -> Reference:
-        return self._data
-
-    @cached_property
-    def _data(self) -> Reference:
-        """2000 seeded draws from the mixture itself, which is its own data set."""
-        labels = self.conditions(torch.arange(REFERENCE_SAMPLES))
-        samples = self.mixture.sample(labels, REFERENCE_SAMPLES, torch.Generator().manual_seed(0))
-        return Reference(samples.reshape(-1, *self.shape), labels)
-
-    def fingerprint(self) -> str:
-        facts = [self.mixture.digest(), self.path.to_dict(), self.interval]
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    def draw(self, labels: Tensor | None, count: int, generator: torch.Generator) -> Tensor:
+        return self.mixture.sample(labels, count, generator).reshape(-1, *self.shape)
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Self:
         for name in ("_variances", "_basis", "_means", "_projected_means", "_log_weights"):
@@ -175,19 +147,6 @@ def aniso5(path: str = "condot") -> MixtureModel:
     factors = torch.linalg.cholesky(axes @ torch.diag(spread**2) @ axes.mT)
     means = 0.8 * torch.stack([cos, sin], dim=-1)
     return _model(Mixture(torch.full((5,), 1 / 5, dtype=torch.float64), means, factors), path, (2,))
-
-
-def digits_gmm(path: str = "condot", folder: FilePath = WEIGHTS) -> MixtureModel:
-    """Return the digits as 10 classes of three full-covariance Gaussians in 64 dimensions, fitted on real digits.
-
-    path as `mixture_path` reads it, which raises UsageError for an unknown one.
-    """
-    fitted = {name: tensor.to(torch.float64) for name, tensor in load_weights("digits-gmm", folder).items()}
-    weights = fitted["weights"] / fitted["weights"].sum()
-    mixture = Mixture(weights, fitted["means"], fitted["factors"].tril(), len(weights) // CLASSES)
-    model = _model(mixture, path, SHAPE)
-    model.extractor = "digits"
-    return model
 
 
 def mixture_path(text: str) -> tuple[Path, float]:

@@ -6,14 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from bnsbench.errors import UsageError
-from bnsbench.models.digits.recipes import DIGITS
-from bnsbench.models.recipe import SEED, Recipe
-from bnsbench.models.scenes.recipes import SCENES
-from bnsbench.models.speech.recipes import SPEECH
+from bnsbench.models.recipe import SEED, Recipe, recipe_modules
 from bnsbench.models.weights import WEIGHTS, save_weights
 
-RECIPES: dict[str, Recipe] = {**DIGITS, **SCENES, **SPEECH}
-"""The recipes of all shipped weights, by name."""
+RECIPES: dict[str, Recipe] = {name: recipe for module in recipe_modules() for name, recipe in module.RECIPES.items()}
+"""The recipes of all shipped weights by name: the ``RECIPES`` of every data set."""
 
 
 def pretrain(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol
 
 import torch
@@ -61,3 +63,9 @@ def seeded(make: Callable[[], Network]) -> Network:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         return make()
+
+
+def recipe_modules() -> Iterator[ModuleType]:
+    """Yield the module ``recipes`` of every embedded data set, which is a folder beside this file."""
+    for file in sorted(Path(__file__).parent.glob("*/recipes.py")):
+        yield import_module(f"bnsbench.models.{file.parent.name}.recipes")

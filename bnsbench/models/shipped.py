@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bnsbench.flows.model import Model
@@ -11,6 +11,15 @@ from bnsbench.storage.files import name_of
 
 SOLVERS = Path(__file__).parent / "solvers"
 """The folder of the shipped files."""
+
+
+@dataclass(frozen=True)
+class Shipment:
+    """The NFE for which the solvers of one model, by its selector, are shipped under one guidance scale."""
+
+    model: str
+    guidance: float
+    nfe: tuple[int, ...] = (4, 8)
 
 
 def shipped_solver(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from bnsbench.contract import PluginHost
 from bnsbench.contract.sources import BUILTIN
-from bnsbench.models.shipped import shipped_file, shipped_solver
+from bnsbench.models.recipe import recipe_modules
+from bnsbench.models.shipped import Shipment, shipped_file, shipped_solver
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.training.problem import TrainingStatus
 from bnsbench.training.trainer import make_problem, train_solver
@@ -24,20 +25,10 @@ TOLERANCE = 1e-4
 SEED = 0
 
 
-@dataclass(frozen=True)
-class Shipment:
-    """The NFE for which the solvers of one model under one guidance scale are shipped."""
-
-    model: str
-    guidance: float
-    nfe: tuple[int, ...] = (4, 8)
-
-
-SHIPMENTS = (
-    *(Shipment("scenes", guidance) for guidance in (0.0, 2.0, 6.5)),
-    *(Shipment("speech", guidance) for guidance in (0.0, 2.0)),
-    Shipment("speech[task=infill]", 0.0),
+SHIPMENTS: tuple[Shipment, ...] = tuple(
+    shipment for module in recipe_modules() for shipment in getattr(module, "SHIPMENTS", ())
 )
+"""What is shipped: the ``SHIPMENTS`` of every data set's recipes, if it has any."""
 
 
 def ship(

@@ -9,20 +9,19 @@ pictures are made of the lowest frequencies only, each of which is a band of its
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from bnsbench.flows.model import Guidance, Model, Reference
+from bnsbench.flows.model import Guidance
 from bnsbench.flows.predictions import per_sample
-from bnsbench.models.mixtures import REFERENCE_SAMPLES, mixture_path
+from bnsbench.models.exact import ExactModel
+from bnsbench.models.mixtures import mixture_path
 
 SIDE = 32
 LOW = 10
@@ -140,24 +139,21 @@ class _Moment(NamedTuple):
     low_precision: Tensor
 
 
-class TextureModel(Model):
+class TextureModel(ExactModel):
     """The exact velocity field of a spectral mixture on a path that `mixture_path` knows.
 
-    Conditions are int64 labels [batch], and the number of classes stands for "no condition". Float32 by default: it takes
-    less than half the time of float64, and still resolves the ground truth to more than 110 dB.
+    Float32 by default: it takes less than half the time of float64, and still resolves the ground truth to more than 110 dB.
     """
+
+    mixture: SpectralMixture
 
     def __init__(self, mixture: SpectralMixture, path: str = "condot") -> None:
         self.mixture = mixture
+        self.classes = len(mixture.means)
         self.path, end = mixture_path(path)
         self.interval = (0.0, end)
         self.shape = (3, mixture.side, mixture.side)
         self.to("cpu", self.dtype)
-
-    @property
-    def classes(self) -> int:
-        """The number of classes."""
-        return len(self.mixture.means)
 
     def predict(self, t: Tensor, x: Tensor, condition: Tensor | None) -> Tensor:
         return self._velocity(t, x, lambda log_density: self._posterior(log_density, condition))
@@ -227,24 +223,9 @@ class TextureModel(Model):
         factor = moment.d_alpha * moment.noise_variance - moment.alpha * moment.noise_slope
         return (factor[:, 0] * means).view(-1, *self.mixture.means.shape[2:])
 
-    def conditions(self, indices: Tensor) -> Tensor:
-        return indices.to(torch.int64) % self.classes
-
-    def null_condition(self, condition: Tensor) -> Tensor:
-        return torch.full_like(condition, self.classes)
-
-    def reference(self) -> Reference:
-        return self._data
-
-    @cached_property
-    def _data(self) -> Reference:
-        """2000 seeded draws from the mixture itself, which is its own data set."""
-        labels = self.conditions(torch.arange(REFERENCE_SAMPLES))
-        return Reference(self.mixture.sample(labels, torch.Generator().manual_seed(0)), labels)
-
-    def fingerprint(self) -> str:
-        facts = [self.mixture.digest(), self.path.to_dict(), self.interval]
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    def draw(self, labels: Tensor | None, count: int, generator: torch.Generator) -> Tensor:
+        chosen = torch.randint(self.classes, (count,), generator=generator) if labels is None else labels
+        return self.mixture.sample(chosen, generator)
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Self:
         # From the float64 parameters each time, so that a stay in low precision leaves no trace.

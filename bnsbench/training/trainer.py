@@ -6,13 +6,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from torch import Tensor
+
 from bnsbench.contract import PluginHost, Selection
 from bnsbench.contract.sources import BUILTIN
 from bnsbench.contract.specs import SolverSpec
 from bnsbench.errors import BnsbenchError, UsageError
-from bnsbench.metrics.extractors import differentiable_features
+from bnsbench.flows.model import Model
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.training.classics import classic_of
+from bnsbench.training.objectives import Features
 from bnsbench.training.problem import Classic, Problem, TrainingStatus
 from bnsbench.truth.mixed_source import Source
 
@@ -37,8 +40,21 @@ def make_problem(
             raise UsageError(f"The solver {name!r} is itself trained; a learned one starts from a classic solver or a file.")
         return classic_of(selection)
 
-    features = differentiable_features(source.model)
-    return Problem(source, previous, progress, classic, features, checkpoint)
+    return Problem(source, previous, progress, classic, features_of(source.model), checkpoint)
+
+
+def features_of(model: Model) -> Features | None:
+    """Return the features of a model's end states, by which tables can be trained; None if the model brings none."""
+    own = model.features()
+    if own is None:
+        return None
+
+    def decode(states: Tensor) -> Tensor:
+        decoded = model.decode(states)
+        # Extractors of sound hear its channels averaged.
+        return decoded.mean(dim=1) if model.sample_rate is not None and decoded.ndim == 3 else decoded
+
+    return lambda states: own.of_states(states, decode)
 
 
 def train_solver(solver: Selection[SolverSpec], problem: Problem, nfe: int) -> SolverArtefact:

@@ -13,7 +13,7 @@ from matplotlib.image import imread
 from bnsbench.flows.paths import VP, CondOT
 from bnsbench.media.wav import read_wav
 from bnsbench.models.mixtures import ring8
-from bnsbench.models.scenes.model import scene_classifier
+from bnsbench.models.scenes.features import scene_classifier
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.tracing import trace
 from bnsbench.solvers.runge_kutta import midpoint

@@ -5,11 +5,15 @@ import torch
 from sklearn.metrics import accuracy_score
 
 from bnsbench.errors import DivergedError, NotApplicableError
+from bnsbench.flows.judge import ConditionJudge
 from bnsbench.metrics.alignment import AttributeAlignment, ClassAccuracy, WordAccuracy
-from bnsbench.models.digits.model import digit_classifier
+from bnsbench.models.digits.features import digit_classifier
 from bnsbench.models.scenes.data import attributes, random_scenes
+from bnsbench.models.scenes.judge import scene_judge
 from bnsbench.models.speech.data import spoken
+from bnsbench.models.speech.judge import speech_judge
 from bnsbench.models.speech.model import reference_clips
+from tests.metrics.shown import Shown
 
 
 def test_accuracy_agrees_with_scikit_learn(sample_set, images):
@@ -46,10 +50,16 @@ def test_unconditional_or_other_samples_are_not_applicable(sample_set, images):
         ClassAccuracy()(sample_set(chosen, chosen))
     with pytest.raises(NotApplicableError, match="conditioned on a class"):
         ClassAccuracy()(sample_set(chosen, chosen, condition=torch.tensor([0, 1, 2, 10, 4])))
-    with pytest.raises(NotApplicableError, match="defined for scenes only"):
+    with pytest.raises(
+        NotApplicableError, match="AttributeAlignment needs a judge of a caption, and DigitsModel brings one of a class"
+    ):
         AttributeAlignment()(sample_set(chosen, chosen, condition=torch.zeros(5, 5)))
-    with pytest.raises(NotApplicableError, match="defined for speech only"):
+    with pytest.raises(
+        NotApplicableError, match="WordAccuracy needs a judge of a word, and DigitsModel brings one of a class"
+    ):
         WordAccuracy()(sample_set(chosen, chosen, condition=torch.zeros(5, 13)))
+    with pytest.raises(NotApplicableError, match="needs a judge of a class, and Shown brings none"):
+        ClassAccuracy()(sample_set(chosen, chosen, condition=torch.zeros(5), model=Shown((1, 8, 8))))
 
 
 def test_diverged_samples_raise(sample_set, images):
@@ -59,16 +69,9 @@ def test_diverged_samples_raise(sample_set, images):
         ClassAccuracy()(sample_set(broken, images.samples[:5], condition=images.labels[:5]))
 
 
-class Kind:
-    """Stands for a model whose data are of one kind."""
-
-    def __init__(self, extractor: str) -> None:
-        self.extractor = extractor
-
-
 def test_drawn_scenes_are_as_their_captions_say(sample_set):
     images, tokens = random_scenes(300, torch.Generator().manual_seed(5))
-    said = {"condition": tokens, "model": Kind("scenes")}
+    said = {"condition": tokens, "model": Shown(judge=scene_judge())}
     result = AttributeAlignment()(sample_set(images, images, **said))
     assert result.value > 0.99
     assert result.details["layout"] == 1.0
@@ -83,9 +86,11 @@ def test_drawn_scenes_are_as_their_captions_say(sample_set):
 def test_recorded_words_are_recognised(sample_set):
     clips = reference_clips()
     asked = spoken(clips.words, clips.voices)
-    same = WordAccuracy()(sample_set(clips.latents, clips.latents, condition=asked, model=Kind("speech")))
+    same = WordAccuracy()(sample_set(clips.latents, clips.latents, condition=asked, model=Shown(judge=speech_judge())))
     assert same.value > 0.95
-    others = WordAccuracy()(sample_set(clips.latents.roll(1, 0), clips.latents, condition=asked, model=Kind("speech")))
+    others = WordAccuracy()(
+        sample_set(clips.latents.roll(1, 0), clips.latents, condition=asked, model=Shown(judge=speech_judge()))
+    )
     assert others.value < 0.1
 
 
@@ -96,3 +101,30 @@ def test_nothing_is_found_in_samples_without_variation(sample_set, images):
     assert (found.value, found.details["truth"]) == (0, 0)
     white = images.samples[:60] + 9.0
     assert ClassAccuracy()(sample_set(white, white, condition=digit_classifier()(white.clamp(-1, 1)).argmax(1))).value == 0
+
+
+class Signs(ConditionJudge):
+    """Finds whether two numbers have the signs that the condition asks for, after doubling them."""
+
+    asks = "caption"
+    parts = ("first", "second")
+
+    def shown(self, states):
+        return 2.0 * states
+
+    def found(self, shown, condition):
+        assert bool((shown.abs() > 0.5).all())
+        return shown.sign() == condition
+
+    def fingerprint(self):
+        return "signs"
+
+
+def test_a_model_may_bring_its_own_judge(sample_set):
+    states = torch.tensor([[0.3, -0.4], [0.5, 0.3], [-0.4, 0.3], [0.4, 0.4]])
+    asked = torch.tensor([[1, -1], [1, -1], [-1, 1], [1, 1]])
+    found = AttributeAlignment()(sample_set(states, states.flip(1), condition=asked, model=Shown((2,), judge=Signs())))
+    # The last shows nothing: its numbers are equal.
+    assert found.per_sample == [1.0, 0.0, 1.0, 0.0]
+    assert found.details == {"n": 4.0, "truth": 0.0, "first": 0.75, "second": 0.5}
+    assert found.info == {"classifier": "signs"}

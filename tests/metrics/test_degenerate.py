@@ -15,32 +15,19 @@ from bnsbench import builtin
 from bnsbench.contract import PluginHost
 from bnsbench.contract.sources import BUILTIN
 from bnsbench.errors import DivergedError, NotApplicableError
-from bnsbench.flows.model import Model, Reference
-from bnsbench.flows.paths import CondOT
 from bnsbench.metrics.base import MetricValue, SampleSet
 from bnsbench.metrics.degenerate import is_flat, require_variation, require_variety
 from bnsbench.models.digits.data import load_digits
+from bnsbench.models.digits.features import digit_features
+from bnsbench.models.digits.judge import digit_judge
 from bnsbench.models.scenes.data import random_scenes
+from bnsbench.models.scenes.features import scene_features
+from bnsbench.models.scenes.judge import scene_judge
 from bnsbench.models.speech.data import spoken
+from bnsbench.models.speech.features import speech_features
+from bnsbench.models.speech.judge import speech_judge
 from bnsbench.models.speech.model import reference_clips, speech
-
-
-class Shown(Model):
-    """A model whose samples are what they are; only what they show matters."""
-
-    path = CondOT()
-
-    def __init__(self, extractor: str, data: Tensor, rate: int | None = None) -> None:
-        self.extractor, self.data, self.shape, self.sample_rate = extractor, data, tuple(data.shape[1:]), rate
-
-    def predict(self, t, x, condition):
-        return x
-
-    def fingerprint(self):
-        return "0"
-
-    def reference(self):
-        return Reference(self.data)
+from tests.metrics.shown import Shown
 
 
 def noisy(truth: Tensor, size: float) -> Tensor:
@@ -52,26 +39,30 @@ def digits() -> SampleSet:
     data = load_digits()
     order = torch.randperm(len(data.images), generator=torch.Generator().manual_seed(4))
     images, labels = data.images[order], data.labels[order]
-    return SampleSet(noisy(images[:200], 0.1), images[:200], labels[:200], 2.0, Shown("digits", images[200:900]))
+    model = Shown(features=digit_features(), judge=digit_judge(), data=images[200:900])
+    return SampleSet(noisy(images[:200], 0.1), images[:200], labels[:200], 2.0, model)
 
 
 @cache
 def scenes() -> SampleSet:
     images, tokens = random_scenes(40, torch.Generator().manual_seed(5))
-    return SampleSet(noisy(images, 0.05), images, tokens, 2.0, Shown("scenes", images))
+    model = Shown(features=scene_features(), judge=scene_judge(), data=images)
+    return SampleSet(noisy(images, 0.05), images, tokens, 2.0, model)
 
 
 @cache
 def words() -> SampleSet:
     clips = reference_clips()
     asked = spoken(clips.words, clips.voices)
-    return SampleSet(noisy(clips.latents, 0.1), clips.latents, asked, 2.0, Shown("speech", clips.latents))
+    model = Shown(features=speech_features(), judge=speech_judge(), data=clips.latents)
+    return SampleSet(noisy(clips.latents, 0.1), clips.latents, asked, 2.0, model)
 
 
 @cache
 def sounds() -> SampleSet:
     clips = speech().decode(reference_clips().latents)
-    return SampleSet(noisy(clips, 0.0003), clips, None, 2.0, Shown("speech", clips.roll(500, 1), 16_000))
+    model = Shown(features=speech_features(), data=clips.roll(500, 1), rate=16_000)
+    return SampleSet(noisy(clips, 0.0003), clips, None, 2.0, model)
 
 
 JUDGED: Mapping[Callable[[], SampleSet], tuple[str, ...]] = {

@@ -9,8 +9,6 @@ import scipy.linalg
 import scipy.spatial
 import torch
 from PIL import Image
-from torch.utils.data import Dataset
-from torch_fidelity import calculate_metrics
 from torch_fidelity.metric_fid import fid_statistics_to_metric
 
 from bnsbench.errors import DivergedError, NotApplicableError, UsageError
@@ -26,38 +24,13 @@ from bnsbench.metrics.distribution import (
     precision,
     recall,
 )
-from bnsbench.metrics.extractors import DIGITS, Extractor, extractor_for, to_uint8
+from bnsbench.metrics.extractors import Extractor, own_extractor, to_uint8
 from bnsbench.metrics.inception_score import InceptionScore
 from bnsbench.metrics.resampling import resamples
+from bnsbench.models.digits.features import digit_features
+from tests.metrics.fidelity import fidelity
 
-
-class Images(Dataset):
-    """uint8 images as bare tensors, the only kind of dataset that torch-fidelity accepts."""
-
-    def __init__(self, images: torch.Tensor) -> None:
-        self.images = images
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> torch.Tensor:
-        return self.images[index]
-
-
-def fidelity(images: torch.Tensor, reference: torch.Tensor) -> float:
-    extractor_for((1, 8, 8))
-    result = calculate_metrics(
-        input1=Images(to_uint8(images)),
-        input2=Images(to_uint8(reference)),
-        feature_extractor=DIGITS,
-        fid=True,
-        cuda=False,
-        cache=False,
-        save_cpu_ram=True,
-        verbose=False,
-        batch_size=256,
-    )
-    return result["frechet_inception_distance"]
+FID = "frechet_inception_distance"
 
 
 def floor(features: torch.Tensor, labels: torch.Tensor | None, n: int) -> float:
@@ -83,7 +56,7 @@ def test_distance_to_the_data_equals_torch_fidelity_s(sample_set, images):
         -1.5, 1.5
     )
     result = fid()(sample_set(noisy, images.samples[:600]))
-    assert result.value == pytest.approx(fidelity(noisy, images.samples), rel=1e-6, abs=1e-6)
+    assert result.value == pytest.approx(fidelity(noisy, images.samples, fid=True)[FID], rel=1e-6, abs=1e-6)
     assert result.details["reference_n"] == 1797
     assert 0 < result.details["floor"] < result.value
 
@@ -91,7 +64,7 @@ def test_distance_to_the_data_equals_torch_fidelity_s(sample_set, images):
 def test_distance_to_the_truth_equals_torch_fidelity_s(sample_set, images):
     noisy = images.samples[:500] + 0.2 * torch.randn(500, 1, 8, 8, generator=torch.Generator().manual_seed(1))
     result = fid_gt()(sample_set(noisy, images.samples[:500]))
-    assert result.value == pytest.approx(fidelity(noisy, images.samples[:500]), rel=1e-6, abs=1e-6)
+    assert result.value == pytest.approx(fidelity(noisy, images.samples[:500], fid=True)[FID], rel=1e-6, abs=1e-6)
     assert "floor" not in result.details
 
 
@@ -138,7 +111,7 @@ def test_models_without_data_have_no_distance_to_it(sample_set, images, model, m
 
 
 def test_floor_is_small_and_shrinks_with_more_samples(images):
-    features = extractor_for((1, 8, 8)).features(to_uint8(images.samples))
+    features = own_extractor(digit_features()).features(to_uint8(images.samples))
     assert 0 < floor(features, None, 800) < floor(features, None, 100)
     assert floor(features, images.labels, 800) < floor(features, images.labels, 100)
 
@@ -154,7 +127,7 @@ def test_floor_deals_the_classes_out_evenly():
 
 def test_result_names_its_extractor(sample_set, images):
     result = FrechetDistance("truth")(sample_set(images.samples[:480], images.samples[480:960]))
-    assert result.info == {"extractor": extractor_for((1, 8, 8)).fingerprint}
+    assert result.info == {"extractor": own_extractor(digit_features()).fingerprint}
     assert (result.details["n"], result.details["width"]) == (480, 32)
 
 
@@ -166,7 +139,7 @@ def test_kernel_distance_is_the_unbiased_estimate(sample_set, images):
     truth = images.samples[:300]
     noisy = truth + 0.5 * torch.randn(truth.shape, generator=torch.Generator().manual_seed(0))
     result = kid_gt()(sample_set(noisy, truth))
-    a, b = (extractor_for((1, 8, 8)).features(to_uint8(part)).double().numpy() for part in (noisy, truth))
+    a, b = (own_extractor(digit_features()).features(to_uint8(part)).double().numpy() for part in (noisy, truth))
     within = [(cubic(x, x).sum() - np.trace(cubic(x, x))) / (300 * 299) for x in (a, b)]
     # As many samples as a subset holds: every subset is the whole set, and gives the same.
     assert result.value == pytest.approx(sum(within) - 2 * cubic(a, b).mean(), rel=1e-5)
@@ -178,7 +151,7 @@ def test_kernel_distance_is_the_unbiased_estimate(sample_set, images):
 def test_precision_and_recall_agree_with_a_nearest_neighbour_search(sample_set, images):
     made = images.samples[:400] + 0.4 * torch.randn(400, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     samples = sample_set(made, images.samples[:400])
-    a, b = (extractor_for((1, 8, 8)).features(to_uint8(part)).numpy() for part in (made, images.samples))
+    a, b = (own_extractor(digit_features()).features(to_uint8(part)).numpy() for part in (made, images.samples))
     between = scipy.spatial.distance.cdist(a, b)
     radii = [np.sort(scipy.spatial.distance.cdist(x, x), axis=1)[:, 3] for x in (a, b)]
     assert precision()(samples).value == pytest.approx((between <= radii[1]).any(1).mean(), abs=0.01)
@@ -238,24 +211,13 @@ def test_data_in_files_stand_in_for_the_model_s(metric, sample_set, images, fold
 
 def test_distance_to_files_equals_torch_fidelity_s(sample_set, images, folder):
     made = images.samples[1000:1500] + 0.2 * torch.randn(500, 1, 8, 8, generator=torch.Generator().manual_seed(1))
-    extractor_for((1, 8, 8))
-    expected = calculate_metrics(
-        input1=Images(to_uint8(made)),
-        input2=str(folder),
-        feature_extractor=DIGITS,
-        fid=True,
-        cuda=False,
-        cache=False,
-        save_cpu_ram=True,
-        verbose=False,
-        batch_size=256,
-    )
+    expected = fidelity(made, str(folder), fid=True)
     found = fid(data=str(folder))(sample_set(made, made))
-    assert found.value == pytest.approx(expected["frechet_inception_distance"], rel=1e-5)
+    assert found.value == pytest.approx(expected[FID], rel=1e-5)
 
 
 def test_published_statistics_are_enough_for_the_frechet_distance_alone(sample_set, images, tmp_path):
-    features = extractor_for((1, 8, 8)).features(to_uint8(images.samples)).double().numpy()
+    features = own_extractor(digit_features()).features(to_uint8(images.samples)).double().numpy()
     statistics = {"mu": features.mean(0), "sigma": np.cov(features, rowvar=False)}
     np.savez(tmp_path / "stats.npz", **statistics)
     np.savez(tmp_path / "both.npz", **archive(images.samples[:600], **statistics))
@@ -299,7 +261,7 @@ def fidelity_of_features(a: torch.Tensor, b: torch.Tensor) -> float:
 def test_replicates_are_distances_of_resampled_images(sample_set, images):
     truth = images.samples[:500]
     made = truth + 0.3 * torch.randn(truth.shape, generator=torch.Generator().manual_seed(0))
-    features = [extractor_for((1, 8, 8)).features(to_uint8(part)) for part in (made, truth, images.samples)]
+    features = [own_extractor(digit_features()).features(to_uint8(part)) for part in (made, truth, images.samples)]
     to_data, to_truth = fid()(sample_set(made, truth)), fid_gt()(sample_set(made, truth))
     for b, rows in enumerate(resamples(500)[:4]):
         paired = fidelity_of_features(features[0][rows], features[1][rows])

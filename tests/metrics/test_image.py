@@ -10,7 +10,7 @@ from skimage.metrics import structural_similarity
 
 from bnsbench.errors import DivergedError, NotApplicableError
 from bnsbench.metrics.image import Perceptual, Psnr, Ssim
-from bnsbench.models.digits.model import digit_classifier
+from bnsbench.models.digits.features import digit_classifier
 from bnsbench.statistics import mean_interval
 from bnsbench.truth.psnr import psnr_per_sample
 
@@ -164,7 +164,7 @@ def test_only_images_are_similar(sample_set):
         Ssim()(sample_set(tiny, tiny))
 
 
-def test_perception_needs_a_classifier_of_the_data(sample_set, images, model, monkeypatch):
-    monkeypatch.setattr(type(model), "extractor", "")
-    with pytest.raises(NotApplicableError, match="No embedded classifier knows what DigitsModel shows"):
+def test_perception_needs_features_of_the_data(sample_set, images, model, monkeypatch):
+    monkeypatch.setattr(type(model), "features", lambda _: None)
+    with pytest.raises(NotApplicableError, match="needs features of images, and DigitsModel brings none"):
         Perceptual()(sample_set(images.samples[:4], images.samples[:4]))

@@ -5,14 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from torch_fidelity import calculate_metrics
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from bnsbench.metrics.distribution import kid
 from bnsbench.metrics.extractors import INCEPTION, extractor_for
 from bnsbench.metrics.inception_score import InceptionScore
 from bnsbench.models.scenes.data import random_scenes
+from bnsbench.models.textures import textures
 from bnsbench.process.random_states import random_states
+from tests.metrics.fidelity import fidelity
 
 
 @pytest.fixture(scope="module")
@@ -34,21 +35,10 @@ def weights(tmp_path_factory):
 
 def test_it_gives_torch_fidelity_s_numbers(weights, sample_set, tmp_path):
     made, real = (random_scenes(6, torch.Generator().manual_seed(seed)).images * (0.2 + 0.4 * seed) for seed in range(2))
-    levels = [((images + 1) * 127.5).round().to(torch.uint8) for images in (made, real)]
-    np.savez(tmp_path / "real.npz", arr_0=levels[1].permute(0, 2, 3, 1).numpy())
-    expected = calculate_metrics(
-        input1=_Images(levels[0]),
-        input2=_Images(levels[1]),
-        feature_extractor_weights_path=str(weights),
-        kid=True,
-        kid_subset_size=6,
-        isc=True,
-        isc_splits=2,
-        cuda=False,
-        cache=False,
-        save_cpu_ram=True,
-        verbose=False,
-    )
+    levels = ((real + 1) * 127.5).round().to(torch.uint8)
+    np.savez(tmp_path / "real.npz", arr_0=levels.permute(0, 2, 3, 1).numpy())
+    settings = {"kid": True, "kid_subset_size": 6, "isc": True, "isc_splits": 2}
+    expected = fidelity(made, real, feature_extractor_weights_path=str(weights), **settings)
     samples = sample_set(made, made)
     before = random_states()
     distance = kid(str(weights), minimum=6, data=str(tmp_path / "real.npz"))(samples)
@@ -58,9 +48,4 @@ def test_it_gives_torch_fidelity_s_numbers(weights, sample_set, tmp_path):
     assert distance.value == pytest.approx(expected["kernel_inception_distance_mean"], rel=1e-3)
     assert score.value - 1 == pytest.approx(expected["inception_score_mean"] - 1, rel=1e-3)
     assert (distance.details["width"], score.details["classes"]) == (2048, 1008)
-    assert extractor_for((3, 32, 32), str(weights)).fingerprint == distance.info["extractor"]
-
-
-class _Images(torch.utils.data.TensorDataset):
-    def __getitem__(self, index: int) -> torch.Tensor:
-        return super().__getitem__(index)[0]
+    assert extractor_for(textures(), (3, 32, 32), str(weights)).fingerprint == distance.info["extractor"]

@@ -2,41 +2,27 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.utils.data import TensorDataset
-from torch_fidelity import calculate_metrics
 from torch_fidelity.metric_isc import isc_features_to_metric
 
 from bnsbench.errors import DivergedError, NotApplicableError, UsageError
 from bnsbench.metrics import inception_score
-from bnsbench.metrics.extractors import DIGITS, Extractor, extractor_for, to_uint8
+from bnsbench.metrics.extractors import Extractor, extractor_for, own_extractor, to_uint8
 from bnsbench.metrics.inception_score import InceptionScore
 from bnsbench.metrics.resampling import resamples
-
-
-class Images(TensorDataset):
-    """uint8 images as bare tensors, the only kind of dataset that torch-fidelity accepts."""
-
-    def __getitem__(self, index: int) -> torch.Tensor:
-        return super().__getitem__(index)[0]
+from bnsbench.models.digits.features import digit_features
+from bnsbench.models.scenes.model import scenes
+from bnsbench.models.textures import textures
+from tests.metrics.fidelity import fidelity
 
 
 def test_it_is_torch_fidelity_s(sample_set, images):
     noisy = images.samples[:700] + 0.7 * torch.randn(700, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     found = InceptionScore()(sample_set(noisy, images.samples[:700]))
-    expected = calculate_metrics(
-        input1=Images(to_uint8(noisy)),
-        feature_extractor=DIGITS,
-        isc=True,
-        cuda=False,
-        cache=False,
-        save_cpu_ram=True,
-        verbose=False,
-        batch_size=256,
-    )
+    expected = fidelity(noisy, isc=True)
     assert found.value == pytest.approx(expected["inception_score_mean"], rel=1e-6)
     assert found.details["split_deviation"] == pytest.approx(expected["inception_score_std"], rel=1e-4)
     assert {name: found.details[name] for name in ("n", "classes", "splits")} == {"n": 700, "classes": 10, "splits": 10}
-    assert found.info == {"extractor": extractor_for((1, 8, 8)).fingerprint}
+    assert found.info == {"extractor": digit_features().fingerprint()}
     assert 1.5 < found.value < 0.9 * InceptionScore()(sample_set(images.samples[:700], images.samples[:700])).value
 
 
@@ -79,7 +65,7 @@ def test_it_has_replicates_and_the_truth_s_own_score(sample_set, images):
     truth = images.samples[:400]
     noisy = truth + 0.7 * torch.randn(truth.shape, generator=torch.Generator().manual_seed(0))
     found = InceptionScore()(sample_set(noisy, truth))
-    logits = extractor_for((1, 8, 8), use="logits").features(to_uint8(noisy))
+    logits = own_extractor(digit_features(), "logits").features(to_uint8(noisy))
     for b, rows in enumerate(resamples(400)[:5]):
         expected = isc_features_to_metric(logits[rows], 10)["inception_score_mean"]
         assert found.replicates[b] == pytest.approx(expected, rel=1e-6)
@@ -97,9 +83,9 @@ def test_what_it_cannot_judge_is_refused(sample_set, images, tmp_path):
     broken[0] = torch.nan
     with pytest.raises(DivergedError, match="1 of 400"):
         InceptionScore()(sample_set(broken, images.samples[:400]))
-    with pytest.raises(NotApplicableError, match="reader of scenes knows no classes"):
-        extractor_for((3, 32, 32), kind="scenes", use="logits")
+    with pytest.raises(NotApplicableError, match="scenes-classifier knows no classes"):
+        extractor_for(scenes(), (3, 32, 32), use="logits")
     with pytest.raises(NotApplicableError, match="give weights=PATH"):
-        extractor_for((3, 32, 32), use="logits")
+        extractor_for(textures(), (3, 32, 32), use="logits")
     with pytest.raises(UsageError, match="splits cannot be 0"):
         InceptionScore(splits=0)

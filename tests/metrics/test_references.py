@@ -6,9 +6,10 @@ import torch
 from PIL import Image
 
 from bnsbench.errors import UsageError
-from bnsbench.metrics.extractors import EXTRACTION_BATCH, Extractor, extractor_for, to_uint8
+from bnsbench.metrics.extractors import EXTRACTION_BATCH, Extractor, own_extractor, to_uint8
 from bnsbench.metrics.real_data import open_images
 from bnsbench.metrics.references import FeatureCache, features_of_files, features_of_truth
+from bnsbench.models.digits.features import digit_features
 
 CPU = torch.device("cpu")
 SHAPE = (1, 8, 8)
@@ -18,7 +19,7 @@ class Counting(Extractor):
     """An extractor that remembers how many samples it was given at a time."""
 
     def __init__(self, fingerprint: str = "counting") -> None:
-        real = extractor_for(SHAPE)
+        real = own_extractor(digit_features())
         super().__init__(real.network, real.width, fingerprint)
         object.__setattr__(self, "calls", [])
 
@@ -34,7 +35,7 @@ def save(images: torch.Tensor, folder) -> None:
 
 
 def test_memory_computes_each_set_once_and_forgets_the_oldest():
-    extractor, cache = extractor_for(SHAPE), FeatureCache(size=2)
+    extractor, cache = own_extractor(digit_features()), FeatureCache(size=2)
     computed = []
 
     def features(key):
@@ -52,7 +53,7 @@ def test_memory_computes_each_set_once_and_forgets_the_oldest():
 
 
 def test_memory_is_bounded_by_numbers_too():
-    extractor, cache, computed = extractor_for(SHAPE), FeatureCache(size=9, room=10), []
+    extractor, cache, computed = own_extractor(digit_features()), FeatureCache(size=9, room=10), []
 
     def ask(key, rows):
         return cache.features(extractor, key, lambda: computed.append(key) or torch.zeros(rows, 1))
@@ -64,7 +65,7 @@ def test_memory_is_bounded_by_numbers_too():
 
 def test_the_features_of_ground_truth_are_kept_for_all_solvers(sample_set, images, tmp_path):
     truth, extractor = images.samples[:30], Counting("truth")
-    expected = extractor_for(SHAPE).features(to_uint8(truth))
+    expected = own_extractor(digit_features()).features(to_uint8(truth))
     for noise in (0.1, 0.2):
         with pytest.MonkeyPatch.context() as patch:  # another process has nothing in memory
             patch.setattr("bnsbench.metrics.references._CACHE", FeatureCache())
@@ -80,7 +81,9 @@ def test_bfloat16_truth_is_told_apart(sample_set, images):
     truth = images.samples[:30]
     keys = {
         features_of_truth(
-            extractor_for(SHAPE), sample_set(truth, truth, decoder=lambda x, shift=shift: (x + shift).bfloat16()), to_uint8
+            own_extractor(digit_features()),
+            sample_set(truth, truth, decoder=lambda x, shift=shift: (x + shift).bfloat16()),
+            to_uint8,
         ).key
         for shift in (0.0, 0.5)
     }
@@ -91,7 +94,7 @@ def test_files_give_the_features_of_their_images_in_batches(images, tmp_path):
     save(images.samples[:300], tmp_path / "data")
     extractor, told = Counting("batches"), []
     found = features_of_files(extractor, open_images(str(tmp_path / "data"), SHAPE), CPU, progress=told.append)
-    expected = extractor_for(SHAPE).features(to_uint8(images.samples[:300]))
+    expected = own_extractor(digit_features()).features(to_uint8(images.samples[:300]))
     torch.testing.assert_close(found.features, expected, rtol=1e-4, atol=1e-5)
     assert extractor.calls == [EXTRACTION_BATCH, 300 - EXTRACTION_BATCH]
     assert told[-1].endswith("data: 300 of 300")
@@ -125,7 +128,7 @@ def test_statistics_of_another_extractor_are_refused_or_left_aside(images, tmp_p
     published = {"mu": np.zeros(5), "sigma": np.eye(5)}
     np.savez(tmp_path / "alone.npz", **published)
     np.savez(tmp_path / "both.npz", arr_0=to_uint8(images.samples[:4]).permute(0, 2, 3, 1).numpy(), **published)
-    extractor = extractor_for(SHAPE)
+    extractor = own_extractor(digit_features())
     with pytest.raises(UsageError, match=r"alone\.npz are not those of the 32 features .* give weights=FILE"):
         features_of_files(extractor, open_images(str(tmp_path / "alone.npz"), SHAPE), CPU)
     found = features_of_files(extractor, open_images(str(tmp_path / "both.npz"), SHAPE), CPU)

@@ -9,38 +9,24 @@ from torchaudio.functional import frechet_distance
 
 from bnsbench.errors import NotApplicableError, UsageError
 from bnsbench.flows.model import Model
-from bnsbench.flows.paths import CondOT
 from bnsbench.media.wav import write_wav
 from bnsbench.metrics.base import SampleSet
 from bnsbench.metrics.distribution import fad, fad_gt
 from bnsbench.metrics.sound_extractors import sound_extractor
 from bnsbench.models.speech.audio import SAMPLES, log_mel, waveform
-from bnsbench.models.speech.model import reference_clips, word_classifier
+from bnsbench.models.speech.features import speech_features, word_classifier
+from bnsbench.models.speech.model import reference_clips
+from tests.metrics.shown import Shown
 
 
-class Speaker(Model):
-    """A model whose end states are waveforms of the embedded corpus."""
-
-    path = CondOT()
-    shape = (SAMPLES,)
-    sample_rate = 16_000
-    extractor = "speech"
-
-    def predict(self, t, x, condition):
-        return x
-
-    def fingerprint(self):
-        return "0"
-
-
-class Stranger(Speaker):
-    """A model of other sound."""
-
-    extractor = ""
+def stranger() -> Model:
+    """A model of sound without features."""
+    return Shown((SAMPLES,), rate=16_000)
 
 
 def said(made: torch.Tensor, truth: torch.Tensor, model: Model | None = None) -> SampleSet:
-    return SampleSet(made, truth, None, 2.0, model or Speaker())
+    """Samples of a model whose end states are waveforms of the embedded corpus."""
+    return SampleSet(made, truth, None, 2.0, model or Shown((SAMPLES,), speech_features(), rate=16_000))
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +62,7 @@ def test_an_exported_network_gives_torchaudio_s_distance(sounds, tmp_path: Path)
     exported = torch.export.export(network, (torch.zeros(4, SAMPLES),), dynamic_shapes=({0: rows},))
     torch.export.save(exported, tmp_path / "vggish.pt2")
     made = noisy(sounds, 0.05)
-    result = fad_gt(str(tmp_path / "vggish.pt2"), minimum=48)(said(made, sounds, Stranger()))
+    result = fad_gt(str(tmp_path / "vggish.pt2"), minimum=48)(said(made, sounds, stranger()))
     features = [network(part).flatten(1).detach() for part in (made, sounds)]
     assert result.value == pytest.approx(expected(*features), rel=1e-3, abs=1e-9)
     assert result.details["width"] == 6
@@ -101,7 +87,7 @@ def test_what_cannot_be_compared_is_refused(sounds, tmp_path: Path, sample_set, 
     with pytest.raises(NotApplicableError, match="offers no data set"):
         fad(minimum=48)(said(sounds, sounds))
     with pytest.raises(NotApplicableError, match="give network=FILE"):
-        fad_gt()(said(sounds, sounds, Stranger()))
+        fad_gt()(said(sounds, sounds, stranger()))
     with pytest.raises(NotApplicableError, match="no sound"):
         fad_gt()(sample_set(images.samples[:4], images.samples[:4]))
     with pytest.raises(UsageError, match=r"no network file .*absent\.pt2"):
@@ -150,7 +136,7 @@ def test_one_feature_is_enough(sounds, tmp_path: Path):
     made = noisy(sounds, 0.05)
     loud = [part.abs().mean(dim=1).double() for part in (made, sounds)]
     expected = (loud[0].mean() - loud[1].mean()) ** 2 + (loud[0].std() - loud[1].std()) ** 2
-    result = fad_gt(file)(said(made, sounds, Stranger()))
+    result = fad_gt(file)(said(made, sounds, stranger()))
     assert result.value == pytest.approx(float(expected), rel=1e-4)
     assert len(result.replicates) == 100
 
@@ -159,9 +145,9 @@ def test_networks_that_do_not_fit_are_named(sounds, tmp_path: Path):
     rows = torch.export.Dim("rows", min=2, max=4096)
     file = exported(Loudness(), tmp_path / "long.pt2", rows)
     with pytest.raises(UsageError, match=r"long\.pt2 does not take sounds of 100 values"):
-        fad_gt(file, minimum=2)(said(sounds[:, :100], sounds[:, :100], Stranger()))
+        fad_gt(file, minimum=2)(said(sounds[:, :100], sounds[:, :100], stranger()))
     with pytest.raises(UsageError, match="gives 1 rows of features for two sounds"):
-        fad_gt(exported(Joint(), tmp_path / "joint.pt2", rows), minimum=2)(said(sounds, sounds, Stranger()))
+        fad_gt(exported(Joint(), tmp_path / "joint.pt2", rows), minimum=2)(said(sounds, sounds, stranger()))
     with pytest.raises(NotApplicableError, match="knows clips of 16384 values, not of 100"):
         fad_gt(minimum=2)(said(sounds[:, :100], sounds[:, :100]))
 
@@ -169,9 +155,9 @@ def test_networks_that_do_not_fit_are_named(sounds, tmp_path: Path):
 def test_a_changed_network_is_loaded_again(sounds, tmp_path: Path):
     rows, file = torch.export.Dim("rows", min=2, max=4096), tmp_path / "network.pt2"
     metric = fad_gt(exported(Loudness(), file, rows))
-    first, before = metric(said(noisy(sounds, 0.05), sounds, Stranger())), metric.fingerprint()
+    first, before = metric(said(noisy(sounds, 0.05), sounds, stranger())), metric.fingerprint()
     exported(nn.Sequential(Loudness(), nn.ReLU(), nn.Linear(1, 2, bias=False)), file, rows)
-    second = metric(said(noisy(sounds, 0.05), sounds, Stranger()))
+    second = metric(said(noisy(sounds, 0.05), sounds, stranger()))
     assert (first.details["width"], second.details["width"]) == (1, 2)
     assert metric.fingerprint() != before
     assert first.info["extractor"] != second.info["extractor"]

@@ -9,7 +9,8 @@ from scipy.stats import multivariate_normal
 
 from bnsbench.errors import NotApplicableError, UsageError
 from bnsbench.flows.paths import EDM, VE, VP, CondOT, Cosine, DiscreteVP
-from bnsbench.models.mixtures import Mixture, MixtureModel, aniso5, digits_gmm, ring8
+from bnsbench.models.digits.mixture import digits_gmm
+from bnsbench.models.mixtures import Mixture, MixtureModel, aniso5, ring8
 from bnsbench.truth.ground_truth import solve
 
 PATHS = [CondOT(), Cosine(), VP(), VP(9.0, 9.0), EDM(), VE(), DiscreteVP.linear(1e-3, 0.5, 30)]

@@ -9,10 +9,13 @@ import pytest
 import torch
 
 from bnsbench.errors import CorruptFileError, UsageError
-from bnsbench.models.digits.model import VARIANTS, digit_classifier, digits
-from bnsbench.models.mixtures import digits_gmm
-from bnsbench.models.scenes.model import scene_classifier, scenes
-from bnsbench.models.speech.model import speech, word_classifier
+from bnsbench.models.digits.features import digit_classifier
+from bnsbench.models.digits.mixture import digits_gmm
+from bnsbench.models.digits.model import VARIANTS, digits
+from bnsbench.models.scenes.features import scene_classifier
+from bnsbench.models.scenes.model import scenes
+from bnsbench.models.speech.features import word_classifier
+from bnsbench.models.speech.model import speech
 from bnsbench.models.textures import textures
 from bnsbench.models.weights import (
     WEIGHTS,

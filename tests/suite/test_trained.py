@@ -8,7 +8,7 @@ import torch
 
 from bnsbench.contract import PluginHost
 from bnsbench.errors import BnsbenchError, CorruptFileError, NotApplicableError, UsageError
-from bnsbench.models.mixtures import digits_gmm
+from bnsbench.models.digits.mixture import digits_gmm
 from bnsbench.models.scenes.model import scenes
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.tracing import trace

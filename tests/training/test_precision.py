@@ -6,7 +6,7 @@ from torch import Tensor
 
 from bnsbench.flows.model import Model
 from bnsbench.flows.paths import CondOT
-from bnsbench.models.mixtures import digits_gmm
+from bnsbench.models.digits.mixture import digits_gmm
 from bnsbench.training.precision import precision_limit
 from bnsbench.training.problem import Problem
 from bnsbench.training.recipes.bns import train_bns

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from bnsbench.models.digits.data import CLASSES, split_digits
-from bnsbench.models.digits.model import digit_classifier, digits
-from bnsbench.models.mixtures import digits_gmm
+from bnsbench.models.digits.features import digit_classifier
+from bnsbench.models.digits.mixture import digits_gmm
+from bnsbench.models.digits.model import digits
 from bnsbench.models.weights import WEIGHTS
 from bnsbench.solvers.runge_kutta import euler, midpoint
 from bnsbench.truth.ground_truth import solve
@@ -39,7 +40,7 @@ def measure_generator(variant: str, folder: Path = WEIGHTS) -> dict[str, float]:
     model = digits(variant, folder)
     figures: dict[str, float] = {}
     x0 = noise(0, "digits-gate", "validation", range(SAMPLES), model.shape).float()
-    labels = model.conditions(torch.arange(SAMPLES))
+    labels = torch.arange(SAMPLES) % CLASSES
     for guidance in (0, 2):
         field = model.field(labels, guidance)
         truth, _ = solve(field, x0, TOLERANCE)

@@ -12,11 +12,14 @@ import torch
 from torch import Tensor
 
 from bnsbench.errors import UsageError
-from bnsbench.flows.model import Model, Reference
+from bnsbench.flows.model import Reference
 from bnsbench.flows.paths import VP, CondOT, Cosine, Path
 from bnsbench.flows.predictions import Prediction
+from bnsbench.models.class_conditional import ClassConditionalModel
 from bnsbench.models.digits.data import CLASSES, SHAPE, load_digits
-from bnsbench.models.digits.network import DigitClassifier, ResidualMLP
+from bnsbench.models.digits.features import DigitFeatures, digit_features
+from bnsbench.models.digits.judge import DigitJudge, digit_judge
+from bnsbench.models.digits.network import ResidualMLP
 from bnsbench.models.weights import WEIGHTS, load_network, weights_fingerprint
 
 DIM = 64
@@ -46,11 +49,11 @@ VARIANTS = {
 }
 
 
-class DigitsModel(Model):
+class DigitsModel(ClassConditionalModel):
     """A class-conditional generator of 8x8 digits; conditions are int64 labels [batch], 10 standing for "no condition"."""
 
     shape = SHAPE
-    extractor = "digits"
+    classes = CLASSES
 
     def __init__(self, network: ResidualMLP, variant: Variant, fingerprint: str) -> None:
         self.network = network.eval().requires_grad_(False)
@@ -67,14 +70,14 @@ class DigitsModel(Model):
         prediction: Tensor = self.network(clock, x.flatten(1), condition.to(x.device))
         return prediction.reshape(x.shape)
 
-    def conditions(self, indices: Tensor) -> Tensor:
-        return indices.to(torch.int64) % CLASSES
-
-    def null_condition(self, condition: Tensor) -> Tensor:
-        return torch.full_like(condition, CLASSES)
-
     def reference(self) -> Reference:
         return Reference(*load_digits())
+
+    def features(self) -> DigitFeatures:
+        return digit_features()
+
+    def judge(self) -> DigitJudge:
+        return digit_judge()
 
     def fingerprint(self) -> str:
         return self._fingerprint
@@ -115,8 +118,3 @@ def variant_fingerprint(variant: Variant, weights: str) -> str:
     """Return the hash of the weights' hash, the path, the prediction type, the interval and the clock."""
     facts = [weights, variant.path.to_dict(), variant.prediction, variant.end, variant.reads_log_snr]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-
-def digit_classifier(folder: FilePath = WEIGHTS) -> DigitClassifier:
-    """Return the shipped digit classifier, in float32 and evaluation mode."""
-    return load_network(DigitClassifier, "digits-classifier", folder)

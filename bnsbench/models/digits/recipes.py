@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, mse_loss
 
 from bnsbench.models.digits.data import CLASSES, Digits, augment, load_digits, split_digits
+from bnsbench.models.digits.features import CLASSIFIER
 from bnsbench.models.digits.figures import measure_classifier, measure_generator, measure_mixture
 from bnsbench.models.digits.model import DIM, VARIANTS, Variant
 from bnsbench.models.digits.network import DigitClassifier, ResidualMLP
@@ -99,13 +100,11 @@ def _generator(name: str, accuracy_w0: float) -> Recipe:
     return Recipe(6000, train, partial(measure_generator, name.removeprefix("digits-")), gates)
 
 
-DIGITS = {
+RECIPES = {
     "digits-ot": _generator("digits-ot", 0.90),
     "digits-cos": _generator("digits-cos", 0.90),
     "digits-vp": _generator("digits-vp", 0.85),
-    "digits-classifier": Recipe(
-        2500, gradient_training("digits-classifier", classifier_learner), measure_classifier, {"accuracy": 0.99}
-    ),
+    CLASSIFIER: Recipe(2500, gradient_training(CLASSIFIER, classifier_learner), measure_classifier, {"accuracy": 0.99}),
     "digits-gmm": Recipe(100, _train_mixture, measure_mixture, {"accuracy": 0.85}),
 }
 """The recipes of the digits weights, by name."""

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from bnsbench.models.scenes.data import attributes, random_scenes
-from bnsbench.models.scenes.model import ScenesModel, scene_classifier, scenes
+from bnsbench.models.scenes.features import scene_classifier
+from bnsbench.models.scenes.model import ScenesModel, scenes
 from bnsbench.models.weights import WEIGHTS
 from bnsbench.solvers.runge_kutta import euler, midpoint
 from bnsbench.truth.ground_truth import solve

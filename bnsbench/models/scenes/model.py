@@ -9,14 +9,16 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from bnsbench.flows.model import Model, Reference
+from bnsbench.flows.model import Model, Reference, check_details
 from bnsbench.flows.paths import CondOT
+from bnsbench.models.image_features import ClassifierFeatures
 from bnsbench.models.scenes.data import SHAPE, caption_tokens, captions, random_scenes, tokenise
-from bnsbench.models.scenes.network import SceneClassifier, ScenesNetwork
+from bnsbench.models.scenes.features import scene_features
+from bnsbench.models.scenes.judge import SceneJudge, scene_judge
+from bnsbench.models.scenes.network import ScenesNetwork
 from bnsbench.models.weights import WEIGHTS, load_network, weights_fingerprint
 
 NAME = "scenes"
-CLASSIFIER = "scenes-classifier"
 REFERENCES = 4096
 
 
@@ -24,7 +26,6 @@ class ScenesModel(Model):
     """A text-to-image model of 32x32 scenes on the CondOT path; conditions are tokens [batch, 5], 0 meaning "no caption"."""
 
     shape = SHAPE
-    extractor = "scenes"
     path = CondOT()
 
     def __init__(self, network: ScenesNetwork, fingerprint: str) -> None:
@@ -41,8 +42,8 @@ class ScenesModel(Model):
     def conditions(self, indices: Tensor) -> Tensor:
         return caption_tokens(indices)
 
-    def describe(self, text: str, voice: int | None = None) -> Tensor:
-        del voice
+    def describe(self, text: str, **details: int) -> Tensor:
+        check_details(details)
         return tokenise(text)
 
     def texts(self, condition: Tensor) -> list[str]:
@@ -53,6 +54,12 @@ class ScenesModel(Model):
 
     def reference(self) -> Reference:
         return Reference(_references())
+
+    def features(self) -> ClassifierFeatures:
+        return scene_features()
+
+    def judge(self) -> SceneJudge:
+        return scene_judge()
 
     def fingerprint(self) -> str:
         return self._fingerprint
@@ -70,8 +77,3 @@ def _references() -> Tensor:
 def scenes(folder: Path = WEIGHTS) -> ScenesModel:
     """Return the shipped text-to-image model; CorruptFileError if the weights do not match their recorded hash."""
     return ScenesModel(load_network(ScenesNetwork, NAME, folder), weights_fingerprint(NAME, folder))
-
-
-def scene_classifier(folder: Path = WEIGHTS) -> SceneClassifier:
-    """Return the shipped reader of scenes, in float32 and evaluation mode."""
-    return load_network(SceneClassifier, CLASSIFIER, folder)

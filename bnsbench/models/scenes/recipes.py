@@ -12,9 +12,11 @@ from bnsbench.models.layers import hidden_matrices
 from bnsbench.models.learning import Learner
 from bnsbench.models.recipe import SEED, Recipe, gradient_training, seeded
 from bnsbench.models.scenes.data import ATTRIBUTES, SIZE, attributes, random_scenes
+from bnsbench.models.scenes.features import CLASSIFIER
 from bnsbench.models.scenes.figures import measure_classifier, measure_generator
-from bnsbench.models.scenes.model import CLASSIFIER, NAME
+from bnsbench.models.scenes.model import NAME
 from bnsbench.models.scenes.network import SceneClassifier, ScenesNetwork
+from bnsbench.models.shipped import Shipment
 
 BATCH = 32
 CAPTION_DROP = 0.12
@@ -74,10 +76,13 @@ def attribute_loss(logits: Sequence[Tensor], wanted: Tensor) -> Tensor:
     return torch.stack([cross_entropy(one, wanted[:, place]) for place, one in enumerate(logits)]).mean()
 
 
-SCENES = {
+RECIPES = {
     NAME: Recipe(9000, gradient_training(NAME, generator_learner), measure_generator, {"all_attributes_w2": 0.80}),
     CLASSIFIER: Recipe(
         3000, gradient_training(CLASSIFIER, classifier_learner), measure_classifier, {"all_attributes": 0.995}
     ),
 }
 """The recipes of the scenes weights, by name."""
+
+SHIPMENTS = tuple(Shipment(NAME, guidance) for guidance in (0.0, 2.0, 6.5))
+"""For which the package ships solvers of the scenes."""

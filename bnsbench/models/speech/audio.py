@@ -23,8 +23,9 @@ PHASE_ITERATIONS = 32
 
 def log_mel(waveforms: Tensor) -> Tensor:
     """Return the latents [n, 64 bands, 64 frames] of waveforms [n, 16384]: centred and scaled logarithms of magnitudes."""
-    spectrum = torch.stft(waveforms, WINDOW, HOP, window=_window(), return_complex=True)[..., :FRAMES].abs()
-    bands = _filters().T @ spectrum
+    window, filters = (each.to(waveforms.device) for each in (_window(), _filters()))
+    spectrum = torch.stft(waveforms, WINDOW, HOP, window=window, return_complex=True)[..., :FRAMES].abs()
+    bands = filters.T @ spectrum
     return (bands.clamp_min(FLOOR).log() - CENTRE) / SPREAD
 
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from bnsbench.models.speech.data import VOICE, WORDS, asked
-from bnsbench.models.speech.model import SpeechModel, reference_clips, speech, word_classifier
+from bnsbench.models.speech.features import word_classifier
+from bnsbench.models.speech.model import SpeechModel, reference_clips, speech
 from bnsbench.models.weights import WEIGHTS
 from bnsbench.truth.ground_truth import solve
 from bnsbench.truth.noise import noise

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bnsbench.errors import UsageError
-from bnsbench.flows.model import Model
+from bnsbench.flows.model import Model, check_details
 from bnsbench.flows.paths import CondOT
 from bnsbench.models.speech.audio import BANDS, FRAMES, RATE, waveform
 from bnsbench.models.speech.corpus import ONSET, Clips
@@ -28,11 +28,12 @@ from bnsbench.models.speech.data import (
     spoken,
     unconditional,
 )
-from bnsbench.models.speech.network import SpeechNetwork, WordClassifier
+from bnsbench.models.speech.features import SpeechFeatures, speech_features
+from bnsbench.models.speech.judge import SpeechJudge, speech_judge
+from bnsbench.models.speech.network import SpeechNetwork
 from bnsbench.models.weights import WEIGHTS, load_network, load_weights, weights_fingerprint
 
 NAME = "speech"
-CLASSIFIER = "speech-classifier"
 CLIPS = "speech-clips"
 TASKS = ("synthesis", "infill")
 SHARE = 0.5
@@ -50,7 +51,6 @@ class SpeechModel(Model):
 
     shape = (BANDS, FRAMES)
     data_range = 3.75  # from silence to the loudest of the corpus
-    extractor = "speech"
     sample_rate = RATE
     path = CondOT()
 
@@ -83,10 +83,12 @@ class SpeechModel(Model):
         start = ONSET + (ends - ONSET - length) * ((1 + turn) % 4) // 4
         return filling(words, voices, rows, torch.stack([start, start + length], dim=1))
 
-    def describe(self, text: str, voice: int | None = None) -> Tensor:
-        if voice is not None and not 0 <= voice < len(VOICES):
+    def describe(self, text: str, **details: int) -> Tensor:
+        check_details(details, ("voice",))
+        voice = details.get("voice", 0)
+        if not 0 <= voice < len(VOICES):
             raise UsageError(f"There is no voice {voice}; the speech model has the voices 0 to {len(VOICES) - 1}.")
-        row = spoken(torch.zeros(1, dtype=torch.int64), torch.tensor([voice or 0]))[0]
+        row = spoken(torch.zeros(1, dtype=torch.int64), torch.tensor([voice]))[0]
         row[:LETTERS] = spell(text)
         return row
 
@@ -98,6 +100,12 @@ class SpeechModel(Model):
 
     def decode(self, x: Tensor) -> Tensor:
         return waveform(x.cpu())
+
+    def features(self) -> SpeechFeatures:
+        return speech_features()
+
+    def judge(self) -> SpeechJudge:
+        return speech_judge()
 
     def fingerprint(self) -> str:
         return self._fingerprint
@@ -124,8 +132,3 @@ def reference_clips(folder: Path = WEIGHTS) -> Clips:
     """Return the shipped clips, which were held out of training."""
     found = load_weights(CLIPS, folder)
     return Clips(found["latents"], *(found[name].long() for name in ("words", "voices", "ends")))
-
-
-def word_classifier(folder: Path = WEIGHTS) -> WordClassifier:
-    """Return the shipped recogniser of words, in float32 and evaluation mode."""
-    return load_network(WordClassifier, CLASSIFIER, folder)

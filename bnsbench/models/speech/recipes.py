@@ -14,11 +14,13 @@ from torch.nn.functional import avg_pool2d, cross_entropy, mse_loss
 from bnsbench.models.layers import hidden_matrices
 from bnsbench.models.learning import Learner, learn
 from bnsbench.models.recipe import SEED, Recipe, Training, seeded
+from bnsbench.models.shipped import Shipment
 from bnsbench.models.speech.audio import FRAMES
 from bnsbench.models.speech.corpus import ONSET, Clips, make_corpus, split_corpus
 from bnsbench.models.speech.data import ANY_VOICE, SPELLINGS, VOICES, WORDS
+from bnsbench.models.speech.features import CLASSIFIER
 from bnsbench.models.speech.figures import measure_classifier, measure_generator
-from bnsbench.models.speech.model import CLASSIFIER, CLIPS, NAME
+from bnsbench.models.speech.model import CLIPS, NAME
 from bnsbench.models.speech.network import SpeechNetwork, WordClassifier
 
 BATCH = 48
@@ -119,7 +121,7 @@ def _no_figures(folder: Path) -> dict[str, float]:
     return {}
 
 
-SPEECH = {
+RECIPES = {
     NAME: Recipe(
         7000,
         _on_the_corpus(NAME, generator_learner),
@@ -130,3 +132,6 @@ SPEECH = {
     CLIPS: Recipe(1, _choose_clips, _no_figures, {}),
 }
 """The recipes of the speech weights, by name."""
+
+SHIPMENTS = (*(Shipment(NAME, guidance) for guidance in (0.0, 2.0)), Shipment(f"{NAME}[task=infill]", 0.0))
+"""For which the package ships solvers of the speech."""

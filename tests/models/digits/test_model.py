@@ -8,7 +8,8 @@ import torch
 from bnsbench.errors import UsageError
 from bnsbench.flows.paths import VP, CondOT, Cosine
 from bnsbench.models.digits.data import load_digits, split_digits
-from bnsbench.models.digits.model import VARIANTS, digit_classifier, digits, digits_cos, digits_ot, digits_vp
+from bnsbench.models.digits.features import digit_classifier
+from bnsbench.models.digits.model import VARIANTS, digits, digits_cos, digits_ot, digits_vp
 
 
 @pytest.fixture(params=sorted(VARIANTS))

@@ -11,7 +11,7 @@ from scipy.interpolate import CubicHermiteSpline
 from scipy.linalg import hadamard
 from torch import Tensor
 
-from bnsbench.models.mixtures import digits_gmm
+from bnsbench.models.digits.mixture import digits_gmm
 from bnsbench.training.families.parametrisation import Block, Coefficients, FreeTable, LinearMultistep, Parametrisation
 from bnsbench.training.families.scale_time import ScaleTime
 from bnsbench.training.families.table import Table

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bnsbench.errors import BnsbenchError, UsageError
-from bnsbench.models.mixtures import digits_gmm
+from bnsbench.models.digits.mixture import digits_gmm
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.tracing import trace
 from bnsbench.solvers.runge_kutta import midpoint

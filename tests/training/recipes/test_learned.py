@@ -8,7 +8,7 @@ import torch
 
 from bnsbench.errors import NotApplicableError, UsageError
 from bnsbench.flows.paths import CondOT
-from bnsbench.models.mixtures import digits_gmm
+from bnsbench.models.digits.mixture import digits_gmm
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.tracing import trace
 from bnsbench.solvers.runge_kutta import euler

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, Self
 import torch
 from torch import Tensor
 
-from bnsbench.plugin import Model, NotApplicableError, UsageError
+from bnsbench.plugin import Model, NotApplicableError, UsageError, check_details
 from bnsbench_diffusers.models.fingerprint import digest_of, network_digest
 from bnsbench_diffusers.origin import attach, origin_of
 from bnsbench_diffusers.schedule import read_schedule
@@ -111,9 +111,9 @@ class ClassConditional:
             )
         return torch.full_like(condition, self.null)
 
-    def describe(self, text: str, voice: int | None = None) -> Tensor:
+    def describe(self, text: str, **details: int) -> Tensor:
         """Return the class [] that a text asks for, by its name or its number; UsageError if there is none."""
-        del voice
+        check_details(details)
         number = self.names.get(text, int(text) if text.isdecimal() else -1)
         if number not in self.classes:
             raise UsageError(f"There is no class {text!r}: write a number from 0 to {max(self.classes)} or a class's name.")

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from bnsbench.plugin import UsageError, cache_folder, replacing
+from bnsbench.plugin import UsageError, cache_folder, check_details, replacing
 from bnsbench_diffusers.models.base import LATENT_RANGE, Options, PipelineModel
 from bnsbench_diffusers.models.fingerprint import digest_of, network_digest, tokenizer_digest
 from bnsbench_diffusers.models.latents import decode_latents
@@ -131,8 +131,8 @@ class TextConditional(PipelineModel):
     def null_condition(self, condition: Tensor) -> Tensor:
         return torch.full_like(condition, NOTHING)
 
-    def describe(self, text: str, voice: int | None = None) -> Tensor:
-        del voice
+    def describe(self, text: str, **details: int) -> Tensor:
+        check_details(details)
         return torch.tensor(self.table.number(text))
 
     def texts(self, condition: Tensor) -> list[str]:

@@ -1,0 +1,54 @@
+"""What tells whether samples show what their conditions ask for."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Literal
+
+from torch import Tensor
+
+Asked = Literal["class", "caption", "word"]
+"""What a condition can be, and with it the metric that asks the judge: accuracy, alignment or word-accuracy."""
+
+
+class ConditionJudge(ABC):
+    """A reader of the samples of one model, such as a classifier, which `Model.judge` returns.
+
+    Subclass it and implement `found` and `fingerprint`. Of its answers metrics make the share of samples that satisfy their
+    condition.
+
+    Attributes:
+        asks: what the conditions are: a "class" (judged by the metric accuracy), a "caption" (alignment) or a "word"
+            (word-accuracy).
+        parts: names of the parts of a condition that are found or missed by themselves, whose shares go into the record;
+            empty if a condition is one thing.
+    """
+
+    asks: Asked
+    parts: tuple[str, ...] = ()
+
+    @abstractmethod
+    def found(self, shown: Tensor, condition: Tensor) -> Tensor:
+        """Return what samples show of their conditions.
+
+        Args:
+            shown: what `shown` makes of end states, float32 on the CPU.
+            condition: the conditions [n, ...], on the CPU.
+
+        Returns:
+            bool [n, parts], or [n, 1] without parts. A sample counts if all of it is found.
+
+        Raises:
+            NotApplicableError: Some conditions ask for nothing that could be found.
+        """
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Return a hexadecimal hash of everything that determines the judgement, such as the classifier's weights."""
+
+    def shown(self, states: Tensor) -> Tensor:
+        """Return what is looked at of the ODE's end states [n, *shape]: by default themselves, else for example decoded.
+
+        A sample without variation in it shows nothing, whatever `found` says of it.
+        """
+        return states

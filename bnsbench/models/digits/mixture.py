@@ -1,0 +1,35 @@
+"""Digits as an exact model: a Gaussian mixture that was fitted on them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from bnsbench.models.digits.data import CLASSES, SHAPE
+from bnsbench.models.digits.features import DigitFeatures, digit_features
+from bnsbench.models.digits.judge import DigitJudge, digit_judge
+from bnsbench.models.mixtures import Mixture, MixtureModel, mixture_path
+from bnsbench.models.weights import WEIGHTS, load_weights
+
+
+class DigitMixture(MixtureModel):
+    """A mixture of digits, whose samples are seen and judged as those of the digit networks are."""
+
+    def features(self) -> DigitFeatures:
+        return digit_features()
+
+    def judge(self) -> DigitJudge:
+        return digit_judge()
+
+
+def digits_gmm(path: str = "condot", folder: Path = WEIGHTS) -> DigitMixture:
+    """Return the digits as 10 classes of three full-covariance Gaussians in 64 dimensions, fitted on real digits.
+
+    path as `mixture_path` reads it, which raises UsageError for an unknown one.
+    """
+    fitted = {name: tensor.to(torch.float64) for name, tensor in load_weights("digits-gmm", folder).items()}
+    weights = fitted["weights"] / fitted["weights"].sum()
+    mixture = Mixture(weights, fitted["means"], fitted["factors"].tril(), len(weights) // CLASSES)
+    made, end = mixture_path(path)
+    return DigitMixture(mixture, made, SHAPE, end)
