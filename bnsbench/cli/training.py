@@ -128,7 +128,7 @@ def placings_of(session: Session, sources: Sequence[PairSource], artefact: Solve
         tuned = {}
     placings = [Placing(artefact.name, _psnr(sources, artefact.solver), str(artefact.training.get("grid", "")))]
     for name, best in tuned.items():
-        placings.append(Placing(name, _psnr(sources, best.table.solver()), best.grid.in_words))
+        placings.append(Placing(name, _psnr(sources, best.table), best.grid.in_words))
     return sorted(placings, key=lambda placing: -placing.mean)
 
 
