@@ -35,7 +35,7 @@ _CHOICES: dict[str, Scalar] = {
     "rate": 0.0,
     "checkpointed": False,
 }
-"""What may be chosen about every training; see `bnsbench.training.descent.Choices`."""
+"""What may be chosen about every training; see `bnsbench.training.distil.Choices`."""
 
 _Direction = Literal["higher", "lower"]
 _FEATURE_METRICS: tuple[tuple[str, str, _Direction], ...] = (

@@ -64,7 +64,7 @@ def placings_of(trainings: Trainings, sources: Sequence[PairSource], artefact: S
         found = {}
     placings = [Placing(artefact.name, _psnr(sources, artefact.solver), str(artefact.training.get("grid", "")))]
     for name, best in found.items():
-        placings.append(Placing(name, _psnr(sources, best.table.solver()), best.grid.in_words))
+        placings.append(Placing(name, _psnr(sources, best.table), best.grid.in_words))
     return sorted(placings, key=lambda placing: -placing.mean)
 
 

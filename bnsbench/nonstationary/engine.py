@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections import deque
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -11,46 +12,62 @@ from bnsbench.errors import UsageError
 from bnsbench.flows.fields import VelocityField
 from bnsbench.flows.precision import times_on
 
+Evaluate = Callable[[int, Tensor], Tensor]
+"""(i, x_i) to u_i, the value of the field there."""
 
-class Table(Protocol):
-    """The numbers of `bnsbench.nonstationary.table.NonStationarySolver`: times [n + 1], a [n] and b [n, n]."""
+Combine = Callable[[int, Tensor], Tensor]
+"""(i, (x_0, u_0, .., u_i) [i + 2, ...]) to the next state x_{i+1}; of a table, the product with its row i."""
 
-    @property
-    def times(self) -> Tensor: ...
 
-    @property
-    def a(self) -> Tensor: ...
+def recursion(basis: Tensor, evaluate: Evaluate, combine: Combine) -> Iterator[Tensor]:
+    """Yield the states x_1 .. x_n of a non-stationary solver (Shaul et al. 2024, Algorithm 1), one evaluation each.
 
-    @property
-    def b(self) -> Tensor: ...
+    Args:
+        basis: [n + 1, ...], whose first row is x_0 and is left alone; row j + 1 is filled with u_j.
+        evaluate: gives u_i. It may write into the state that it gets.
+        combine: gives x_{i+1} from what of the basis is known.
+    """
+    state = basis[0].clone()
+    for i in range(len(basis) - 1):
+        basis[i + 1] = evaluate(i, state)
+        state = combine(i, basis[: i + 2])
+        yield state
 
 
 @torch.no_grad()
-def sample(solver: Table, field: VelocityField, x0: Tensor) -> Tensor:
-    """Return x_n of x_{i+1} = a_i x_0 + sum_{j<=i} b_ij u_{t_j}(x_j) (Shaul et al. 2024, Algorithm 1).
+def sample(times: Tensor, rows: Tensor, field: VelocityField, x0: Tensor) -> Tensor:
+    """Return the last state x_n of a table for initial states.
 
-    x0 is [batch, ...] in any floating-point precision and keeps its values; sums are taken in at least float32. The field
-    gets its times as 0-d float64 tensors on x0's device, float32 where the device has no float64. UsageError if what it
-    returns is not shaped like x. Whether the result is finite is the caller's question: asking it here would make an
-    accelerator wait.
+    Sums are taken in at least float32. Whether the result is finite is the caller's question: asking it here would make
+    an accelerator wait.
+
+    Args:
+        times: [n + 1], float64 on the CPU. The field gets them as 0-d tensors on x0's device, float64 where that has it.
+        rows: [n, n + 1], row i being (a_i, b_i0, .., b_ii, 0, ..).
+        field: the velocity field.
+        x0: initial states [batch, ...] in any floating-point precision; they keep their values.
+
+    Raises:
+        UsageError: if what the field returns is not shaped like x.
     """
     precision = torch.promote_types(x0.dtype, torch.float32)
-    rows = torch.cat([solver.a[:, None], solver.b], dim=1).to(precision).to(x0.device)
-    times = times_on(solver.times, x0.device).unbind()
-    # Row 0 holds x_0 and row j + 1 holds u_j, so that a row of the table times its filled part is the next state.
-    history = torch.empty(len(rows) + 1, x0.numel(), dtype=precision, device=x0.device)
-    history[0] = x0.reshape(-1)
-    x = x0.clone()
-    for i, row in enumerate(rows):
-        history[i + 1] = _velocity(field, times[i], x).reshape(-1)
+    rows = rows.to(precision).to(x0.device)
+    moments = times_on(times, x0.device).unbind()
+    basis = torch.empty(len(rows) + 1, x0.numel(), dtype=precision, device=x0.device)
+    basis[0] = x0.reshape(-1)
+
+    def evaluate(i: int, state: Tensor) -> Tensor:
+        return _velocity(field, moments[i], state.to(x0.dtype).view(x0.shape)).reshape(-1)
+
+    def combine(i: int, known: Tensor) -> Tensor:
         # With a place for its result, the product is out of reach of an autocast that is meant for the network.
-        state = torch.mv(history[: i + 2].T, row[: i + 2], out=torch.empty_like(history[0]))
-        x = state.to(x0.dtype).view(x0.shape)
-    return x
+        return torch.mv(known.T, rows[i, : i + 2], out=torch.empty_like(known[0]))
+
+    return deque(recursion(basis, evaluate, combine), maxlen=1).pop().to(x0.dtype).view(x0.shape)
 
 
 def _velocity(field: VelocityField, t: Tensor, x: Tensor) -> Tensor:
-    """Return u_t(x), unless it has another shape than x: a row of the history would be filled by broadcasting it."""
+    """Return u_t(x), unless it has another shape than x: a row of the basis would be filled by broadcasting it."""
     velocity = field(t, x)
     if velocity.shape != x.shape:
         raise UsageError(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 
 import torch
 from torch import Tensor
 
+from bnsbench.nonstationary.engine import recursion
 from bnsbench.nonstationary.table import NonStationarySolver
 
 LARGEST_LIMIT = 1e6
@@ -27,10 +29,13 @@ def stability(solver: NonStationarySolver, z: Tensor | complex) -> Tensor:
     is_complex = z.is_complex() if isinstance(z, Tensor) else isinstance(z, complex)
     rate = torch.as_tensor(z, dtype=torch.complex128 if is_complex else torch.float64) / _length(solver)
     a, b = solver.a.to(rate.dtype), solver.b.to(rate.dtype)
-    states = rate.new_ones(solver.nfe + 1, rate.numel())
-    for i in range(solver.nfe):
-        states[i + 1] = a[i] + rate.reshape(-1) * (b[i, : i + 1] @ states[: i + 1])
-    return states[-1].reshape(rate.shape)
+
+    def combine(i: int, known: Tensor) -> Tensor:  # known: (r_0, r_0, .., r_i), since each r_j stands for its own velocity
+        return a[i] + rate.reshape(-1) * (b[i, : i + 1] @ known[1:])
+
+    basis = rate.new_ones(solver.nfe + 1, rate.numel())
+    end = deque(recursion(basis, lambda _, state: state, combine), maxlen=1).pop()
+    return end.reshape(rate.shape)
 
 
 def stability_limit(solver: NonStationarySolver) -> float:

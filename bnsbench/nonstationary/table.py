@@ -19,10 +19,17 @@ from bnsbench.nonstationary.engine import sample
 class NonStationarySolver:
     """The solver x_{i+1} = a_i x_0 + sum_{j<=i} b_ij u_{t_j}(x_j), i = 0..n-1, with n = NFE (Shaul et al. 2024, Eq. 11).
 
-    times: float64 [n + 1]; times[:n] are where the field is evaluated, times[n] is where the last state lies. They stay
-        within [times[0], times[n]], but may repeat or go back.
-    a: float64 [n]. b: float64 [n, n], lower triangular.
-    Other precisions are converted, on the CPU; UsageError if the numbers are no such table.
+    Numbers that are given are copied to the CPU in float64 and checked. In training, where they move and autograd follows
+    them, a table is made by `from_rows` instead.
+
+    Args:
+        times: float64 [n + 1]; times[:n] are where the field is evaluated, times[n] is where the last state lies. They
+            stay within [times[0], times[n]], but may repeat or go back.
+        a: float64 [n], the weights of x_0.
+        b: float64 [n, n], lower triangular, the weights of the velocities.
+
+    Raises:
+        UsageError: if the numbers are no such table.
     """
 
     times: Tensor
@@ -56,9 +63,42 @@ class NonStationarySolver:
         """The number of evaluations of the field."""
         return self.a.numel()
 
+    @property
+    def rows(self) -> Tensor:
+        """The coefficients together, [n, n + 1]: row i is (a_i, b_i0, .., b_ii, 0, ..)."""
+        return torch.cat([self.a[:, None], self.b], dim=1)
+
+    @classmethod
+    def from_rows(cls, times: Tensor, rows: Tensor) -> NonStationarySolver:
+        """Return the table of float64 times [n + 1] and rows [n, n + 1] as they are: not copied, not checked.
+
+        Autograd follows them, and they may be NaN where a family has no table.
+        """
+        table = object.__new__(cls)
+        for name, value in (("times", times), ("a", rows[:, 0]), ("b", rows[:, 1:])):
+            object.__setattr__(table, name, value)
+        return table
+
+    def validated(self) -> NonStationarySolver:
+        """Return a checked copy, which autograd does not follow; UsageError if the numbers are no table."""
+        return NonStationarySolver(self.times, self.a, self.b)
+
+    def with_row(self, i: int, row: Tensor) -> NonStationarySolver:
+        """Return the table with row i replaced by ``row`` [i + 2]; not checked."""
+        rows = self.rows.clone()
+        rows[i, : i + 2] = row
+        return NonStationarySolver.from_rows(self.times, rows)
+
+    def with_open_gaps(self, smallest: float = 1e-4) -> NonStationarySolver:
+        """Return the table with no gap below ``smallest`` of the interval, so that repeated times increase; not checked."""
+        span = self.times[-1] - self.times[0]
+        gaps = (self.times.diff() / span).clamp_min(smallest)
+        reached = self.times[0] + span * torch.cumsum(gaps / gaps.sum(), 0)[:-1]
+        return NonStationarySolver.from_rows(torch.cat([self.times[:1], reached, self.times[-1:]]), self.rows)
+
     def __call__(self, field: VelocityField, x0: Tensor) -> Tensor:
         """Return the last state for initial states x0 [batch, ...]."""
-        return sample(self, field, x0)
+        return sample(self.times, self.rows, field, x0)
 
     def fingerprint(self) -> str:
         """Return a hexadecimal hash of the numbers."""
@@ -83,6 +123,12 @@ class NonStationarySolver:
             return cls(times, a, b)
         except (KeyError, TypeError, ValueError, RuntimeError, UsageError) as error:
             raise CorruptFileError(f"This is no description of a non-stationary solver: {error}") from error
+
+
+def free_entries(n: int) -> tuple[Tensor, Tensor]:
+    """Return the row and column indices of those entries of rows [n, n + 1] that a table has to choose, row by row."""
+    index = torch.tril_indices(n, n + 1, offset=1)
+    return index[0], index[1]
 
 
 def canonical(c: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:

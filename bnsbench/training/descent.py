@@ -1,313 +1,188 @@
-"""The trainer of every learned solver: a family, an objective and an optimiser, the best validation iterate kept."""
+"""The descent by Gauss-Newton: leg by leg, step by step, until it converges or validation gains nothing any more."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, cast, get_args
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from bnsbench.errors import UsageError
-from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.training.families.parametrisation import Block, Parametrisation
-from bnsbench.training.families.table import Table
-from bnsbench.training.objectives import Objective, counted, make_objective, soft_radius
-from bnsbench.training.optimisers.adam import Adam, AdamSettings, Loss, objective_loss
-from bnsbench.training.optimisers.checkpoint import Checkpoint
+from bnsbench.training.objectives import Objective
 from bnsbench.training.optimisers.forward_derivatives import Derivative
-from bnsbench.training.optimisers.gauss_newton import GaussNewton, Iterate, Schedule
+from bnsbench.training.optimisers.gauss_newton import GaussNewton, Iterate
 from bnsbench.training.optimisers.selection import Selection
-from bnsbench.training.optimisers.soft_teacher import EVALUATIONS, relaxed
-from bnsbench.training.precision import COARSE, precision_limit
-from bnsbench.training.problem import Cost, Problem
-from bnsbench.truth.noise import Split
+from bnsbench.training.optimisers.soft_teacher import EVALUATIONS, soft_radius, soften
 from bnsbench.truth.pairs import Pairs
-
-VALIDATION, LEAST_VALIDATION = 1024, 256
-"""Pairs to validate on: as many as there are to train on, within these bounds."""
-OPTIMISERS = ("gauss-newton", "adam")
-
-PAIRS = 512
-"""To train on, about as many as the paper's 520: half of them lose less than 0.1 dB, and twice as many gain a few
-hundredths."""
-FIRST_SHARE, FIRST_LEAST = 8, 512
-"""The descent begins on an eighth of the pairs, where most of the way is as good and costs an eighth, if there are this
-many pairs; it leaves them at this schedule's end."""
-FIRST = Schedule(patience=2, smallest_gain=0.03)
-
-NEAR_LIMIT = 7.0
-"""Decibels below the limit of the network's precision from which on rounding makes up a fifth of the error or more."""
-
-LIMIT_PAIRS = 128
-"""Validation pairs on which the limit is measured."""
-
-ENOUGH = 90.0
-"""PSNR in dB on the validation pairs from which on a training ends: an error of 3e-5 of the data's range."""
 
 IDLE = "no further gain on the validation pairs"
 CONVERGED = "converged on the training pairs"
 SPENT = "all iterations are spent"
-ACCURATE = f"accurate to {ENOUGH:g} dB on the validation pairs"
+ACCURATE = "accurate to {:g} dB on the validation pairs"
 
 
 @dataclass(frozen=True)
-class Choices:
-    """What a user may choose about a training, whatever the family.
+class Schedule:
+    """When a leg has converged, and how it begins.
 
-    objective: of `bnsbench.training.objectives`. optimiser: "gauss-newton" or "adam". derivative: how Gauss-Newton
-    differentiates the network: "backward", or "forward" and "difference" where backpropagation does not fit.
-    pairs, iterations: 0 means the default. gain: nats that three iterations must gain for a descent to go on, however
-    accurate it is; 0 for the default, which is content with 90 dB. rate: Adam's learning rate, 0 for 5e-3 (of the
-    published recipe 5e-4). checkpointed: whether Adam recomputes activations.
-    UsageError for what is none of these.
+    Args:
+        iterations: at most.
+        slow_iterations: in a row after which the leg has converged; slow is one that lowers the training loss by less than
+            ``slow_gain``.
+        slow_gain: in nats.
+        damping: of the first step.
     """
 
-    objective: str = "log-mse"
-    optimiser: str = "gauss-newton"
-    derivative: str = "backward"
-    pairs: int = 0
-    iterations: int = 0
-    gain: float = 0.0
-    rate: float = 0.0
-    checkpointed: bool = False
-
-    def __post_init__(self) -> None:
-        if self.optimiser not in OPTIMISERS:
-            raise UsageError(f"There is no optimiser {self.optimiser!r}; choose from {', '.join(OPTIMISERS)}.")
-        if self.derivative not in get_args(Derivative):
-            raise UsageError(f"There is no derivative {self.derivative!r}; choose from {', '.join(get_args(Derivative))}.")
-        if min(self.pairs, self.iterations, self.gain, self.rate) < 0:
-            raise UsageError("Pairs, iterations, gain and rate cannot be negative.")
+    iterations: int = 40
+    slow_iterations: int = 3
+    slow_gain: float = 3e-3
+    damping: float = 1e-3
 
 
 @dataclass(frozen=True)
 class Leg:
-    """A stretch of a descent: on so many pairs, over some of the parameters (None for all of them)."""
+    """A leg of a descent: the pairs that it is on, the parameters that are free (None for all of them), and its schedule."""
 
-    count: int
-    block: Tensor | None
+    pairs: Pairs
+    free: Tensor | None
     schedule: Schedule
 
 
-def distil(
-    problem: Problem,
-    nfe: int,
-    family: Parametrisation,
-    choices: Choices,
-    cost: Cost,
-    *,
-    blocks: Sequence[Tensor] = (),
-    loss: Loss | None = None,
-) -> tuple[Table, dict[str, Any]]:
-    """Return the family's best table and the training record.
+@dataclass(frozen=True)
+class State:
+    """Where a descent stands between two iterations: all that the next one depends on, beside what `Selection` keeps.
 
-    cost: what the family's start has already spent. blocks: increasing indices of parameters to descend over in turn; all
-    at once if empty. loss: of the parameters, in place of the objective's own, for Adam; the objective still selects.
+    Args:
+        theta: the family's parameters [p].
+        leg: the number of the leg; -1 before the first one has begun.
+        iterations: so far, and of these in this leg.
+        damping: of the next step.
+        slow: iterations in a row, up to now, that were slow.
+        rejected: trials so far whose states left the finite numbers.
+        noise: as far as a soft teacher has moved it.
     """
-    descent = _Descent(problem, nfe, family, choices, cost, loss is not None)
-    checkpoint = Checkpoint(problem.checkpoint)
-    if choices.optimiser == "adam" and blocks:
-        raise UsageError("Parameters can be trained in turn by the optimiser gauss-newton only.")
-    if choices.optimiser == "adam" or loss is not None:
-        descent.adam(loss, checkpoint)
-    else:
-        descent.newton(descent.legs(blocks), checkpoint)
-    checkpoint.remove()
-    table = descent.selection.result()
-    limit = _precision(problem, table, descent.selection)
-    return table, {**descent.record(), **limit}
+
+    theta: Tensor
+    leg: int = -1
+    iterations: int = 0
+    iterations_in_leg: int = 0
+    damping: float = 0.0
+    slow: int = 0
+    rejected: int = 0
+    noise: Tensor | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the state as tensors and plain numbers."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @classmethod
+    def from_dict(cls, saved: Mapping[str, Any]) -> State | None:
+        """Return the state that `to_dict` gave, which may stand among other things; None if it is of another version."""
+        names = [field.name for field in fields(cls)]
+        return cls(**{name: saved[name] for name in names}) if saved.keys() >= set(names) else None
 
 
-class _Descent:
-    """One training: its pairs, its selection and its cost, shared by the legs that it is made of."""
+@dataclass(frozen=True)
+class Descent:
+    """What a descent is made of, from its beginning to its end.
 
-    def __init__(
-        self, problem: Problem, nfe: int, family: Parametrisation, choices: Choices, cost: Cost, along: bool
-    ) -> None:
-        self.problem, self.nfe, self.family, self.choices, self.cost = problem, nfe, family, choices, cost
-        self.objective: Objective = make_objective(choices.objective, counted(problem.features, cost))
-        self.count = choices.pairs or PAIRS
-        self.train = self._pairs("train", self.count, along)
-        held_out = min(VALIDATION, max(LEAST_VALIDATION, self.count))
-        validation = self._pairs("validation", held_out, along)
-        gain = choices.gain or Selection.smallest_gain
-        self.selection = Selection(problem, self.objective, validation, nfe, cost, patience=3, smallest_gain=gain)
-        self.stopped = ""
-        self.rejected = 0
+    Args:
+        family: what the table has to choose.
+        objective: whose loss is lowered on the pairs of the legs, one leg after the other.
+        legs: the legs.
+        selection: keeps the iterate with the least validation loss, and counts the cost.
+        enough: PSNR in dB on the validation pairs from which on the descent ends.
+        seed: of the sketches.
+        derivative: how the network is differentiated.
+        precision: in which it computes.
+    """
 
-    def _pairs(self, split: Split, count: int, along: bool) -> Pairs:
-        source = self.problem.source
-        whole = along or self.objective.whole
-        found = source.trajectories(split, count) if whole else source.pairs(split, count)
-        self.cost.truth(f"{split}, {'trajectories' if whole else 'ends'}", found)
-        return found
+    family: Parametrisation
+    objective: Objective
+    legs: Sequence[Leg]
+    selection: Selection
+    enough: float
+    seed: int
+    derivative: Derivative
+    precision: torch.dtype
 
-    def legs(self, blocks: Sequence[Tensor]) -> list[Leg]:
-        """Return the stretches of the Gauss-Newton descent."""
-        most = self.choices.iterations or Schedule.iterations
-        full = Schedule(iterations=most, smallest_gain=self.choices.gain or Schedule.smallest_gain)
-        if blocks:
-            return [Leg(self.count, block, replace(full, patience=2)) for block in (*blocks, *blocks, *blocks) if len(block)]
-        first = Leg(self.count // FIRST_SHARE, None, replace(FIRST, iterations=most))
-        return [*([first] if self.count >= FIRST_LEAST else []), Leg(self.count, None, full)]
+    def steps(self, state: State) -> Iterator[State]:
+        """Go on from a state to the end; yield the state at the beginning of every leg and after every iteration."""
+        for number in range(max(state.leg, 0), len(self.legs)):
+            if self._accurate:
+                return
+            leg = self.legs[number]
+            resumed = number == state.leg
+            family = Block(self.family, state.theta, torch.arange(len(state.theta)) if leg.free is None else leg.free)
+            newton, iterate = self._begin(leg, family, state if resumed else replace(state, noise=None), resumed)
+            if not resumed:
+                state = State(family.whole(iterate.theta), number, state.iterations, damping=leg.schedule.damping)
+                state = self._checked(replace(state, rejected=newton.rejected), iterate)
+                self.selection.idle = 0
+                yield state
+            while not self.why_stopped(state):
+                if self.objective.soft:
+                    newton, iterate = self._soften(leg, newton, iterate)
+                loss = iterate.loss
+                iterate, damping = newton.step(iterate, state.iterations + 1, state.damping)
+                state = State(
+                    theta=family.whole(iterate.theta),
+                    leg=number,
+                    iterations=state.iterations + 1,
+                    iterations_in_leg=state.iterations_in_leg + 1,
+                    damping=damping,
+                    slow=state.slow + 1 if loss - iterate.loss < leg.schedule.slow_gain else 0,
+                    rejected=newton.rejected,
+                    noise=newton.pairs.x0 if self.objective.soft else None,
+                )
+                yield self._checked(state, iterate)
 
-    def newton(self, legs: Sequence[Leg], checkpoint: Checkpoint) -> None:
-        """Descend leg by leg, from the saved state if there is one."""
-        state = checkpoint.load() or {"leg": 0, "theta": self.family.start(), "done": 0}
-        if "selection" in state:
-            self.selection.restore(state["selection"])
-        theta, done = state["theta"], state["done"]
-        total = sum(leg.schedule.iterations for leg in legs)
-        for number, leg in enumerate(legs):
-            if number < state["leg"] or self.accurate:
-                continue
-            inside = state if number == state["leg"] and "damping" in state else None
-            theta, done = _Stretch(self, leg, number, total).run(theta, done, inside, checkpoint)
+    def why_stopped(self, state: State) -> str:
+        """Return why the leg ends here, or "" if it goes on."""
+        schedule = self.legs[state.leg].schedule
+        if self._accurate:
+            return ACCURATE.format(self.enough)
+        if self.selection.exhausted:
+            return IDLE
+        if state.slow >= schedule.slow_iterations:
+            return CONVERGED
+        return SPENT if state.iterations_in_leg >= schedule.iterations else ""
 
     @property
-    def accurate(self) -> bool:
-        """Whether the best table so far is accurate enough for any use, unless the user has said how far to go."""
-        return not self.choices.gain and self.selection.best_psnr >= ENOUGH
+    def _accurate(self) -> bool:
+        return self.selection.best_psnr >= self.enough
 
-    def adam(self, loss: Loss | None, checkpoint: Checkpoint) -> None:
-        """Descend by Adam on the objective, or on another loss of the parameters."""
-        choices = self.choices
-        if choices.objective.startswith("soft-"):
-            raise UsageError("The soft teacher is offered with the optimiser gauss-newton.")
-        settings = AdamSettings(
-            iterations=choices.iterations or AdamSettings.iterations, rate=choices.rate or AdamSettings.rate
-        )
-        chosen = loss or objective_loss(self.family, self.objective, choices.checkpointed)
-        self.selection.patience = settings.iterations
-        # A backward pass counts as two evaluations, and activations that are recomputed as one more.
-        evaluations = self.nfe * (4 if choices.checkpointed else 3)
-        seed = self.problem.source.seed
-        adam = Adam(self.family, chosen, self.train, self.selection, settings, seed=seed, evaluations=evaluations)
-        adam.minimise(checkpoint)
-        self.stopped = SPENT
-
-    def record(self) -> dict[str, Any]:
-        """Return what was done, JSON-like."""
-        family = self.family
-        return {
-            "family": type(family).__name__,
-            "parameters": len(family.start()),
-            "objective": self.choices.objective,
-            "optimiser": self.choices.optimiser,
-            "derivative": self.choices.derivative,
-            "pairs": self.count,
-            "validation_pairs": len(self.selection.pairs),
-            "tolerance": self.problem.source.truth_tolerance,
-            "psnr": self.selection.best_psnr,
-            "loss": self.selection.best_loss,
-            "stopped": self.stopped,
-            "rejected": self.rejected,
-            **self.cost.record(self.problem.source),
-            "curve": self.selection.curve.points,
-        }
-
-
-class _Stretch:
-    """One leg of a Gauss-Newton descent."""
-
-    def __init__(self, descent: _Descent, leg: Leg, number: int, total: int) -> None:
-        self.descent, self.leg, self.number, self.total = descent, leg, number, total
-        self.pairs = descent.train.part(slice(leg.count))
-        self.noise = self.pairs.x0
-        self.soft = descent.choices.objective.startswith("soft-")
-
-    def run(self, theta: Tensor, done: int, state: dict[str, Any] | None, checkpoint: Checkpoint) -> tuple[Tensor, int]:
-        """Descend from the family's parameters theta after ``done`` iterations; return both at the leg's end.
-
-        state: what `checkpoint` kept in the middle of this leg.
-        """
-        descent, schedule = self.descent, self.leg.schedule
-        everything = torch.arange(len(theta))
-        family = Block(descent.family, theta, everything if self.leg.block is None else self.leg.block)
-        newton = self._newton(family)
-        if state is None:
-            iterate, damping, idle, here = newton.evaluate(family.start()), schedule.damping, 0, 0
-            self._check(iterate, done, damping)
-            descent.selection.idle, halt = 0, descent.accurate
-        else:
-            damping, idle, here, halt = state["damping"], state["idle"], state["here"], state["halt"]
-            descent.rejected = state["rejected"]
-            self.pairs = replace(self.pairs, x0=state["noise"]) if self.soft else self.pairs
-            newton = self._newton(family)
-            spent = descent.cost.to_dict()
-            iterate = newton.evaluate(family.start())
-            descent.cost.restore(spent)  # it was paid before the interruption
-            newton.rejected = 0
-        while not halt and here < schedule.iterations and idle < schedule.patience:
-            iterate = self._relax(newton, iterate) if self.soft else iterate
-            before = iterate.loss
-            iterate, damping = newton.step(iterate, done + 1, damping)
-            idle = idle + 1 if before - iterate.loss < schedule.smallest_gain else 0
-            here, done = here + 1, done + 1
-            halt = self._check(iterate, done, damping) or descent.accurate
-            kept = {"leg": self.number, "done": done, "here": here, "damping": damping, "idle": idle, "halt": halt}
-            kept["rejected"] = descent.rejected + newton.rejected
-            noise = {"noise": newton.pairs.x0} if self.soft else {}
-            theta = family.whole(iterate.theta)
-            checkpoint.save({**kept, **noise, "theta": theta, "selection": descent.selection.state()})
-        ended = IDLE if halt else SPENT if idle < schedule.patience else CONVERGED
-        descent.stopped = ACCURATE if descent.accurate else ended
-        descent.rejected += newton.rejected
-        return family.whole(iterate.theta), done
-
-    def _newton(self, family: Parametrisation) -> GaussNewton:
-        descent = self.descent
-        return GaussNewton(
+    def _begin(self, leg: Leg, family: Block, state: State, resumed: bool) -> tuple[GaussNewton, Iterate]:
+        """Return the leg's optimiser and the iterate from which it goes on."""
+        newton = GaussNewton(
             family=family,
-            objective=descent.objective,
-            pairs=self.pairs,
-            cost=descent.cost,
-            seed=descent.problem.source.seed,
-            schedule=self.leg.schedule,
-            derivative=cast("Derivative", descent.choices.derivative),
-            precision=descent.problem.source.model.dtype,
+            objective=self.objective,
+            pairs=leg.pairs if state.noise is None else replace(leg.pairs, x0=state.noise),
+            cost=self.selection.cost,
+            seed=self.seed,
+            derivative=self.derivative,
+            precision=self.precision,
+            rejected=state.rejected,
         )
+        spent = self.selection.cost.to_dict()
+        iterate = newton.evaluate(family.start())
+        if resumed:  # it was paid for before the interruption
+            self.selection.cost.restore(spent)
+            newton.rejected = state.rejected
+        return newton, iterate
 
-    def _relax(self, newton: GaussNewton, iterate: Iterate) -> Iterate:
-        descent = self.descent
-        radius = soft_radius(self.noise[0].numel(), descent.nfe)
-        newton.pairs = relaxed(iterate.table, descent.objective, newton.pairs, self.noise, radius)
-        descent.cost.training += EVALUATIONS * descent.nfe * len(newton.pairs)
-        return newton.evaluate(iterate.theta)
+    def _soften(self, leg: Leg, newton: GaussNewton, iterate: Iterate) -> tuple[GaussNewton, Iterate]:
+        """Let the noise come a step towards the student, and run it from there."""
+        noise, nfe = leg.pairs.x0, iterate.table.nfe
+        softer = soften(iterate.table, self.objective, newton.pairs, noise, soft_radius(noise[0].numel(), nfe))
+        self.selection.cost.training += EVALUATIONS * nfe * len(noise)
+        newton = replace(newton, pairs=softer)
+        return newton, newton.evaluate(iterate.theta)
 
-    def _check(self, iterate: Iterate, done: int, damping: float) -> bool:
-        return self.descent.selection.check(iterate.table, "Gauss-Newton", done, self.total, damping)
-
-
-def _precision(problem: Problem, table: Table, selection: Selection) -> dict[str, Any]:
-    """Return what the network's precision allows, for networks below float32."""
-    model = problem.source.model
-    if torch.finfo(model.dtype).eps <= COARSE:
-        return {}
-    pairs, tolerance = selection.pairs.part(slice(LIMIT_PAIRS)), problem.source.truth_tolerance
-    limit, nfe = precision_limit(table, pairs, model.dtype, tolerance, model.data_range)
-    selection.cost.truths[f"precision, {table.n} NFE"] = nfe * len(pairs)
-    selection.cost.validation += 2 * table.n * len(pairs)
-    found: dict[str, Any] = {"precision_limit": limit}
-    if selection.best_psnr > limit - NEAR_LIMIT:
-        kind = str(model.dtype).removeprefix("torch.")
-        found["stopped"] = f"the network's {kind} arithmetic, which allows {limit:.1f} dB at most, is the limit"
-    return found
-
-
-def artefact(problem: Problem, name: str, table: Table, record: dict[str, Any], began: float) -> SolverArtefact:
-    """Return the trained table with its origin; ``began`` is the `time.perf_counter` at the training's start."""
-    source = problem.source
-    return SolverArtefact(
-        solver=table.solver(),
-        path=source.model.path,
-        interval=source.model.interval,
-        model=source.name,
-        fingerprint=source.model.fingerprint(),
-        guidance=source.guidance,
-        name=name,
-        training={"seed": source.seed, **record, "seconds": time.perf_counter() - began},
-    )
+    def _checked(self, state: State, iterate: Iterate) -> State:
+        """Return the state after its table has been measured on the validation pairs."""
+        total = sum(leg.schedule.iterations for leg in self.legs)
+        self.selection.check(iterate.table, "Gauss-Newton", state.iterations, total, state.damping)
+        return state

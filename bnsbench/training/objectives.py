@@ -7,37 +7,29 @@ of the mean, so that losses are nats in both cases and their differences are rel
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from bnsbench.errors import NotApplicableError, UsageError
+from bnsbench.training.problem import Cost, Features
 from bnsbench.truth.pairs import Pairs
 
 SMALLEST_ERROR = 1e-28
 """Mean squares below this are taken for it, so that an exact solver has a finite loss."""
 
-Features = Callable[[Tensor], Tensor]
-"""Differentiable features [n, k] of end states [n, *shape], such as a metric's extractor after the model's decoder."""
+SOFT = "soft-"
+"""Before an objective's name, it adds LD3's soft teacher."""
 
 
-class Counter(Protocol):
-    """Where extracted features are counted."""
-
-    features: int
-
-
-def counted(features: Features | None, counter: Counter) -> Features | None:
+def count_features(features: Features | None, cost: Cost) -> Features | None:
     """Return the features with every sample that passes through them counted: one forwards, and two on the way back."""
     if features is None:
         return None
 
     def counting(x: Tensor) -> Tensor:
-        counter.features += len(x) * (3 if torch.is_grad_enabled() and x.requires_grad else 1)
+        cost.features += len(x) * (3 if torch.is_grad_enabled() and x.requires_grad else 1)
         return features(x)
 
     return counting
@@ -57,6 +49,11 @@ class Objective(ABC):
     def __init__(self, name: str, logarithmic: bool) -> None:
         self.name = name
         self.logarithmic = logarithmic
+
+    @property
+    def soft(self) -> bool:
+        """Whether the soft teacher goes with it, so that a student may start a little off the teacher's noise."""
+        return self.name.startswith(SOFT)
 
     @abstractmethod
     def residuals(self, pairs: Pairs, states: Tensor, times: Tensor) -> Tensor:
@@ -124,18 +121,27 @@ class TrajectoryError(Objective):
 
 
 OBJECTIVES = ("log-mse", "mse", "features", "log-features", "trajectory", "log-trajectory")
-"""The names; "soft-" before one of them adds LD3's soft teacher."""
+"""The names."""
+
+LOG_MSE = EndError("log-mse", logarithmic=True)
+"""The objective of the paper (Shaul et al. 2024, Eq. 13)."""
 
 
 def make_objective(name: str, features: Features | None) -> Objective:
-    """Return the objective of a name of `OBJECTIVES`, a "soft-" before it left out of account.
+    """Return the objective of a name.
 
-    features: for the perceptual ones; NotApplicableError if there are none. UsageError for an unknown name.
+    Args:
+        name: of `OBJECTIVES`, with "soft-" before it or not; the residuals are the same.
+        features: for the perceptual objectives, which compare states by them.
+
+    Raises:
+        UsageError: for an unknown name.
+        NotApplicableError: for a perceptual objective without features.
     """
-    plain = name.removeprefix("soft-")
+    plain = name.removeprefix(SOFT)
     if plain not in OBJECTIVES:
         raise UsageError(
-            f"There is no objective {name!r}; choose from {', '.join(OBJECTIVES)}, with 'soft-' before it or not."
+            f"There is no objective {name!r}; choose from {', '.join(OBJECTIVES)}, with {SOFT!r} before it or not."
         )
     logarithmic, kind = plain.startswith("log-"), plain.removeprefix("log-")
     if kind == "mse":
@@ -145,11 +151,3 @@ def make_objective(name: str, features: Features | None) -> Objective:
     if features is None:
         raise NotApplicableError(f"The objective {name!r} needs a feature extractor, and this model has none.")
     return FeatureError(name, logarithmic, features)
-
-
-def soft_radius(dim: int, nfe: int) -> float:
-    """Return the radius within which a soft teacher may move the noise, r = 0.001 d / NFE^2 (LD3, arXiv 2405.15506).
-
-    As a distance, not its square, and never more than a tenth of the noise's own length sqrt(d).
-    """
-    return min(0.001 * dim / nfe**2, 0.1 * math.sqrt(dim))

@@ -14,9 +14,8 @@ from bnsbench.contract.specs import SolverSpec
 from bnsbench.errors import BnsbenchError, UsageError
 from bnsbench.flows.model import Model
 from bnsbench.nonstationary.artefact import SolverArtefact
-from bnsbench.training.classics import classic_of
-from bnsbench.training.objectives import Features
-from bnsbench.training.problem import Classic, Problem, TrainingStatus
+from bnsbench.training.problem import Classic, Features, Problem, TrainingStatus
+from bnsbench.training.tuning.classics import classic_of
 from bnsbench.truth.mixed_source import Source
 
 

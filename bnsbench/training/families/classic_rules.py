@@ -10,11 +10,10 @@ from torch import Tensor
 from bnsbench.errors import UsageError
 from bnsbench.flows.paths import Path
 from bnsbench.flows.predictions import Prediction, velocity_coefficients
-from bnsbench.nonstationary.table import canonical
+from bnsbench.nonstationary.table import NonStationarySolver, canonical
 from bnsbench.training.families.parametrisation import LogGaps, Parametrisation, entries, rows_of, with_entries
-from bnsbench.training.families.table import Table
 
-Rule = Callable[[Tensor], Table]
+Rule = Callable[[Tensor], NonStationarySolver]
 """A classic solver as a function of its time grid, such as its trace on the grid."""
 
 
@@ -36,11 +35,11 @@ class RuleTimes(Parametrisation):
     def start(self) -> Tensor:
         return self._gaps.start.clone()
 
-    def table(self, theta: Tensor) -> Table:
+    def table(self, theta: Tensor) -> NonStationarySolver:
         try:
             return self._rule(self._gaps.times(theta[: self.log_gaps]))
         except (UsageError, ArithmeticError, ValueError):
-            return Table(self._standard.times, torch.full_like(self._standard.rows, torch.nan))
+            return NonStationarySolver.from_rows(self._standard.times, torch.full_like(self._standard.rows, torch.nan))
 
     def jacobian(self, theta: Tensor) -> Tensor:
         if not self.log_gaps:  # a single step has no time to choose
@@ -59,12 +58,12 @@ class Anchored(RuleTimes):
     holds_last_row = True
 
     def start(self) -> Tensor:
-        n = self._standard.n
+        n = self._standard.nfe
         return torch.cat([self._gaps.start, torch.zeros(n * (n + 3) // 2, dtype=torch.float64)])
 
-    def table(self, theta: Tensor) -> Table:
+    def table(self, theta: Tensor) -> NonStationarySolver:
         base = super().table(theta)
-        return Table(base.times, base.rows + rows_of(theta[self.log_gaps :], base.n))
+        return NonStationarySolver.from_rows(base.times, base.rows + rows_of(theta[self.log_gaps :], base.nfe))
 
     def jacobian(self, theta: Tensor) -> Tensor:
         moved_times = super().jacobian(theta)
@@ -87,7 +86,7 @@ class Decoupled(Parametrisation):
 
     def __init__(self, family: Parametrisation, path: Path, prediction: Prediction) -> None:
         self._family, self._path, self._prediction = family, path, prediction
-        self._shifts = family.table(family.start()).n - 1
+        self._shifts = family.table(family.start()).nfe - 1
         self.log_gaps = family.log_gaps
         self.differentiable = family.differentiable
 
@@ -98,7 +97,7 @@ class Decoupled(Parametrisation):
     def start(self) -> Tensor:
         return torch.cat([self._family.start(), torch.zeros(self._shifts, dtype=torch.float64)])
 
-    def table(self, theta: Tensor) -> Table:
+    def table(self, theta: Tensor) -> NonStationarySolver:
         inner, shifts = self._split(theta)
         return self._retimed(self._family.table(inner), shifts)
 
@@ -117,15 +116,17 @@ class Decoupled(Parametrisation):
         count = len(theta) - self._shifts
         return theta[:count], theta[count:]
 
-    def _retimed(self, base: Table, shifts: Tensor) -> Table:
+    def _retimed(self, base: NonStationarySolver, shifts: Tensor) -> NonStationarySolver:
         begin, span = base.times[0], base.times[-1] - base.times[0]
         told = begin + span * torch.sigmoid(torch.logit((base.times[1:-1] - begin) / span, eps=1e-9) + shifts)
         kappa, mu = self._conversion(base.times[1:-1], told)
         one, none = base.rows.new_ones(1), base.rows.new_zeros(1)
         b = base.rows[:, 1:]
-        c = b * torch.cat([none, mu]) + torch.cat([base.rows[:, :1], b.new_zeros(base.n, base.n - 1)], dim=1)
+        c = b * torch.cat([none, mu]) + torch.cat([base.rows[:, :1], b.new_zeros(base.nfe, base.nfe - 1)], dim=1)
         a, b = canonical(c, b * torch.cat([one, kappa]))
-        return Table(torch.cat([base.times[:1], told, base.times[-1:]]), torch.cat([a[:, None], b], dim=1))
+        return NonStationarySolver.from_rows(
+            torch.cat([base.times[:1], told, base.times[-1:]]), torch.cat([a[:, None], b], dim=1)
+        )
 
     def _conversion(self, used: Tensor, told: Tensor) -> tuple[Tensor, Tensor]:
         """Return kappa and mu of u(used) = kappa u(told) + mu x for one and the same prediction of the network."""

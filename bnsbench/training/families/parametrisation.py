@@ -12,18 +12,18 @@ import torch
 from torch import Tensor
 
 from bnsbench.errors import NotApplicableError
-from bnsbench.training.families.table import Table, lower
+from bnsbench.nonstationary.table import NonStationarySolver, free_entries
 
 
-def entries(table: Table) -> Tensor:
+def entries(table: NonStationarySolver) -> Tensor:
     """Return what a table has to choose, (t_1 .. t_{n-1}, free row entries row by row) [n - 1 + n (n + 3) / 2]."""
-    return torch.cat([table.times[1:-1], table.rows[lower(table.n)]])
+    return torch.cat([table.times[1:-1], table.rows[free_entries(table.nfe)]])
 
 
-def with_entries(table: Table, values: Tensor) -> Table:
+def with_entries(table: NonStationarySolver, values: Tensor) -> NonStationarySolver:
     """Return the table with the same two ends and these entries."""
-    times = torch.cat([table.times[:1], values[: table.n - 1], table.times[-1:]])
-    return Table(times, rows_of(values[table.n - 1 :], table.n))
+    times = torch.cat([table.times[:1], values[: table.nfe - 1], table.times[-1:]])
+    return NonStationarySolver.from_rows(times, rows_of(values[table.nfe - 1 :], table.nfe))
 
 
 class Parametrisation(ABC):
@@ -45,7 +45,7 @@ class Parametrisation(ABC):
         """Return the parameters from which training starts [p]."""
 
     @abstractmethod
-    def table(self, theta: Tensor) -> Table:
+    def table(self, theta: Tensor) -> NonStationarySolver:
         """Return the table of these parameters."""
 
     def jacobian(self, theta: Tensor) -> Tensor:
@@ -80,7 +80,7 @@ class LogGaps:
 
 def rows_of(values: Tensor, n: int) -> Tensor:
     """Return rows [n, n + 1] with these free entries, row by row."""
-    row, column = lower(n)
+    row, column = free_entries(n)
     return values.new_zeros(n * (n + 1)).index_put((row * (n + 1) + column,), values).view(n, n + 1)
 
 
@@ -89,16 +89,18 @@ class FreeTable(Parametrisation):
 
     holds_last_row = True
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: NonStationarySolver) -> None:
         self._start = table
         self._gaps = LogGaps(table.times)
-        self.log_gaps = table.n - 1
+        self.log_gaps = table.nfe - 1
 
     def start(self) -> Tensor:
-        return torch.cat([self._gaps.start, self._start.rows[lower(self._start.n)]])
+        return torch.cat([self._gaps.start, self._start.rows[free_entries(self._start.nfe)]])
 
-    def table(self, theta: Tensor) -> Table:
-        return Table(self._gaps.times(theta[: self.log_gaps]), rows_of(theta[self.log_gaps :], self._start.n))
+    def table(self, theta: Tensor) -> NonStationarySolver:
+        return NonStationarySolver.from_rows(
+            self._gaps.times(theta[: self.log_gaps]), rows_of(theta[self.log_gaps :], self._start.nfe)
+        )
 
     def with_last_row(self, theta: Tensor, row: Tensor) -> Tensor:
         return torch.cat([theta[: -len(row)], row])
@@ -109,14 +111,14 @@ class Coefficients(Parametrisation):
 
     holds_last_row = True
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: NonStationarySolver) -> None:
         self._start = table
 
     def start(self) -> Tensor:
-        return self._start.rows[lower(self._start.n)]
+        return self._start.rows[free_entries(self._start.nfe)]
 
-    def table(self, theta: Tensor) -> Table:
-        return Table(self._start.times, rows_of(theta, self._start.n))
+    def table(self, theta: Tensor) -> NonStationarySolver:
+        return NonStationarySolver.from_rows(self._start.times, rows_of(theta, self._start.nfe))
 
     def with_last_row(self, theta: Tensor, row: Tensor) -> Tensor:
         return torch.cat([theta[: -len(row)], row])
@@ -136,14 +138,14 @@ class LinearMultistep(Parametrisation):
     def start(self) -> Tensor:
         return torch.cat([self._gaps.start, torch.zeros(self._n * (self._n - 1) // 2, dtype=torch.float64)])
 
-    def table(self, theta: Tensor) -> Table:
+    def table(self, theta: Tensor) -> NonStationarySolver:
         n = self._n
         times = self._gaps.times(theta[: self.log_gaps])
         row, column = torch.tril_indices(n, n, offset=-1)
         weights = theta.new_zeros(n * n).index_put((row * n + column,), theta[self.log_gaps :]).view(n, n)
         weights = weights + torch.diag(1.0 - weights.sum(1))
         b = torch.cumsum(times.diff()[:, None] * weights, 0)
-        return Table(times, torch.cat([torch.ones_like(b[:, :1]), b], dim=1))
+        return NonStationarySolver.from_rows(times, torch.cat([torch.ones_like(b[:, :1]), b], dim=1))
 
 
 class Block(Parametrisation):
@@ -169,7 +171,7 @@ class Block(Parametrisation):
         """Return the family's parameters, the held ones among them."""
         return self._theta.index_put((self._free,), theta)
 
-    def table(self, theta: Tensor) -> Table:
+    def table(self, theta: Tensor) -> NonStationarySolver:
         return self._family.table(self.whole(theta))
 
     def jacobian(self, theta: Tensor) -> Tensor:

@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from bnsbench.errors import NotApplicableError
-from bnsbench.nonstationary.table import canonical
+from bnsbench.nonstationary.table import NonStationarySolver, canonical
 from bnsbench.training.families.parametrisation import LogGaps, Parametrisation
-from bnsbench.training.families.table import Table
 from bnsbench.truth.pairs import Pairs
 
 
@@ -41,10 +40,10 @@ class ScaleTime(Parametrisation):
         speed = torch.full((n,), self._log_speed, dtype=torch.float64)
         return torch.cat([self._gaps.start, speed, torch.zeros(2 * n, dtype=torch.float64)])
 
-    def table(self, theta: Tensor) -> Table:
+    def table(self, theta: Tensor) -> NonStationarySolver:
         times, *change = self._change(theta)
         a, b = canonical(*self._steps(*change))
-        return Table(times, torch.cat([a[:, None], b], dim=1))
+        return NonStationarySolver.from_rows(times, torch.cat([a[:, None], b], dim=1))
 
     def bound(self, theta: Tensor, pairs: Pairs) -> Tensor:
         """Return the mean of sum_i M_i d_i (0-d), their bound on the root mean square error of the end state.

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.training.families.parametrisation import Parametrisation, entries, with_entries
-from bnsbench.training.families.table import Table
 from bnsbench.training.objectives import Objective
 from bnsbench.training.optimisers.checkpoint import Checkpoint
 from bnsbench.training.optimisers.rollout import differentiable_states
@@ -26,8 +26,11 @@ Loss = Callable[[Tensor, Pairs], Tensor]
 class AdamSettings:
     """How Adam descends.
 
-    iterations, batch: of pairs. rate: the learning rate, which decays to zero by a cosine. check_every: iterations between
-    validations.
+    Args:
+        iterations: on a batch each.
+        batch: pairs in it.
+        rate: the learning rate, which decays to zero by a cosine.
+        check_every: iterations between validations.
     """
 
     iterations: int = 1000
@@ -37,9 +40,16 @@ class AdamSettings:
 
 
 class Adam:
-    """The descent, whose whole state can be saved and taken up again.
+    """The descent by Adam, whose whole state can be saved and taken up again.
 
-    evaluations: of the field that one sample costs in one iteration, the backward pass included.
+    Args:
+        family: what the table has to choose.
+        loss: of its parameters on a batch.
+        pairs: to train on.
+        selection: keeps the iterate with the least validation loss.
+        settings: how to descend.
+        seed: of the order of the pairs.
+        evaluations: of the field that one sample costs in one iteration, the backward pass included.
     """
 
     def __init__(
@@ -138,7 +148,7 @@ def objective_loss(family: Parametrisation, objective: Objective, checkpointed: 
     return loss
 
 
-def differentiable_table(family: Parametrisation, theta: Tensor) -> Table:
+def differentiable_table(family: Parametrisation, theta: Tensor) -> NonStationarySolver:
     """Return the family's table, followed by autograd: through the family, or by its Jacobian where it is no torch code."""
     if family.differentiable:
         return family.table(theta)

@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from bnsbench.flows.fields import BatchField
-from bnsbench.training.families.table import Table, lower
+from bnsbench.nonstationary.engine import recursion
+from bnsbench.nonstationary.table import NonStationarySolver, free_entries
 from bnsbench.training.optimisers.rollout import Rollout
 
 Derivative = Literal["backward", "forward", "difference"]
@@ -31,41 +32,60 @@ rounding and of the linearisation balance. Below float32 the differences are cen
 
 
 def state_tangents(
-    table: Table, jacobian: Tensor, field: BatchField, x0: Tensor, rollout: Rollout, directional: Directional
+    table: NonStationarySolver, jacobian: Tensor, field: BatchField, x0: Tensor, rollout: Rollout, directional: Directional
 ) -> tuple[Tensor, int]:
-    """Return d x_i / d theta_k for i = 1 .. n, [n, p, N, d], and the directions that were differentiated, all together.
+    """Return how every state moves with every parameter, and what that has cost.
 
-    jacobian: d entries / d theta [entries, p]. A parameter costs nothing at evaluations that come before its effect.
+    A parameter costs nothing at evaluations that come before its effect.
+
+    Args:
+        table: the table that was run.
+        jacobian: d entries / d theta [entries, p].
+        field: for the N samples.
+        x0: initial states [N, ...].
+        rollout: the table's run from them.
+        directional: how the network is differentiated.
+
+    Returns:
+        d x_i / d theta_k for i = 1 .. n, [n, p, N, d], and the directions that were differentiated, all together.
     """
-    n, size = table.n, jacobian.shape[1]
+    n, size = table.nfe, jacobian.shape[1]
     d_times = torch.cat([jacobian.new_zeros(1, size), jacobian[: n - 1]])
-    d_rows = jacobian.new_zeros(n, n + 1, size).index_put(lower(n), jacobian[n - 1 :])
+    d_rows = jacobian.new_zeros(n, n + 1, size).index_put(free_entries(n), jacobian[n - 1 :])
+    # The parameters that move u_i: those of rows before it, and those of times up to its own.
+    moving = [torch.nonzero((d_rows[:i] != 0).flatten(0, 1).any(0) | (d_times[: i + 1] != 0).any(0))[:, 0] for i in range(n)]
     basis, rows = rollout.basis, table.rows.to(rollout.basis)
-    d_basis = basis.new_zeros(n + 1, size, *basis.shape[1:])
-    states, spent = [basis.new_zeros(size, *basis.shape[1:])], 0
-    for i in range(n):
-        moving = torch.nonzero((d_rows[:i] != 0).flatten(0, 1).any(0) | (d_times[: i + 1] != 0).any(0))[:, 0]
-        if len(moving):
+
+    def velocity_tangent(i: int, d_state: Tensor) -> Tensor:
+        """Return d u_i = (du/dx) d x_i + (du/dt) d t_i [p, N, d]."""
+        d_velocity = torch.zeros_like(d_state)
+        if len(moving[i]):
             x, u = rollout.states[i].reshape(x0.shape).to(x0.dtype), basis[i + 1]
-            moved = directional(field, table.times[i], x, u, states[i][moving], d_times[i, moving])
-            d_basis[i + 1, moving] = moved.to(basis.dtype)
-            spent += len(moving)
-        changed = torch.einsum("jk,jnd->knd", d_rows[i, : i + 2].to(basis), basis[: i + 2])
-        states.append(changed + torch.tensordot(rows[i, : i + 2], d_basis[: i + 2], dims=1))
-    return torch.stack(states[1:]), spent
+            found = directional(field, table.times[i], x, u, d_state[moving[i]], d_times[i, moving[i]])
+            d_velocity[moving[i]] = found.to(basis.dtype)
+        return d_velocity
+
+    def next_tangent(i: int, d_basis: Tensor) -> Tensor:
+        """Return d x_{i+1} = sum_j (d row_j) basis_j + row_j (d basis_j) [p, N, d]."""
+        by_row = torch.einsum("jk,jnd->knd", d_rows[i, : i + 2].to(basis), basis[: i + 2])
+        by_velocities: Tensor = torch.tensordot(rows[i, : i + 2], d_basis, dims=1)
+        return by_row + by_velocities
+
+    d_basis = basis.new_zeros(n + 1, size, *basis.shape[1:])  # x_0 does not move
+    return torch.stack(list(recursion(d_basis, velocity_tangent, next_tangent))), sum(map(len, moving))
 
 
 def forward_mode(field: BatchField, t: Tensor, x: Tensor, u: Tensor, dx: Tensor, dt: Tensor) -> Tensor:
     """Return exact directional derivatives by dual numbers, one direction at a time; each costs two evaluations."""
     del u
     found = []
-    for direction, moment in zip(dx, dt.tolist(), strict=True):
+    for x_direction, t_direction in zip(dx, dt.tolist(), strict=True):
         with forward_ad.dual_level():
             times = t.to(x.device).expand(len(x)).clone()
-            dual_t = _dual(times, torch.full_like(times, moment))
-            dual_x = _dual(x, direction.reshape(x.shape).to(x.dtype))
+            dual_t = _dual(times, torch.full_like(times, t_direction))
+            dual_x = _dual(x, x_direction.reshape(x.shape).to(x.dtype))
             tangent = forward_ad.unpack_dual(field(dual_t, dual_x)).tangent  # type: ignore[no-untyped-call]
-        found.append(torch.zeros_like(direction) if tangent is None else tangent.flatten(1).to(direction.dtype))
+        found.append(torch.zeros_like(x_direction) if tangent is None else tangent.flatten(1).to(x_direction.dtype))
     return torch.stack(found)
 
 
@@ -86,15 +106,15 @@ def differences(precision: torch.dtype) -> Directional:
     def directional(field: BatchField, t: Tensor, x: Tensor, u: Tensor, dx: Tensor, dt: Tensor) -> Tensor:
         typical = x.double().square().mean().sqrt().clamp_min(1e-12)
         found = []
-        for direction, moment in zip(dx, dt.tolist(), strict=True):
-            moved = direction.double().square().mean().sqrt() / typical
+        for x_direction, t_direction in zip(dx, dt.tolist(), strict=True):
+            # A step that moves the states, or the time, by ``size`` of what is typical for them.
+            moved = x_direction.double().square().mean().sqrt() / typical
             span = field.interval[1] - field.interval[0]
-            step = size / max(float(moved), abs(moment) / span, 1e-30)
-            ends = [sign * step for sign in (1.0, -1.0)]
-            ahead, behind = (_clipped(field, float(t), moment, end) for end in ends)
-            there = _shifted(field, t, x, direction, moment, ahead or behind)
+            step = size / max(float(moved), abs(t_direction) / span, 1e-30)
+            ahead, behind = (_clipped(field, float(t), t_direction, sign * step) for sign in (1.0, -1.0))
+            there = _shifted(field, t, x, x_direction, t_direction, ahead or behind)
             if central and ahead and behind:
-                back = _shifted(field, t, x, direction, moment, behind)
+                back = _shifted(field, t, x, x_direction, t_direction, behind)
                 found.append((there - back) / (ahead - behind))
             else:
                 found.append((there - u.to(there)) / (ahead or behind))
@@ -103,16 +123,16 @@ def differences(precision: torch.dtype) -> Directional:
     return directional
 
 
-def _clipped(field: BatchField, t: float, moment: float, step: float) -> float:
+def _clipped(field: BatchField, t: float, t_direction: float, step: float) -> float:
     """Return the step, or 0 if it leaves the field's interval."""
     begin, end = field.interval
-    return step if begin <= t + step * moment <= end else 0.0
+    return step if begin <= t + step * t_direction <= end else 0.0
 
 
-def _shifted(field: BatchField, t: Tensor, x: Tensor, direction: Tensor, moment: float, step: float) -> Tensor:
-    there = x + step * direction.reshape(x.shape).to(x.dtype)
+def _shifted(field: BatchField, t: Tensor, x: Tensor, x_direction: Tensor, t_direction: float, step: float) -> Tensor:
+    there = x + step * x_direction.reshape(x.shape).to(x.dtype)
     with torch.no_grad():
-        return field(t.to(x.device) + step * moment, there).flatten(1)
+        return field(t.to(x.device) + step * t_direction, there).flatten(1)
 
 
 def evaluations_per_direction(derivative: Derivative, precision: torch.dtype) -> int:

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from bnsbench.flows.fields import BatchField
-from bnsbench.training.families.table import Table, lower
+from bnsbench.nonstationary.engine import Combine, recursion
+from bnsbench.nonstationary.table import NonStationarySolver, free_entries
 
 ROWS_AT_ONCE = 2048
 """Rows of a batch in which several tables run together."""
@@ -20,8 +21,9 @@ ROWS_AT_ONCE = 2048
 class Rollout:
     """A table's run on a batch of N samples of d numbers.
 
-    basis: [n + 1, N, d], x_0 followed by the velocities u_0 .. u_{n-1}. states: [n + 1, N, d], x_0 .. x_n. All in at least
-    float32.
+    Args:
+        basis: [n + 1, N, d], x_0 followed by the velocities u_0 .. u_{n-1}, in at least float32.
+        states: [n + 1, N, d], x_0 .. x_n, in the same precision.
     """
 
     basis: Tensor
@@ -40,29 +42,45 @@ class Rollout:
         """Return the rollout with another last state."""
         return Rollout(self.basis, torch.cat([self.states[:-1], end[None]]))
 
-    def seen(self, table: Table, whole: bool) -> tuple[Tensor, Tensor]:
-        """Return the states that an objective looks at [m, N, d] and their times [m, N]: x_1 .. x_n or x_n alone."""
+    def compared(self, table: NonStationarySolver, whole: bool) -> tuple[Tensor, Tensor]:
+        """Return the states that an objective compares [m, N, d] and their times [m, N]: x_1 .. x_n if ``whole``, or x_n."""
         states = self.states[1:] if whole else self.states[-1:]
         times = table.times[1:] if whole else table.times[-1:]
         return states, times.to(states.device)[:, None].expand(-1, states.shape[1])
 
 
-def run(table: Table, field: BatchField, x0: Tensor) -> Rollout:
+def run(table: NonStationarySolver, field: BatchField, x0: Tensor) -> Rollout:
     """Run the table from x0 [N, ...] without gradients."""
-    precision = torch.promote_types(x0.dtype, torch.float32)
-    flat = x0.to(precision).flatten(1)
-    basis = flat.new_empty(table.n + 1, *flat.shape)
-    states = flat.new_empty(table.n + 1, *flat.shape)
-    rows = table.rows.detach().to(flat)
-    basis[0] = states[0] = flat
+    rows = table.rows.detach().to(x0.device, _precision(x0))
+    return roll(table.times, field, x0, lambda i, basis: torch.tensordot(rows[i, : i + 2], basis, dims=1))
+
+
+def roll(times: Tensor, field: BatchField, x0: Tensor, combine: Combine) -> Rollout:
+    """Run x_{i+1} = combine(i, (x_0, u_0, .., u_i)) from x0 [N, ...] without gradients, and keep everything.
+
+    Args:
+        times: [n + 1], or [n + 1, N] where samples have times of their own.
+        field: for the N samples.
+        x0: initial states; they and the velocities are held in at least float32.
+        combine: gives the next state [N, d] from [i + 2, N, d].
+    """
+    start, moments = x0.to(_precision(x0)).flatten(1), times.to(x0.device)
+    basis, states = (start.new_empty(len(times), *start.shape) for _ in range(2))
+    basis[0] = states[0] = start
     with torch.no_grad():
-        for i, t in enumerate(table.times[:-1].to(flat.device)):
-            basis[i + 1] = field(t, states[i].reshape(x0.shape).to(x0.dtype)).flatten(1)
-            states[i + 1] = torch.tensordot(rows[i, : i + 2], basis[: i + 2], dims=1)
+        reached = recursion(basis, lambda i, x: field(moments[i], x.reshape(x0.shape).to(x0.dtype)).flatten(1), combine)
+        for i, state in enumerate(reached):
+            states[i + 1] = state
     return Rollout(basis, states)
 
 
-def end_states(tables: Sequence[Table], field: BatchField, x0: Tensor, rows_at_once: int = ROWS_AT_ONCE) -> Iterator[Tensor]:
+def _precision(x0: Tensor) -> torch.dtype:
+    return torch.promote_types(x0.dtype, torch.float32)
+
+
+def end_states(
+    tables: Sequence[NonStationarySolver], field: BatchField, x0: Tensor, rows_at_once: int = ROWS_AT_ONCE
+) -> Iterator[Tensor]:
     """Yield each table's end states [N, d] from x0 [N, ...], as many tables in one batch as fit into ``rows_at_once``.
 
     tables: of one NFE. In a batch every sample has the time of its own table, so that n evaluations of G N rows take the
@@ -74,28 +92,31 @@ def end_states(tables: Sequence[Table], field: BatchField, x0: Tensor, rows_at_o
         yield from _ends_together(part, field, x0) if len(part) > 1 else [run(part[0], field, x0).end]
 
 
-def _ends_together(tables: Sequence[Table], field: BatchField, x0: Tensor) -> Tensor:
+def _ends_together(tables: Sequence[NonStationarySolver], field: BatchField, x0: Tensor) -> Tensor:
     """Return the end states [G, N, d] of G tables that run in one batch of G N rows, table by table."""
     count, samples = len(tables), len(x0)
-    precision = torch.promote_types(x0.dtype, torch.float32)
     repeated = field.part(torch.arange(samples, device=x0.device).repeat(count))
-    rows = torch.stack([table.rows.detach() for table in tables]).to(x0.device, precision)
-    times = torch.stack([table.times for table in tables]).to(x0.device).repeat_interleave(samples, dim=0)
-    start = x0.to(precision).flatten(1).expand(count, samples, -1)
-    basis = [start]
-    state = start
-    with torch.no_grad():
-        for i in range(tables[0].n):
-            x = state.reshape(count * samples, *x0.shape[1:]).to(x0.dtype)
-            basis.append(repeated(times[:, i], x).reshape(start.shape).to(precision))
-            state = torch.einsum("gj,jgsd->gsd", rows[:, i, : i + 2], torch.stack(basis))
-    return state
+    rows = torch.stack([table.rows.detach() for table in tables]).to(x0.device, _precision(x0))
+    times = torch.stack([table.times for table in tables], dim=1).repeat_interleave(samples, dim=1)
+
+    def combine(i: int, basis: Tensor) -> Tensor:
+        each = basis.view(i + 2, count, samples, -1)
+        return torch.einsum("gj,jgsd->gsd", rows[:, i, : i + 2], each).flatten(0, 1)
+
+    start = x0.expand(count, *x0.shape).flatten(0, 1)
+    return roll(times, repeated, start, combine).end.view(count, samples, -1)
 
 
-def differentiable_states(table: Table, field: BatchField, x0: Tensor, checkpointed: bool = False) -> Tensor:
+def differentiable_states(table: NonStationarySolver, field: BatchField, x0: Tensor, checkpointed: bool = False) -> Tensor:
     """Return the states x_1 .. x_n [n, N, d], differentiable in the table's times and rows and in x0.
 
-    checkpointed: keep no activations of the network and evaluate it once more on the way back instead.
+    This is `recursion` once more, since autograd cannot follow a basis that is filled in place.
+
+    Args:
+        table: as its family gives it, with autograd following its numbers.
+        field: for the N samples.
+        x0: initial states [N, ...].
+        checkpointed: keep no activations of the network and evaluate it once more on the way back instead.
     """
     basis, states, x = [x0.flatten(1)], [], x0
     rows = table.rows.to(x0)
@@ -107,28 +128,41 @@ def differentiable_states(table: Table, field: BatchField, x0: Tensor, checkpoin
     return torch.stack(states)
 
 
-def gradient_rows(table: Table, field: BatchField, x0: Tensor, rollout: Rollout, cotangents: Tensor) -> Tensor:
+def gradient_rows(table: NonStationarySolver, field: BatchField, x0: Tensor, rollout: Rollout, cotangents: Tensor) -> Tensor:
     """Return sum_i v_si^T d x_i^s / d entries for every sample s and cotangent v: [K, N, p] in float64.
 
-    cotangents: [K, m, N, d], of the last m states; m = 1 is the end alone, m = n all of x_1 .. x_n. The entries are
-    (t_1 .. t_{n-1}, free row entries row by row), p = n - 1 + n (n + 3) / 2. The sweep goes back through the table; each
-    evaluation is redone with a graph of its own, so memory does not grow with n.
+    The sweep goes back through the table; each evaluation is redone with a graph of its own, so memory does not grow
+    with n.
+
+    Args:
+        table: the table that was run.
+        field: for the N samples.
+        x0: initial states [N, ...].
+        rollout: the table's run from them.
+        cotangents: [K, m, N, d], of the last m states; m = 1 is the end alone, m = n all of x_1 .. x_n.
+
+    Returns:
+        By the entries (t_1 .. t_{n-1}, free row entries row by row), p = n - 1 + n (n + 3) / 2.
     """
-    n, kinds, reach = table.n, len(cotangents), cotangents.shape[1]
+    n, kinds, reach = table.nfe, len(cotangents), cotangents.shape[1]
     rows = table.rows.to(rollout.basis)
-    adjoint = torch.zeros(kinds, *rollout.basis.shape, dtype=rollout.basis.dtype, device=x0.device)
+    basis_cotangent = torch.zeros(kinds, *rollout.basis.shape, dtype=rollout.basis.dtype, device=x0.device)
     d_rows = torch.zeros(kinds, x0.shape[0], n, n + 1, dtype=torch.float64)
     d_times = torch.zeros(kinds, x0.shape[0], n - 1, dtype=torch.float64)
-    at_state = cotangents[:, -1].to(rollout.basis)
+    state_cotangent = cotangents[:, -1].to(rollout.basis)
     for i in range(n - 1, -1, -1):
-        d_rows[:, :, i, : i + 2] = torch.einsum("knd,jnd->knj", at_state, rollout.basis[: i + 2]).double().cpu()
-        adjoint[:, : i + 2] += rows[i, : i + 2, None, None] * at_state[:, None]
+        # x_{i+1} = sum_j row_j basis_j passes its cotangent on to its row and to what it combines,
+        d_rows[:, :, i, : i + 2] = torch.einsum("knd,jnd->knj", state_cotangent, rollout.basis[: i + 2]).double().cpu()
+        basis_cotangent[:, : i + 2] += rows[i, : i + 2, None, None] * state_cotangent[:, None]
         if i > 0:
-            at_state, at_time = _pull_back(field, table.times[i], rollout.states[i], x0, adjoint[:, i + 1])
-            d_times[:, :, i - 1] = at_time.double().cpu()
-            if i >= n - reach + 1:
-                at_state = at_state + cotangents[:, i - 1 - n].to(at_state)
-    row, column = lower(n)
+            # u_i = u(t_i, x_i) passes on what has come to it to its state and time; nothing later asks for u_i.
+            state_cotangent, time_cotangent = _pull_back(
+                field, table.times[i], rollout.states[i], x0, basis_cotangent[:, i + 1]
+            )
+            d_times[:, :, i - 1] = time_cotangent.double().cpu()
+            if i >= n - reach + 1:  # the objective compares this state as well
+                state_cotangent = state_cotangent + cotangents[:, i - 1 - n].to(state_cotangent)
+    row, column = free_entries(n)
     return torch.cat([d_times, d_rows[:, :, row, column]], dim=2)
 
 
@@ -140,9 +174,11 @@ def _pull_back(field: BatchField, t: Tensor, state: Tensor, like: Tensor, cotang
         u = field(times, x)
     if not u.requires_grad:  # the same everywhere and always
         return torch.zeros_like(cotangents), cotangents.new_zeros(cotangents.shape[:2])
-    pulled = []
+    pulled_back = []
     for k, cotangent in enumerate(cotangents):
-        keep, aim = k + 1 < len(cotangents), cotangent.reshape(u.shape).to(u.dtype)
+        more_to_come, of_velocity = k + 1 < len(cotangents), cotangent.reshape(u.shape).to(u.dtype)
         # A field may know no time, or no state.
-        pulled.append(torch.autograd.grad(u, (x, times), aim, retain_graph=keep, materialize_grads=True))
-    return torch.stack([dx.flatten(1).to(state.dtype) for dx, _ in pulled]), torch.stack([dt for _, dt in pulled])
+        pulled_back.append(
+            torch.autograd.grad(u, (x, times), of_velocity, retain_graph=more_to_come, materialize_grads=True)
+        )
+    return torch.stack([dx.flatten(1).to(state.dtype) for dx, _ in pulled_back]), torch.stack([dt for _, dt in pulled_back])

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from bnsbench.errors import DivergedError
-from bnsbench.training.families.table import Table
+from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.training.objectives import SMALLEST_ERROR, Objective
 from bnsbench.training.optimisers.rollout import Rollout, run
 from bnsbench.training.problem import Cost, Curve, Problem, TrainingStatus
@@ -18,23 +19,43 @@ from bnsbench.truth.pairs import Pairs
 from bnsbench.truth.psnr import decibels
 
 
-def psnr(table: Table, pairs: Pairs, data_range: float) -> float:
-    """Return the mean over samples of 10 log10(range^2 / MSE_s) in dB; -inf if a state is not finite."""
-    return _psnr(run(table, pairs.field, pairs.x0), pairs, data_range)
+def clamped_decibels(errors: Tensor, data_range: float) -> Tensor:
+    """Return the PSNR in dB of each sample's mean squared error [N], none of which counts as less than SMALLEST_ERROR."""
+    return decibels(errors.clamp_min(SMALLEST_ERROR), data_range)
 
 
-def _psnr(rollout: Rollout, pairs: Pairs, data_range: float) -> float:
-    errors = rollout.errors(pairs.x1.flatten(1)).cpu()
+def mean_psnr(errors: Tensor, weights: Tensor, data_range: float) -> float:
+    """Return the mean PSNR in dB of samples with these mean squared errors [N]; -inf if one is not finite.
+
+    weights: of the samples [N] in float64 on the CPU, summing to one.
+    """
+    errors = errors.cpu()
     if not bool(torch.isfinite(errors).all()):
         return -math.inf
-    return float((pairs.sample_weights() * decibels(errors.clamp_min(SMALLEST_ERROR), data_range)).sum())
+    return float((weights * clamped_decibels(errors, data_range)).sum())
+
+
+def psnr(table: NonStationarySolver, pairs: Pairs, data_range: float) -> float:
+    """Return the mean over samples of 10 log10(range^2 / MSE_s) in dB; -inf if a state is not finite."""
+    rollout = run(table, pairs.field, pairs.x0)
+    return mean_psnr(rollout.errors(pairs.x1.flatten(1)), pairs.sample_weights(), data_range)
 
 
 @dataclass
 class Selection:
     """Keeps the table with the least validation loss.
 
-    patience: checks without a gain of ``smallest_gain`` nats after which `check` asks to stop.
+    Args:
+        problem: whose listener is told of every check.
+        objective: whose loss decides.
+        pairs: to validate on.
+        nfe: of the tables.
+        cost: where the evaluations are counted.
+        patience: checks in a row without a gain of ``smallest_gain`` after which there is no point in going on.
+        smallest_gain: of the validation loss, in nats.
+        curve: the validation PSNR so far.
+        best: the best table so far, if any was finite, with its loss in nats and its PSNR in dB.
+        idle: checks in a row without a gain.
     """
 
     problem: Problem
@@ -45,31 +66,48 @@ class Selection:
     patience: int
     smallest_gain: float = 3e-3
     curve: Curve = field(default_factory=Curve)
-    best: Table | None = None
+    best: NonStationarySolver | None = None
     best_loss: float = math.inf
     best_psnr: float = -math.inf
     idle: int = 0
 
-    def check(self, table: Table, stage: str, iteration: int, total: int, damping: float | None = None) -> bool:
-        """Measure a table, keep it if it is the best, report; return whether to stop."""
+    @property
+    def exhausted(self) -> bool:
+        """Whether so many checks have brought no gain that there is no point in going on."""
+        return self.idle >= self.patience
+
+    def check(
+        self, table: NonStationarySolver, stage: str, iteration: int, total: int, damping: float | None = None
+    ) -> None:
+        """Measure a table, keep it if it is the best, and report."""
         rollout = run(table, self.pairs.field, self.pairs.x0)
-        self.cost.validation += table.n * len(self.pairs)
+        self.cost.validation += table.nfe * len(self.pairs)
         loss = self._loss(table, rollout)
-        value = _psnr(rollout, self.pairs, self.problem.source.model.data_range)
+        errors = rollout.errors(self.pairs.x1.flatten(1))
+        value = mean_psnr(errors, self.pairs.sample_weights(), self.problem.source.model.data_range)
         self.curve.add(self.cost, value, loss=round(loss, 6), iteration=iteration)
         self.idle = 0 if loss < self.best_loss - self.smallest_gain else self.idle + 1
         if loss < self.best_loss:
             self.best, self.best_loss, self.best_psnr = table, loss, value
         spent = sum(self.cost.forwards(self.problem.source).values())
-        status = TrainingStatus(self.nfe, stage, iteration, total, self.best_psnr, damping, loss, spent)
-        self.problem.report(status)
-        return self.idle >= self.patience
+        self.problem.report(
+            TrainingStatus(
+                nfe=self.nfe,
+                stage=stage,
+                iteration=iteration,
+                total=total,
+                psnr=self.best_psnr,
+                damping=damping,
+                loss=loss,
+                forwards=spent,
+            )
+        )
 
-    def _loss(self, table: Table, rollout: Rollout) -> float:
+    def _loss(self, table: NonStationarySolver, rollout: Rollout) -> float:
         if not bool(rollout.states.isfinite().all()):
             return math.inf
         with torch.no_grad():
-            errors = self.objective.errors(self.pairs, *rollout.seen(table, self.objective.whole)).cpu()
+            errors = self.objective.errors(self.pairs, *rollout.compared(table, self.objective.whole)).cpu()
         loss = float(self.objective.loss(errors, self.pairs.sample_weights()))
         return loss if math.isfinite(loss) else math.inf
 
@@ -81,12 +119,12 @@ class Selection:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a saved state."""
-        self.best = None if state["best"] is None else Table(**state["best"])
+        self.best = None if state["best"] is None else NonStationarySolver.from_rows(**state["best"])
         self.best_loss, self.best_psnr, self.idle = state["best_loss"], state["best_psnr"], state["idle"]
         self.curve.points = state["curve"]
         self.cost.restore(state["cost"])
 
-    def result(self) -> Table:
+    def result(self) -> NonStationarySolver:
         """Return the best table; DivergedError if none ever gave finite states."""
         if self.best is None:
             source = self.problem.source

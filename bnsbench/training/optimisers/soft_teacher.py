@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from bnsbench.training.families.table import Table
+from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.training.objectives import Objective
 from bnsbench.training.optimisers.rollout import differentiable_states
 from bnsbench.truth.pairs import Pairs
 
 EVALUATIONS = 3
-"""Evaluations per sample and step of the table that one relaxation costs, the backward pass included."""
+"""Evaluations per sample and step of the table that moving the noise once costs, the backward pass included."""
 
 
-def relaxed(table: Table, objective: Objective, pairs: Pairs, noise: Tensor, radius: float) -> Pairs:
+def soft_radius(dim: int, nfe: int) -> float:
+    """Return how far the noise of d = ``dim`` numbers may be moved, r = 0.001 d / NFE^2 (LD3, arXiv 2405.15506).
+
+    As a distance, not its square, and never more than a tenth of the noise's own length sqrt(d).
+    """
+    return min(0.001 * dim / nfe**2, 0.1 * math.sqrt(dim))
+
+
+def soften(table: NonStationarySolver, objective: Objective, pairs: Pairs, noise: Tensor, radius: float) -> Pairs:
     """Return the pairs with their noise moved one step towards what the student maps to the truth.
 
-    noise: the teacher's [N, ...], from which no sample gets further than ``radius``. The step along the gradient of the
-    sample's error e is Polyak's, e / |grad|^2, which is exact for errors that fall linearly to zero.
+    The step along the gradient of the sample's error e is Polyak's, e / |grad|^2, which is exact for errors that fall
+    linearly to zero.
+
+    Args:
+        table: the student.
+        objective: whose error is lowered.
+        pairs: with the noise as it has been moved so far.
+        noise: the teacher's [N, ...].
+        radius: no sample gets further than that from the teacher's noise.
     """
+    # The gradient of every sample's error in its own noise.
     x0 = pairs.x0.detach().requires_grad_()
     states = differentiable_states(table, pairs.field, x0)
     if not objective.whole:
@@ -29,6 +46,7 @@ def relaxed(table: Table, objective: Objective, pairs: Pairs, noise: Tensor, rad
     times = table.times[-len(states) :].to(x0.device)[:, None].expand(-1, len(pairs))
     errors = objective.errors(pairs, states, times)
     (gradient,) = torch.autograd.grad(errors.sum(), x0)
+    # Polyak's step, then back into the ball around the teacher's noise.
     slope = gradient.flatten(1).double().square().sum(1).clamp_min(1e-300)
     step = (errors.detach() / slope).to(gradient).reshape(-1, *(1,) * (x0.ndim - 1))
     moved = (x0.detach() - step * gradient - noise).nan_to_num()

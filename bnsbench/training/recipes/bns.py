@@ -14,11 +14,11 @@ from torch import Tensor
 
 from bnsbench.errors import UsageError
 from bnsbench.nonstationary.artefact import SolverArtefact
-from bnsbench.training.descent import Choices, artefact, distil
+from bnsbench.nonstationary.table import NonStationarySolver
+from bnsbench.training.distil import Choices, distil
 from bnsbench.training.families.parametrisation import FreeTable
-from bnsbench.training.families.table import Table, transfer_times
 from bnsbench.training.problem import Cost, Problem
-from bnsbench.training.recipes.initial import given_start, greedy_start, start_grids
+from bnsbench.training.recipes.initial import given_start, greedy_start, start_grids, transfer_times
 from bnsbench.training.recipes.paper import PaperRecipe, train_paper
 
 LADDERS = {"standard": (4, 8, 12, 16, 20, 24, 32), "every": tuple(range(4, 65)), "none": ()}
@@ -55,7 +55,7 @@ def train_bns(
         table, record = _train_default(problem, nfe, chosen, init, sigma_0, ladder)
     else:
         raise UsageError(f"There is no BNS recipe {recipe!r}; choose 'default' or 'paper'.")
-    return artefact(problem, "bns", table, {"recipe": recipe, **record}, began)
+    return problem.artefact("bns", table, {"recipe": recipe, **record}, began)
 
 
 def rung_below(nfe: int, ladder: str = "standard") -> int | None:
@@ -68,7 +68,7 @@ def rung_below(nfe: int, ladder: str = "standard") -> int | None:
 
 def _train_default(
     problem: Problem, nfe: int, choices: Choices, init: str, sigma_0: float, ladder: str
-) -> tuple[Table, dict[str, Any]]:
+) -> tuple[NonStationarySolver, dict[str, Any]]:
     cost = Cost()
     rung = None if init else rung_below(nfe, ladder)
     below = None if rung is None or problem.previous is None else problem.previous(rung)
@@ -77,7 +77,7 @@ def _train_default(
     else:
         start, name = greedy_start(problem, _first_times(problem, nfe, below), cost)
     table, record = distil(problem, nfe, FreeTable(start), choices, cost)
-    record = {"start": {"name": name, "table": start.solver().to_dict()}, **record}
+    record = {"start": {"name": name, "table": start.to_dict()}, **record}
     return table, record if below is None else {**record, **_in_all(problem, cost, below)}
 
 

@@ -5,22 +5,30 @@ from __future__ import annotations
 from pathlib import Path as FilePath
 
 import torch
+from scipy.interpolate import PchipInterpolator
 from torch import Tensor
 
 from bnsbench.errors import NotApplicableError
 from bnsbench.flows.fields import BatchField
 from bnsbench.flows.paths import Path
 from bnsbench.nonstationary.artefact import SolverArtefact
+from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.nonstationary.tracing import trace
 from bnsbench.solvers.grids import time_grid
-from bnsbench.training.classics import classic
-from bnsbench.training.families.table import Table, transfer_times
-from bnsbench.training.optimisers.row_regression import greedy_table
+from bnsbench.training.objectives import LOG_MSE
+from bnsbench.training.optimisers.rollout import roll
+from bnsbench.training.optimisers.row_regression import RowRegression
 from bnsbench.training.optimisers.selection import psnr
 from bnsbench.training.problem import Cost, Problem
 from bnsbench.training.recipes.paper import preconditioned
+from bnsbench.training.tuning.classics import classic
 from bnsbench.truth.mixed_source import guidance_in_words
 from bnsbench.truth.pairs import CHUNK, Pairs
+
+ROW_PASSES, ROW_RIDGE = 2, 1e-11
+"""Of the regression of a greedy row, whose errors the later rows can still make up for."""
+LAST_ROW_PASSES, LAST_ROW_RIDGE = 8, 1e-12
+"""Of the regression of the last row, after which there is no other."""
 
 START_GRIDS = ("uniform", "shifted:3", "logsnr:-3:3", "logsnr:-5:5", "quadratic")
 """Grids that between them suit the paths in use: steps equal in time, in log-SNR, and gathered at either end."""
@@ -31,17 +39,47 @@ def start_grids(path: Path, interval: tuple[float, float], steps: int) -> dict[s
     return {name: time_grid(name, path, interval, steps) for name in START_GRIDS}
 
 
-def greedy_start(problem: Problem, grids: dict[str, Tensor], cost: Cost) -> tuple[Table, str]:
+def transfer_times(times: Tensor, n: int) -> Tensor:
+    """Return a grid [n + 1] that follows the shape of another: monotone cubic interpolation of i / n -> t_i."""
+    known = torch.linspace(0, 1, len(times), dtype=torch.float64)
+    shape = PchipInterpolator(known.numpy(), times.numpy())
+    new = torch.from_numpy(shape(torch.linspace(0, 1, n + 1, dtype=torch.float64).numpy()))
+    new[0], new[-1] = times[0], times[-1]
+    return new
+
+
+def greedy_table(times: Tensor, pairs: Pairs) -> NonStationarySolver:
+    """Return the table on ``times`` [n + 1] whose rows, one after the other, regress the true trajectory's next state."""
+    trajectory = pairs.trajectory
+    if trajectory is None:
+        raise ValueError("greedy_table needs pairs with their trajectories")
+    n, weights = len(times) - 1, pairs.sample_weights()
+    rows = torch.zeros(n, n + 1, dtype=torch.float64)
+
+    def regressed(i: int, basis: Tensor) -> Tensor:
+        """Fill row i, by which x_0 and the velocities come nearest to x*(t_{i+1}), and return the state x_{i+1}."""
+        last = i == n - 1
+        target = pairs.x1 if last else trajectory.at(float(times[i + 1]))
+        passes, ridge = (LAST_ROW_PASSES, LAST_ROW_RIDGE) if last else (ROW_PASSES, ROW_RIDGE)
+        rows[i, : i + 2] = RowRegression(basis, target.flatten(1), weights).solve(LOG_MSE, passes, ridge)
+        state: Tensor = torch.tensordot(rows[i, : i + 2].to(basis), basis, dims=1)
+        return state
+
+    roll(times, pairs.field, pairs.x0, regressed)
+    return NonStationarySolver.from_rows(times, rows)
+
+
+def greedy_start(problem: Problem, grids: dict[str, Tensor], cost: Cost) -> tuple[NonStationarySolver, str]:
     """Return the best greedy table over grids [n + 1] by name, by PSNR on the pairs it was regressed on, and its name."""
     pairs = _guides(problem, cost)
     data_range = problem.source.model.data_range
     tables = {name: greedy_table(times, pairs) for name, times in grids.items()}
-    cost.training += sum(2 * table.n * len(pairs) for table in tables.values())
+    cost.training += sum(2 * table.nfe * len(pairs) for table in tables.values())
     best = max(tables, key=lambda name: psnr(tables[name], pairs, data_range))
     return tables[best], f"greedy on {best}"
 
 
-def given_start(problem: Problem, nfe: int, start: str, sigma_0: float, cost: Cost) -> tuple[Table, str]:
+def given_start(problem: Problem, nfe: int, start: str, sigma_0: float, cost: Cost) -> tuple[NonStationarySolver, str]:
     """Return the table to start from that a user names, and its name.
 
     start: "greedy"; the file of a trained solver, for any NFE, guidance, model or path; or a classic solver's selector,
@@ -66,19 +104,19 @@ def given_start(problem: Problem, nfe: int, start: str, sigma_0: float, cost: Co
         return rule.sample(field, x0, nfe)
 
     sampler = plain if sigma_0 == 1 else preconditioned(rule.sample, sigma_0, nfe)
-    table = Table.of(trace(sampler, model.path, model.interval))
-    if table.n != nfe:
-        raise NotApplicableError(f"The solver {start!r} spends {table.n} evaluations instead of {nfe}.")
-    return table.opened(), start if sigma_0 == 1 else f"{start} sigma_0={sigma_0:g}"
+    table = trace(sampler, model.path, model.interval)
+    if table.nfe != nfe:
+        raise NotApplicableError(f"The solver {start!r} spends {table.nfe} evaluations instead of {nfe}.")
+    return table.with_open_gaps(), start if sigma_0 == 1 else f"{start} sigma_0={sigma_0:g}"
 
 
-def _from_file(problem: Problem, nfe: int, artefact: SolverArtefact, cost: Cost) -> tuple[Table, str]:
+def _from_file(problem: Problem, nfe: int, artefact: SolverArtefact, cost: Cost) -> tuple[NonStationarySolver, str]:
     """Return the file's table, or, for another NFE or path, greedy rows on its times carried over at equal log-SNR."""
     model, solver = problem.source.model, artefact.solver
     name = f"{artefact.name} at {solver.nfe} NFE for {artefact.model} w={guidance_in_words(artefact.guidance)}"
     same = artefact.path == model.path and artefact.interval == model.interval
     if same and solver.nfe == nfe:
-        return Table.of(solver).opened(), name
+        return solver.with_open_gaps(), name
     times = solver.times if same else _carried(solver.times, artefact.path, model.path, model.interval)
     table, _ = greedy_start(problem, {name: transfer_times(times, nfe)}, cost)
     return table, f"greedy on {name}"
@@ -88,7 +126,8 @@ def _carried(times: Tensor, path: Path, other: Path, interval: tuple[float, floa
     """Return times of the same log-SNR on another path, from one end of its interval to the other."""
     carried = other.time(path.log_snr(times)).clamp(*interval)
     carried[0], carried[-1] = interval
-    return Table(carried, torch.zeros(len(times) - 1, len(times), dtype=torch.float64)).opened().times
+    rows = torch.zeros(len(times) - 1, len(times), dtype=torch.float64)
+    return NonStationarySolver.from_rows(carried, rows).with_open_gaps().times
 
 
 def _guides(problem: Problem, cost: Cost) -> Pairs:

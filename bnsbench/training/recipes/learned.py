@@ -15,13 +15,13 @@ from torch import Tensor
 
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.solvers.grids import time_grid
-from bnsbench.training.classics import best_grid, rule_on_grid
-from bnsbench.training.descent import Choices, artefact, distil
+from bnsbench.training.distil import Choices, distil
 from bnsbench.training.families.classic_rules import Anchored, Decoupled, Rule, RuleTimes
 from bnsbench.training.families.parametrisation import Coefficients, LinearMultistep, Parametrisation
 from bnsbench.training.families.scale_time import ScaleTime
 from bnsbench.training.problem import Cost, Problem
 from bnsbench.training.recipes.initial import start_grids
+from bnsbench.training.tuning.classics import best_grid, rule_on_grid
 from bnsbench.training.tuning.tuned_classics import RULES, tuned_classics
 
 BEST = "best"
@@ -41,7 +41,7 @@ def train_bst(problem: Problem, nfe: int, order: int = 2, **choices: Any) -> Sol
         return _train(problem, nfe, family, "bst", Choices(**choices), Cost(), began)
     chosen = Choices(**{**choices, "objective": "mse", "optimiser": "adam"})
     table, record = distil(problem, nfe, family, chosen, Cost(), loss=family.bound)
-    return artefact(problem, "bst", table, {**_start(family), **record, "objective": "bound"}, began)
+    return problem.artefact("bst", table, {**_start(family), **record, "objective": "bound"}, began)
 
 
 def train_dss(problem: Problem, nfe: int, **choices: Any) -> SolverArtefact:
@@ -122,9 +122,9 @@ def _train(
     blocks: Sequence[Tensor] = (),
 ) -> SolverArtefact:
     table, record = distil(problem, nfe, family, choices, cost, blocks=blocks)
-    return artefact(problem, name, table, {**_start(family), **record}, began)
+    return problem.artefact(name, table, {**_start(family), **record}, began)
 
 
 def _start(family: Parametrisation) -> dict[str, Any]:
     table = family.table(family.start())
-    return {"start": {"name": "the rule of its family", "table": table.solver().to_dict()}}
+    return {"start": {"name": "the rule of its family", "table": table.to_dict()}}

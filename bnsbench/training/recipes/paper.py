@@ -16,13 +16,13 @@ from torch import Tensor
 from bnsbench.flows.fields import BatchField
 from bnsbench.flows.paths import Preconditioned
 from bnsbench.flows.scale_time import ScaleTimeField, scale_time
+from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.nonstationary.tracing import Sampler, trace
 from bnsbench.solvers.runge_kutta import euler, midpoint
 from bnsbench.training.families.parametrisation import FreeTable
-from bnsbench.training.families.table import Table
+from bnsbench.training.objectives import LOG_MSE
 from bnsbench.training.optimisers.adam import Adam, AdamSettings, objective_loss
 from bnsbench.training.optimisers.checkpoint import Checkpoint
-from bnsbench.training.optimisers.row_regression import LOG_MSE
 from bnsbench.training.optimisers.selection import Selection, psnr
 from bnsbench.training.problem import Cost, Problem
 from bnsbench.truth.pairs import Pairs
@@ -45,7 +45,7 @@ class PaperRecipe:
     smallest_gap: float = 1e-3
 
 
-def train_paper(problem: Problem, nfe: int, recipe: PaperRecipe) -> tuple[Table, dict[str, Any]]:
+def train_paper(problem: Problem, nfe: int, recipe: PaperRecipe) -> tuple[NonStationarySolver, dict[str, Any]]:
     """Return the table with the best validation PSNR and the training record."""
     source, cost = problem.source, Cost()
     pairs = source.pairs("train", recipe.pairs)
@@ -63,7 +63,7 @@ def train_paper(problem: Problem, nfe: int, recipe: PaperRecipe) -> tuple[Table,
     checkpoint.remove()
     return selection.result(), {
         **asdict(recipe),
-        "start": {"name": name, "table": start.solver().to_dict()},
+        "start": {"name": name, "table": start.to_dict()},
         "objective": LOG_MSE.name,
         "optimiser": "adam",
         "psnr": selection.best_psnr,
@@ -72,16 +72,16 @@ def train_paper(problem: Problem, nfe: int, recipe: PaperRecipe) -> tuple[Table,
     }
 
 
-def _start(problem: Problem, nfe: int, recipe: PaperRecipe, pairs: Pairs, cost: Cost) -> tuple[Table, str]:
+def _start(problem: Problem, nfe: int, recipe: PaperRecipe, pairs: Pairs, cost: Cost) -> tuple[NonStationarySolver, str]:
     """Return the best of Euler and midpoint under each sigma_0, by PSNR on the training pairs."""
     model = problem.source.model
-    tables: dict[str, Table] = {}
+    tables: dict[str, NonStationarySolver] = {}
     for name, rule in (("euler", euler), ("midpoint", midpoint)):
         if rule is midpoint and nfe % 2:
             continue
         for sigma_0 in recipe.sigma_0:
             traced = trace(preconditioned(rule, sigma_0, nfe), model.path, model.interval)
-            tables[f"{name} sigma_0={sigma_0:g}"] = Table.of(traced).opened(recipe.smallest_gap)
+            tables[f"{name} sigma_0={sigma_0:g}"] = traced.with_open_gaps(recipe.smallest_gap)
     cost.training += len(tables) * nfe * len(pairs)
     best = max(tables, key=lambda name: psnr(tables[name], pairs, model.data_range))
     return tables[best], best

@@ -9,15 +9,14 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from bnsbench.errors import UsageError
+from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.solvers.grids import NamedGrid
-from bnsbench.training.families.table import Table
-from bnsbench.training.objectives import SMALLEST_ERROR
 from bnsbench.training.optimisers.rollout import end_states
+from bnsbench.training.optimisers.selection import mean_psnr
 from bnsbench.training.problem import Cost
 from bnsbench.truth.pairs import Pairs
-from bnsbench.truth.psnr import decibels
 
-GridRule = Callable[[NamedGrid], Table]
+GridRule = Callable[[NamedGrid], NonStationarySolver]
 """A classic solver of one NFE as a function of its grid; UsageError where there is no such grid."""
 
 LOGARITHMIC = {"kumaraswamy": (True, True), "power": (True,), "shifted": (True,), "edm": (True, True, True)}
@@ -45,7 +44,7 @@ class Candidate:
 
     rule: str
     grid: NamedGrid
-    table: Table = field(repr=False)
+    table: NonStationarySolver = field(repr=False)
     psnr: float = -math.inf
 
 
@@ -91,9 +90,9 @@ class Judge:
 
     def judged(self, candidates: Sequence[Candidate], pairs: Pairs) -> list[Candidate]:
         """Return the candidates with their PSNR on the pairs, the best first."""
-        truth = pairs.x1.flatten(1).double()
+        truth, weights = pairs.x1.flatten(1).double(), pairs.sample_weights()
         ends = end_states([each.table for each in candidates], pairs.field, pairs.x0)
-        values = [_mean_psnr((end.double() - truth).square().mean(1), pairs, self.data_range) for end in ends]
+        values = [mean_psnr((end.double() - truth).square().mean(1), weights, self.data_range) for end in ends]
         found = [Candidate(each.rule, each.grid, each.table, value) for each, value in zip(candidates, values, strict=True)]
         self.seen += len(found)
         found.sort(key=lambda each: -each.psnr)
@@ -106,14 +105,6 @@ class Judge:
         except (UsageError, ArithmeticError, ValueError):  # no such grid on this path, or a step without coefficients
             return None
         return Candidate(rule, grid, table) if bool(torch.isfinite(table.rows).all()) else None
-
-
-def _mean_psnr(errors: torch.Tensor, pairs: Pairs, data_range: float) -> float:
-    """Return the mean over samples of their PSNR in dB; -inf if a state is not finite."""
-    errors = errors.cpu()
-    if not bool(errors.isfinite().all()):
-        return -math.inf
-    return float((pairs.sample_weights() * decibels(errors.clamp_min(SMALLEST_ERROR), data_range)).sum())
 
 
 def search(
@@ -138,7 +129,7 @@ def search(
     for heat in heats:
         pairs = train.part(slice(heat.pairs))
         racing = judge.judged(racing, pairs)
-        cost.training += racing[0].table.n * len(racing) * len(pairs)
+        cost.training += racing[0].table.nfe * len(racing) * len(pairs)
         by_rule |= _best_by_rule(racing)
         racing = racing[: max(FINALISTS, math.ceil(heat.kept * len(racing)))]
         refined = [_refined(judge, leader, pairs, heat.rounds, cost) for leader in _leaders(racing, heat.leaders)]
@@ -165,8 +156,8 @@ def _chosen(
     default = [first[rule] for rule in dict.fromkeys(each.rule for each in finalists)]
     late = [each for each in default if (each.rule, each.grid) not in known]
     entered = [*finalists, *(judge.judged(late, train) if late else ())]
-    cost.training += finalists[0].table.n * len(late) * len(train)
-    cost.validation += finalists[0].table.n * len(entered) * len(validation)
+    cost.training += finalists[0].table.nfe * len(late) * len(train)
+    cost.validation += finalists[0].table.nfe * len(entered) * len(validation)
     before = {(each.rule, each.grid): each.psnr for each in entered}
     share = len(train) / (len(train) + len(validation))
 
@@ -201,7 +192,7 @@ def _refined(judge: Judge, leader: Candidate, pairs: Pairs, rounds: int, cost: C
 
     def tried(grids: Iterable[NamedGrid]) -> list[Candidate]:
         found = judge.candidates((leader.rule, grid) for grid in grids)
-        cost.training += leader.table.n * len(found) * len(pairs)
+        cost.training += leader.table.nfe * len(found) * len(pairs)
         return judge.judged(found, pairs) if found else []
 
     for _ in range(rounds):

@@ -15,9 +15,8 @@ from bnsbench.errors import BnsbenchError, NotApplicableError, UsageError
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.tracing import NotTraceableError
 from bnsbench.solvers.grids import NamedGrid
-from bnsbench.training.classics import named_grid_rule
-from bnsbench.training.descent import artefact
 from bnsbench.training.problem import Cost, Problem, TrainingStatus
+from bnsbench.training.tuning.classics import named_grid_rule
 from bnsbench.training.tuning.grid_search import COARSE, GridRule, Heat, Judge, Ranking, search
 from bnsbench.truth.mixed_source import Source
 from bnsbench.truth.noise import Split
@@ -165,7 +164,7 @@ def _artefact(problem: Problem, name: str, found: Tuned, began: float) -> Solver
         ],
         **found.cost.record(problem.source),
     }
-    return artefact(problem, name, best.table, record, began)
+    return problem.artefact(name, best.table, record, began)
 
 
 def _plain(rule: str) -> str:

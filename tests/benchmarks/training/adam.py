@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from bnsbench.nonstationary.artefact import SolverArtefact
-from bnsbench.training.families.table import Table
 from bnsbench.training.optimisers.selection import psnr
 from tests.benchmarks.training.bench import Bench
 from tests.benchmarks.training.costs import default, in_all, reached
@@ -29,7 +28,7 @@ def row(bench: Bench, nfe: int, iterations: int) -> Iterator[dict[str, Any]]:
     rate = max(trained, key=lambda key: trained[key].training["psnr"])
     best, ours = trained[rate], default(bench, nfe)
     pairs = bench.source.pairs("validation", ours.training["validation_pairs"])
-    target = psnr(Table.of(best.solver), pairs, bench.source.model.data_range)
+    target = psnr(best.solver, pairs, bench.source.model.data_range)
     spent, ours_spent = in_all(bench, best), reached(bench, ours, target)
     yield bench.row(
         nfe,

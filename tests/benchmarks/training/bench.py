@@ -13,7 +13,6 @@ from bnsbench.contract import PluginHost
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.process.machine import cache_folder
 from bnsbench.storage.files import name_of
-from bnsbench.training.families.table import Table
 from bnsbench.training.optimisers.selection import psnr
 from bnsbench.training.problem import TrainingStatus
 from bnsbench.training.trainer import make_problem, train_solver
@@ -65,7 +64,7 @@ class Bench:
     def psnr(self, artefact: SolverArtefact, source: Source | None = None) -> float:
         """Return the PSNR of a trained solver on test noise."""
         field = source or self.source
-        return psnr(Table.of(artefact.solver), field.pairs("test", TEST), field.model.data_range)
+        return psnr(artefact.solver, field.pairs("test", TEST), field.model.data_range)
 
     def best_classic(self, nfe: int) -> tuple[str, float]:
         """Return the best classic rule on its best grid, as a search on training noise has found it, and its test PSNR."""

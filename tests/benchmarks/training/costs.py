@@ -14,7 +14,6 @@ from typing import Any
 
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.table import NonStationarySolver
-from bnsbench.training.families.table import Table
 from bnsbench.training.optimisers.selection import psnr
 from bnsbench.training.recipes.bns import rung_below
 from tests.benchmarks.training.bench import TEST, Bench, evaluations
@@ -29,7 +28,7 @@ def row(bench: Bench, nfe: int, iterations: int) -> Iterator[dict[str, Any]]:
     thorough = bench.trained(f"bns[init={bench.folder / f'bns_nfe{nfe}.json'},pairs=2048,iterations=60,gain=0.0001]", nfe)
     # On the pairs of the default trainer's own curve, which are fewer than the published recipe validates on.
     validation = bench.source.pairs("validation", ours.training["validation_pairs"])
-    target = psnr(Table.of(paper.solver), validation, bench.source.model.data_range)
+    target = psnr(paper.solver, validation, bench.source.model.data_range)
     to_target, to_early = reached(bench, ours, target), reached(bench, paper, paper.training["psnr"] - 0.1)
     classic, classic_psnr = bench.best_classic(nfe)
     found = {"paper": bench.psnr(paper), "default": bench.psnr(ours)}
@@ -95,7 +94,7 @@ def in_all(bench: Bench, artefact: SolverArtefact, kind: str = "") -> int:
 def greedy(bench: Bench, artefact: SolverArtefact) -> float:
     """Return the PSNR of the greedy table that the default trainer started from."""
     start = NonStationarySolver.from_dict(artefact.training["start"]["table"])
-    return psnr(Table.of(start), bench.source.pairs("test", TEST), bench.source.model.data_range)
+    return psnr(start, bench.source.pairs("test", TEST), bench.source.model.data_range)
 
 
 def teacher(bench: Bench, artefact: SolverArtefact) -> int:

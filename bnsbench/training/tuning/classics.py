@@ -9,11 +9,11 @@ from torch import Tensor
 from bnsbench.contract.selectors import Selection, parse_selector, select
 from bnsbench.contract.specs import SolverSpec
 from bnsbench.errors import NotApplicableError, UsageError
+from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.nonstationary.tracing import retrace, trace
 from bnsbench.solvers.grids import NamedGrid, time_grid
 from bnsbench.solvers.specs import SOLVERS
 from bnsbench.training.families.classic_rules import Rule
-from bnsbench.training.families.table import Table
 from bnsbench.training.optimisers.selection import psnr
 from bnsbench.training.problem import Classic, Cost, Problem
 
@@ -38,7 +38,7 @@ def classic_of(selection: Selection[SolverSpec]) -> Classic:
     return Classic(selection.make(), selection.spec.stages if grid else 0, str(grid or "uniform"))
 
 
-def named_grid_rule(problem: Problem, nfe: int, name: str) -> tuple[Callable[[NamedGrid], Table], NamedGrid]:
+def named_grid_rule(problem: Problem, nfe: int, name: str) -> tuple[Callable[[NamedGrid], NonStationarySolver], NamedGrid]:
     """Return a classic solver as a function of a named grid, and its own default grid.
 
     Unlike `rule_on_grid` it leaves to the solver how many nodes its grid has. Raises as that does.
@@ -51,7 +51,7 @@ def named_grid_rule(problem: Problem, nfe: int, name: str) -> tuple[Callable[[Na
 
     default = NamedGrid.parse(rule.grid)
     trace(on(default), model.path, model.interval)  # checks linearity once
-    return lambda grid: Table.of(retrace(on(grid), model.path, model.interval, nfe)), default
+    return lambda grid: retrace(on(grid), model.path, model.interval, nfe), default
 
 
 def rule_on_grid(problem: Problem, nfe: int, name: str) -> tuple[Rule, int]:
@@ -67,7 +67,7 @@ def rule_on_grid(problem: Problem, nfe: int, name: str) -> tuple[Rule, int]:
 
     steps = nfe // rule.stages
     trace(on(time_grid("uniform", model.path, model.interval, steps)), model.path, model.interval)  # checks linearity once
-    return lambda times: Table.of(retrace(on(times), model.path, model.interval, nfe)), steps
+    return lambda times: retrace(on(times), model.path, model.interval, nfe), steps
 
 
 def _require_grid(rule: Classic, name: str, nfe: int) -> None:
