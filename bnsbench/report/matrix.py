@@ -14,7 +14,6 @@ from bnsbench.report.measures import OF_PSNR, PSNR
 from bnsbench.report.standings import better
 
 TIE = "≈"
-TIE_IN_ASCII = "~"
 
 LEGEND = (
     "Rows are sorted by their mean distance to the best solver, over the NFE that they can spend. The best of a column is in"
