@@ -38,7 +38,6 @@ from bnsbench.cli.verify import verify
 from bnsbench.errors import BnsbenchError
 from bnsbench.process.cpu import wait_briefly
 
-
 app = typer.Typer(
     cls=Group,
     help="Which ODE solver should sample a diffusion or flow model at a given NFE - and better ones, trained for it.",

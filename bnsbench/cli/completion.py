@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 from typer.completion import get_completion_inspect_parameters, install_callback, show_callback
@@ -33,7 +33,7 @@ InstallCompletion = Annotated[
         metavar="[SHELL]",
         callback=install_callback,
         is_eager=True,
-        help="Complete words with the tab key from now on, in this shell or the one named: bash, zsh, fish, powershell, pwsh.",
+        help=f"Let the tab key complete words from now on, in this shell or the one named: {', '.join(Shell)}.",
     ),
 ]
 ShowCompletion = Annotated[
@@ -55,8 +55,28 @@ def with_shell(words: Sequence[str]) -> list[str]:
     return [*words, _shell_in_use()] if words and words[-1] in OPTIONS else list(words)
 
 
-def component_names(kind: Literal["models", "solvers", "metrics"], begin: str) -> list[str]:
-    """Return the names of components of a kind that begin with these letters; none where plugins cannot be loaded."""
+def complete_models(incomplete: str) -> list[str]:
+    """Return the models whose names go on like the last of a list of names."""
+    return _completed(incomplete, ("models",))
+
+
+def complete_solvers(incomplete: str) -> list[str]:
+    """Return the solvers whose names go on like the last of a list of names."""
+    return _completed(incomplete, ("solvers",))
+
+
+def complete_metrics(incomplete: str) -> list[str]:
+    """Return the metrics whose names go on like the last of a list of names."""
+    return _completed(incomplete, ("metrics",))
+
+
+def complete_components(incomplete: str) -> list[str]:
+    """Return the solvers, models and metrics whose names begin so."""
+    return _completed(incomplete, ("solvers", "models", "metrics"))
+
+
+def _completed(incomplete: str, kinds: Sequence[str]) -> list[str]:
+    """Return the names of these kinds that complete the last of several names, separated by commas, after the others."""
     from pathlib import Path
 
     from bnsbench.contract import PluginHost
@@ -65,7 +85,9 @@ def component_names(kind: Literal["models", "solvers", "metrics"], begin: str) -
         host = PluginHost.load((), Path())
     except BnsbenchError:
         return []
-    return [record.name for record in getattr(host, kind) if record.name.startswith(begin)]
+    before, comma, last = incomplete.rpartition(",")
+    names = [record.name for kind in kinds for record in getattr(host, kind)]
+    return [f"{before}{comma}{name}" for name in names if name.startswith(last)]
 
 
 def _shell_in_use() -> str:

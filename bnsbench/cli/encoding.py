@@ -10,7 +10,14 @@ from typing import Any
 REPLACING = "bnsbench.replacing"
 """The error handler of streams: characters that their encoding lacks become their `SUBSTITUTES`, or "?"."""
 
-SUBSTITUTES = {"≈": "~", "≤": "<", "≥": ">", "×": "x", "–": "-", "—": "-", "−": "-", "…": ".", "’": "'", "“": '"', "”": '"'}
+SUBSTITUTES = {
+    "≈": "~",
+    "…": ".",
+    "\N{MULTIPLICATION SIGN}": "x",
+    "\N{MINUS SIGN}": "-",
+    "\N{EN DASH}": "-",
+    "\N{RIGHT SINGLE QUOTATION MARK}": "'",
+}
 """What stands for a character where it cannot be written, as wide as it, so that columns stay aligned."""
 
 PLAIN_ASCII = "plain_ascii"

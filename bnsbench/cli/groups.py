@@ -13,8 +13,8 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-_TYPES = {"str": "TEXT", "int": "N", "float": "X", "path": "PATH"}
-"""What typer calls a type, and what a user does."""
+_TYPES = {"int": "N", "float": "X", "path": "PATH"}
+"""What typer calls a type, and what a user does; a text has the name of its option."""
 
 _TYPE = re.compile(r"<(?:list\[)?([^<>\[\]]+)\]?>")
 """A type in the left column of a help page."""
@@ -100,4 +100,5 @@ def _plain(term: str) -> str:
     """Return an option or an argument with its type in a user's words; an argument's name says what it is."""
     if not term.startswith("-"):
         return _TYPE.sub(lambda match: match[1] if "|" in match[1] else "", term).strip()
-    return _TYPE.sub(lambda match: _TYPES.get(match[1], match[1]), term)
+    name = term.split(maxsplit=1)[0].strip(",").lstrip("-").upper() if term.startswith("--") else "TEXT"
+    return _TYPE.sub(lambda match: name if match[1] == "str" else _TYPES.get(match[1], match[1]), term)

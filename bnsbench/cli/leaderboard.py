@@ -80,7 +80,7 @@ def print_leaderboard(frame: pd.DataFrame, metric: str | None = None, view: View
     """
     from rich.text import Text
 
-    from bnsbench.report.matrix import grids, metrics_of
+    from bnsbench.report.matrix import metrics_of, tuned_grids
     from bnsbench.report.views import view_sheets
 
     names = metrics_of(frame)
@@ -91,7 +91,7 @@ def print_leaderboard(frame: pd.DataFrame, metric: str | None = None, view: View
     shown = _subject(frame, chosen, view)
     titled = [(f"{shown} by {sheet.of}" if sheet.of else shown, sheet) for sheet in view_sheets(frame, chosen, view)]
     if view == "standings":
-        titled += [("grids of tuned solvers", sheet) for sheet in grids(frame)]
+        titled += [("grids of tuned solvers", sheet) for sheet in tuned_grids(frame)]
     parts: list[RenderableType] = []
     for index, (title, sheet) in enumerate(titled):
         parts += [Text()] if index else []

@@ -128,7 +128,7 @@ def further_measures(frame: pd.DataFrame, measure: str) -> str:
     )
 
 
-def grids(frame: pd.DataFrame) -> Iterator[Sheet]:
+def tuned_grids(frame: pd.DataFrame) -> Iterator[Sheet]:
     """Yield for every field the grids of its tuned solvers by NFE, where there are any."""
     if "grid" not in frame.columns:
         return

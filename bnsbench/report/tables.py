@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from bnsbench.report.escaping import latex_text, markdown_cell, markdown_line, one_line
-from bnsbench.report.matrix import LEGEND, TIE, Entry, Sheet, grids, measures_of, metrics_of, unit_of
+from bnsbench.report.matrix import LEGEND, TIE, Entry, Sheet, measures_of, metrics_of, tuned_grids, unit_of
 from bnsbench.report.views import LEGENDS, View, view_frame, view_sheets
 from bnsbench.storage.plain_data import plain
 
@@ -66,7 +66,7 @@ def _document(frame: pd.DataFrame, metric: str, view: View, target: Target) -> s
         unit = unit_of(frame, name)
         parts.append(target.heading.format(target.escaped(f"{name} [{unit}]" if unit else name)))
         parts += map(target.sheet, view_sheets(frame, name, view))
-    if view == "standings" and (tuned := list(map(target.sheet, grids(frame)))):
+    if view == "standings" and (tuned := list(map(target.sheet, tuned_grids(frame)))):
         parts += [target.heading.format("grids of tuned solvers"), *tuned]
     parts.append(target.remark.format(LEGENDS.get(view, LEGEND)))
     return "\n".join(parts) + "\n"
