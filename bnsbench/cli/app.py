@@ -11,16 +11,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 from typer.main import get_command
 
 from bnsbench._version import __version__
 from bnsbench.cli.check import check
 from bnsbench.cli.compare import compare
+from bnsbench.cli.completion import PROGRAM, InstallCompletion, ShowCompletion, prepare_completion, with_shell
 from bnsbench.cli.doctor import doctor
+from bnsbench.cli.encoding import make_streams_forgiving
+from bnsbench.cli.groups import Command, Group, ending_with_the_reader
 from bnsbench.cli.leaderboard import leaderboard
 from bnsbench.cli.list import list_components
 from bnsbench.cli.new import new
@@ -36,48 +38,35 @@ from bnsbench.cli.verify import verify
 from bnsbench.errors import BnsbenchError, one_line
 from bnsbench.process.cpu import wait_briefly
 
-
-class _Group(TyperGroup):
-    """A command group that ends an interrupted command with one line and exit code 130."""
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt:
-            typer.echo("Interrupted: what is finished is kept, and the same command resumes.", err=True)
-            raise typer.Exit(130) from None
-
-
 app = typer.Typer(
-    cls=_Group,
+    cls=Group,
     help="Which ODE solver should sample a diffusion or flow model at a given NFE - and better ones, trained for it.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=False,  # typer's own options name no shell
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # typer's rich help takes half a second to import
 )
 
-solver = typer.Typer(help="Look at a solver's non-stationary table, or hand it on.", no_args_is_help=True)
-solver.command("show")(show)
-solver.command("diff")(diff)
-solver.command("export")(export)
+solver = typer.Typer(cls=Group, help="Look at a solver's non-stationary table, or hand it on.", no_args_is_help=True)
+for name, command in (("show", show), ("diff", diff), ("export", export)):
+    solver.command(name, cls=Command)(command)
 
-app.command("run")(run)
-app.command("leaderboard")(leaderboard)
-app.command("compare")(compare)
-app.command("verify")(verify)
-app.command("tune")(tune)
-app.command("publish")(publish)
-app.command("train")(train)
-app.command("sample")(sample)
+app.command("run", cls=Command)(run)
+app.command("leaderboard", cls=Command)(leaderboard)
+app.command("compare", cls=Command)(compare)
+app.command("verify", cls=Command)(verify)
+app.command("tune", cls=Command)(tune)
+app.command("publish", cls=Command)(publish)
+app.command("train", cls=Command)(train)
+app.command("sample", cls=Command)(sample)
 app.add_typer(solver, name="solver")
-app.command("list")(list_components)
-app.command("plugins")(plugins)
-app.command("check")(check)
-app.command("new")(new)
-app.command("doctor")(doctor)
-app.command("pretrain")(pretrain)
+app.command("list", cls=Command)(list_components)
+app.command("plugins", cls=Command)(plugins)
+app.command("check", cls=Command)(check)
+app.command("new", cls=Command)(new)
+app.command("doctor", cls=Command)(doctor)
+app.command("pretrain", cls=Command)(pretrain)
 
 
 def _print_version(wanted: bool) -> None:
@@ -92,6 +81,8 @@ def _options(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error; may stand anywhere.")] = False,
+    install_completion: InstallCompletion = None,
+    show_completion: ShowCompletion = None,
 ) -> None:
     """Take the options that come before a command; `main` has already acted on --debug."""
 
@@ -104,8 +95,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
     wait_briefly()
+    make_streams_forgiving()
+    prepare_completion()
     try:
-        get_command(app)(args=[word for word in words if word != "--debug"], prog_name="bnsbench")
+        with ending_with_the_reader():
+            get_command(app)(args=with_shell([word for word in words if word != "--debug"]), prog_name=PROGRAM)
     except BnsbenchError as error:
         _fail(error, str(error), error.exit_code, debug)
     except Exception as error:  # noqa: BLE001 (the last resort: one sentence instead of a traceback)

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bnsbench.cli.options import AsJson
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ONE_SIDED = ("only in A", "only in B")
+MOST_ONE_SIDED = 20
+"""Cells of one side that are listed; of more, their number says enough."""
 
 
 def compare(
@@ -16,10 +23,8 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Show which metrics differ between two results, with paired 95 % intervals over the same noise."""
-    from bnsbench.cli.encoding import for_stdout
-    from bnsbench.cli.printing import print_table
     from bnsbench.report.compare import compare as changes
-    from bnsbench.report.compare import verdicts
+    from bnsbench.report.compare import unequal_counts
     from bnsbench.report.tables import to_json
     from bnsbench.report.versions import settled_records
     from bnsbench.suite.store import find_results
@@ -36,8 +41,24 @@ def compare(
     elif frame.empty:
         typer.echo("Nothing differs.")
     else:
-        typer.echo(for_stdout(f"{verdicts(frame)}; each interval has 95 % by itself.\n"))
-        rows = [[for_stdout(_text(value)) for value in row] for row in frame.to_numpy()]
+        _print(frame, unequal_counts(*sides))
+
+
+def _print(frame: pd.DataFrame, remark: str) -> None:
+    """Print how many rows have which verdict, what has to be known about them, and the rows themselves."""
+    from bnsbench.cli.printing import print_table
+    from bnsbench.report.compare import verdicts
+
+    typer.echo(f"{verdicts(frame)}; each interval has 95 % by itself.")
+    if remark:
+        typer.echo(remark)
+    one_sided = frame["verdict"].isin(ONE_SIDED) & frame["metric"].isna()
+    if one_sided.sum() > MOST_ONE_SIDED:
+        frame = frame[~one_sided]
+        typer.echo("The cells that only one of them has are not listed; --json lists them.")
+    if not frame.empty:
+        typer.echo()
+        rows = [[_text(value) for value in row] for row in frame.to_numpy()]
         print_table([str(column) for column in frame.columns], rows)
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bnsbench.contract import PluginHost
 
 OPTIONAL = {"diffusers": "its schedulers as solvers and its pipelines as models, by the plugin bnsbench-diffusers"}
+"""Packages that plugins of this project work with, and what for."""
 NO_TORCH = "not installed: nothing can be computed (python -m pip install torch)"
 
 
@@ -37,11 +38,13 @@ def doctor(plugin: PluginFiles = None, as_json: AsJson = False) -> None:
 
 
 def _software() -> dict[str, Any]:
-    packages = {name: _version(name) for name in OPTIONAL}
+    from bnsbench.process.machine import installed_version
+
+    packages = {name: installed_version(name) for name in OPTIONAL}
     return {
         "bnsbench": __version__,
         "python": platform.python_version(),
-        "torch": _version("torch") or NO_TORCH,
+        "torch": installed_version("torch") or NO_TORCH,
         **{name: found or f"not installed ({OPTIONAL[name]})" for name, found in packages.items()},
     }
 
@@ -85,15 +88,6 @@ def _components(host: PluginHost) -> dict[str, Any]:
         "executors": [spec.name for spec in host.executors],
         "plugins": [f"{plugin.name} {plugin.version}" for plugin in host.plugins],
     }
-
-
-def _version(package: str) -> str | None:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _memory() -> int | None:

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bnsbench.cli.encoding import for_stdout
 from bnsbench.cli.options import PluginFiles, open_host
+from bnsbench.cli.printing import print_rich, shown_width, terminal_width
 from bnsbench.errors import UsageError
+from bnsbench.report.escaping import one_line
 
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.console import RenderableType
     from rich.table import Table
     from rich.text import Text
 
     from bnsbench.report.matrix import Entry, Sheet
     from bnsbench.report.views import View
+
+EDGE, BETWEEN = 2, 3
+"""Columns at the sides of a table, and between two of its columns."""
+
+LEAST_NAME = 12
+"""Columns below which no name is folded, however narrow the terminal is."""
 
 
 def leaderboard(
@@ -35,7 +46,6 @@ def leaderboard(
     plugin: PluginFiles = None,
 ) -> None:
     """Show the leaderboard of results, as far as they have come."""
-    from bnsbench.cli.encoding import for_stdout
     from bnsbench.report.results import read_leaderboard
     from bnsbench.report.views import known_view
     from bnsbench.suite.store import find_results, write_text
@@ -64,43 +74,43 @@ def print_notes(frame: pd.DataFrame) -> None:
 
 
 def print_leaderboard(frame: pd.DataFrame, metric: str | None = None, view: View = "standings") -> None:
-    """Print a table of solvers for every field, the best in bold and ties marked, in what stdout can write."""
-    from rich.console import Console
+    """Print a table of solvers for every field, the best in bold and ties marked, in what stdout can write.
 
-    from bnsbench.cli.encoding import for_stdout
-    from bnsbench.report.matrix import grids, metrics_of, unit_of
+    On a terminal that is too narrow for all columns they follow in parts, each with the solvers again.
+    """
+    from rich.text import Text
+
+    from bnsbench.report.matrix import metrics_of, tuned_grids
     from bnsbench.report.views import view_sheets
 
     names = metrics_of(frame)
     if metric is None and not names:
         typer.echo("No cell has a metric yet.")
         return
-    # A pipe has no width: nothing is to be cut off there.
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
     chosen = metric or names[0]
-    unit = unit_of(frame, chosen)
-    in_unit = f"{chosen} in {unit}" if unit else chosen
-    shown = {
-        "gain": f"gain in {chosen}",
-        "ranks": f"rank in {chosen}",
-        "profile": "share of fields",
-        "nfe": f"NFE for {chosen}",
-    }.get(view, in_unit)
-
-    def remark(lines: Iterable[str]) -> None:
-        for line in lines:
-            console.print(for_stdout(line), style="dim", markup=False, soft_wrap=True)
-
-    for sheet in view_sheets(frame, chosen, view):
-        by = f" by {sheet.of}" if sheet.of else ""
-        console.print(for_stdout(f"\n{sheet.title}: {shown}{by}"), style="bold", markup=False)
-        console.print(_table(sheet))
-        remark(sheet.notes)
+    shown = _subject(frame, chosen, view)
+    titled = [(f"{shown} by {sheet.of}" if sheet.of else shown, sheet) for sheet in view_sheets(frame, chosen, view)]
     if view == "standings":
-        for sheet in grids(frame):
-            console.print(for_stdout(f"\n{sheet.title}: grids of tuned solvers"), style="bold", markup=False)
-            console.print(_table(sheet))
-    remark(_legend(frame, chosen, view))
+        titled += [("grids of tuned solvers", sheet) for sheet in tuned_grids(frame)]
+    parts: list[RenderableType] = []
+    for index, (title, sheet) in enumerate(titled):
+        parts += [Text()] if index else []
+        parts += _drawn(f"{sheet.title}: {title}", sheet)
+    print_rich(*parts, *map(_remark, _legend(frame, chosen, view)))
+
+
+def _subject(frame: pd.DataFrame, measure: str, view: View) -> str:
+    """Return what the numbers of a view are, such as "psnr in dB"."""
+    from bnsbench.report.matrix import unit_of
+
+    unit = unit_of(frame, measure)
+    return {
+        "standings": f"{measure} in {unit}" if unit else measure,
+        "gain": f"gain in {measure}",
+        "ranks": f"rank in {measure}",
+        "profile": "share of fields",
+        "nfe": f"NFE for {measure}",
+    }[view]
 
 
 def _legend(frame: pd.DataFrame, metric: str, view: View) -> Iterable[str]:
@@ -109,36 +119,85 @@ def _legend(frame: pd.DataFrame, metric: str, view: View) -> Iterable[str]:
 
     if view != "standings":
         return [LEGENDS[view]]
-    best = "bold" if sys.stdout.isatty() else "*"
+    best = "bold" if _shows_bold() else "*"
     marks = f"{best}: best of its NFE; {TIE}: cannot be told from it (95 %, paired, all pairs at once); -: does not apply"
     return [marks, further] if (further := further_measures(frame, metric)) else [marks]
 
 
-def _table(sheet: Sheet) -> Table:
+def _drawn(title: str, sheet: Sheet) -> Iterator[RenderableType]:
+    """Yield a sheet's title, its tables as the width allows, and its notes."""
+    from rich.text import Text
+
+    yield Text(one_line(title), style="bold")
+    widths = _widths(sheet)
+    names, groups = groups_that_fit(widths, terminal_width())
+    for group in groups:
+        yield _table(sheet, names, group)
+    yield from map(_remark, sheet.notes)
+
+
+def _widths(sheet: Sheet) -> list[int]:
+    """Return the columns that the names of a sheet's lines take, and each of its columns of entries with their marks."""
+    names = [sheet.head, *(line.solver for line in sheet.lines)]
+    entries = [[column, *(f"{line.entries[k].text}  " for line in sheet.lines)] for k, column in enumerate(sheet.columns)]
+    return [max(map(shown_width, texts)) for texts in (names, *entries)]
+
+
+def groups_that_fit(widths: Sequence[int], width: int) -> tuple[int, list[list[int]]]:
+    """Return how wide names may be, and the columns of entries in groups of which each fits beside them.
+
+    widths: of the names, and of the columns of entries with their marks. Names keep theirs if all fits; otherwise they
+    fold, at a third of the whole width at least, for no entry is ever cut.
+    """
+    names, *columns = widths
+    if names + sum(columns) + BETWEEN * len(columns) + EDGE <= width:
+        return names, [list(range(len(columns)))]
+    names = min(names, max(width // 3, LEAST_NAME))
+    groups: list[list[int]] = []
+    left = 0
+    for k, column in enumerate(columns):
+        if not groups or column + BETWEEN > left:
+            groups.append([])
+            left = width - names - EDGE
+        groups[-1].append(k)
+        left -= column + BETWEEN
+    return names, groups
+
+
+def _table(sheet: Sheet, names: int, columns: Sequence[int]) -> Table:
+    """Return the table of these columns of a sheet, in which names may be that wide."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    from bnsbench.cli.encoding import for_stdout
-
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column(sheet.head, no_wrap=True)
-    for column in sheet.columns:
-        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column(Text(one_line(sheet.head)), overflow="fold", max_width=names)
+    for k in columns:
+        table.add_column(Text(one_line(sheet.columns[k])), justify="right", no_wrap=True)
     for line in sheet.lines:
-        table.add_row(Text(for_stdout(line.solver)), *(_entry(entry) for entry in line.entries))
+        table.add_row(Text(one_line(line.solver)), *(_entry(line.entries[k]) for k in columns))
     return table
 
 
 def _entry(entry: Entry) -> Text:
     from rich.text import Text
 
-    from bnsbench.cli.encoding import for_stdout
     from bnsbench.report.matrix import TIE
 
+    text = one_line(entry.text)
     if entry.standing == "best":
-        return Text(f"{entry.text} *" if not sys.stdout.isatty() else f"{entry.text}  ", style="bold green")
-    return Text(for_stdout(f"{entry.text} {TIE}" if entry.standing == "tied" else f"{entry.text}  "))
+        return Text(f"{text}  " if _shows_bold() else f"{text} *", style="bold green")
+    return Text(f"{text} {TIE}" if entry.standing == "tied" else f"{text}  ")
+
+
+def _shows_bold() -> bool:
+    return sys.stdout.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown")
+
+
+def _remark(line: str) -> Text:
+    from rich.text import Text
+
+    return Text(one_line(line), style="dim")
 
 
 def _render(frame: pd.DataFrame, metric: str | None, view: View, form: str, plugin: list[Path] | None) -> str:

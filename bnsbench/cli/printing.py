@@ -1,15 +1,28 @@
-"""Tables and JSON on stdout: drawn for a terminal, plain lines for a pipe or a file."""
+"""Tables and JSON on stdout: fitted to a terminal, one line a row for a pipe or a file; nothing is ever cut off."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from bnsbench.cli.encoding import for_stdout
+from bnsbench.report.escaping import one_line
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
 Rows = Sequence[Sequence[str]]
+
+GAP = "  "
+"""Between the columns of a table."""
+
+UNLIMITED = 100_000
+"""The width of a pipe or a file, which has none."""
 
 
 def print_json(data: Any) -> None:
@@ -18,27 +31,96 @@ def print_json(data: Any) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Rows) -> None:
-    """Print a table whose cells are text."""
+    """Print a table whose cells are text.
+
+    A terminal's lines are as wide as the terminal: cells wrap between words, and where not even their words fit, every row
+    becomes a block of lines. A pipe or a file gets one line a row.
+    """
+    lines = [[one_line(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
-        _draw(columns, rows)
+        widths = fitted([list(columns), *lines], terminal_width())
+        print_rich(_blocks(columns, lines) if widths is None else _table(columns, lines, widths))
     else:
-        for line in plain_lines(columns, rows):
-            typer.echo(line)
+        for line in plain_lines(columns, lines):
+            typer.echo(for_stdout(line))
 
 
 def plain_lines(columns: Sequence[str], rows: Rows) -> list[str]:
     """Return the table as aligned lines, two spaces between columns, nothing cut off."""
-    lines = [list(columns), *(list(row) for row in rows)]
-    widths = [max(len(line[k]) for line in lines) for k in range(len(columns))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
+    lines = [list(columns), *rows]
+    widths = [max(shown_width(line[k]) for line in lines) for k in range(len(columns))]
+    return [
+        GAP.join(cell + " " * (width - shown_width(cell)) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    ]
 
 
-def _draw(columns: Sequence[str], rows: Rows) -> None:
+def print_rich(*renderables: RenderableType) -> None:
+    """Print what rich draws, one below the other, in colours on a terminal, with characters that stdout can write."""
     from rich.console import Console
+
+    console = Console(highlight=False, width=terminal_width())
+    with console.capture() as captured:
+        console.print(*renderables, sep="\n")
+    # Lines of a table are filled with spaces up to its width.
+    text = "\n".join(line.rstrip() for line in captured.get().splitlines())
+    typer.echo(for_stdout(text))
+
+
+def terminal_width() -> int:
+    """Return the columns that stdout has: those of the terminal, or as many as need be."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else UNLIMITED
+
+
+def shown_width(text: str) -> int:
+    """Return how many columns a text takes; East Asian characters take two each."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def fitted(lines: Rows, width: int) -> list[int] | None:
+    """Return column widths that fit a table into ``width`` with no word cut; None if there are none.
+
+    The widest columns give way first, to their longest word at most.
+    """
+    columns = list(zip(*lines, strict=True))
+    widths = [max(map(shown_width, column)) for column in columns]
+    least = [max(shown_width(word) for cell in column for word in [*cell.split(), ""]) for column in columns]
+    room = width - len(GAP) * (len(columns) - 1)
+    while sum(widths) > room:
+        yielding = [k for k in range(len(widths)) if widths[k] > least[k]]
+        if not yielding:
+            return None
+        widths[max(yielding, key=lambda k: widths[k])] -= 1
+    return widths
+
+
+def _table(columns: Sequence[str], rows: Rows, widths: Sequence[int]) -> RenderableType:
+    from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*columns)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for column, width in zip(columns, widths, strict=True):
+        table.add_column(Text(column), width=width)
     for row in rows:
         table.add_row(*map(Text, row))
-    Console().print(table)
+    return table
+
+
+def _blocks(columns: Sequence[str], rows: Rows) -> RenderableType:
+    """Return every row as lines: its first cell, and below it "column: cell" for the others that hold something."""
+    from rich.console import Group
+    from rich.padding import Padding
+    from rich.text import Text
+
+    parts: list[RenderableType] = []
+    for row in rows:
+        parts.append(Text(row[0], style="bold", overflow="fold"))
+        for column, cell in zip(columns[1:], row[1:], strict=True):
+            if cell:
+                parts.append(Padding(Text(f"{column}: {cell}", overflow="fold"), (0, 0, 0, len(GAP))))
+    return Group(*parts)

@@ -30,7 +30,7 @@ def publish(
     from bnsbench.suite.store import find_results
 
     done = publish_run(find_results(run), open_host(plugin), output, allow_failed=allow_failed, replace=replace)
-    counts = [(done.new, "new"), (done.changed, "changed"), (done.same, "as before"), (done.removed, "dropped")]
+    counts = [(done.new, "new"), (done.changed, "changed"), (done.unchanged, "as before"), (done.removed, "dropped")]
     told = ", ".join(f"{count} {word}" for count, word in counts if count)
     instead = f", in place of {done.replaced}" if done.replaced else ""
     typer.echo(f"{done.folder}: {done.records} records published{instead} ({told}).")

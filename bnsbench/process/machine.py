@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import platformdirs
@@ -33,6 +34,14 @@ def threads() -> int:
 def cache_folder() -> Path:
     """Return the folder for ground truth: BNSBENCH_CACHE, or the user's cache folder."""
     return Path(os.environ.get(CACHE) or platformdirs.user_cache_dir("bnsbench"))
+
+
+def installed_version(package: str) -> str | None:
+    """Return the version of an installed package, None if it is not installed; it is not imported."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def choose_device(name: str) -> str:

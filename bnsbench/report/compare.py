@@ -16,7 +16,10 @@ from bnsbench.report.measures import OF_PSNR, direction_of, metric_of, paired_ch
 from bnsbench.statistics import PairedDifference, paired_difference
 from bnsbench.suite.record import Record
 
-COLUMNS = ("model", "guidance", "solver", "nfe", "seed", "metric", "a", "b", "difference", "low", "high", "verdict")
+COLUMNS = (
+    *("model", "guidance", "solver", "nfe", "seed", "metric"),
+    *("a", "b", "difference", "low", "high", "samples", "verdict"),
+)
 
 Identity = tuple[Any, ...]
 
@@ -44,8 +47,9 @@ def compare(a: Iterable[Record], b: Iterable[Record]) -> pd.DataFrame:
 
     The measures are the metrics and, after PSNR, the decibels of the mean squared error and the 5 % quantile. The last rows
     are those of gains: how far learned solvers lead the best classic of their own results, plain or tuned, as MEASURE_gain.
-    a, b: the values; difference: b - a with its paired 95 % interval (low, high) where both used the same noise; of
-    different numbers of samples, over those that both have. Each interval is by itself: it sets 5 % of equal cells apart.
+    a, b: the values; difference: b - a with its paired 95 % interval (low, high) where both used the same noise; samples:
+    how many were paired, of different numbers of samples the first ones, which both have. Each interval is by itself: it
+    sets 5 % of equal cells apart.
     verdict: "better" or "worse" where the interval excludes 0, "within noise" where it does not, "changed" where nothing
     can be paired, "only in A", "only in B", or the change of status.
     """
@@ -99,12 +103,27 @@ def _lead_change(before: _Lead, after: _Lead, measure: str) -> dict[str, Any] | 
     rounding = ROUNDING * abs(value_of(before.learned, measure) or 0.0)
     if math.isclose(before.gain, after.gain, rel_tol=ROUNDING, abs_tol=rounding):
         return None
-    paired = None
+    paired, common = None, None
     if measure not in OF_PSNR and _same_noise(before.learned, after.learned):
         first, second = (lead.by_sample(measure) for lead in (before, after))
         common = min(len(first), len(second))
         paired = paired_difference(first[:common], second[:common])
-    return _judged(before.gain, after.gain, paired, "higher")
+    return _judged(before.gain, after.gain, "higher", paired, common)
+
+
+def unequal_counts(a: Iterable[Record], b: Iterable[Record]) -> str:
+    """Return a sentence on the cells of which one side has more samples; "" if there are none."""
+    before, after = list(a), list(b)
+    identities = iter(_identities([*before, *after]))
+    first, second = ({next(identities): record.cell["samples"] for record in records} for records in (before, after))
+    pairs = {(first[each], second[each]) for each in first.keys() & second.keys() if first[each] != second[each]}
+    if not pairs:
+        return ""
+    counts = ", ".join(f"{one:,} and {other:,}" for one, other in sorted(pairs))
+    return (
+        f"The numbers of samples differ ({counts}): a and b are over all of them, differences and intervals over the first"
+        " ones, which start from the same noise in both; 'samples' says how many."
+    )
 
 
 def verdicts(frame: pd.DataFrame) -> str:
@@ -122,15 +141,23 @@ def _change(a: Record, b: Record, measure: str) -> dict[str, Any] | None:
     if math.isclose(before, after, rel_tol=ROUNDING):
         return None
     paired = paired_change(a, b, measure) if _same_noise(a, b) else None
-    return _judged(before, after, paired, direction_of([a], measure))
+    return _judged(before, after, direction_of([a], measure), paired, _common(a, b, measure))
 
 
-def _judged(before: float, after: float, paired: PairedDifference | None, direction: str) -> dict[str, Any]:
-    change = {"a": before, "b": after, "difference": after - before}
+def _common(a: Record, b: Record, measure: str) -> int:
+    """Return how many samples of a measure can be paired; replicates are over all of them."""
+    counts = [len(record.per_sample.get(metric_of(measure), ())) for record in (a, b)]
+    return min(counts) if min(counts) > 1 else int(a.cell["samples"])
+
+
+def _judged(
+    before: float, after: float, direction: str, paired: PairedDifference | None, samples: int | None
+) -> dict[str, Any]:
+    change: dict[str, Any] = {"a": before, "b": after, "difference": after - before}
     if paired is None:
         return {**change, "verdict": "changed"}
     verdict = "better" if (paired.mean > 0) == (direction == "higher") else "worse"
-    interval = {"difference": paired.mean, "low": paired.low, "high": paired.high}
+    interval = {"difference": paired.mean, "low": paired.low, "high": paired.high, "samples": samples}
     return {**change, **interval, "verdict": verdict if paired.separable else "within noise"}
 
 

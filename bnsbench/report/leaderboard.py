@@ -10,7 +10,7 @@ import pandas as pd
 from bnsbench.contract.sources import BUILTIN
 from bnsbench.report.gains import gains
 from bnsbench.report.kinds import kinds
-from bnsbench.report.measures import OF_PSNR, PSNR, direction_of, figure, metric_of, with_further
+from bnsbench.report.measures import OF_PSNR, PSNR, direction_of, measured_value, metric_of, with_further
 from bnsbench.report.standings import standings
 from bnsbench.suite.record import Record
 
@@ -135,7 +135,7 @@ def _measure_columns(record: Record, measure: str) -> dict[str, Any]:
     score = record.metrics.get(metric_of(measure))
     if score is None:
         return {}
-    found = figure(record, measure)
+    found = measured_value(record, measure)
     numbers = {"": found.value, "_low": found.low, "_high": found.high}
     details = {} if measure in OF_PSNR else {f"_{name}": score.details.get(name) for name in ("median", "p05", "truth")}
     return {f"{measure}{part}": value for part, value in {**numbers, **details}.items()}

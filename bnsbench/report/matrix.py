@@ -14,7 +14,6 @@ from bnsbench.report.measures import OF_PSNR, PSNR
 from bnsbench.report.standings import better
 
 TIE = "≈"
-TIE_IN_ASCII = "~"
 
 LEGEND = (
     "Rows are sorted by their mean distance to the best solver, over the NFE that they can spend. The best of a column is in"
@@ -129,7 +128,7 @@ def further_measures(frame: pd.DataFrame, measure: str) -> str:
     )
 
 
-def grids(frame: pd.DataFrame) -> Iterator[Sheet]:
+def tuned_grids(frame: pd.DataFrame) -> Iterator[Sheet]:
     """Yield for every field the grids of its tuned solvers by NFE, where there are any."""
     if "grid" not in frame.columns:
         return

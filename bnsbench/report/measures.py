@@ -36,7 +36,7 @@ WORST = 0.05
 
 
 @dataclass(frozen=True)
-class Figure:
+class MeasuredValue:
     """A measure's value and its 95 % interval, None where there is none."""
 
     value: float | None
@@ -82,21 +82,21 @@ def value_of(record: Record, measure: str) -> float | None:
     return {PSNR_MSE: None, PSNR_P05: score.details.get("p05")}.get(measure, score.value)
 
 
-def figure(record: Record, measure: str) -> Figure:
+def measured_value(record: Record, measure: str) -> MeasuredValue:
     """Return the measure of a record with its interval."""
     value = value_of(record, measure)
     score, samples = record.metrics.get(metric_of(measure)), record.per_sample.get(metric_of(measure), ())
     if score is None or value is None:
-        return Figure(None)
+        return MeasuredValue(None)
     if measure in OF_PSNR:
         ends = decibels_of_mean_interval(samples) if measure == PSNR_MSE else quantile_interval(samples, WORST)
-        return Figure(value, *ends)
+        return MeasuredValue(value, *ends)
     if score.low is None and len(replicates := _replicates(record, measure)) > 1:
-        return Figure(value, *replicate_interval(value, replicates))
-    return Figure(value, score.low, score.high)
+        return MeasuredValue(value, *replicate_interval(value, replicates))
+    return MeasuredValue(value, score.low, score.high)
 
 
-def evidence(record: Record, measure: str) -> tuple[str, int] | None:
+def compared_by(record: Record, measure: str) -> tuple[str, int] | None:
     """Return what a measure of the record can be compared by, and of how many; None if there is nothing.
 
     Records of one field with the same answer hold values of the same samples, or replicates over the same resamples.
@@ -107,9 +107,9 @@ def evidence(record: Record, measure: str) -> tuple[str, int] | None:
     return ("replicates", len(replicates)) if len(replicates) > 1 else None
 
 
-def pairs(records: Sequence[Record], measure: str) -> PairIntervals:
-    """Return the paired differences of records that have the same `evidence`."""
-    first = evidence(records[0], measure)
+def paired_intervals(records: Sequence[Record], measure: str) -> PairIntervals:
+    """Return the paired differences of records that have the same `compared_by`."""
+    first = compared_by(records[0], measure)
     if first is not None and first[0] == "replicates":
         values = np.array([value_of(record, measure) for record in records], dtype=np.float64)
         return replicate_pairs(values, np.array([_replicates(record, measure) for record in records], dtype=np.float64).T)
@@ -126,10 +126,10 @@ def paired_change(a: Record, b: Record, measure: str) -> PairedDifference | None
     if common > 1:
         values = np.array([samples[:common] for samples in found], dtype=np.float64).T
         return difference([_value(column, measure) for column in values.T], _of_samples(values, measure))
-    known = evidence(a, measure)
-    if known is None or known[0] != "replicates" or known != evidence(b, measure) or _samples(a) != _samples(b):
+    known = compared_by(a, measure)
+    if known is None or known[0] != "replicates" or known != compared_by(b, measure) or _samples(a) != _samples(b):
         return None
-    return difference([value_of(record, measure) or 0.0 for record in (a, b)], pairs([a, b], measure))
+    return difference([value_of(record, measure) or 0.0 for record in (a, b)], paired_intervals([a, b], measure))
 
 
 def _value(samples: Floats, measure: str) -> float:

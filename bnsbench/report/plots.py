@@ -20,7 +20,7 @@ from bnsbench.report.kinds import CLASSIC, LEARNED, TUNED
 from bnsbench.report.leaderboard import FIELD
 from bnsbench.report.matrix import field_title, readable
 from bnsbench.report.profiles import profile, share_at
-from bnsbench.report.solver_styles import Look, looks
+from bnsbench.report.solver_styles import Style, styles_of
 
 STYLE: dict[str, Any] = {
     "svg.hashsalt": "bnsbench",  # without it every file would differ
@@ -114,20 +114,20 @@ def _save(figure: Figure, file: Path) -> None:
 def _figure(panels: list[tuple[Any, pd.DataFrame]], metric: str, unit: str) -> Figure:
     columns = min(len(panels), 3)
     rows = math.ceil(len(panels) / columns)
-    look = looks({curve.solver: curve.learned for _, part in panels for curve in _curves(part, metric)})
+    styles = styles_of({curve.solver: curve.learned for _, part in panels for curve in _curves(part, metric)})
     width = max(7.5, 4.1 * columns)
-    legend_columns = _legend_columns(look, width)
-    height = 2.9 * rows + 0.19 * math.ceil(len(look) / legend_columns) + 0.7
+    legend_columns = _legend_columns(styles, width)
+    height = 2.9 * rows + 0.19 * math.ceil(len(styles) / legend_columns) + 0.7
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     seeds = len({key[2] for key, _ in panels}) > 1
     for index, (field, part) in enumerate(panels):
         axes = figure.add_subplot(rows, columns, index + 1)
-        _draw_panel(axes, list(_curves(part, metric)), look, unit)
+        _draw_panel(axes, list(_curves(part, metric)), styles, unit)
         axes.set_title(field_title(field, seeds), fontweight="bold")
         axes.set_xlabel("NFE" if index + columns >= len(panels) else "")
         axes.set_ylabel(f"{metric.upper()} [{unit}]" if unit and index % columns == 0 else "")
-    _legend(figure, look, legend_columns)
+    _legend(figure, styles, legend_columns)
     return figure
 
 
@@ -136,23 +136,23 @@ def _legend_columns(names: Iterable[str], width: float) -> int:
     return max(1, int(width / (HANDLE + LETTER * max(map(len, names)))))
 
 
-def _legend(figure: Figure, look: Mapping[str, Look], columns: int) -> None:
-    ordered = sorted(look, key=lambda name: (not look[name].learned, name))
-    handles = [_line(name, look[name], emphasised=look[name].learned) for name in ordered]
+def _legend(figure: Figure, styles: Mapping[str, Style], columns: int) -> None:
+    ordered = sorted(styles, key=lambda name: (not styles[name].learned, name))
+    handles = [_line(name, styles[name], emphasised=styles[name].learned) for name in ordered]
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=8)
 
 
-def _draw_panel(axes: Axes, curves: list[Curve], look: dict[str, Look], unit: str) -> None:
+def _draw_panel(axes: Axes, curves: list[Curve], styles: dict[str, Style], unit: str) -> None:
     best = _best([curve for curve in curves if curve.kind in (CLASSIC, TUNED)])
     learned = sorted((curve for curve in curves if curve.learned), key=lambda curve: -curve.mean)
     named = [*learned[:NAMED], *([] if best is None else [best])]
     for curve in curves:
-        line = _line(curve.solver, look[curve.solver], emphasised=curve in named)
+        line = _line(curve.solver, styles[curve.solver], emphasised=curve in named)
         line.set_data(curve.nfe, curve.values)
         axes.add_line(line)
     axes.autoscale_view()
     axes.set_xticks(sorted({n for curve in curves for n in curve.nfe}))
-    _name(axes, named, look, unit)
+    _name(axes, named, styles, unit)
 
 
 def _curves(part: pd.DataFrame, metric: str) -> Iterator[Curve]:
@@ -176,30 +176,30 @@ def _best(curves: list[Curve]) -> Curve | None:
     return min(curves, key=gap, default=None)
 
 
-def _line(solver: str, look: Look, emphasised: bool) -> Line2D:
+def _line(solver: str, style: Style, emphasised: bool) -> Line2D:
     """Return a line without points, drawn as that solver's."""
     return Line2D(
         [],
         [],
         label=solver,
-        color=look.colour,
-        marker=look.marker,
-        linewidth=(2.4 if look.learned else 1.9) if emphasised else (1.2 if look.learned else 0.9),
+        color=style.colour,
+        marker=style.marker,
+        linewidth=(2.4 if style.learned else 1.9) if emphasised else (1.2 if style.learned else 0.9),
         markersize=5.5 if emphasised else 3.2,
         markeredgecolor="white",
         markeredgewidth=0.5,
         alpha=1.0 if emphasised else 0.6,
-        zorder=2 + emphasised + look.learned,
+        zorder=2 + emphasised + style.learned,
     )
 
 
-def _name(axes: Axes, curves: list[Curve], look: dict[str, Look], unit: str) -> None:
+def _name(axes: Axes, curves: list[Curve], styles: dict[str, Style], unit: str) -> None:
     """Name curves with their last values in the upper left corner, which rising curves leave free."""
     low, high = axes.get_ylim()
     axes.set_ylim(low, high + 0.09 * len(curves) * (high - low))
     for row, curve in enumerate(sorted(curves, key=lambda curve: -curve.mean)):
         _write(
-            axes, row, f"{curve.solver}  {readable(curve.values[-1])} {unit} at {curve.nfe[-1]}", look[curve.solver].colour
+            axes, row, f"{curve.solver}  {readable(curve.values[-1])} {unit} at {curve.nfe[-1]}", styles[curve.solver].colour
         )
 
 
@@ -212,29 +212,29 @@ def _profile_figure(panels: list[tuple[int, pd.DataFrame]]) -> Figure:
     columns = min(len(panels), 3)
     rows = math.ceil(len(panels) / columns)
     kinds = {str(row.solver): str(row.kind) for _, steps in panels for row in steps.itertuples()}
-    look = looks({solver: kind == LEARNED for solver, kind in kinds.items()})
+    styles = styles_of({solver: kind == LEARNED for solver, kind in kinds.items()})
     width = max(7.5, 4.6 * columns)
-    legend_columns = _legend_columns(look, width)
-    height = 3.9 * rows + 0.19 * math.ceil(len(look) / legend_columns) + 0.7
+    legend_columns = _legend_columns(styles, width)
+    height = 3.9 * rows + 0.19 * math.ceil(len(styles) / legend_columns) + 0.7
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     right = 1.03 * max(float(steps["tau"].max()) for _, steps in panels)
     for index, (target, steps) in enumerate(panels):
         axes = figure.add_subplot(rows, columns, index + 1)
-        _draw_profile(axes, steps, look, right)
+        _draw_profile(axes, steps, styles, right)
         axes.set_title(f"The best solver's PSNR at {target} NFE, {steps['fields'].max()} fields", fontweight="bold")
         axes.set_xlabel("NFE, over the least that a solver needs for it" if index + columns >= len(panels) else "")
         axes.set_ylabel("fields in which that many suffice" if index % columns == 0 else "")
-    _legend(figure, look, legend_columns)
+    _legend(figure, styles, legend_columns)
     return figure
 
 
-def _draw_profile(axes: Axes, steps: pd.DataFrame, look: Mapping[str, Look], right: float) -> None:
+def _draw_profile(axes: Axes, steps: pd.DataFrame, styles: Mapping[str, Style], right: float) -> None:
     """Draw on a logarithmic axis in what share of the fields each solver has reached the target up to tau."""
     curves = {str(solver): part for solver, part in steps.groupby("solver", sort=False)}
     named = _named(curves, right)
     for solver, part in curves.items():
-        line = _line(solver, look[solver], emphasised=solver in named)
+        line = _line(solver, styles[solver], emphasised=solver in named)
         line.set_data([part["tau"].iloc[0], *part["tau"], right], [0.0, *part["share"], part["share"].iloc[-1]])
         marked = range(1, len(part) + 1) if solver in named else {1, len(part)}
         line.set(drawstyle="steps-post", markevery=sorted(marked), clip_on=False)
@@ -250,7 +250,7 @@ def _draw_profile(axes: Axes, steps: pd.DataFrame, look: Mapping[str, Look], rig
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     for row, solver in enumerate(named):
         shares = ", ".join(f"{share_at(curves[solver], tau):.0%} within {tau:g}" for tau in (1.1, 2.0))
-        _write(axes, row, f"{solver}  {shares}", look[solver].colour)
+        _write(axes, row, f"{solver}  {shares}", styles[solver].colour)
 
 
 def _named(curves: Mapping[str, pd.DataFrame], right: float) -> list[str]:

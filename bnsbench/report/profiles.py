@@ -67,7 +67,7 @@ def ranks(frame: pd.DataFrame, measure: str) -> pd.DataFrame:
     return ranked.astype({"rank_low": int, "rank_high": int})[columns].reset_index(drop=True)
 
 
-def needed(frame: pd.DataFrame, measure: str, targets: Sequence[float] | None = None) -> pd.DataFrame:
+def needed_nfe(frame: pd.DataFrame, measure: str, targets: Sequence[float] | None = None) -> pd.DataFrame:
     """Return the NFE that every solver needs for each target in dB: columns of KEYS, target, nfe and bound (see `Need`).
 
     targets: multiples of 5 dB from 20 on, as far as a solver of the field reaches, if none are given.

@@ -21,24 +21,24 @@ from bnsbench.suite.store import ResultStore, storage_errors
 class Publication:
     """What publishing has done: the folder, records by how they stand to those that were published before, and those gone.
 
-    new, changed, same, removed: numbers of records.
+    new, changed, unchanged, removed: numbers of records.
     """
 
     folder: Path
     new: int
     changed: int
-    same: int
+    unchanged: int
     removed: int
 
     @property
     def records(self) -> int:
         """The records that are published now."""
-        return self.new + self.changed + self.same
+        return self.new + self.changed + self.unchanged
 
     @property
     def replaced(self) -> int:
         """The records that were published before."""
-        return self.changed + self.same + self.removed
+        return self.changed + self.unchanged + self.removed
 
 
 def publish(

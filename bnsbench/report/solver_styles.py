@@ -15,7 +15,7 @@ MARKERS = "osD^vP*X<>"
 
 
 @dataclass(frozen=True)
-class Look:
+class Style:
     """Colour and marker of a solver; ``learned`` ones have strong colours."""
 
     colour: str
@@ -23,23 +23,23 @@ class Look:
     learned: bool
 
 
-def looks(solvers: Mapping[str, bool]) -> dict[str, Look]:
-    """Return the look of every solver, given whether it is learned; no two have the same.
+def styles_of(solvers: Mapping[str, bool]) -> dict[str, Style]:
+    """Return the style of every solver, given whether it is learned; no two have the same.
 
-    A look follows from the solver's name. Only where two names come to the same, the later in the alphabet moves on.
+    A style follows from the solver's name. Only where two names come to the same, the later in the alphabet moves on.
     """
-    taken: dict[Look, str] = {}
+    taken: dict[Style, str] = {}
     for name in sorted(solvers):
         number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
-        look = _look(number, solvers[name])
+        style = _style(number, solvers[name])
         for step in range(1, len(COLOURS) * len(MARKERS)):
-            if look not in taken:
+            if style not in taken:
                 break
-            look = _look(number + step, solvers[name])
-        taken[look] = name
-    return {name: look for look, name in taken.items()}
+            style = _style(number + step, solvers[name])
+        taken[style] = name
+    return {name: style for style, name in taken.items()}
 
 
-def _look(number: int, learned: bool) -> Look:
+def _style(number: int, learned: bool) -> Style:
     palette = LEARNED if learned else COLOURS
-    return Look(palette[number % len(palette)], MARKERS[number // len(palette) % len(MARKERS)], learned)
+    return Style(palette[number % len(palette)], MARKERS[number // len(palette) % len(MARKERS)], learned)

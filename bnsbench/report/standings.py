@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bnsbench.report.measures import column_of, direction_of, evidence, field_of, pairs, value_of
+from bnsbench.report.measures import column_of, compared_by, direction_of, field_of, paired_intervals, value_of
 from bnsbench.statistics import separations
 from bnsbench.suite.record import Record
 
@@ -84,7 +84,7 @@ def _groups(
 def _column(records: Sequence[Record], values: Sequence[float], measure: str, direction: str) -> list[Standing]:
     """Return the standings of the solvers of a column, given their values, of which higher ones are better."""
     best = int(np.argmax(values))
-    known = evidence(records[best], measure)
+    known = compared_by(records[best], measure)
     if len(records) > 1 and known is None:
         return [Standing()] * len(records)
     above = _above(records, measure, known, direction)
@@ -101,8 +101,8 @@ def _column(records: Sequence[Record], values: Sequence[float], measure: str, di
 def _above(records: Sequence[Record], measure: str, known: tuple[str, int] | None, direction: str) -> NDArray[np.bool_]:
     """Return whether solver i is better than j for certain; those with other evidence than ``known`` are never."""
     above = np.zeros((len(records), len(records)), dtype=np.bool_)
-    members = [k for k, record in enumerate(records) if evidence(record, measure) == known]
+    members = [k for k, record in enumerate(records) if compared_by(record, measure) == known]
     if known is not None and len(members) > 1:
-        found = separations(pairs([records[k] for k in members], measure), len(members))
+        found = separations(paired_intervals([records[k] for k in members], measure), len(members))
         above[np.ix_(members, members)] = found if direction == "higher" else found.T
     return above

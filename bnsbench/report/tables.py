@@ -1,18 +1,33 @@
-"""A leaderboard as text: markdown, CSV, LaTeX and JSON."""
+"""A leaderboard as text: Markdown, CSV, LaTeX and JSON.
+
+pandas and json write CSV and JSON. Rows of Markdown and LaTeX are joined here: table libraries leave a pipe in a Markdown
+cell, break a cell with a line break into two rows, and know no marks beside escaped text; see `bnsbench.report.escaping`.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from bnsbench.report.matrix import LEGEND, TIE, Entry, Sheet, grids, measures_of, metrics_of, unit_of
+from bnsbench.report.escaping import latex_text, markdown_cell, markdown_line, one_line
+from bnsbench.report.matrix import LEGEND, TIE, Entry, Sheet, measures_of, metrics_of, tuned_grids, unit_of
 from bnsbench.report.views import LEGENDS, View, view_frame, view_sheets
 from bnsbench.storage.plain_data import plain
 
-SheetWriter = Callable[[Sheet], str]
+
+@dataclass(frozen=True)
+class Target:
+    """How a document is written: its tables, the texts in it, the forms of a heading and a remark, and how it begins."""
+
+    sheet: Callable[[Sheet], str]
+    escaped: Callable[[str], str]
+    heading: str
+    remark: str
+    title: str = ""
 
 
 def csv(frame: pd.DataFrame, metric: str = "", view: View = "standings") -> str:
@@ -25,12 +40,12 @@ def csv(frame: pd.DataFrame, metric: str = "", view: View = "standings") -> str:
 
 def markdown(frame: pd.DataFrame, metric: str = "", view: View = "standings") -> str:
     """Return a table per field as GitHub markdown, for one metric or for all of them and the further measures of PSNR."""
-    return _document(frame, metric, view, _markdown_sheet, ("# Leaderboard\n",), "## {}\n", "{}")
+    return _document(frame, metric, view, Target(_markdown_sheet, markdown_line, "## {}\n", "{}", "# Leaderboard\n"))
 
 
 def latex(frame: pd.DataFrame, metric: str = "", view: View = "standings") -> str:
     """Return a table per field as LaTeX (package booktabs), for one metric or for all and the further measures of PSNR."""
-    return _document(frame, metric, view, _latex_sheet, (), "% {}\n", "% {}")
+    return _document(frame, metric, view, Target(_latex_sheet, one_line, "% {}\n", "% {}"))
 
 
 def to_json(frame: pd.DataFrame, metric: str = "", view: View = "standings") -> str:
@@ -45,58 +60,48 @@ def _numbers(frame: pd.DataFrame, metric: str, view: View) -> pd.DataFrame:
     return frame if view == "standings" or not names else view_frame(frame, metric or names[0], view)
 
 
-def _document(
-    frame: pd.DataFrame, metric: str, view: View, write: SheetWriter, head: tuple[str, ...], heading: str, remark: str
-) -> str:
-    parts = list(head)
+def _document(frame: pd.DataFrame, metric: str, view: View, target: Target) -> str:
+    parts = [target.title] if target.title else []
     for name in [metric] if metric else measures_of(frame):
         unit = unit_of(frame, name)
-        parts.append(heading.format(f"{name} [{unit}]" if unit else name))
-        parts += [write(sheet) for sheet in view_sheets(frame, name, view)]
-    if view == "standings":
-        tuned = [write(sheet) for sheet in grids(frame)]
-        parts += [heading.format("grids of tuned solvers"), *tuned] if tuned else []
-    parts.append(remark.format(LEGENDS.get(view, LEGEND)))
+        parts.append(target.heading.format(target.escaped(f"{name} [{unit}]" if unit else name)))
+        parts += map(target.sheet, view_sheets(frame, name, view))
+    if view == "standings" and (tuned := list(map(target.sheet, tuned_grids(frame)))):
+        parts += [target.heading.format("grids of tuned solvers"), *tuned]
+    parts.append(target.remark.format(LEGENDS.get(view, LEGEND)))
     return "\n".join(parts) + "\n"
 
 
 def _markdown_sheet(sheet: Sheet) -> str:
-    head = [sheet.head, *(f"{sheet.of} {column}".strip() for column in sheet.columns)]
-    lines = [[_escaped(line.solver), *(_markdown_entry(entry) for entry in line.entries)] for line in sheet.lines]
+    head = [markdown_cell(sheet.head), *(markdown_cell(f"{sheet.of} {column}".strip()) for column in sheet.columns)]
+    lines = [[markdown_cell(line.solver), *map(_markdown_entry, line.entries)] for line in sheet.lines]
     rule = ["---", *("---:" for _ in sheet.columns)]
     table = "\n".join("| " + " | ".join(row) + " |" for row in [head, rule, *lines])
-    return "\n\n".join([f"### {sheet.title}", table, *sheet.notes]) + "\n"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("|", "\\|").replace("[", "\\[")
+    return "\n\n".join([f"### {markdown_line(sheet.title)}", table, *map(markdown_line, sheet.notes)]) + "\n"
 
 
 def _markdown_entry(entry: Entry) -> str:
+    text = markdown_cell(entry.text)
     if entry.standing == "best":
-        return f"**{entry.text}**"
-    return f"{_escaped(entry.text)} {TIE}" if entry.standing == "tied" else _escaped(entry.text)
+        return f"**{text}**"
+    return f"{text} {TIE}" if entry.standing == "tied" else text
 
 
 def _latex_sheet(sheet: Sheet) -> str:
-    lines = [[_latex_text(line.solver), *(_latex_entry(entry) for entry in line.entries)] for line in sheet.lines]
-    body = "\n".join(" & ".join(row) + r" \\" for row in lines)
-    head = " & ".join([sheet.head, *map(_latex_text, sheet.columns)])
+    head = " & ".join(map(latex_text, [sheet.head, *sheet.columns]))
+    lines = [[latex_text(line.solver), *map(_latex_entry, line.entries)] for line in sheet.lines]
+    body = "".join(" & ".join(row) + " \\\\\n" for row in lines)
     columns = "l" + "r" * len(sheet.columns)
-    caption = _latex_text(sheet.title) + (f", by {sheet.of}" if sheet.of else "")
-    notes = "".join(f"% {note}\n" for note in sheet.notes)
+    caption = latex_text(f"{sheet.title}, by {sheet.of}" if sheet.of else sheet.title)
+    notes = "".join(f"% {one_line(note)}\n" for note in sheet.notes)
     return (
         f"\\begin{{table}}\n\\caption{{{caption}}}\n\\begin{{tabular}}{{{columns}}}\n\\toprule\n"
-        f"{head} \\\\\n\\midrule\n{body}\n\\bottomrule\n\\end{{tabular}}\n\\end{{table}}\n{notes}"
+        f"{head} \\\\\n\\midrule\n{body}\\bottomrule\n\\end{{tabular}}\n\\end{{table}}\n{notes}"
     )
 
 
-def _latex_text(text: str) -> str:
-    return text.replace("_", r"\_").replace("%", r"\%").replace("#", r"\#").replace("&", r"\&")
-
-
 def _latex_entry(entry: Entry) -> str:
-    text = _latex_text(entry.text)
+    text = latex_text(entry.text)
     if entry.standing == "best":
         return rf"\textbf{{{text}}}"
     return rf"{text}$^\approx$" if entry.standing == "tied" else text

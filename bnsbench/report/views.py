@@ -10,7 +10,7 @@ import pandas as pd
 from bnsbench.errors import UsageError
 from bnsbench.report.leaderboard import FIELD, GAIN
 from bnsbench.report.matrix import Entry, Line, Sheet, field_title, known_measure, matrices, readable
-from bnsbench.report.profiles import Need, needed, profile, ranks, share_at
+from bnsbench.report.profiles import Need, needed_nfe, profile, ranks, share_at
 
 View = Literal["standings", "gain", "ranks", "profile", "nfe"]
 VIEWS: tuple[View, ...] = get_args(View)
@@ -38,13 +38,13 @@ def known_view(name: str) -> View:
 
 
 def view_frame(frame: pd.DataFrame, measure: str, view: View) -> pd.DataFrame:
-    """Return the numbers of a view: the whole leaderboard, `gained`, `ranks`, `profile` or `needed`."""
+    """Return the numbers of a view: the whole leaderboard, `gains_over_classics`, `ranks`, `profile` or `needed_nfe`."""
     if known_view(view) == "standings":
         return frame
-    return {"gain": gained, "ranks": ranks, "profile": profile, "nfe": needed}[view](frame, measure)
+    return {"gain": gains_over_classics, "ranks": ranks, "profile": profile, "nfe": needed_nfe}[view](frame, measure)
 
 
-def gained(frame: pd.DataFrame, measure: str) -> pd.DataFrame:
+def gains_over_classics(frame: pd.DataFrame, measure: str) -> pd.DataFrame:
     """Return for every learned solver's cell its gain over the best classic, and that classic.
 
     Columns: model, guidance, seed, solver, nfe, the measure, gain, gain_low, gain_high, gain_untuned, train_forwards; over

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from bnsbench._version import __version__
 from bnsbench.contract import PluginHost
-from bnsbench.process.machine import cores, threads
+from bnsbench.process.machine import cores, installed_version, threads
 
 PACKAGES = (
     "torch",
@@ -32,7 +31,7 @@ def describe(host: PluginHost) -> dict[str, Any]:
         "bnsbench": __version__,
         "code": code_fingerprint(),
         "python": platform.python_version(),
-        "packages": {name: found for name in PACKAGES if (found := _version(name))},
+        "packages": {name: found for name in PACKAGES if (found := installed_version(name))},
         "plugins": {plugin.name: plugin.version for plugin in host.plugins},
         "system": platform.system(),
         "machine": platform.machine(),
@@ -49,13 +48,6 @@ def code_fingerprint() -> str:
     for file in sorted(folder.rglob("*.py")):
         digest.update(str(file.relative_to(folder)).encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()[:16]
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _processor() -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import platform
 import sys
 
 import pytest
 
-doctor = importlib.import_module("bnsbench.cli.doctor")  # the package has a function of that name
+from bnsbench.process import machine
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +45,7 @@ def test_faulty_plugin(bnsbench, tmp_path):
 def test_it_runs_where_torch_is_missing(bnsbench, monkeypatch):
     """Which is when it is needed most."""
     monkeypatch.setitem(sys.modules, "torch", None)
-    monkeypatch.setattr(doctor, "_version", lambda package: None if package == "torch" else "1.0")
+    monkeypatch.setattr(machine, "installed_version", lambda package: None if package == "torch" else "1.0")
     done = bnsbench("doctor", "--json")
     facts = json.loads(done.out)
     assert done.code == 0

@@ -7,7 +7,7 @@ import pytest
 
 from bnsbench.errors import UsageError
 from bnsbench.report.leaderboard import leaderboard
-from bnsbench.report.profiles import Curve, Need, needed, profile, ranks, share_at
+from bnsbench.report.profiles import Curve, Need, needed_nfe, profile, ranks, share_at
 
 
 def board(values, units="dB"):
@@ -60,7 +60,7 @@ def test_needs_for_people(need, text):
 
 
 def test_needed_nfe_for_multiples_of_five_decibels():
-    frame = needed(board(VALUES), "psnr")
+    frame = needed_nfe(board(VALUES), "psnr")
     one = frame[frame["model"] == "one"]
     assert sorted(one["target"].unique()) == [20, 25, 30, 35, 40, 45, 50]
     assert sorted(frame[frame["model"] == "two"]["target"].unique()) == [20, 25, 30, 35, 40]
@@ -71,7 +71,7 @@ def test_needed_nfe_for_multiples_of_five_decibels():
     assert found["ab2", 30] == (6, "")
     assert found["ab2", 45] == (8, ">")
     assert found["euler", 20] == (pytest.approx(4 + 4 * 10 / 15), "")
-    assert needed(board(VALUES), "psnr", [22.0])["target"].unique().tolist() == [22.0]
+    assert needed_nfe(board(VALUES), "psnr", [22.0])["target"].unique().tolist() == [22.0]
 
 
 def test_profile_is_that_of_hand():
@@ -121,24 +121,24 @@ def test_solvers_that_tie_are_both_best():
 def test_one_solver_and_one_nfe():
     frame = board({("one", "euler"): {4: 22.0}})
     assert profile(frame, "psnr")[["target", "tau", "share", "fields"]].to_numpy().tolist() == [[4, 1.0, 1.0, 1]]
-    assert needed(frame, "psnr")[["target", "nfe", "bound"]].to_numpy().tolist() == [[20.0, 4.0, "<="]]
+    assert needed_nfe(frame, "psnr")[["target", "nfe", "bound"]].to_numpy().tolist() == [[20.0, 4.0, "<="]]
 
 
 def test_nothing_measured_gives_nothing():
     frame = board({("one", "euler"): {4: None}}).astype({"psnr": float})
     assert profile(frame, "psnr").empty
-    assert needed(frame, "psnr").empty
+    assert needed_nfe(frame, "psnr").empty
 
 
 def test_values_below_all_multiples_have_no_targets():
-    assert needed(board({("one", "euler"): {4: 12.0, 8: 19.0}}), "psnr").empty
+    assert needed_nfe(board({("one", "euler"): {4: 12.0, 8: 19.0}}), "psnr").empty
 
 
 @pytest.mark.parametrize(
     ("measure", "units", "said"), [("psnr", "", "measures in dB"), ("loudness", "dB", "no metric 'loudness'")]
 )
 def test_only_decibels_are_interpolated(measure, units, said):
-    for view in (needed, profile):
+    for view in (needed_nfe, profile):
         with pytest.raises(UsageError, match=said):
             view(board(VALUES, units), measure)
 

@@ -93,7 +93,7 @@ def test_it_says_what_it_replaces(run, host, output):
     published.record_file(first.key).unlink()
     published.write(replace(second, seconds={"total": 1.0}))
     done = publish(run, host, output)
-    assert (done.new, done.changed, done.same, done.removed) == (1, 1, 7, 0)
+    assert (done.new, done.changed, done.unchanged, done.removed) == (1, 1, 7, 0)
     assert list(faults(published)) == []
 
 

@@ -1,26 +1,26 @@
 from __future__ import annotations
 
-from bnsbench.report.solver_styles import COLOURS, LEARNED, looks
+from bnsbench.report.solver_styles import COLOURS, LEARNED, styles_of
 
 NAMES = [f"solver{k}" for k in range(60)]
 
 
 def test_all_solvers_look_different():
-    assert len(set(looks(dict.fromkeys(NAMES, False)).values())) == 60
+    assert len(set(styles_of(dict.fromkeys(NAMES, False)).values())) == 60
 
 
 def test_look_does_not_depend_on_the_order():
-    found = looks({name: name == "bns" for name in (*NAMES, "bns")})
-    assert looks({name: name == "bns" for name in ("bns", *reversed(NAMES))}) == found
+    found = styles_of({name: name == "bns" for name in (*NAMES, "bns")})
+    assert styles_of({name: name == "bns" for name in ("bns", *reversed(NAMES))}) == found
 
 
 def test_look_stays_when_another_solver_joins():
-    """Only names that collide may move: at most a handful of sixty on 120 looks."""
-    alone = {name: looks({name: False})[name] for name in NAMES[:20]}
-    together = looks(dict.fromkeys(NAMES[:20], False))
+    """Only names that collide may move: at most a handful of sixty on 120 styles."""
+    alone = {name: styles_of({name: False})[name] for name in NAMES[:20]}
+    together = styles_of(dict.fromkeys(NAMES[:20], False))
     assert sum(alone[name] != together[name] for name in alone) <= 4
 
 
 def test_learned_solvers_have_colours_of_their_own():
-    found = looks({"bns": True, "euler": False})
+    found = styles_of({"bns": True, "euler": False})
     assert (found["bns"].colour in LEARNED, found["euler"].colour in COLOURS) == (True, True)

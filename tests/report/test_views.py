@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from bnsbench.report.leaderboard import leaderboard
-from bnsbench.report.matrix import grids
+from bnsbench.report.matrix import tuned_grids
 from bnsbench.report.tables import csv, latex, markdown, to_json
 from bnsbench.report.views import VIEWS, view_frame, view_sheets
 
@@ -127,7 +127,7 @@ def test_grids_of_tuned_solvers_follow_the_tables(records):
         return replace(record, solver={"kind": "tuned", "grid": grid}) if record.cell["solver"]["name"] == "ab2" else record
 
     frame = leaderboard([tuned(record) for record in records])
-    (sheet,) = grids(frame)
+    (sheet,) = tuned_grids(frame)
     assert [(line.solver, *(entry.text for entry in line.entries)) for line in sheet.lines] == [
         ("ab2", "4", "Kumaraswamy 4, 1.6"),
         ("ab2", "8", "Kumaraswamy 8, 1.6"),

@@ -1,0 +1,104 @@
+"""How every command helps and ends: summaries in full, types in a user's words, and quiet where nobody reads any more."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+_TYPES = {"int": "N", "float": "X", "path": "PATH"}
+"""What typer calls a type, and what a user does; a text has the name of its option."""
+
+_TYPE = re.compile(r"<(?:list\[)?([^<>\[\]]+)\]?>")
+"""A type in the left column of a help page."""
+
+
+class Command(TyperCommand):
+    """A command whose help tells types in a user's words."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        super().format_help(ctx, _in_plain_words(formatter))
+
+
+class Group(TyperGroup):
+    """Commands with their summaries in full; an interrupted one ends with one line and exit code 130."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        super().format_help(ctx, _in_plain_words(formatter))
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        commands = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary(command.help or "")) for name, command in commands.items() if command])
+
+    def make_context(self, *arguments: Any, **options: Any) -> Any:
+        with _readers_leave():
+            return super().make_context(*arguments, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            with _readers_leave():
+                return super().invoke(ctx)
+        except KeyboardInterrupt:
+            typer.echo("Interrupted: what is finished is kept, and the same command resumes.", err=True)
+            raise typer.Exit(130) from None
+
+
+def summary(text: str) -> str:
+    """Return the first paragraph of a help text on one line."""
+    return " ".join(text.partition("\n\n")[0].split())
+
+
+class _ReaderLeft(Exception):  # noqa: N818 (no error: whoever reads a pipe may stop)
+    """Whoever reads stdout has stopped; no `OSError`, of which click would make exit code 1."""
+
+
+@contextmanager
+def _readers_leave() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise _ReaderLeft from error
+
+
+@contextmanager
+def ending_with_the_reader() -> Iterator[None]:
+    """End the process as SIGPIPE does, without a word, if whoever reads its output stops, such as ``head``."""
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except (_ReaderLeft, BrokenPipeError):
+        # What is still to be written would fail again when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if hasattr(signal, "SIGPIPE"):
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGPIPE)
+        sys.exit(1)
+
+
+def _in_plain_words(formatter: Any) -> Any:
+    """Return the formatter of a help page with one that tells types in a user's words in its left columns."""
+    write = formatter.write_dl
+
+    def write_in_plain_words(rows: Sequence[tuple[str, str]], *arguments: Any, **options: Any) -> None:
+        write([(_plain(term), text) for term, text in rows], *arguments, **options)
+
+    formatter.write_dl = write_in_plain_words
+    return formatter
+
+
+def _plain(term: str) -> str:
+    """Return an option or an argument with its type in a user's words; an argument's name says what it is."""
+    if not term.startswith("-"):
+        return _TYPE.sub(lambda match: match[1] if "|" in match[1] else "", term).strip()
+    name = term.split(maxsplit=1)[0].strip(",").lstrip("-").upper() if term.startswith("--") else "TEXT"
+    return _TYPE.sub(lambda match: name if match[1] == "str" else _TYPES.get(match[1], match[1]), term)
