@@ -33,7 +33,7 @@ from bnsbench.cli.solver import diff, export, show
 from bnsbench.cli.train import train
 from bnsbench.cli.tune import tune
 from bnsbench.cli.verify import verify
-from bnsbench.errors import BnsbenchError
+from bnsbench.errors import BnsbenchError, needed_for
 from bnsbench.process.cpu import wait_briefly
 
 
@@ -105,7 +105,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     debug = "--debug" in words
     wait_briefly()
     try:
-        get_command(app)(args=[word for word in words if word != "--debug"], prog_name="bnsbench")
+        with needed_for("this command"):
+            get_command(app)(args=[word for word in words if word != "--debug"], prog_name="bnsbench")
     except BnsbenchError as error:
         _fail(error, str(error), error.exit_code, debug)
     except Exception as error:  # noqa: BLE001 (the last resort: one sentence instead of a traceback)

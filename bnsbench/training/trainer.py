@@ -6,13 +6,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from torch import Tensor
+
 from bnsbench.contract import PluginHost, Selection
 from bnsbench.contract.sources import BUILTIN
 from bnsbench.contract.specs import SolverSpec
-from bnsbench.errors import BnsbenchError, UsageError
-from bnsbench.metrics.extractors import differentiable_features
+from bnsbench.errors import BnsbenchError, MissingPackageError, UsageError, needed_for
+from bnsbench.flows.model import Model
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.training.classics import classic_of
+from bnsbench.training.objectives import Features
 from bnsbench.training.problem import Classic, Problem, TrainingStatus
 from bnsbench.truth.mixed_source import Source
 
@@ -37,8 +40,24 @@ def make_problem(
             raise UsageError(f"The solver {name!r} is itself trained; a learned one starts from a classic solver or a file.")
         return classic_of(selection)
 
-    features = differentiable_features(source.model)
-    return Problem(source, previous, progress, classic, features, checkpoint)
+    return Problem(source, previous, progress, classic, _features(source.model), checkpoint)
+
+
+def _features(model: Model) -> Features | None:
+    """Return the model's features if it has any; without torch-fidelity they raise MissingPackageError when used."""
+    try:
+        with needed_for("perceptual objectives"):
+            from bnsbench.metrics.extractors import differentiable_features  # noqa: PLC0415 (other objectives do without)
+    except MissingPackageError as missing:
+        return _raising(missing) if model.extractor else None
+    return differentiable_features(model)
+
+
+def _raising(error: MissingPackageError) -> Features:
+    def features(states: Tensor) -> Tensor:
+        raise error
+
+    return features
 
 
 def train_solver(solver: Selection[SolverSpec], problem: Problem, nfe: int) -> SolverArtefact:

@@ -145,4 +145,6 @@ def _pull_back(field: BatchField, t: Tensor, state: Tensor, like: Tensor, cotang
         keep, aim = k + 1 < len(cotangents), cotangent.reshape(u.shape).to(u.dtype)
         # A field may know no time, or no state.
         pulled.append(torch.autograd.grad(u, (x, times), aim, retain_graph=keep, materialize_grads=True))
-    return torch.stack([dx.flatten(1).to(state.dtype) for dx, _ in pulled]), torch.stack([dt for _, dt in pulled])
+    dx = torch.stack([at_state.flatten(1).to(state.dtype) for at_state, _ in pulled])
+    dt = torch.stack([at_time for _, at_time in pulled])
+    return dx.detach(), dt.detach()  # zeros for what is not known require gradients in older releases of torch
