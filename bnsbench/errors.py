@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class BnsbenchError(Exception):
     """A fault that the user can mend; the command line prints its text without a traceback and exits with 1."""
@@ -36,3 +39,53 @@ def one_line(error: object, *, full_stop: bool = False) -> str:
     """
     text = " ".join(str(error).split())
     return text if full_stop else text.rstrip(".")
+
+
+class MissingPackageError(BnsbenchError):
+    """A package that only some of bnsbench needs, and that is not installed; the text says how to install it."""
+
+
+PACKAGES = {
+    "filelock": "filelock",
+    "matplotlib": "matplotlib",
+    "numpy": "numpy",
+    "pandas": "pandas",
+    "PIL": "pillow",
+    "platformdirs": "platformdirs",
+    "pluggy": "pluggy",
+    "pydantic": "pydantic",
+    "rich": "rich",
+    "safetensors": "safetensors",
+    "scipy": "scipy",
+    "sklearn": "scikit-learn",
+    "tabulate": "tabulate",
+    "torch": "torch",
+    "torch_fidelity": "torch-fidelity",
+    "torchaudio": "torchaudio",
+    "torchdiffeq": "torchdiffeq",
+    "torchmetrics": "torchmetrics",
+    "torchvision": "torchvision",
+    "typer": "typer",
+}
+"""By the name that is imported: the name by which it is installed, of every package that bnsbench depends on."""
+
+
+@contextmanager
+def needed_for(purpose: str) -> Iterator[None]:
+    """Say in one sentence what to install where an import inside the ``with`` block finds no such package.
+
+    Args:
+        purpose: What needs it, such as "pictures of samples".
+
+    Raises:
+        MissingPackageError: For a package that bnsbench depends on; any other failing import is passed on as it is.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = PACKAGES.get((error.name or "").partition(".")[0])
+        if package is None:
+            raise
+        raise MissingPackageError(
+            f"The package {package}, needed for {purpose}, is not installed: run `python -m pip install {package}`."
+        ) from error

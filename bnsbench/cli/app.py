@@ -35,7 +35,7 @@ from bnsbench.cli.solver import diff, export, show
 from bnsbench.cli.train import train
 from bnsbench.cli.tune import tune
 from bnsbench.cli.verify import verify
-from bnsbench.errors import BnsbenchError, one_line
+from bnsbench.errors import BnsbenchError, needed_for, one_line
 from bnsbench.process.cpu import wait_briefly
 
 app = typer.Typer(
@@ -98,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     make_streams_forgiving()
     prepare_completion()
     try:
-        with ending_with_the_reader():
+        with ending_with_the_reader(), needed_for("this command"):
             get_command(app)(args=with_shell([word for word in words if word != "--debug"]), prog_name=PROGRAM)
     except BnsbenchError as error:
         _fail(error, str(error), error.exit_code, debug)

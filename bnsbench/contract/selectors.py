@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from typing import Any, Generic, TypeVar
 
 from bnsbench.contract.specs import ExporterSpec, ReportSpec, Scalar, SolverSpec, Spec
-from bnsbench.errors import BnsbenchError, UsageError, one_line
+from bnsbench.errors import BnsbenchError, MissingPackageError, UsageError, needed_for, one_line
 
 BEST_GRID = "best"
 """The value of a traced solver's parameter ``grid`` that asks for a search."""
@@ -68,7 +68,8 @@ class Selection(Generic[SpecT_co]):
             return functools.partial(target, rule=f"{self.spec.provider}/{self.plain.canonical}")
         if isinstance(self.spec, SolverSpec | ReportSpec | ExporterSpec):
             return functools.partial(target, **self.parameters)
-        return target(**self.parameters)
+        with needed_for(f"{self.spec.name!r}"):
+            return target(**self.parameters)
 
 
 def select(spec: _SpecT, settings: Mapping[str, str], qualified: bool = False) -> Selection[_SpecT]:
@@ -91,11 +92,14 @@ def tuned(selection: Selection[SolverSpec]) -> Selection[SolverSpec]:
 
 
 def resolve_target(spec: Spec) -> Any:
-    """Import and return what ``spec.target`` names; BnsbenchError naming component and provider if that fails."""
+    """Import and return what ``spec.target`` names; BnsbenchError naming component and provider, or the missing package."""
     module_name, _, attribute = spec.target.partition(":")
     try:
-        module = importlib.import_module(module_name)
+        with needed_for(f"{spec.name!r}"):
+            module = importlib.import_module(module_name)
         return functools.reduce(getattr, attribute.split("."), module)
+    except MissingPackageError:
+        raise
     except Exception as error:
         component = f"{spec.name!r} of plugin {spec.provider!r}"
         reason = f"{type(error).__name__}: {one_line(error)}"

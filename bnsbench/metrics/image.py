@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from bnsbench.errors import NotApplicableError
+from bnsbench.errors import NotApplicableError, needed_for
 from bnsbench.metrics.base import SampleSet
 from bnsbench.metrics.extractors import EXTRACTION_BATCH
 from bnsbench.metrics.paired import PairedMetric
@@ -40,7 +40,8 @@ class Ssim(PairedMetric):
     """
 
     def compare(self, samples: SampleSet) -> Tensor:
-        from torchmetrics.functional.image import structural_similarity_index_measure  # noqa: PLC0415 - slow to import
+        with needed_for("SSIM"):
+            from torchmetrics.functional.image import structural_similarity_index_measure  # noqa: PLC0415 (slow to import)
 
         images, truth = (clamped_images(values) for values in (samples.samples, samples.truth))
         side = min(images.shape[2:])

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
+from bnsbench.errors import needed_for
+
 CLASSES = 10
 SHAPE = (1, 8, 8)
 TRAINING_IMAGES = 1500
@@ -24,7 +26,8 @@ class Digits(NamedTuple):
 @lru_cache(maxsize=1)
 def load_digits() -> Digits:
     """Return all 1797 digits (Alpaydin & Kaynak 1998)."""
-    from sklearn.datasets import load_digits as load  # noqa: PLC0415 - slow to import, and most uses need no data
+    with needed_for("the digits' data"):
+        from sklearn.datasets import load_digits as load  # noqa: PLC0415 (slow to import, and most uses need no data)
 
     data = load()
     images = torch.as_tensor(data.images, dtype=torch.float32).reshape(-1, *SHAPE) / 8.0 - 1.0

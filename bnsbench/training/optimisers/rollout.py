@@ -181,4 +181,6 @@ def _pull_back(field: BatchField, t: Tensor, state: Tensor, like: Tensor, cotang
         pulled_back.append(
             torch.autograd.grad(u, (x, times), of_velocity, retain_graph=more_to_come, materialize_grads=True)
         )
-    return torch.stack([dx.flatten(1).to(state.dtype) for dx, _ in pulled_back]), torch.stack([dt for _, dt in pulled_back])
+    dx = torch.stack([at_state.flatten(1).to(state.dtype) for at_state, _ in pulled_back])
+    dt = torch.stack([at_time for _, at_time in pulled_back])
+    return dx.detach(), dt.detach()  # zeros for what is not known require gradients in older releases of torch
