@@ -87,14 +87,45 @@ def public_names(module: str) -> list[str]:
 
 
 def _reference(module: str) -> Iterator[str]:
-    """Yield the lines that make mkdocstrings show every public name of a module."""
-    for name in public_names(module):
-        value = getattr(import_module(module), name)
-        home = _home(value)
-        if home is None:
-            yield f"## `{name}` {{ #{module}.{name} }}\n\nA name for the type or value `{_shown(value)}`.\n"
-        else:
-            yield f"::: {home}\n"
+    """Yield the lines that make mkdocstrings show every public name of a module, by purpose where the module has purposes."""
+    found = import_module(module) if public_names(module) else None
+    groups = getattr(found, "GROUPS", None)
+    if groups is None:
+        for name in public_names(module):
+            yield from _entry(module, name, 2)
+        return
+    for purpose, homes in groups.items():
+        title, _, more = purpose.rstrip(".").partition(": ")
+        yield f"## {title}\n\n{more[:1].upper()}{more[1:]}.\n"
+        for name in (name for names in homes.values() for name in names):
+            yield from _entry(module, name, 3)
+
+
+def _entry(module: str, name: str, level: int) -> Iterator[str]:
+    value = getattr(import_module(module), name)
+    title = f"{'#' * level} {name}\n\n"
+    if isinstance(value, ModuleType):
+        page = {"bnsbench.plugin": "python-plugin.md", "bnsbench.testing": "python-testing.md"}.get(value.__name__)
+        yield f"{title}The module [`{value.__name__}`]({page}).\n" if page else title + _first_sentence(value)
+        for inner in () if page else _names_of(value):
+            yield from _entry(value.__name__, inner, level + 1)
+    elif module != "bnsbench" and name in public_names("bnsbench") and getattr(import_module("bnsbench"), name) is value:
+        yield f"{title}The same as [`bnsbench.{name}`](python.md).\n"
+    elif (home := _home(value)) is not None:
+        yield f"::: {home}\n    options:\n      heading_level: {level}\n"
+    else:
+        yield f"{title}A name for `{_shown(value)}`.\n"
+
+
+def _names_of(module: ModuleType) -> list[str]:
+    """Return what a module offers: its ``__all__``, or the classes that it defines."""
+    named = getattr(module, "__all__", None)
+    own = [name for name, value in vars(module).items() if isinstance(value, type) and value.__module__ == module.__name__]
+    return [name for name in named or own if not name.startswith("_")]
+
+
+def _first_sentence(module: ModuleType) -> str:
+    return (module.__doc__ or "").strip().split("\n\n")[0] + "\n"
 
 
 def _home(value: object) -> str | None:
