@@ -1,7 +1,7 @@
 """The pictures of the floors, drawn from what the modules import: `python -m tests.docs.architecture` draws them anew.
 
 A box is a room (a folder or module of the package); an arrow leads from a room to one that it imports. A room stands one
-floor above the highest room that it imports, so that no arrow can lead upwards, and arrows that follow from others are left out.
+floor above the highest room that it imports, so that no arrow leads upwards; arrows that follow from others are left out.
 """
 
 from __future__ import annotations
@@ -166,7 +166,9 @@ def _placed(rows: list[list[Item]], links: list[tuple[Item, Item]]) -> tuple[dic
     places: dict[Item, Place] = {}
     for sweep in range(SWEEPS):
         for floor, row in enumerate(rows) if sweep % 2 == 0 else reversed(list(enumerate(rows))):
-            here = {item: _mean([places[each][0] for each in linked.get(item, ()) if each in places], size_x / 2) for item in row}
+            here = {
+                item: _mean([places[each][0] for each in linked.get(item, ()) if each in places], size_x / 2) for item in row
+            }
             row.sort(key=lambda item: (here[item], str(item)))
             x = (size_x - sum(map(_width, row)) - GAP_X * (len(row) - 1)) / 2
             for item in row:

@@ -129,7 +129,9 @@ def reference() -> str:
 
 def _section(words: str, command: Command) -> str:
     given = [each for each in command.parameters if not each.names or each.required]
-    usage = " ".join([PROGRAM, words, *(" ".join([*each.names[:1], each.value]) if each.names else each.spelled for each in given)])
+    usage = " ".join(
+        [PROGRAM, words, *(" ".join([*each.names[:1], each.value]) if each.names else each.spelled for each in given)]
+    )
     parts = [f"## {PROGRAM} {words}", f"    {usage}", _paragraphs(command.help)]
     if command.parameters:
         head = ["| argument or option | meaning | default |", "| --- | --- | --- |"]
@@ -149,7 +151,7 @@ def _anchor(words: str) -> str:
     return f"{PROGRAM} {words}".replace(" ", "-")
 
 
-_CODE = re.compile(r"^(?: {4,}|\$ |```\w*\n)?(?:\$ )?(bnsbench .*)$|`(bnsbench [^`\n]+)`", re.MULTILINE)
+_CODE = re.compile(r"^(?: {4,}|\$ )(\S.*)$|`(bnsbench [^`\n]+)`", re.MULTILINE)
 
 
 def shown(page: str) -> Iterator[list[str]]:

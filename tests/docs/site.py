@@ -1,7 +1,7 @@
 """Checks of the built site and of the pages beside it: `python -m tests.docs.site SITE` exits with 1 if anything is wrong.
 
-Nothing that a browser loads may come from another host, and every link in README, CONTRIBUTING and docs/ must lead somewhere,
-its anchor included.
+Nothing that a browser loads may come from another host, and every link in README, CONTRIBUTING and docs/ must lead
+somewhere, its anchor included.
 """
 
 from __future__ import annotations
@@ -46,7 +46,14 @@ def requests(site: Path) -> Iterator[str]:
 
 def pages() -> list[Path]:
     """Return the pages whose links are checked."""
-    beside = ("README", "CONTRIBUTING", "SECURITY", "CHANGELOG", "plugins/examples/README", "plugins/bnsbench-diffusers/README")
+    beside = (
+        "README",
+        "CONTRIBUTING",
+        "SECURITY",
+        "CHANGELOG",
+        "plugins/examples/README",
+        "plugins/bnsbench-diffusers/README",
+    )
     return [*(ROOT / f"{name}.md" for name in beside), *sorted((ROOT / "docs").rglob("*.md"))]
 
 

@@ -87,7 +87,7 @@ def public_names(module: str) -> list[str]:
 
 
 def _reference(module: str) -> Iterator[str]:
-    """Yield the lines that make mkdocstrings show every public name of a module, by purpose where the module has purposes."""
+    """Yield the lines that make mkdocstrings show every public name of a module, by purpose where it has purposes."""
     found = import_module(module) if public_names(module) else None
     groups = getattr(found, "GROUPS", None)
     if groups is None:
