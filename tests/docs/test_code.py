@@ -14,7 +14,7 @@ import bnsbench
 from tests.docs.replay import ROOT, needs_the_library
 from tests.docs.site import pages
 
-BLOCK = re.compile(r"(<!-- fragment -->\n\n|`[\w./-]+`[^`\n]*:\n\n)?^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"(<!-- fragment -->\n\n|`[\w/-]+\.py`[^`\n]*:\n\n)?^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 OF_PLUGINS = "bnsbench_diffusers"
 INTERNAL = re.compile(r"\bbnsbench(?:\.\w+)+")
 PUBLIC = ("bnsbench", "bnsbench.paths", "bnsbench.plugin", "bnsbench.testing")
@@ -79,6 +79,14 @@ def test_recipes_of_the_own_network_page_are_the_models_that_they_say():
 
     names["net"] = linear_vp
     torch.testing.assert_close(names["told_as_condot"](t, x), condot(t, x))
+    vp = names["Denoiser"].path
+    variance = spread**2 * vp.alpha(t) ** 2 + vp.sigma(t) ** 2
+    noise = names["Denoiser"](lambda time, y: (vp.sigma(time) / variance)[:, None] * y)
+    slope = spread**2 * vp.alpha(t) * vp.d_alpha(t) + vp.sigma_d_sigma(t)
+    torch.testing.assert_close(noise.field(None)(t, x.double()), (slope / variance)[:, None] * x, rtol=1e-5, atol=1e-6)
+    told: list[torch.Tensor] = []
+    names["Ddpm"](lambda time, y: told.append(time) or y).predict(torch.tensor(0.0), x, None)
+    torch.testing.assert_close(told[0], torch.tensor([0.999, 0.999], dtype=torch.float64))
     sigma = names["Edm"].path.sigma(t)[:, None]
     edm = names["Edm"](lambda sigma, y: spread**2 / (spread**2 + sigma[:, None] ** 2) * y)
     expected = names["Edm"].path.d_sigma(t)[:, None] * sigma / (spread**2 + sigma**2) * x
