@@ -1,18 +1,21 @@
-"""The README's tables, made from the committed results: `python -m tests.readme_tables` writes them into the README.
+"""The tables of README and docs/, made from the committed results and from the package: `python -m tests.readme_tables`.
 
 A table stands between two comments, ``<!-- table: NAME -->`` and ``<!-- end -->``; the tests make each anew and compare.
+The same command draws the pictures of the package's floors.
 """
 
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pandas as pd
 
+from tests.docs import architecture, commands
+
 ROOT = Path(__file__).parents[1]
-README = ROOT / "README.md"
 
 BUDGETS = (4, 6, 8, 12, 16)
 GAINS = ("psnr", "psnr_mse", "psnr_p05")
@@ -168,6 +171,46 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[str]], left: Iterable[in
     return "\n".join("| " + " | ".join(row) + " |" for row in [columns, rule, *map(list, rows)])
 
 
+def requirements() -> str:
+    """Return what the package needs, from pyproject.toml."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    found = [(each, "always") for each in project["dependencies"]]
+    found += [(each, f"`[{extra}]`") for extra, those in project.get("optional-dependencies", {}).items() for each in those]
+    rows = [[f"`{each}`", when, _use(each)] for each, when in [(f"python{project['requires-python']}", "always"), *found]]
+    return _table(("package", "installed", "for"), rows, left=(0, 1, 2))
+
+
+USES = {
+    "python": "",
+    "filelock": "one writer of a cached file at a time",
+    "matplotlib": "pictures of results and tables",
+    "numpy": "arrays",
+    "pandas": "leaderboards",
+    "pillow": "pictures of samples, images as data",
+    "platformdirs": "where the cache folder lies",
+    "pluggy": "plugins",
+    "pydantic": "suite files",
+    "rich": "tables and progress on a terminal",
+    "safetensors": "weights, read without pickle",
+    "scikit-learn": "the digits data, nearest neighbours",
+    "scipy": "interpolation, statistics, spectra",
+    "tabulate": "text, Markdown and LaTeX tables",
+    "torch": "everything that computes",
+    "torch-fidelity": "Inception-v3 for `fid`",
+    "torchaudio": "sound",
+    "torchdiffeq": "ground truth",
+    "torchmetrics": "metrics of sound and images",
+    "torchvision": "images",
+    "typer": "the command line",
+}
+"""What the dependencies are for."""
+
+
+def _use(requirement: str) -> str:
+    name = re.match(r"[\w.-]+", requirement)
+    return USES.get(name[0].lower(), "") if name else ""
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "headline": headline,
     "leads": leads,
@@ -175,9 +218,12 @@ TABLES: dict[str, Callable[[], str]] = {
     "learned": learned,
     "families": families,
     "costs": costs,
+    "requirements": requirements,
+    "commands": commands.overview,
+    "options": commands.reference,
 }
 
-_BLOCK = re.compile(r"(<!-- table: (\w+) -->\n\n)(.*?)(\n\n<!-- end -->)", re.DOTALL)
+_BLOCK = re.compile(r"(<!-- table: (\w+) -->\n\n)(.*?)(\n*<!-- end -->)", re.DOTALL)
 
 
 def blocks(text: str) -> dict[str, str]:
@@ -185,10 +231,17 @@ def blocks(text: str) -> dict[str, str]:
     return {name: body for _, name, body, _ in _BLOCK.findall(text)}
 
 
+def pages() -> list[Path]:
+    """Return all pages that may hold tables."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
 def main() -> None:
-    """Write every table into the README anew."""
-    text = README.read_text(encoding="utf-8")
-    README.write_text(_BLOCK.sub(lambda found: found[1] + TABLES[found[2]]() + found[4], text), encoding="utf-8")
+    """Write every table and picture anew."""
+    for page in pages():
+        text = page.read_text(encoding="utf-8")
+        page.write_text(_BLOCK.sub(lambda found: f"{found[1]}{TABLES[found[2]]()}\n\n<!-- end -->", text), encoding="utf-8")
+    architecture.main()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""docs/tutorial.md: every command is run, every file is written, and what is printed is what the page shows."""
+"""docs/tutorial/plugin.md: every command is run, every file is written, and what is printed is what the page shows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.docs.replay import forget, replay
+from tests.docs.replay import forget, needs_the_library, replay
 
 
 @pytest.fixture(autouse=True)
@@ -19,8 +19,9 @@ def _elsewhere(tmp_path, monkeypatch):
     forget()
 
 
+@needs_the_library
 def test_the_tutorial_does_what_it_says(tmp_path):
-    steps = list(replay("tutorial.md"))
+    steps = list(replay("tutorial/plugin.md"))
     assert [command.split()[1] for command, _, _ in steps if command.startswith("bnsbench")] == [
         "new",
         "check",

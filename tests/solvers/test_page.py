@@ -1,4 +1,4 @@
-"""docs/solvers.md is true: its table of solvers is what the specs say, and its grids are all that there are."""
+"""docs/reference/solvers.md is true: its table of solvers is what the specs say, and its grids are all that there are."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bnsbench.solvers import grids
 from bnsbench.solvers.grids import time_grid
 from bnsbench.solvers.specs import SOLVERS
 
-PAGE = (Path(__file__).parents[2] / "docs" / "solvers.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "solvers.md").read_text(encoding="utf-8")
 
 
 def table(header):
