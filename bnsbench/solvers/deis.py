@@ -1,7 +1,14 @@
-"""DEIS: exponential integrators on the noise prediction (Zhang & Chen 2023, arXiv 2204.13902)."""
+"""DEIS: exponential integrators on the noise prediction (Zhang & Chen 2023, arXiv 2204.13902).
+
+For x = alpha x1 + sigma epsilon the flow is d (x / alpha) = epsilon d rho with rho = sigma / alpha. DEIS replaces epsilon by
+the polynomial through its last values and integrates that exactly, so that a step from s to t is
+
+    x_t = Psi(t, s) x_s + sum_j C_ij epsilon_j,        Psi(t, s) = alpha_t / alpha_s.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -14,21 +21,44 @@ from bnsbench.solvers.grids import Grid
 from bnsbench.solvers.interpolation import lagrange, quadrature
 from bnsbench.solvers.levels import Evaluation, Level, ddim_step, grid_levels, predict_both
 
-VARIABLES = ("time", "rho", "logsnr")
+VARIABLES: dict[str, Callable[[Path, Tensor], Tensor]] = {
+    "time": lambda path, log_snr: path.time(log_snr),
+    "rho": lambda _, log_snr: torch.exp(-log_snr),
+    "logsnr": lambda _, log_snr: log_snr,
+}
+"""What the polynomials are polynomials of, as functions of lambda = log(alpha / sigma)."""
 
 
 def deis(
     field: VelocityField, x0: Tensor, nfe: int, *, order: int = 3, variable: str = "time", grid: Grid = "uniform"
 ) -> Tensor:
-    """DEIS-AB: the noise prediction extrapolated by the polynomial through its last values (Zhang & Chen 2023, Algorithm 1).
+    """DEIS-AB: the polynomial through the last noise predictions, integrated exactly over each step.
 
-    Order 2, since the first step is DDIM's, and ``order`` from the second on; one evaluation a step.
-    Also known, for order 4 in rho, as k-diffusion's lms and diffusers' LMSDiscreteScheduler, and for order 2 in logsnr as
-    diffusers' DEISMultistepScheduler without a lower last order.
-    Not to be confused with `ipndm_v`, which is meant to be DEIS in rho and has other weights.
+    Order: 2. Stages: 1. One evaluation a step. The first step is DDIM's; from the second on the order is ``order``.
 
-    order: values per step, 1 to 4; the paper counts the polynomial's degree, so its tAB3 is order 4.
-    variable: of the polynomial: "time" (tAB), "rho" = sigma / alpha (their rhoAB), or "logsnr".
+    Reference: Zhang & Chen 2023, DEIS, arXiv 2204.13902, Algorithm 1.
+
+    Also known as: with order 4 in rho, k-diffusion's lms and diffusers' LMSDiscreteScheduler; with order 2 in logsnr,
+    diffusers' DEISMultistepScheduler without a lower last order, whose polynomials are in log(sigma / alpha) and not, as the
+    paper's, in time.
+
+    Not to be confused with: `ipndm_v`, which is meant to be DEIS in rho and has other weights.
+
+    When to use it: on flow models, with a grid in log-SNR.
+
+    Args:
+        field: Velocity field, with its path and time interval.
+        x0: Initial states [batch, ...].
+        nfe: Evaluations to spend, 1 or more.
+        order: Values per step, 1 to 4. The paper counts the polynomial's degree, so that its tAB3 is order 4.
+        variable: Of the polynomial: "time" (the paper's tAB), "rho" = sigma / alpha (its rhoAB), or "logsnr".
+        grid: Time grid of nfe steps (see `time_grid`).
+
+    Returns:
+        End states [batch, ...].
+
+    Raises:
+        UsageError: If the order, variable or grid is unknown, or the grid does not fit the steps.
     """
     if order not in (1, 2, 3, 4) or variable not in VARIABLES:
         known = ", ".join(VARIABLES)
@@ -38,46 +68,51 @@ def deis(
     for s, t in pairwise(grid_levels(field, grid, nfe)):
         data, noise = predict_both(field, s, x)
         history = [*history, Evaluation(s, noise)][-order:]
-        if s.finite and (t.finite or variable != "logsnr"):
-            x = _extrapolated(x, history, t, variable, field.path)
-        else:  # rho or the variable is infinite at an end of the step, so that C_ij does not exist
+        if not s.finite or (variable == "logsnr" and not t.finite):
+            # rho or the variable is infinite at an end of the step, so that C_ij does not exist there. DDIM's step does.
             x = ddim_step(x, s, t, data)
+            continue
+        # A value at alpha = 0 is a node in time; rho and lambda have no place for it.
+        past = [evaluation for evaluation in history if evaluation.level.finite or variable == "time"]
+        c_ij = coefficients([evaluation.level for evaluation in past], t, variable, field.path)
+        # x_t = Psi(t, s) x_s + sum_j C_ij epsilon_j
+        x = t.alpha / s.alpha * x
+        for c, evaluation in zip(c_ij, past, strict=True):
+            x = x + c * evaluation.value
     return x
 
 
-def _extrapolated(x: Tensor, history: list[Evaluation], t: Level, variable: str, path: Path) -> Tensor:
-    """x_t = Psi(t, s) x_s + sum_j C_ij epsilon_j, where Psi(t, s) = alpha_t / alpha_s is the flow of the linear part."""
-    # At alpha = 0 only time is finite: in the other variables that value has no place among the nodes.
-    past = [evaluation for evaluation in history if evaluation.level.finite or variable == "time"]
-    psi = t.alpha / past[-1].level.alpha
-    x_t = psi * x
-    for c_ij, evaluation in zip(_coefficients(past, t, variable, path), past, strict=True):
-        x_t = x_t + c_ij * evaluation.value
-    return x_t
+def coefficients(nodes: list[Level], t: Level, variable: str, path: Path) -> list[float]:
+    """C_ij, which weigh the noise predictions in the step to t: the integrals of their Lagrange polynomials.
 
+    The paper writes, with v the polynomials' variable (its tau),
 
-def _coefficients(past: list[Evaluation], t: Level, variable: str, path: Path) -> list[float]:
-    """C_ij = alpha_t integral from s to t of l_j d rho: rho = sigma / alpha, l_j the variable's Lagrange polynomials.
+        C_ij = integral from s to t of 1/2 Psi(t, tau) G G^T L^-T prod_{k != j} (v - v_k) / (v_j - v_k) d tau.
 
-    The paper has them over time, with the weight Psi(t, tau) G G^T L^-T / 2: for x = alpha x1 + sigma epsilon that is
-    alpha_t d rho / d tau.
+    Here L = sigma, Psi(t, tau) = alpha_t / alpha and G^2 = 2 sigma alpha d rho / d tau, so that the weight before the
+    product is alpha_t d rho.
+
+    Args:
+        nodes: Levels of the last values, the newest of which is s.
+        t: Level at the step's end.
+        variable: One of `VARIABLES`.
+        path: The path, which knows the time of a level.
+
+    Returns:
+        C_ij for j over the nodes.
     """
-    # Points between s and t with the weights of an integral over rho: in log-SNR, or in rho itself if that ends at 0.
-    s = past[-1].level
+    s = nodes[-1]
+    # Quadrature points between s and t, as lambda, with their weights d rho.
     if t.finite:
-        log_snr, weights = quadrature(s.log_snr, t.log_snr)
-        d_rho = -torch.exp(-log_snr) * weights
-    else:
-        rho, d_rho = quadrature(s.sigma / s.alpha, 0.0)
+        log_snr, d_log_snr = quadrature(s.log_snr, t.log_snr)
+        d_rho = -torch.exp(-log_snr) * d_log_snr
+    else:  # sigma_t = 0: lambda is infinite there, and rho ends at 0
+        rho, d_rho = quadrature(s.rho, 0.0)
         log_snr = -torch.log(rho)
-    # The polynomials: 1 at their own node and 0 at the others.
-    nodes = torch.tensor([evaluation.level.log_snr for evaluation in past], dtype=torch.float64)
-    l_j = lagrange(_variable(path, nodes, variable), _variable(path, log_snr, variable))
+    # l_j(v) = prod_{k != j} (v - v_k) / (v_j - v_k) at those points.
+    v = VARIABLES[variable]
+    v_nodes = v(path, torch.tensor([node.log_snr for node in nodes], dtype=torch.float64))
+    l_j = lagrange(v_nodes, v(path, log_snr))
+    # C_ij = alpha_t integral of l_j d rho.
     c_ij: list[float] = (t.alpha * l_j @ d_rho).tolist()
     return c_ij
-
-
-def _variable(path: Path, log_snr: Tensor, variable: str) -> Tensor:
-    if variable == "time":
-        return path.time(log_snr)
-    return torch.exp(-log_snr) if variable == "rho" else log_snr

@@ -25,7 +25,17 @@ class NamedGrid:
 
     @classmethod
     def parse(cls, text: str) -> NamedGrid:
-        """Return what the text means; UsageError for an unknown family or options that it does not take."""
+        """Read the text form of a grid.
+
+        Args:
+            text: A family's name or other name, with its options after colons.
+
+        Returns:
+            The grid that it means.
+
+        Raises:
+            UsageError: If the family is unknown, or has options that it does not take.
+        """
         name, *texts = text.split(":")
         family = _ALIASES.get(name, name)
         if family not in _GRIDS:
@@ -56,27 +66,37 @@ Grid = str | NamedGrid | Tensor
 
 
 def time_grid(grid: Grid, path: Path, interval: Interval, steps: int) -> Tensor:
-    """Return the float64 times [steps + 1], increasing from exactly t_begin to exactly t_end.
+    """The times of a grid, increasing from exactly the interval's beginning to exactly its end.
 
-    grid: the times [steps + 1] themselves, or a name, with options after colons if the defaults are not meant:
-        "uniform": equal steps in time.
-        "chebyshev": small steps, of size O(1 / steps^2), at both ends.
-        "power:P": distance from the end proportional to i^P, default 2, as parts of the interval.
-        "quadratic": the same with P = 2 (Song et al. 2021, DDIM, Appendix D.2).
-        "kumaraswamy:P:Q": t = 1 - (1 - x^P)^Q for equal steps in x, as parts of the interval: the distribution function of
-            Kumaraswamy 1980; P above 1 begins with longer steps, Q above 1 ends with shorter ones.
-        "shifted:SHIFT" or "shift:SHIFT": noise level tau -> shift tau / (1 + (shift - 1) tau), default 3; below 1 it has
-            shorter steps at the data (Esser et al. 2024, Eq. 23).
-        "logsnr:LOWEST:HIGHEST": equal steps in log(alpha / sigma) (Lu et al. 2022, Section 3.4).
-        "inner:LOWEST:HIGHEST": the inner nodes equal in log(alpha / sigma) from the lowest to the highest, and whole first
-            and last steps from and to the interval's ends; default -3 to 3.
-        "edm:RHO:SIGMA_MIN:SIGMA_MAX" or "karras:...": equal steps in (sigma / alpha)^(1 / rho), default 7 (Karras et al.
-            2022, Eq. 5).
-        "nodes:T1:T2:...": the inner times themselves, as parts of the interval: one fewer than steps.
     "logsnr" and "edm" reach from one end of the path's log-SNR to the other, unless options bound them. Where the path has
     no finite log-SNR, -5 and 5 bound it, about what the linear VP diffusion spans, and 0.002 and 80 bound sigma / alpha.
     Their outer nodes lie at the interval's ends all the same.
-    UsageError for an unknown grid, or options that it does not take or that leave no increasing grid.
+
+    Args:
+        grid: The times [steps + 1] themselves, or a name, with options after colons if the defaults are not meant:
+            "uniform": equal steps in time.
+            "chebyshev": small steps, of size O(1 / steps^2), at both ends.
+            "power:P": distance from the end proportional to i^P, default 2, as parts of the interval.
+            "quadratic": the same with P = 2 (Song et al. 2021, DDIM, Appendix D.2).
+            "kumaraswamy:P:Q": t = 1 - (1 - x^P)^Q for equal steps in x, as parts of the interval: the distribution function
+            of Kumaraswamy 1980; P above 1 begins with longer steps, Q above 1 ends with shorter ones.
+            "shifted:SHIFT" or "shift:SHIFT": noise level tau -> shift tau / (1 + (shift - 1) tau), default 3; below 1 it has
+            shorter steps at the data (Esser et al. 2024, Eq. 23).
+            "logsnr:LOWEST:HIGHEST": equal steps in log(alpha / sigma) (Lu et al. 2022, Section 3.4).
+            "inner:LOWEST:HIGHEST": the inner nodes equal in log(alpha / sigma) from the lowest to the highest, and whole
+            first and last steps from and to the interval's ends; default -3 to 3.
+            "edm:RHO:SIGMA_MIN:SIGMA_MAX" or "karras:...": equal steps in (sigma / alpha)^(1 / rho), default 7 (Karras et al.
+            2022, Eq. 5).
+            "nodes:T1:T2:...": the inner times themselves, as parts of the interval: one fewer than steps.
+        path: The path, which knows the log-SNR at each time.
+        interval: Where the times begin and end.
+        steps: How many steps, 1 or more.
+
+    Returns:
+        Times, float64 [steps + 1].
+
+    Raises:
+        UsageError: If the grid is unknown, or has options that it does not take or that leave no increasing grid.
     """
     if isinstance(grid, Tensor):
         return _given(grid, interval, steps)

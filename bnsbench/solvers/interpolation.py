@@ -10,7 +10,15 @@ _POINTS, _WEIGHTS = (torch.from_numpy(column) for column in np.polynomial.legend
 
 
 def lagrange(nodes: Tensor, x: Tensor) -> Tensor:
-    """Return the Lagrange polynomials [nodes, ...] of distinct float64 nodes [nodes] at x [...]."""
+    """The Lagrange polynomials l_j(x) = prod_{k != j} (x - x_k) / (x_j - x_k), 1 at their own node and 0 at the others.
+
+    Args:
+        nodes: Distinct nodes x_j, float64 [nodes].
+        x: Where to evaluate, float64 [...].
+
+    Returns:
+        Their values, float64 [nodes, ...].
+    """
     values = torch.ones(len(nodes), *x.shape, dtype=torch.float64)
     for j, node in enumerate(nodes):
         for k, other in enumerate(nodes):
@@ -20,6 +28,14 @@ def lagrange(nodes: Tensor, x: Tensor) -> Tensor:
 
 
 def quadrature(low: float, high: float) -> tuple[Tensor, Tensor]:
-    """Return float64 points [64] and weights [64] of the Gauss-Legendre rule on [low, high]; high < low negates it."""
+    """The Gauss-Legendre rule with 64 points, exact for polynomials up to degree 127.
+
+    Args:
+        low: Where the integral begins.
+        high: Where it ends; below ``low`` it has the opposite sign.
+
+    Returns:
+        Points and weights, float64 [64] each.
+    """
     half = 0.5 * (high - low)
     return low + half * (_POINTS + 1.0), half * _WEIGHTS

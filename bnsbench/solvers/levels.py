@@ -24,6 +24,11 @@ class Level:
     log_snr: float
 
     @property
+    def rho(self) -> float:
+        """sigma / alpha, for alpha above 0; DEIS calls it rho, and EDM's states x / alpha have it as their sigma."""
+        return self.sigma / self.alpha
+
+    @property
     def finite(self) -> bool:
         """Whether lambda is: it is not where alpha or sigma is 0, and steps in lambda cannot begin or end there."""
         return abs(self.log_snr) < LOG_SNR_BOUND
@@ -38,18 +43,18 @@ class Evaluation:
 
 
 def levels_at(path: Path, times: Tensor) -> list[Level]:
-    """Return the levels at float64 times [count]."""
+    """The levels at float64 times [count]."""
     columns = (path.alpha(times).tolist(), path.sigma(times).tolist(), path.log_snr(times).tolist())
     return [Level(*level) for level in zip(times.unbind(), *columns, strict=True)]
 
 
 def grid_levels(field: VelocityField, grid: Grid, steps: int) -> list[Level]:
-    """Return the levels [steps + 1] of a time grid over the field's interval."""
+    """The levels [steps + 1] of a time grid over the field's interval."""
     return levels_at(field.path, time_grid(grid, field.path, field.interval, steps))
 
 
 def level_between(path: Path, s: Level, t: Level, fraction: float) -> Level:
-    """Return the level whose lambda lies at that fraction of the way from s to t."""
+    """The level whose lambda lies at that fraction, 0 to 1, of the way from s to t."""
     log_snr = torch.tensor([s.log_snr + fraction * (t.log_snr - s.log_snr)], dtype=torch.float64)
     return levels_at(path, path.time(log_snr))[0]
 
@@ -75,22 +80,41 @@ def _velocity(field: VelocityField, s: Level, x: Tensor) -> Tensor:
 
 
 def ddim_step(x: Tensor, s: Level, t: Level, data: Tensor) -> Tensor:
-    """Return the state at t for the data prediction of (s, x) held constant: exact for all levels, infinite ones included.
+    """The state at t for the data prediction of (s, x) held constant: exact for all levels, infinite ones included.
 
     x_t = alpha_t x1 + sigma_t epsilon with epsilon = (x - alpha_s x1) / sigma_s (Song et al. 2021, DDIM, Eq. 12, eta = 0).
+
+    Args:
+        x: State [batch, ...] at s.
+        s: Level at the step's beginning, with sigma above 0.
+        t: Level at the step's end.
+        data: Data prediction x1 [batch, ...] at (s, x).
+
+    Returns:
+        The state [batch, ...] at t.
     """
     ratio = t.sigma / s.sigma
     return ratio * x + (t.alpha - ratio * s.alpha) * data
 
 
 def noise_step(x: Tensor, s: Level, t: Level, noise: Tensor) -> Tensor:
-    """Return the state at t for the noise prediction of (s, x) held constant: the same step, for alpha_s above 0."""
+    """The state at t for the noise prediction of (s, x) held constant: the same step as `ddim_step`, for alpha_s above 0.
+
+    Args:
+        x: State [batch, ...] at s.
+        s: Level at the step's beginning, with alpha above 0.
+        t: Level at the step's end.
+        noise: Noise prediction epsilon [batch, ...] at (s, x).
+
+    Returns:
+        The state [batch, ...] at t.
+    """
     ratio = t.alpha / s.alpha
     return ratio * x + (t.sigma - ratio * s.sigma) * noise
 
 
 def recent(history: Sequence[Evaluation], order: int) -> list[Evaluation]:
-    """Return up to ``order`` evaluations, the newest first, as far back as lambda is finite."""
+    """Up to ``order`` evaluations, the newest first, as far back as lambda is finite."""
     found: list[Evaluation] = []
     for evaluation in reversed(history[-order:]):
         if not evaluation.level.finite:

@@ -17,7 +17,19 @@ Update = Callable[[VelocityField, Tensor, Level, Level], Tensor]
 
 
 def singlestep(field: VelocityField, x0: Tensor, nfe: int, order: int, grid: Grid, updates: Mapping[int, Update]) -> Tensor:
-    """Return the end state after steps of up to ``order`` evaluations; ``updates`` holds the step of each order above 1."""
+    """Sample with steps of up to ``order`` evaluations, none of which knows the one before.
+
+    Args:
+        field: Velocity field, with its path and time interval.
+        x0: Initial states [batch, ...].
+        nfe: Evaluations to spend, 1 or more.
+        order: Evaluations of a full step, 1 to 3.
+        grid: Time grid with a node for each step if it is made of noise levels, and otherwise for each evaluation.
+        updates: The step of each order above 1; that of order 1 is DDIM's.
+
+    Returns:
+        End states [batch, ...].
+    """
     x = x0
     begin, end = levels_at(field.path, torch.tensor(field.interval, dtype=torch.float64))
     orders = step_orders(nfe, order, begin, end)
@@ -27,15 +39,26 @@ def singlestep(field: VelocityField, x0: Tensor, nfe: int, order: int, grid: Gri
 
 
 def step_orders(nfe: int, order: int, begin: Level, end: Level) -> list[int]:
-    """Return the orders of the steps, which sum up to nfe (Lu et al. 2022, "DPM-Solver-fast").
+    """The orders of the steps, which sum up to nfe (Lu et al. 2022, "DPM-Solver-fast").
 
     They are as high as possible, except that third-order steps to a finite lambda end in a step of order 2 or 1, and that a
     step that begins or ends at an infinite lambda is of order 1.
+
+    Args:
+        nfe: Evaluations to spend, 1 or more.
+        order: Highest order of a step, 1 to 3.
+        begin: Level at the interval's beginning.
+        end: Level at the interval's end.
+
+    Returns:
+        An order for each step.
     """
     first = [] if begin.finite else [1]
     last = [] if end.finite or nfe == len(first) else [1]
+    # Full steps, and one of lower order for the rest.
     full, rest = divmod(nfe - len(first) - len(last), order)
     middle = [order] * full + [rest] * (rest > 0)
+    # The paper's schedule for budgets that are multiples of three: the last full step becomes one of order 2 and one of 1.
     if order == 3 and rest == 0 and full and not last:
         middle = [3] * (full - 1) + [2, 1]
     return first + middle + last

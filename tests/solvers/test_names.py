@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
-import inspect
 import re
 
 import pytest
@@ -150,15 +148,3 @@ def test_whoever_asks_for_a_name_is_told_ours(entry):
     meant = [re.escape(repr(ENTRY.fullmatch(each)["ours"] or NAMES[each])) for each in same]
     with pytest.raises(UsageError, match=rf"did you mean ({'|'.join(meant)}) \("):
         PluginHost.load().solver(theirs)
-
-
-@pytest.mark.parametrize("spec", SOLVERS, ids=lambda spec: spec.name)
-def test_docstrings_say_order_evaluations_and_names(spec):
-    module, attribute = spec.target.split(":")
-    words = " ".join(inspect.getdoc(getattr(importlib.import_module(module), attribute)).split())
-    assert f"Order {spec.order}," in words
-    assert re.search("(one|two|three|four) (stage|evaluation)", words)
-    if spec.stages > 1:
-        assert f"{('two', 'three', 'four')[spec.stages - 2]} stages." in words
-    missing = [entry for entry in spec.known_as if ENTRY.fullmatch(entry)["theirs"].partition("[")[0] not in words]
-    assert missing == []
