@@ -9,7 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bnsbench.errors import CorruptFileError, UsageError
-from bnsbench.nonstationary.table import NonStationarySolver, canonical
+from bnsbench.flows.paths import CondOT
+from bnsbench.nonstationary.table import NonStationarySolver, canonical, free_entries
+from bnsbench.nonstationary.tracing import trace
+from bnsbench.solvers.runge_kutta import heun
+from tests.training.toys import random_table
 
 
 def random_solver(n: int, seed: int = 0) -> NonStationarySolver:
@@ -115,3 +119,60 @@ def test_canonical_form_is_differentiable():
     c = torch.eye(3, dtype=torch.float64).requires_grad_()
     d = (0.3 * torch.eye(3, dtype=torch.float64)).requires_grad_()
     assert torch.autograd.gradcheck(canonical, (c, d))
+
+
+def test_a_table_of_rows_takes_the_numbers_as_they_are_and_autograd_follows_them():
+    plain = random_solver(4)
+    times, rows = plain.times.requires_grad_(), plain.rows.requires_grad_()
+    table = NonStationarySolver.from_rows(times, rows)
+    assert table.times is times
+    assert torch.equal(table.rows, rows)
+    assert torch.equal(table.rows[:, 0], table.a)
+    assert torch.equal(table.rows[:, 1:], table.b)
+    (gradient,) = torch.autograd.grad(table.rows.square().sum(), rows)
+    assert torch.equal(gradient, 2 * rows)
+    assert NonStationarySolver.from_rows(times, rows * torch.nan).nfe == 4
+
+
+def test_a_validated_table_is_a_checked_copy_without_a_gradient():
+    plain = random_solver(4)
+    table = NonStationarySolver.from_rows(plain.times, plain.rows.requires_grad_())
+    copy = table.validated()
+    assert copy.fingerprint() == plain.fingerprint()
+    assert not copy.rows.requires_grad
+    assert copy.times.data_ptr() != table.times.data_ptr()
+    with pytest.raises(UsageError, match="not finite"):
+        NonStationarySolver.from_rows(plain.times, plain.rows * torch.nan).validated()
+    with pytest.raises(UsageError, match="outside the interval"):
+        NonStationarySolver.from_rows(-plain.times, plain.rows).validated()
+
+
+def test_the_paper_s_number_of_parameters() -> None:
+    for n in (1, 4, 8, 17):
+        free = len(free_entries(n)[0])
+        assert free + n + 1 == n * (n + 5) // 2 + 1
+
+
+def test_repeated_times_can_be_opened() -> None:
+    table = trace(lambda field, x0: heun(field, x0, 4), CondOT())
+    assert not (table.times.diff() > 0).all()
+    opened = table.with_open_gaps()
+    assert (opened.times.diff() > 0).all()
+    torch.testing.assert_close(opened.times, table.times, rtol=0, atol=1e-3)
+    assert torch.equal(opened.rows, table.rows)
+
+
+def test_opened_gaps_are_at_least_the_smallest_and_the_ends_stay() -> None:
+    times = torch.tensor([0.0, 0.0, 0.4, 0.4, 0.4, 0.9, 0.9], dtype=torch.float64)
+    opened = NonStationarySolver.from_rows(times, random_table(6).rows).with_open_gaps(1e-2)
+    assert opened.times.diff().min() > 0.9 * 1e-2 * 0.95
+    assert (opened.times[0], opened.times[-1]) == (0.0, 0.9)
+    regular = random_table(6)
+    torch.testing.assert_close(regular.with_open_gaps(1e-6).times, regular.times)
+
+
+def test_a_row_can_be_replaced() -> None:
+    row = torch.arange(4, dtype=torch.float64)
+    replaced = random_table(5).with_row(2, row)
+    assert torch.equal(replaced.rows[2, :4], row)
+    assert torch.equal(replaced.rows[1], random_table(5).rows[1])

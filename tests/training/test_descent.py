@@ -1,409 +1,132 @@
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
-from bnsbench.errors import DivergedError, NotApplicableError, UsageError
-from bnsbench.nonstationary.artefact import SolverArtefact
-from bnsbench.storage.plain_data import plain
-from bnsbench.training import descent
-from bnsbench.training.classics import rule_on_grid
-from bnsbench.training.descent import ACCURATE, CONVERGED, IDLE, SPENT, Choices, Leg, artefact, distil
-from bnsbench.training.families.classic_rules import Anchored, RuleTimes
-from bnsbench.training.families.parametrisation import FreeTable, LinearMultistep, LogGaps, Parametrisation
-from bnsbench.training.families.table import Table
+from bnsbench.training.descent import CONVERGED, IDLE, SPENT, Descent, Leg, Schedule, State
+from bnsbench.training.families.parametrisation import FreeTable
 from bnsbench.training.objectives import make_objective
-from bnsbench.training.optimisers.gauss_newton import GaussNewton, Iterate, Schedule
-from bnsbench.training.optimisers.selection import psnr
-from bnsbench.training.problem import Cost, Problem, TrainingStatus
-from bnsbench.training.recipes import learned
-from bnsbench.training.recipes.bns import train_bns
-from bnsbench.truth.mixed_source import MixedSource
-from bnsbench.truth.pairs import CHUNK, PairSource
-from tests.training.toys import bend, cross_source, euler_table, plane_source, uniform
+from bnsbench.training.optimisers.checkpoint import Checkpoint
+from bnsbench.training.optimisers.selection import Selection
+from bnsbench.training.problem import Cost, Problem
+from bnsbench.truth.pairs import Pairs
+from tests.training.toys import bend, euler_table, plane_source
 
 N = 3
-SOURCE = cross_source(guidance=1.0)
-
-
-@pytest.fixture(autouse=True)
-def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Validate on fewer pairs, and begin on a part of them that a test can afford."""
-    monkeypatch.setattr(descent, "VALIDATION", 64)
-    monkeypatch.setattr(descent, "FIRST_LEAST", 64)
+SOURCE = plane_source(bend)
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> PairSource:
-    """The same pairs, solved once."""
-    return replace(SOURCE, cache=tmp_path_factory.mktemp("pairs"))
+def train() -> Pairs:
+    return SOURCE.pairs("train", 24)
 
 
-def free() -> FreeTable:
-    return FreeTable(euler_table(N))
+@pytest.fixture(scope="module")
+def validation() -> Pairs:
+    return SOURCE.pairs("validation", 24)
 
 
-def anchored() -> tuple[Anchored, tuple[Tensor, ...]]:
-    """A family whose rows and times are descended over in turn."""
-    rule, _ = rule_on_grid(Problem(SOURCE), N, "unipc")
-    family = Anchored(rule, uniform(N))
-    parameters = torch.arange(len(family.start()))
-    return family, (parameters[family.log_gaps :], parameters[: family.log_gaps])
-
-
-@pytest.mark.parametrize(
-    "choice",
-    [
-        {"objective": "nonsense"},
-        {"objective": "soft-"},
-        {"optimiser": "sgd"},
-        {"derivative": "sideways"},
-        {"pairs": -1},
-        {"iterations": -1},
-        {"gain": -0.1},
-        {"rate": -1.0},
-        {"optimiser": "adam", "objective": "soft-mse"},
-    ],
-    ids=str,
-)
-def test_nonsense_is_refused_before_a_step_is_made(choice) -> None:
-    told: list[TrainingStatus] = []
-    with pytest.raises(UsageError, match=r"^[A-Z].*\.$"):
-        distil(Problem(SOURCE, progress=told.append), N, free(), Choices(**choice), Cost())
-    assert told == []
-
-
-def test_features_are_refused_where_there_are_none() -> None:
-    with pytest.raises(NotApplicableError, match="needs a feature extractor"):
-        distil(Problem(SOURCE), N, free(), Choices(objective="log-features"), Cost())
-
-
-def test_a_training_ends_when_it_is_accurate_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    def train() -> tuple[float, int, str]:
-        _, record = distil(Problem(SOURCE), N, free(), Choices(pairs=64), Cost())
-        return record["psnr"], len(record["curve"]), record["stopped"]
-
-    most, checks, ended = train()
-    assert ended != ACCURATE
-    monkeypatch.setattr(descent, "ENOUGH", most - 3.0)
-    enough, fewer, stopped = train()
-    assert stopped == ACCURATE
-    assert most - 3.0 <= enough <= most
-    assert fewer < checks
-    monkeypatch.setattr(descent, "ENOUGH", 0.0)
-    assert train()[1:] == (1, ACCURATE)  # the start was measured, and that was it
-    _, record = distil(Problem(SOURCE), N, free(), Choices(pairs=64, gain=3e-3), Cost())
-    assert record["psnr"] == most  # the user has said how far to go
-
-
-def test_the_record_says_what_was_done() -> None:
-    cost = Cost(training=1000)
-    table, record = distil(Problem(SOURCE), N, free(), Choices("mse", pairs=40, iterations=2), cost)
-    said = {key: record[key] for key in ("family", "parameters", "objective", "optimiser", "derivative", "pairs")}
-    assert said == {
-        "family": "FreeTable",
-        "parameters": N - 1 + N * (N + 3) // 2,
-        "objective": "mse",
-        "optimiser": "gauss-newton",
-        "derivative": "backward",
-        "pairs": 40,
-    }
-    assert record["tolerance"] == 1e-5
-    assert record["stopped"] == SPENT
-    assert record["rejected"] == 0
-    assert record["psnr"] == pytest.approx(psnr(table, SOURCE.pairs("validation", 64), 2.0))
-    error = (table.solver()(SOURCE.pairs("validation", 64).field, SOURCE.pairs("validation", 64).x0)).sub(
-        SOURCE.pairs("validation", 64).x1
+def descent(legs: Sequence[Leg], validation: Pairs, *, objective: str = "log-mse", patience: int = 99) -> Descent:
+    aim = make_objective(objective, None)
+    return Descent(
+        family=FreeTable(euler_table(N)),
+        objective=aim,
+        legs=legs,
+        selection=Selection(Problem(SOURCE), aim, validation, N, Cost(), patience=patience),
+        enough=math.inf,
+        seed=0,
+        derivative="backward",
+        precision=torch.float64,
     )
-    assert record["loss"] == pytest.approx(float(error.square().mean().log()), abs=1e-6)
-    # Nothing less than a chunk is solved.
-    teacher = sum(SOURCE.pairs(split, count).nfe * CHUNK for split, count in (("train", 40), ("validation", 64)))
-    assert record["forwards"] == {
-        "teacher": 2 * round(teacher),
-        "training": 2 * cost.training,
-        "validation": 2 * 3 * N * 64,  # the start and two iterations
-    }
-    assert record["forwards"]["training"] > 2 * (1000 + 3 * N * 40)
-    made = artefact(Problem(SOURCE), "bns", table, record, 0.0)
-    assert (made.name, made.model, made.guidance) == ("bns", "cross", 1.0)
-    assert made.training["seed"] == 0
-    assert made.training["seconds"] > 0
-    json.dumps(plain(made.to_dict()), allow_nan=False)
 
 
-def test_the_record_says_why_it_stopped(source: PairSource, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stopped(**choices) -> str:
-        return str(distil(Problem(source), N, free(), Choices(pairs=40, **choices), Cost())[1]["stopped"])
-
-    assert stopped(iterations=1) == SPENT
-    assert stopped(iterations=1, optimiser="adam") == SPENT
-    assert stopped(gain=100.0) == IDLE
-    contented = Leg(40, None, Schedule(patience=1, smallest_gain=100.0))
-    monkeypatch.setattr(descent._Descent, "legs", lambda *_: [contented])
-    assert stopped() == CONVERGED
+def two_legs(train: Pairs) -> list[Leg]:
+    """A leg on a part of the pairs over the rows alone, and one on all of them over everything."""
+    rows = torch.arange(N - 1, len(FreeTable(euler_table(N)).start()))
+    never_slow = Schedule(iterations=2, slow_gain=-math.inf)
+    return [Leg(train.part(slice(8)), rows, never_slow), Leg(train, None, never_slow)]
 
 
-def test_the_seed_decides_the_pairs_and_the_sketches() -> None:
-    ends = [
-        distil(Problem(cross_source(guidance=1.0, seed=seed)), N, free(), Choices(pairs=16, iterations=2), Cost())[0]
-        for seed in (0, 0, 1)
+def test_every_leg_yields_its_start_and_every_iteration(train: Pairs, validation: Pairs) -> None:
+    made = descent(two_legs(train), validation)
+    states = list(made.steps(State(made.family.start())))
+    assert [(state.leg, state.iterations, state.iterations_in_leg) for state in states] == [
+        (0, 0, 0),
+        (0, 1, 1),
+        (0, 2, 2),
+        (1, 2, 0),
+        (1, 3, 1),
+        (1, 4, 2),
     ]
-    assert torch.equal(ends[0].rows, ends[1].rows)
-    assert not torch.equal(ends[0].rows, ends[2].rows)
+    assert [point["iteration"] for point in made.selection.curve.points] == [0, 1, 2, 2, 3, 4]
+    assert made.why_stopped(states[-1]) == SPENT
+    # The parameters that are not free stay, but for the last row that every leg over it solves.
+    assert torch.equal(states[2].theta[: N - 1], made.family.start()[: N - 1])
+    assert not torch.equal(states[-1].theta[: N - 1], made.family.start()[: N - 1])
 
 
-def test_the_best_validation_iterate_is_kept_and_not_the_last() -> None:
-    """Eight pairs are soon learned by heart."""
-    given = plane_source(bend)
-    table, record = distil(Problem(given), 6, FreeTable(euler_table(6)), Choices("mse", pairs=8), Cost())
-    losses = [point["loss"] for point in record["curve"]]
-    best = losses.index(min(losses))
-    assert 0 < best < len(losses) - 1
-    assert losses[-1] > losses[best] + 0.1
-    assert record["loss"] == pytest.approx(losses[best], abs=1e-6)
-    pairs = given.pairs("validation", 64)
-    found = (table.solver()(pairs.field, pairs.x0) - pairs.x1).square().mean().log()
-    assert float(found) == pytest.approx(losses[best], abs=1e-6)
+@pytest.mark.parametrize("objective", ["log-mse", "soft-log-mse", "trajectory"])
+def test_from_every_state_the_descent_goes_on_to_the_same_end(objective: str, validation: Pairs, train: Pairs) -> None:
+    if objective == "trajectory":
+        train, validation = SOURCE.trajectories("train", 24), SOURCE.trajectories("validation", 24)
+    whole = descent(two_legs(train), validation, objective=objective)
+    states, kept = [], []
+    for state in whole.steps(State(whole.family.start())):
+        states.append(state)
+        kept.append(whole.selection.state())
+        kept[-1]["curve"] = list(kept[-1]["curve"])
+    for k, (state, found) in enumerate(zip(states, kept, strict=True)):
+        again = descent(two_legs(train), validation, objective=objective)
+        again.selection.restore(found)
+        rest = list(again.steps(state))
+        assert len(rest) == len(states) - k - 1
+        for resumed, before in zip(rest, states[k + 1 :], strict=True):
+            assert torch.equal(resumed.theta, before.theta)
+            assert replace(resumed, theta=before.theta, noise=before.noise) == before
+        assert again.selection.cost == whole.selection.cost
+        assert again.selection.curve == whole.selection.curve
 
 
-def test_the_first_leg_is_on_a_part_of_the_pairs_if_there_are_many() -> None:
-    for pairs, legs in ((63, [63]), (64, [8, 64])):
-        made = descent._Descent(Problem(SOURCE), N, free(), Choices(pairs=pairs), Cost(), along=False)
-        assert [leg.count for leg in made.legs(())] == legs
-    blocks = (torch.tensor([0, 1]), torch.tensor([], dtype=torch.int64), torch.tensor([2]))
-    made = descent._Descent(Problem(SOURCE), N, free(), Choices(pairs=64), Cost(), along=False)
-    assert [leg.block.tolist() for leg in made.legs(blocks) if leg.block is not None] == 3 * [[0, 1], [2]]
+def test_a_state_survives_its_file(tmp_path) -> None:
+    checkpoint = Checkpoint(tmp_path / "state.pt")
+    for noise in (None, torch.randn(3, 2, dtype=torch.float64)):
+        state = State(torch.arange(3.0), leg=1, iterations=7, iterations_in_leg=2, damping=1e-4, slow=1, noise=noise)
+        checkpoint.save({**state.to_dict(), "selection": "kept beside it"})
+        saved = checkpoint.load()
+        assert saved is not None
+        found = State.from_dict(saved)
+        assert found is not None
+        assert torch.equal(found.theta, state.theta)
+        assert (found.noise is None) == (noise is None)
+        assert replace(found, theta=state.theta, noise=noise) == state
 
 
-def test_blocks_leave_the_other_parameters_where_they_are(source: PairSource) -> None:
-    family, (rows, times) = anchored()
-    start = family.table(family.start())
-    choices = Choices(pairs=32, iterations=2)
-    moved, record = distil(Problem(source), N, family, choices, Cost(), blocks=(rows,))
-    assert torch.equal(moved.times, start.times)
-    assert not torch.equal(moved.rows, start.rows)
-    assert record["loss"] < record["curve"][0]["loss"]
-    rule, _ = rule_on_grid(Problem(source), N, "unipc")
-    turned, _ = distil(Problem(source), N, family, choices, Cost(), blocks=(times,))
-    assert not torch.equal(turned.times, start.times)
-    torch.testing.assert_close(turned.rows, rule(turned.times).rows)
+def test_a_state_of_another_version_is_none() -> None:
+    saved = State(torch.zeros(2)).to_dict()
+    del saved["slow"]
+    assert State.from_dict({**saved, "idle": 0}) is None
 
 
-def lead_astray(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Make the second and third step lead out of the finite numbers; return the iterations that are made."""
-    real, asked = GaussNewton.system, []
-
-    def astray(self: GaussNewton, iterate: Iterate, iteration: int) -> tuple[Tensor, Tensor]:
-        asked.append(iteration)
-        gradient, curvature = real(self, iterate, iteration)
-        return (1e308 * torch.ones_like(gradient), curvature) if iteration in (2, 3) else (gradient, curvature)
-
-    monkeypatch.setattr(GaussNewton, "system", astray)
-    return asked
+def test_a_leg_converges_after_slow_iterations_in_a_row(train: Pairs, validation: Pairs) -> None:
+    for slow_iterations in (1, 3):
+        made = descent([Leg(train, None, Schedule(slow_iterations=slow_iterations, slow_gain=math.inf))], validation)
+        *_, end = made.steps(State(made.family.start()))
+        assert (end.iterations, end.slow) == (slow_iterations, slow_iterations)
+        assert made.why_stopped(end) == CONVERGED
 
 
-TRAININGS = {
-    "legs": {"iterations": 2},
-    "halting": {"iterations": 5, "gain": 100.0},
-    "alternating": {"iterations": 1},
-    "soft": {"iterations": 2, "objective": "soft-log-mse"},
-    "forward": {"iterations": 1, "derivative": "forward"},
-    "trajectory": {"iterations": 1, "objective": "log-trajectory"},
-    "astray": {"iterations": 4},
-}
+def test_it_ends_when_validation_gains_nothing_and_every_leg_has_that_patience_anew(train: Pairs, validation: Pairs) -> None:
+    made = descent([Leg(train, None, Schedule(slow_gain=-math.inf))] * 2, validation, patience=2)
+    made.selection.smallest_gain = 100.0
+    states = list(made.steps(State(made.family.start())))
+    assert [state.iterations_in_leg for state in states] == [0, 1, 2, 0, 1, 2]
+    assert made.why_stopped(states[-1]) == IDLE
 
 
-@pytest.mark.parametrize("kind", TRAININGS)
-def test_wherever_it_is_interrupted_a_training_goes_on_to_the_same_end(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    source = plane_source(bend, cache=tmp_path)
-    if kind == "astray":
-        lead_astray(monkeypatch)
-    family, blocks = anchored() if kind == "alternating" else (free(), ())
-    choices, file = Choices(pairs=64, **TRAININGS[kind]), tmp_path / "state.pt"
-
-    def train(progress: Callable[[TrainingStatus], None], file: Path | None) -> tuple[Table, dict[str, Any]]:
-        return distil(Problem(source, progress=progress, checkpoint=file), N, family, choices, Cost(), blocks=blocks)
-
-    told: list[TrainingStatus] = []
-    table, record = train(told.append, None)
-    assert len(told) == {"legs": 6, "halting": 8, "alternating": 12, "soft": 6, "astray": len(told)}.get(kind, 4)
-    assert (record["rejected"] > 0) == (kind == "astray")
-    for stop in range(len(told)):
-        seen: list[TrainingStatus] = []
-
-        def interrupt(status: TrainingStatus, seen: list[TrainingStatus] = seen, stop: int = stop) -> None:
-            seen.append(status)
-            if len(seen) == stop + 1:
-                raise KeyboardInterrupt
-
-        with pytest.raises(KeyboardInterrupt):
-            train(interrupt, file)
-        assert file.exists() == (stop > 1)
-        resumed, again = train(seen.append, file)
-        assert not file.exists()
-        # Only the check that was interrupted is made again, and a first one, after which nothing is saved.
-        assert len(told) + 1 <= len(seen) <= len(told) + 2
-        if kind == "alternating":  # there a checkpoint holds the last row as a correction of the rule's, rounded
-            torch.testing.assert_close(resumed.rows, table.rows, rtol=1e-9, atol=1e-11)
-            torch.testing.assert_close(resumed.times, table.times, rtol=1e-11, atol=1e-13)
-            values = [[point["loss"] for point in found["curve"]] for found in (again, record)]
-            assert values[0] == pytest.approx(values[1], abs=1e-5)
-            assert {**again, "curve": 0, "psnr": 0, "loss": 0} == {**record, "curve": 0, "psnr": 0, "loss": 0}
-        else:
-            assert torch.equal(resumed.rows, table.rows)
-            assert torch.equal(resumed.times, table.times)
-            assert again == record
-
-
-def test_a_training_recovers_from_steps_that_diverge(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The descent goes on from where it was."""
-    asked = lead_astray(monkeypatch)
-    choices = Choices(pairs=60, iterations=8)
-    _, record = distil(Problem(plane_source(bend)), 4, LinearMultistep(uniform(4)), choices, Cost())
-    losses = [point["loss"] for point in record["curve"]]
-    assert record["rejected"] == 36  # at two iterations, three multiples of six dampings
-    assert asked == list(range(1, len(losses)))
-    assert losses[1] == losses[2] == losses[3] < losses[0]
-    assert record["loss"] < losses[3] - 0.1
-
-
-def test_a_start_that_diverges_is_no_end(source: PairSource) -> None:
-    """Its gradient is not finite, so nothing can be done but say so."""
-    table = Table(uniform(N), 1e200 * euler_table(N).rows)
-    with pytest.raises(DivergedError, match="No table of 3 NFE for cross at w=1 gave finite samples"):
-        distil(Problem(source), N, LinearRows(table), Choices(pairs=40), Cost())
-
-
-class LinearRows(Parametrisation):
-    """The times of a table whose rows are given: a family that holds no last row."""
-
-    def __init__(self, table: Table) -> None:
-        self._table = table
-        self._gaps = LogGaps(table.times)
-        self.log_gaps = table.n - 1
-
-    def start(self) -> Tensor:
-        return self._gaps.start
-
-    def table(self, theta: Tensor) -> Table:
-        return Table(self._gaps.times(theta), self._table.rows)
-
-
-def test_steps_that_have_closed_leave_a_solver_or_are_turned_away_from(source: PairSource) -> None:
-    """Logarithms of gaps may grow until rounding closes a gap, be it the last one."""
-    generator = torch.Generator().manual_seed(0)
-    for _ in range(50):
-        theta = free().start()
-        theta[: N - 1] = 40 + 5 * torch.randn(N - 1, generator=generator, dtype=torch.float64)
-        solver = free().table(theta).solver()  # which refuses times beyond its last
-        assert solver.times[-1] == 1
-    rule, _ = rule_on_grid(Problem(source), N, "unipc")
-    family = RuleTimes(rule, uniform(N))
-    for closed in ((60.0, 0.0), (-745.0, 0.0), (30.0, -30.0), (800.0, 800.0)):
-        newton = GaussNewton(family, make_objective("mse", None), source.pairs("train", 16), Cost())
-        assert newton.evaluate(torch.tensor(closed, dtype=torch.float64)).loss == math.inf
-        assert newton.rejected == 1
-
-
-Trainer = Callable[..., SolverArtefact]
-TRAINERS: dict[str, tuple[Trainer, dict[str, Any]]] = {
-    "bns": (train_bns, {}),
-    "bns forward": (train_bns, {"derivative": "forward"}),
-    "bns difference": (train_bns, {"derivative": "difference"}),
-    "bns soft": (train_bns, {"objective": "soft-mse"}),
-    "bns trajectory": (train_bns, {"objective": "trajectory"}),
-    "bns adam": (train_bns, {"optimiser": "adam", "iterations": 30}),
-    "bns paper": (train_bns, {"recipe": "paper", "iterations": 20}),
-    "bns euler": (train_bns, {"init": "euler"}),
-    "bst": (learned.train_bst, {}),
-    "bst own": (learned.train_bst, {"objective": "own", "iterations": 30}),
-    "dss": (learned.train_dss, {"objective": "own"}),
-    "ld3": (learned.train_ld3, {"decoupled": True}),
-    "s4s": (learned.train_s4s, {"alternate": True, "iterations": 1}),
-    "gs": (learned.train_gs, {}),
-}
-
-
-def trained(function: Callable[[Tensor, Tensor], Tensor], trainer: str) -> SolverArtefact:
-    train, settings = TRAINERS[trainer]
-    return train(Problem(plane_source(function)), 4, **{"pairs": 24, "iterations": 3, **settings})
-
-
-def found_psnr(made: SolverArtefact, function: Callable[[Tensor, Tensor], Tensor]) -> float:
-    """The PSNR on fresh noise, of a table that is finite and whose file can be written."""
-    json.dumps(plain(made.to_dict()), allow_nan=False)
-    pairs = plane_source(function).pairs("test", 32)
-    return psnr(Table.of(made.solver), pairs, 2.0)
-
-
-@pytest.mark.parametrize("trainer", TRAINERS)
-def test_fields_without_a_ground_truth_end_with_a_sentence(trainer: str) -> None:
-    """NaN beyond t = 0.5, and x^3, which runs away before t = 1."""
-    for function in (lambda t, x: torch.where(t > 0.5, torch.nan, -x), lambda t, x: x**3):
-        with pytest.raises(DivergedError, match=r"^The ground truth of [^\n]* cannot be solved to tolerance[^\n]*\.$"):
-            trained(function, trainer)
-
-
-@pytest.mark.parametrize("trainer", TRAINERS)
-def test_a_field_that_does_nothing_gets_the_table_that_does_nothing(trainer: str) -> None:
-    """Whatever the loss is there, the best table so far is the identity's."""
-    made = trained(lambda t, x: torch.zeros_like(x), trainer)
-    assert found_psnr(made, lambda t, x: torch.zeros_like(x)) > 150
-
-
-def step(t: Tensor, x: Tensor) -> Tensor:
-    """A field that changes all at once at t = 0.37."""
-    return torch.where(t < 0.37, -x, 2.0 + x.roll(1, -1))
-
-
-def wall(t: Tensor, x: Tensor) -> Tensor:
-    """A field that is NaN where its own flow never comes, but a bad table may."""
-    return torch.where(x.abs() > 4, torch.nan, torch.sin(5 * x + 3 * t) - x)
-
-
-@pytest.mark.parametrize("function", [step, wall], ids=["step", "wall"])
-@pytest.mark.parametrize("trainer", TRAINERS)
-def test_fields_that_are_hard_to_differentiate_end_with_the_best_table_so_far(
-    trainer: str, function: Callable[[Tensor, Tensor], Tensor]
-) -> None:
-    made = trained(function, trainer)
-    curve = made.training["curve"]
-    assert made.training["psnr"] == pytest.approx(curve[_least(curve)]["psnr"], abs=1e-3)
-    assert found_psnr(made, function) > 8
-
-
-@pytest.mark.parametrize("trainer", ["bns", "bst", "ld3", "gs"])
-@pytest.mark.parametrize("speed", [50.0, 1000.0])
-def test_stiff_fields_whose_tables_run_away_end_with_the_best_table_so_far(trainer: str, speed: float) -> None:
-    """-c x^3: explicit steps overshoot and grow, tables overflow, and steps of a grid close."""
-    made = trained(lambda t, x: -speed * x**3, trainer)
-    assert made.training["loss"] <= made.training["curve"][0]["loss"]
-    assert math.isfinite(made.training["psnr"])
-    assert made.training["psnr"] == pytest.approx(found_psnr(made, lambda t, x: -speed * x**3), rel=0.3, abs=10)
-
-
-def _least(curve: list[dict[str, Any]]) -> int:
-    losses = [point["loss"] for point in curve]
-    return losses.index(min(losses))
-
-
-def test_a_mixture_of_scales_serves_each_better_than_the_specialist_of_another(tmp_path: Path) -> None:
-    scales = (0.0, 1.0, 2.0)
-    sources = {w: cross_source(guidance=w, cache=tmp_path) for w in scales}
-    made = {w: train_bns(Problem(source), 4, pairs=96, iterations=6) for w, source in sources.items()}
-    mixed = train_bns(Problem(MixedSource.of(sources[0.0], scales)), 4, pairs=96, iterations=6)
-    assert mixed.guidance == scales
-    for w, wrong in ((0.0, 2.0), (1.0, 0.0), (2.0, 0.0)):
-        test = sources[w].pairs("test", 64)
-        ours, theirs = (psnr(Table.of(found.solver), test, 2.0) for found in (mixed, made[wrong]))
-        assert ours > theirs + 1
+def test_a_leg_is_damped_as_its_schedule_says_at_first(train: Pairs, validation: Pairs) -> None:
+    made = descent([Leg(train, None, Schedule(damping=0.25))], validation)
+    assert next(iter(made.steps(State(made.family.start())))).damping == 0.25

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bnsbench.errors import NotApplicableError, UsageError
-from bnsbench.training.objectives import OBJECTIVES, SMALLEST_ERROR, make_objective, soft_radius
+from bnsbench.training.objectives import OBJECTIVES, SMALLEST_ERROR, make_objective
 from bnsbench.truth.pairs import Pairs, PairSource
 from tests.flows.toy import GaussianModel
 
@@ -179,10 +179,3 @@ def test_names_are_kept_as_users_write_them() -> None:
         assert make_objective(name, features).name == name
         assert make_objective(f"soft-{name}", features).name == f"soft-{name}"
         assert make_objective(f"soft-{name}", features).logarithmic == make_objective(name, features).logarithmic
-
-
-def test_the_soft_radius_is_the_paper_s_and_never_a_large_part_of_the_noise() -> None:
-    assert soft_radius(3072, 8) == pytest.approx(0.001 * 3072 / 64)
-    assert soft_radius(3072, 4) == pytest.approx(0.192)
-    # Latents of 512 x 512 images at one evaluation: 16.4 of a length of 128.
-    assert soft_radius(16384, 1) == pytest.approx(0.1 * 128)

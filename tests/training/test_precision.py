@@ -50,8 +50,7 @@ def test_the_limit_is_what_separates_the_rounded_field_from_the_one_that_is_not(
     table = euler_table(nfe)
     limit, _ = precision_limit(table, pairs, dtype, coarse.truth_tolerance, 2.0)
 
-    solver = table.solver()
-    students, truths = (solver(part.field, part.x0).double() for part in (pairs, fine)), (pairs.x1.double(), fine.x1)
+    students, truths = (table(part.field, part.x0).double() for part in (pairs, fine)), (pairs.x1.double(), fine.x1)
     rounding = [rough - smooth for rough, smooth in (tuple(students), truths)]
     error = sum(difference.square().mean(1) for difference in rounding)
     measured = float(psnr_per_sample(torch.as_tensor(error)[:, None].sqrt(), torch.zeros(48, 1).double(), 2.0).mean())

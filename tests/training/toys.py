@@ -10,8 +10,12 @@ from torch import Tensor
 from bnsbench.flows.model import Model
 from bnsbench.flows.paths import CondOT
 from bnsbench.models.mixtures import Mixture, MixtureModel
-from bnsbench.training.families.table import Table
+from bnsbench.nonstationary.table import NonStationarySolver
+from bnsbench.training.problem import Effort
 from bnsbench.truth.pairs import PairSource
+
+SMALL = Effort(validation=64, first_least=64)
+"""Fewer pairs to validate on than a user has, and a first leg that a test can afford."""
 
 
 class PlaneModel(Model):
@@ -62,22 +66,33 @@ def smooth_features(dim: int = 2, width: int = 4, seed: int = 0) -> Callable[[Te
     return lambda x: torch.tanh(x.flatten(1) @ inner + 0.3) @ outer
 
 
+def random_table(n: int, seed: int = 0) -> NonStationarySolver:
+    """Return a table whose times increase and whose rows are none of a known rule."""
+    generator = torch.Generator().manual_seed(seed)
+    gaps = torch.rand(n, generator=generator, dtype=torch.float64) + 0.2
+    times = torch.cat([torch.zeros(1, dtype=torch.float64), torch.cumsum(gaps / gaps.sum(), 0)])
+    times[-1] = 1.0
+    rows = torch.tril(torch.randn(n, n + 1, generator=generator, dtype=torch.float64) * 0.2, 1)
+    rows[:, 0] = 1.0
+    return NonStationarySolver.from_rows(times, rows)
+
+
 def uniform(n: int) -> Tensor:
     """Return n equal steps from 0 to 1."""
     return torch.linspace(0, 1, n + 1, dtype=torch.float64)
 
 
-def euler_table(n: int) -> Table:
+def euler_table(n: int) -> NonStationarySolver:
     """Return Euler's method with n equal steps."""
     rows = torch.tril(torch.full((n, n + 1), 1 / n, dtype=torch.float64), 1)
     rows[:, 0] = 1
-    return Table(uniform(n), rows)
+    return NonStationarySolver.from_rows(uniform(n), rows)
 
 
-def plain_states(table: Table, field: Callable[[Tensor, Tensor], Tensor], x0: Tensor) -> list[Tensor]:
+def plain_states(table: NonStationarySolver, field: Callable[[Tensor, Tensor], Tensor], x0: Tensor) -> list[Tensor]:
     """Return the states x_1 .. x_n of a table as the paper writes them, one sum after the other."""
     x, velocities, states = x0, [], []
-    for i in range(table.n):
+    for i in range(table.nfe):
         velocities.append(field(table.times[i], x))
         x = table.rows[i, 0] * x0 + sum(table.rows[i, j + 1] * u for j, u in enumerate(velocities))
         states.append(x)

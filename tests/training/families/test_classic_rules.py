@@ -10,6 +10,7 @@ from torch import Tensor
 from bnsbench.flows.fields import FunctionField
 from bnsbench.flows.paths import VP, CondOT, Cosine, DiscreteVP, Path
 from bnsbench.flows.predictions import Prediction, to_velocity
+from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.nonstationary.tracing import retrace, trace
 from bnsbench.solvers.adams_bashforth import ab2
 from bnsbench.solvers.ddim import ddim
@@ -18,10 +19,9 @@ from bnsbench.solvers.runge_kutta import euler, heun, midpoint
 from bnsbench.solvers.unipc import unipc
 from bnsbench.training.families.classic_rules import Anchored, Decoupled, Rule, RuleTimes
 from bnsbench.training.families.parametrisation import Block, FreeTable, LinearMultistep, LogGaps, Parametrisation, entries
-from bnsbench.training.families.table import Table
 from tests.flows.toy import SineField
 from tests.training.families.test_parametrisation import by_differences, somewhere, uniform
-from tests.training.families.test_table import random_table
+from tests.training.toys import random_table
 
 Sampler = Callable[..., Tensor]
 
@@ -34,10 +34,10 @@ def nodes(times: Tensor) -> str:
 def rule_of(sampler: Sampler, stages: int = 1, path: Path | None = None) -> Rule:
     """A classic solver as a function of its time grid."""
 
-    def on(times: Tensor) -> Table:
+    def on(times: Tensor) -> NonStationarySolver:
         nfe, grid = stages * (len(times) - 1), nodes(times)
         interval = float(times[0]), float(times[-1])
-        return Table.of(retrace(lambda field, x0: sampler(field, x0, nfe, grid=grid), path or CondOT(), interval, nfe))
+        return retrace(lambda field, x0: sampler(field, x0, nfe, grid=grid), path or CondOT(), interval, nfe)
 
     return on
 
@@ -85,7 +85,7 @@ def test_the_table_is_the_rule_s_on_its_grid(sampler: Sampler, stages: int) -> N
         gaps = torch.cat([theta.exp(), torch.ones(1, dtype=torch.float64)])
         times = torch.cat([torch.zeros(1, dtype=torch.float64), (gaps / gaps.sum()).cumsum(0)])
         expected = sampler(SineField(), x0, steps * stages, grid=nodes(times))
-        torch.testing.assert_close(family.table(theta).solver()(SineField(), x0), expected, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(family.table(theta)(SineField(), x0), expected, rtol=1e-12, atol=1e-12)
 
 
 def test_it_starts_from_the_grid_it_is_given() -> None:
@@ -107,10 +107,12 @@ class EulerTimes(Parametrisation):
     def start(self) -> Tensor:
         return self._gaps.start
 
-    def table(self, theta: Tensor) -> Table:
+    def table(self, theta: Tensor) -> NonStationarySolver:
         times = self._gaps.times(theta)
         n = len(times) - 1
-        return Table(times, torch.cat([times.new_ones(n, 1), times.diff().expand(n, n).tril()], dim=1))
+        return NonStationarySolver.from_rows(
+            times, torch.cat([times.new_ones(n, 1), times.diff().expand(n, n).tril()], dim=1)
+        )
 
 
 def test_the_jacobian_of_euler_s_times_is_that_of_its_closed_form() -> None:
@@ -181,10 +183,10 @@ def test_corrections_reach_every_last_row(name: str) -> None:
     family = FAMILIES[name]
     theta = somewhere(family)
     table = family.table(theta)
-    row = torch.linspace(-1, 1, table.n + 1, dtype=torch.float64)
+    row = torch.linspace(-1, 1, table.nfe + 1, dtype=torch.float64)
     replaced = family.table(family.with_last_row(theta, row))
     assert family.holds_last_row
-    torch.testing.assert_close(replaced.rows, table.with_row(table.n - 1, row).rows)
+    torch.testing.assert_close(replaced.rows, table.with_row(table.nfe - 1, row).rows)
     assert torch.equal(replaced.times, table.times)
 
 
@@ -266,9 +268,9 @@ def test_a_decoupled_rule_uses_the_predictions_for_the_times_that_are_told(case:
 
     table = family.table(theta)
     torch.testing.assert_close(table.times[:-1], torch.tensor(told, dtype=torch.float64), rtol=0, atol=1e-8)
-    found = table.solver()(FunctionField(velocity, path, (0.0, end)), x0)
+    found = table(FunctionField(velocity, path, (0.0, end)), x0)
     torch.testing.assert_close(found, expected, rtol=1e-7, atol=1e-7)
-    assert (found - inner.solver()(FunctionField(velocity, path, (0.0, end)), x0)).abs().max() > 1e-3
+    assert (found - inner(FunctionField(velocity, path, (0.0, end)), x0)).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("name", [name for name in FAMILIES if name.startswith("decoupled")])
@@ -305,11 +307,11 @@ def test_told_times_never_leave_the_interval(shift: float) -> None:
     assert table.times[-1] == 0.999
     assert ((table.times >= 0) & (table.times <= 0.999)).all()
     assert table.rows.isfinite().all()
-    table.solver()
+    table.validated()
 
 
 def test_a_traced_rule_is_linear_before_it_is_traced_again() -> None:
     """What these tests take for a rule is what `trace` would find, checks and all."""
     grid = uniform(5) ** 1.3
-    checked = Table.of(trace(lambda field, x0: unipc(field, x0, 5, grid=nodes(grid)), CondOT()))
+    checked = trace(lambda field, x0: unipc(field, x0, 5, grid=nodes(grid)), CondOT())
     assert torch.equal(rule_of(unipc)(grid).rows, checked.rows)

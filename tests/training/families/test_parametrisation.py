@@ -6,6 +6,7 @@ from torch import Tensor
 
 from bnsbench.errors import NotApplicableError
 from bnsbench.flows.paths import CondOT
+from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.nonstationary.tracing import trace
 from bnsbench.solvers.runge_kutta import euler
 from bnsbench.training.families.parametrisation import (
@@ -19,12 +20,11 @@ from bnsbench.training.families.parametrisation import (
     rows_of,
     with_entries,
 )
-from bnsbench.training.families.table import Table
-from tests.training.families.test_table import random_table
+from tests.training.toys import random_table
 
 
-def traced(solver, n: int) -> Table:
-    return Table.of(trace(lambda field, x0: solver(field, x0, n), CondOT()))
+def traced(solver, n: int) -> NonStationarySolver:
+    return trace(lambda field, x0: solver(field, x0, n), CondOT())
 
 
 def uniform(n: int) -> Tensor:
@@ -76,10 +76,10 @@ def test_a_family_that_holds_every_last_row_takes_it(name: str) -> None:
     family = FAMILIES[name]
     theta = somewhere(family)
     table = family.table(theta)
-    row = torch.linspace(-1, 1, table.n + 1, dtype=torch.float64)
+    row = torch.linspace(-1, 1, table.nfe + 1, dtype=torch.float64)
     replaced = family.table(family.with_last_row(theta, row))
     assert family.holds_last_row
-    torch.testing.assert_close(replaced.rows, table.with_row(table.n - 1, row).rows)
+    torch.testing.assert_close(replaced.rows, table.with_row(table.nfe - 1, row).rows)
     torch.testing.assert_close(replaced.times, table.times)
 
 
@@ -99,7 +99,7 @@ def test_a_family_that_holds_some_last_rows_alone_says_so() -> None:
     ],
     ids=["free", "coefficients", "multistep"],
 )
-def test_each_family_starts_from_its_rule(family: Parametrisation, table: Table) -> None:
+def test_each_family_starts_from_its_rule(family: Parametrisation, table: NonStationarySolver) -> None:
     found = family.table(family.start())
     torch.testing.assert_close(found.times, table.times, rtol=1e-14, atol=1e-14)
     torch.testing.assert_close(found.rows, table.rows, rtol=1e-14, atol=1e-14)

@@ -62,7 +62,7 @@ def test_the_numbers_of_parameters_are_the_paper_s() -> None:
 def test_all_but_the_slopes_of_the_scale_are_logarithms(family: ScaleTime) -> None:
     """A step of one in these multiplies a gap, a speed or a scale by e."""
     theta = somewhere(family)
-    assert family.logarithms == len(theta) - family.table(theta).n
+    assert family.logarithms == len(theta) - family.table(theta).nfe
     bounded = family.start()
     bounded[: family.logarithms] += 1.0
     moved, still = family.table(bounded), family.table(family.start())
@@ -100,7 +100,7 @@ def test_steps_are_the_rule_in_changed_coordinates(order: int) -> None:
         else:
             h = 2 / n
             z = z + h * u_bar(j + 1, z + h / 2 * u_bar(j, z))
-    torch.testing.assert_close(family.table(theta).solver()(field, x0), z / scale[n], rtol=1e-13, atol=1e-13)
+    torch.testing.assert_close(family.table(theta)(field, x0), z / scale[n], rtol=1e-13, atol=1e-13)
 
 
 @pytest.mark.parametrize(("n", "order"), [(5, 2), (1, 2), (6, 3), (6, 0)])
@@ -208,7 +208,7 @@ def test_the_bound_bounds_the_error_at_the_end(order: int) -> None:
     family, pairs = ScaleTime(6, (0.0, 1.0), order), linear_pairs()
     for seed in range(5):
         theta = family.start() + 4 * (somewhere(family, seed) - family.start())
-        end = family.table(theta).solver()(pairs.field, pairs.x0)
+        end = family.table(theta)(pairs.field, pairs.x0)
         error = (end - pairs.x1).flatten(1).square().mean(1).sqrt().mean()
         assert 1e-3 < float(error) < float(family.bound(theta, pairs))
 
@@ -256,7 +256,7 @@ def test_descending_the_bound_lowers_the_error_at_the_end() -> None:
     theta = family.start().requires_grad_()
 
     def error() -> float:
-        end = family.table(theta.detach()).solver()(pairs.field, pairs.x0)
+        end = family.table(theta.detach())(pairs.field, pairs.x0)
         return float((end - pairs.x1).square().mean(1).sqrt().mean())
 
     before, optimiser = error(), torch.optim.Adam([theta], lr=0.01)

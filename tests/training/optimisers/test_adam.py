@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from bnsbench.training.classics import rule_on_grid
 from bnsbench.training.families.classic_rules import Anchored, Decoupled, RuleTimes
 from bnsbench.training.families.parametrisation import FreeTable, LinearMultistep, Parametrisation
 from bnsbench.training.objectives import make_objective
@@ -15,6 +14,7 @@ from bnsbench.training.optimisers.adam import Adam, AdamSettings, Loss, differen
 from bnsbench.training.optimisers.checkpoint import Checkpoint
 from bnsbench.training.optimisers.selection import Selection
 from bnsbench.training.problem import Cost, Problem, TrainingStatus
+from bnsbench.training.tuning.classics import rule_on_grid
 from bnsbench.truth.pairs import Pairs
 from tests.training.toys import cross_source, euler_table, plain_states, smooth_features, uniform
 

@@ -10,8 +10,8 @@ from torch import Tensor
 from bnsbench.flows.fields import BatchField, CountingField, FunctionField
 from bnsbench.flows.model import Model
 from bnsbench.flows.paths import CondOT
+from bnsbench.nonstationary.table import NonStationarySolver, free_entries
 from bnsbench.training.families.parametrisation import Coefficients, FreeTable, LinearMultistep, Parametrisation
-from bnsbench.training.families.table import Table, lower
 from bnsbench.training.optimisers.forward_derivatives import (
     DIFFERENCE_STEPS,
     Directional,
@@ -22,8 +22,8 @@ from bnsbench.training.optimisers.forward_derivatives import (
 )
 from bnsbench.training.optimisers.rollout import run
 from tests.flows.toy import SineField
-from tests.training.families.test_table import random_table
 from tests.training.optimisers.test_rollout import draw, field_of, parameters, plain_states, start
+from tests.training.toys import random_table
 
 FAMILIES: dict[str, Callable[[int], Parametrisation]] = {
     "free": lambda n: FreeTable(random_table(n)),
@@ -128,7 +128,7 @@ def test_parameters_cost_nothing_before_they_act(n: int) -> None:
     assert sizes == [level * (level + 5) // 2 for level in range(1, n)]
     assert directions == sum(sizes) == field.nfe - n
     acting = torch.tensor([[bool(found[i, k].any()) for k in range(len(entries))] for i in range(n)])
-    rows = lower(n)[0]
+    rows = free_entries(n)[0]
     for i in range(n):
         assert torch.equal(acting[i, : n - 1], torch.arange(1, n) <= i)
         assert torch.equal(acting[i, n - 1 :], rows <= i)
@@ -169,7 +169,7 @@ EDGES = torch.tensor([0.0, 0.0, 1e-9, 0.4, 0.999 - 1e-9, 0.999, 0.999], dtype=to
 @pytest.mark.parametrize("precision", DIFFERENCE_STEPS, ids=str)
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_steps_never_leave_the_interval(precision: torch.dtype, sign: float) -> None:
-    table = Table(EDGES, random_table(6).rows)
+    table = NonStationarySolver.from_rows(EDGES, random_table(6).rows)
     x0, field = start(3), Guarded()
     rollout = run(table, field, x0)
     entries = sign * torch.eye(len(parameters(table)), dtype=torch.float64)

@@ -6,10 +6,10 @@ from torch import Tensor
 
 from bnsbench.flows.fields import BatchField, CountingField, FunctionField
 from bnsbench.flows.paths import CondOT
-from bnsbench.training.families.table import Table, lower
+from bnsbench.nonstationary.table import NonStationarySolver, free_entries
 from bnsbench.training.optimisers.rollout import Rollout, differentiable_states, end_states, gradient_rows, run
 from tests.flows.toy import GaussianModel, SineField
-from tests.training.families.test_table import random_table
+from tests.training.toys import random_table
 
 
 def start(n: int, dim: int = 3, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -25,14 +25,14 @@ def field_of(kind: str) -> BatchField:
     return SineField() if kind == "sine" else GaussianModel(CondOT()).field(torch.tensor([0, 1, 2, 0]), 2.0)
 
 
-def parameters(table: Table) -> Tensor:
+def parameters(table: NonStationarySolver) -> Tensor:
     """What `plain_states` takes: (t_1 .. t_{n-1}, row entries)."""
-    return torch.cat([table.times[1:-1], table.rows[lower(table.n)]])
+    return torch.cat([table.times[1:-1], table.rows[free_entries(table.nfe)]])
 
 
-def plain_states(table: Table, theta: Tensor, field: BatchField, x0: Tensor) -> Tensor:
+def plain_states(table: NonStationarySolver, theta: Tensor, field: BatchField, x0: Tensor) -> Tensor:
     """The sampler written plainly: states x_1 .. x_n [n, N, d], as a function of parameters in place of the table's."""
-    n = table.n
+    n = table.nfe
     times, entries = [table.times[0], *theta[: n - 1]], iter(theta[n - 1 :])
     velocities, x, states = [], x0, []
     for i in range(n):
@@ -48,7 +48,7 @@ def plain_states(table: Table, theta: Tensor, field: BatchField, x0: Tensor) -> 
 def test_a_rollout_ends_where_the_engine_ends(dtype: torch.dtype) -> None:
     table, x0 = random_table(6), start(5, dtype=dtype)
     rollout = run(table, SineField(), x0)
-    torch.testing.assert_close(rollout.end, table.solver()(SineField(), x0))
+    torch.testing.assert_close(rollout.end, table(SineField(), x0))
     assert rollout.end.dtype == dtype
 
 
@@ -71,7 +71,7 @@ def test_a_bfloat16_field_is_combined_in_float32() -> None:
 
 def test_a_table_that_is_being_differentiated_is_run_without_gradients() -> None:
     table = random_table(3)
-    traced = Table(table.times.clone().requires_grad_(), table.rows.clone().requires_grad_())
+    traced = NonStationarySolver.from_rows(table.times.clone().requires_grad_(), table.rows.clone().requires_grad_())
     assert not run(traced, SineField(), start(4)).states.requires_grad
 
 
@@ -93,10 +93,10 @@ def test_another_end_leaves_the_other_states_and_the_velocities() -> None:
 def test_objectives_see_the_end_or_every_state_but_the_first() -> None:
     table = random_table(4)
     rollout = run(table, SineField(), start(2))
-    end, moment = rollout.seen(table, whole=False)
+    end, moment = rollout.compared(table, whole=False)
     assert torch.equal(end, rollout.states[4:])
     assert torch.equal(moment, torch.ones(1, 2, dtype=torch.float64))
-    states, times = rollout.seen(table, whole=True)
+    states, times = rollout.compared(table, whole=True)
     assert torch.equal(states, rollout.states[1:])
     assert torch.equal(times, torch.stack([table.times[1:], table.times[1:]], dim=1))
 
@@ -171,10 +171,12 @@ def test_shapes_of_images_are_kept_for_the_field() -> None:
     assert isinstance(rollout, Rollout)
 
 
-def differentiated(table: Table, field: BatchField, x0: Tensor, checkpointed: bool) -> tuple[Tensor, list[Tensor]]:
+def differentiated(
+    table: NonStationarySolver, field: BatchField, x0: Tensor, checkpointed: bool
+) -> tuple[Tensor, list[Tensor]]:
     """The states, and the gradients in times, rows and x0 of a random combination of all of them."""
     inputs = [value.detach().clone().requires_grad_() for value in (table.times, table.rows, x0)]
-    states = differentiable_states(Table(inputs[0], inputs[1]), field, inputs[2], checkpointed)
+    states = differentiable_states(NonStationarySolver.from_rows(inputs[0], inputs[1]), field, inputs[2], checkpointed)
     combined = (states * draw(*states.shape)).sum()
     return states.detach(), list(torch.autograd.grad(combined, inputs))
 
@@ -188,7 +190,7 @@ def test_states_are_differentiable_in_times_rows_and_noise(kind: str, checkpoint
     plain = plain_states(table, theta, field, noise)
     torch.testing.assert_close(states, plain.detach())
     expected, expected_noise = torch.autograd.grad((plain * draw(*plain.shape)).sum(), (theta, noise))
-    torch.testing.assert_close(torch.cat([by_times[1:-1], by_rows[lower(4)]]), expected)
+    torch.testing.assert_close(torch.cat([by_times[1:-1], by_rows[free_entries(4)]]), expected)
     torch.testing.assert_close(by_noise, expected_noise)
     # The end lies where no evaluation is; entries above the diagonal are no parameters.
     assert by_times[-1] == 0

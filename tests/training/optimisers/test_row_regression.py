@@ -1,24 +1,13 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
-from bnsbench.nonstationary.tracing import trace
-from bnsbench.solvers.grids import time_grid
-from bnsbench.solvers.runge_kutta import euler, midpoint
-from bnsbench.training.families.table import Table
-from bnsbench.training.objectives import EndError
-from bnsbench.training.optimisers.rollout import run
-from bnsbench.training.optimisers.row_regression import LOG_MSE, RowRegression, greedy_table
-from bnsbench.training.optimisers.selection import psnr
-from bnsbench.truth.pairs import Pairs, PairSource
-from tests.flows.toy import GaussianModel, SineField
-from tests.training.toys import cross_source, plain_states, uniform
+from bnsbench.training.objectives import LOG_MSE, EndError
+from bnsbench.training.optimisers.row_regression import RowRegression
 
 MSE = EndError("mse", logarithmic=False)
 SCALES = torch.tensor([1.0, 50.0, 1e-3], dtype=torch.float64)
@@ -87,55 +76,3 @@ def test_empty_columns_get_nothing() -> None:
     assert row[1] == 0
     alone = RowRegression(basis[[0, 2]], target, weights).solve(LOG_MSE, 3, 1e-12)
     torch.testing.assert_close(row[[0, 2]], alone)
-
-
-@pytest.mark.parametrize("n", [4, 8])
-def test_the_greedy_table_beats_the_rules_on_its_grid(n: int) -> None:
-    source = PairSource(GaussianModel(scale=0.3, dim=4), "gaussian", guidance=1.0, tolerance=1e-8)
-    pairs, model = source.trajectories("train"), source.model
-    times = time_grid("uniform", model.path, model.interval, n)
-    found = psnr(greedy_table(times, pairs), pairs, 2.0)
-    for rule in (euler, midpoint):
-        table = Table.of(trace(lambda field, x0, rule=rule: rule(field, x0, n), model.path))
-        assert found > psnr(table, pairs, 2.0) + 3
-
-
-def test_every_row_but_the_last_is_the_best_one_step_on_the_true_trajectory() -> None:
-    pairs = cross_source(tolerance=1e-8).trajectories("train", 40)
-    assert pairs.trajectory is not None
-    pairs = replace(pairs, weights=torch.rand(40, generator=torch.Generator().manual_seed(0)) + 0.1)
-    table = greedy_table(uniform(3), pairs)
-    states = [pairs.x0, *plain_states(table, pairs.field, pairs.x0)]
-    velocities = [pairs.field(table.times[i], states[i]) for i in range(2)]
-    for i, target in enumerate([pairs.trajectory.at(1 / 3), pairs.trajectory.at(2 / 3)]):
-        basis = torch.stack([pairs.x0, *velocities[: i + 1]])
-        row = RowRegression(basis, target, pairs.sample_weights()).solve(LOG_MSE, 2, 1e-11)
-        torch.testing.assert_close(table.rows[i, : i + 2], row)
-
-
-def test_the_first_rows_follow_the_trajectory() -> None:
-    pairs = PairSource(GaussianModel(), "gaussian", tolerance=1e-8).trajectories("train")
-    assert pairs.trajectory is not None
-    times = uniform(8)
-    rollout = run(greedy_table(times, pairs), pairs.field, pairs.x0)
-    for i in range(1, 8):
-        assert (rollout.states[i] - pairs.trajectory.at(float(times[i]))).abs().max() < 0.05
-
-
-def test_the_field_is_evaluated_once_per_row() -> None:
-    calls = []
-
-    class Counted(SineField):
-        def __call__(self, t, x):
-            calls.append(float(t))
-            return super().__call__(t, x)
-
-    pairs = PairSource(GaussianModel(), "gaussian", tolerance=1e-6).trajectories("train")
-    greedy_table(uniform(4), replace(pairs, field=Counted()))
-    assert calls == [0.0, 0.25, 0.5, 0.75]
-
-
-def test_pairs_without_trajectories_are_refused() -> None:
-    pairs: Pairs = cross_source().pairs("train", 4)
-    with pytest.raises(ValueError, match="needs pairs with their trajectories"):
-        greedy_table(uniform(2), pairs)

@@ -11,20 +11,18 @@ from bnsbench.models.digits.mixture import digits_gmm
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.tracing import trace
 from bnsbench.solvers.runge_kutta import midpoint
-from bnsbench.training import descent
-from bnsbench.training.families.table import Table, transfer_times
 from bnsbench.training.optimisers.selection import psnr
-from bnsbench.training.problem import Problem, TrainingStatus
+from bnsbench.training.problem import Effort, Problem, TrainingStatus
 from bnsbench.training.recipes.bns import LADDERS, rung_below, train_bns
-from bnsbench.truth.mixed_source import MixedSource
+from bnsbench.training.recipes.initial import transfer_times
+from bnsbench.truth.mixed_source import MixedSource, Source
 from bnsbench.truth.pairs import PairSource
 from tests.training.toys import bend, cross_source, plane_source, smooth_features
 
 
-@pytest.fixture(autouse=True)
-def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Validate on fewer pairs than a user does."""
-    monkeypatch.setattr(descent, "VALIDATION", 128)
+def problem(source: Source, **more) -> Problem:
+    """The problem of training for a source, validated on fewer pairs than a user's."""
+    return Problem(source, effort=Effort(validation=128), **more)
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +32,10 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> PairSource:
 
 def test_the_default_recipe_beats_the_midpoint_rule_far_on_unseen_noise() -> None:
     source = PairSource(digits_gmm(), "digits-gmm", tolerance=1e-3)
-    artefact = train_bns(Problem(source), 4, pairs=128, iterations=6)
+    artefact = train_bns(problem(source), 4, pairs=128, iterations=6)
     test = source.pairs("test", 128)
-    rule = Table.of(trace(lambda field, x0: midpoint(field, x0, 4), source.model.path))
-    found = psnr(Table.of(artefact.solver), test, 2.0)
+    rule = trace(lambda field, x0: midpoint(field, x0, 4), source.model.path)
+    found = psnr(artefact.solver, test, 2.0)
     assert found > psnr(rule, test, 2.0) + 8
     assert artefact.training["psnr"] == pytest.approx(found, abs=2.0)
     assert artefact.solver.nfe == 4
@@ -46,7 +44,7 @@ def test_the_default_recipe_beats_the_midpoint_rule_far_on_unseen_noise() -> Non
 
 
 def test_training_is_reproducible_and_the_artefact_survives_the_file(source: PairSource, tmp_path: Path) -> None:
-    first, second = (train_bns(Problem(source), 2, pairs=40, iterations=3) for _ in range(2))
+    first, second = (train_bns(problem(source), 2, pairs=40, iterations=3) for _ in range(2))
     assert first.solver.fingerprint() == second.solver.fingerprint()
     first.save(tmp_path / "bns.json")
     loaded = SolverArtefact.load(tmp_path / "bns.json")
@@ -60,7 +58,7 @@ def test_forwards_count_the_network_and_all_purposes(source: PairSource) -> None
     unguided = replace(source, guidance=0.0, cache=None)
     costs = {}
     for name, given in (("guided", source), ("unguided", unguided)):
-        record = train_bns(Problem(given), 2, pairs=40, iterations=1).training
+        record = train_bns(problem(given), 2, pairs=40, iterations=1).training
         costs[name] = record["forwards"]
         assert set(record["forwards"]) == {"teacher", "training", "validation"}
         # Five grids, each with a regression and a comparison on 128 trajectories, come before the descent.
@@ -71,24 +69,24 @@ def test_forwards_count_the_network_and_all_purposes(source: PairSource) -> None
 
 def test_a_rung_starts_from_the_grid_below(source: PairSource) -> None:
     asked: list[int] = []
-    below = train_bns(Problem(source), 4, pairs=40, iterations=2)
+    below = train_bns(problem(source), 4, pairs=40, iterations=2)
 
     def previous(nfe: int) -> SolverArtefact:
         asked.append(nfe)
         return below
 
-    artefact = train_bns(Problem(source, previous=previous), 6, pairs=40, iterations=1)
+    artefact = train_bns(problem(source, previous=previous), 6, pairs=40, iterations=1)
     assert asked == [4]
     assert artefact.training["start"]["name"] == "greedy on bns at 4 NFE"
     began = torch.tensor(artefact.training["start"]["table"]["times"], dtype=torch.float64)
     torch.testing.assert_close(began, transfer_times(below.solver.times, 6))
     for ladder in ("none", "standard"):
-        first = train_bns(Problem(source, previous=previous), 4, ladder=ladder, pairs=40, iterations=1)
+        first = train_bns(problem(source, previous=previous), 4, ladder=ladder, pairs=40, iterations=1)
         assert "bns at" not in first.training["start"]["name"]
     assert asked == [4]
-    train_bns(Problem(source, previous=previous), 6, ladder="every", pairs=40, iterations=1)
+    train_bns(problem(source, previous=previous), 6, ladder="every", pairs=40, iterations=1)
     assert asked == [4, 5]
-    train_bns(Problem(source, previous=previous), 6, ladder="none", pairs=40, iterations=1)
+    train_bns(problem(source, previous=previous), 6, ladder="none", pairs=40, iterations=1)
     assert asked == [4, 5]
 
 
@@ -104,7 +102,7 @@ def test_the_ladders() -> None:
 
 def test_progress_is_reported_with_the_best_so_far(source: PairSource) -> None:
     told: list[TrainingStatus] = []
-    train_bns(Problem(source, progress=told.append), 2, pairs=40, iterations=4)
+    train_bns(problem(source, progress=told.append), 2, pairs=40, iterations=4)
     assert [status.iteration for status in told] == list(range(len(told)))
     assert {status.total for status in told} == {4}
     assert {status.nfe for status in told} == {2}
@@ -115,17 +113,17 @@ def test_progress_is_reported_with_the_best_so_far(source: PairSource) -> None:
 
 
 def test_a_given_start_is_descended_from(source: PairSource, tmp_path: Path) -> None:
-    plain = train_bns(Problem(source), 4, init="euler", pairs=40, iterations=2).training
-    scaled = train_bns(Problem(source), 4, init="euler", sigma_0=2.0, pairs=40, iterations=2).training
+    plain = train_bns(problem(source), 4, init="euler", pairs=40, iterations=2).training
+    scaled = train_bns(problem(source), 4, init="euler", sigma_0=2.0, pairs=40, iterations=2).training
     assert plain["start"]["name"] == "euler"
     assert scaled["start"]["name"] == "euler sigma_0=2"
     assert plain["start"]["table"]["times"] == pytest.approx([0.0, 0.25, 0.5, 0.75, 1.0])
     assert scaled["start"]["table"]["times"] != plain["start"]["table"]["times"]
     assert plain["psnr"] >= plain["curve"][0]["psnr"]
-    trained = train_bns(Problem(source), 4, pairs=128, iterations=6)
+    trained = train_bns(problem(source), 4, pairs=128, iterations=6)
     trained.save(tmp_path / "bns.json")
     other = replace(source, guidance=2.0)
-    again = train_bns(Problem(other), 4, init=str(tmp_path / "bns.json"), pairs=128, iterations=2).training
+    again = train_bns(problem(other), 4, init=str(tmp_path / "bns.json"), pairs=128, iterations=2).training
     assert again["start"]["name"] == "bns at 4 NFE for cross w=1"
     torch.testing.assert_close(torch.tensor(again["start"]["table"]["times"], dtype=torch.float64), trained.solver.times)
 
@@ -144,9 +142,9 @@ def test_a_given_start_is_descended_from(source: PairSource, tmp_path: Path) -> 
     ids=str,
 )
 def test_objective_optimiser_and_derivative_can_be_chosen(source: PairSource, choice) -> None:
-    problem = Problem(source, features=smooth_features())
+    given = problem(source, features=smooth_features())
     iterations = 50 if "optimiser" in choice else 6
-    record = train_bns(problem, 3, init="euler", pairs=60, iterations=iterations, **choice).training
+    record = train_bns(given, 3, init="euler", pairs=60, iterations=iterations, **choice).training
     for key in ("objective", "optimiser", "derivative"):
         default = {"objective": "log-mse", "optimiser": "gauss-newton", "derivative": "backward"}[key]
         assert record[key] == choice.get(key, default)
@@ -154,8 +152,8 @@ def test_objective_optimiser_and_derivative_can_be_chosen(source: PairSource, ch
 
 
 def test_derivatives_forwards_and_by_differences_lead_the_same_way() -> None:
-    problem, choices = Problem(plane_source(bend)), {"init": "euler", "objective": "mse", "pairs": 60, "iterations": 2}
-    curves = [train_bns(problem, 4, derivative=kind, **choices).training["curve"] for kind in ("forward", "difference")]
+    given, choices = problem(plane_source(bend)), {"init": "euler", "objective": "mse", "pairs": 60, "iterations": 2}
+    curves = [train_bns(given, 4, derivative=kind, **choices).training["curve"] for kind in ("forward", "difference")]
     losses = [[point["loss"] for point in curve] for curve in curves]
     assert losses[0] == pytest.approx(losses[1], abs=0.02)
     assert losses[0][-1] < losses[0][0] - 1
@@ -163,7 +161,7 @@ def test_derivatives_forwards_and_by_differences_lead_the_same_way() -> None:
 
 def test_a_mixture_s_table_says_all_its_scales(source: PairSource, tmp_path: Path) -> None:
     mixed = MixedSource.of(replace(source, guidance=0.0), (0.0, 2.0), (1.0, 3.0))
-    made = train_bns(Problem(mixed), 3, pairs=40, iterations=2)
+    made = train_bns(problem(mixed), 3, pairs=40, iterations=2)
     assert made.guidance == (0.0, 2.0)
     made.save(tmp_path / "mixed.json")
     assert SolverArtefact.load(tmp_path / "mixed.json").guidance == (0.0, 2.0)
@@ -173,7 +171,7 @@ def test_the_weights_of_a_mixture_decide_whom_it_serves(source: PairSource) -> N
     found = {}
     for weights in ((20.0, 1.0), (1.0, 20.0)):
         mixed = MixedSource.of(source, (0.0, 3.0), weights)
-        table = Table.of(train_bns(Problem(mixed), 3, pairs=96, iterations=6).solver)
+        table = train_bns(problem(mixed), 3, pairs=96, iterations=6).solver
         found[weights] = [psnr(table, replace(source, guidance=w).pairs("test", 64), 2.0) for w in (0.0, 3.0)]
     first, second = found.values()
     assert first[0] > second[0] + 1
@@ -181,7 +179,7 @@ def test_the_weights_of_a_mixture_decide_whom_it_serves(source: PairSource) -> N
 
 
 def test_the_paper_s_recipe_is_offered_with_other_counts(source: PairSource) -> None:
-    made = train_bns(Problem(source), 2, recipe="paper", pairs=48, iterations=10)
+    made = train_bns(problem(source), 2, recipe="paper", pairs=48, iterations=10)
     record = made.training
     assert made.name == "bns"
     assert (record["recipe"], record["pairs"], record["iterations"], record["learning_rate"]) == ("paper", 48, 10, 5e-4)
@@ -197,14 +195,14 @@ def test_what_there_is_not_is_refused(source: PairSource) -> None:
         ({"init": "magic"}, "no built-in solver 'magic'"),
     ):
         with pytest.raises(UsageError, match=words):
-            train_bns(Problem(source), 4, pairs=16, **settings)
+            train_bns(problem(source), 4, pairs=16, **settings)
     with pytest.raises(BnsbenchError, match="midpoint"):
-        train_bns(Problem(source), 5, init="midpoint")
+        train_bns(problem(source), 5, init="midpoint")
 
 
 def test_the_paper_s_recipe_takes_no_other_objective(source: PairSource) -> None:
     with pytest.raises(UsageError, match="has its own objective and optimiser"):
-        train_bns(Problem(source), 2, recipe="paper", objective="mse")
+        train_bns(problem(source), 2, recipe="paper", objective="mse")
 
 
 def test_a_rung_costs_what_the_rungs_below_have_cost_too_and_each_truth_once(source: PairSource) -> None:
@@ -212,7 +210,7 @@ def test_a_rung_costs_what_the_rungs_below_have_cost_too_and_each_truth_once(sou
 
     def trained(nfe: int) -> SolverArtefact:
         if nfe not in known:
-            known[nfe] = train_bns(Problem(source, previous=trained), nfe, pairs=40, iterations=2)
+            known[nfe] = train_bns(problem(source, previous=trained), nfe, pairs=40, iterations=2)
         return known[nfe]
 
     upper, lower = trained(8).training, trained(4).training
@@ -222,14 +220,14 @@ def test_a_rung_costs_what_the_rungs_below_have_cost_too_and_each_truth_once(sou
     assert upper["forwards"]["teacher"] == own["teacher"] == lower["forwards"]["teacher"]
     third = trained(12).training
     assert third["forwards"]["training"] == upper["forwards"]["training"] + third["own_forwards"]["training"]
-    alone = train_bns(Problem(source, previous=trained), 8, ladder="none", pairs=40, iterations=2).training
+    alone = train_bns(problem(source, previous=trained), 8, ladder="none", pairs=40, iterations=2).training
     assert "own_forwards" not in alone
 
 
 def test_a_rung_below_whose_record_has_forwards_alone_is_paid_for_as_well(source: PairSource) -> None:
     """As have the records of shipped solvers and of other software."""
-    lower = train_bns(Problem(source), 4, pairs=40, iterations=2)
+    lower = train_bns(problem(source), 4, pairs=40, iterations=2)
     bare = replace(lower, training={"forwards": lower.training["forwards"]})
-    upper = train_bns(Problem(source, previous=lambda nfe: bare), 8, pairs=40, iterations=2).training
+    upper = train_bns(problem(source, previous=lambda nfe: bare), 8, pairs=40, iterations=2).training
     for kind, count in upper["forwards"].items():
         assert count == upper["own_forwards"][kind] + lower.training["forwards"][kind]

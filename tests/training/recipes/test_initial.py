@@ -3,6 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -11,17 +12,25 @@ from bnsbench.errors import CorruptFileError, NotApplicableError, UsageError
 from bnsbench.flows.paths import VP, CondOT, Cosine
 from bnsbench.models.mixtures import MixtureModel
 from bnsbench.nonstationary.artefact import SolverArtefact
+from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.nonstationary.tracing import trace
-from bnsbench.solvers.runge_kutta import euler, heun
-from bnsbench.training.families.table import Table, transfer_times
-from bnsbench.training.optimisers.row_regression import greedy_table
+from bnsbench.solvers.grids import time_grid
+from bnsbench.solvers.runge_kutta import euler, heun, midpoint
+from bnsbench.training.optimisers.rollout import run
 from bnsbench.training.optimisers.selection import psnr
 from bnsbench.training.problem import Classic, Cost, Problem
-from bnsbench.training.recipes.initial import START_GRIDS, given_start, greedy_start, start_grids
+from bnsbench.training.recipes.initial import (
+    START_GRIDS,
+    given_start,
+    greedy_start,
+    greedy_table,
+    start_grids,
+    transfer_times,
+)
 from bnsbench.training.recipes.paper import preconditioned
-from bnsbench.truth.pairs import CHUNK, PairSource
-from tests.training.families.test_table import random_table
-from tests.training.toys import cross, cross_source, uniform
+from bnsbench.truth.pairs import CHUNK, Pairs, PairSource
+from tests.flows.toy import GaussianModel, SineField
+from tests.training.toys import cross, cross_source, plain_states, random_table, uniform
 
 N = 4
 
@@ -31,7 +40,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> PairSource:
     return cross_source(guidance=1.0, cache=tmp_path_factory.mktemp("pairs"))
 
 
-def start(source: PairSource, init: str, *, nfe: int = N, sigma_0: float = 1.0) -> tuple[Table, str]:
+def start(source: PairSource, init: str, *, nfe: int = N, sigma_0: float = 1.0) -> tuple[NonStationarySolver, str]:
     return given_start(Problem(source), nfe, init, sigma_0, Cost())
 
 
@@ -39,11 +48,11 @@ def on_path(path, end: float = 1.0) -> MixtureModel:
     return MixtureModel(cross().mixture, path, (2,), end)
 
 
-def file_of(table: Table, folder: Path, source: PairSource, **more) -> str:
+def file_of(table: NonStationarySolver, folder: Path, source: PairSource, **more) -> str:
     """Write a trained solver's file for a source and return its path."""
     model = source.model
     facts = {"path": model.path, "interval": model.interval, "model": source.name, "guidance": source.guidance, **more}
-    made = SolverArtefact(solver=table.solver(), fingerprint=model.fingerprint(), name="bns", training={}, **facts)
+    made = SolverArtefact(solver=table.validated(), fingerprint=model.fingerprint(), name="bns", training={}, **facts)
     made.save(folder / "solver.json")
     return str(folder / "solver.json")
 
@@ -79,7 +88,7 @@ def test_the_greedy_start_is_the_best_over_its_grids(source: PairSource) -> None
 
 def test_a_classic_start_is_its_trace(source: PairSource) -> None:
     table, name = start(source, "euler")
-    expected = Table.of(trace(lambda field, x0: euler(field, x0, N), CondOT()))
+    expected = trace(lambda field, x0: euler(field, x0, N), CondOT())
     assert name == "euler"
     torch.testing.assert_close(table.rows, expected.rows)
     torch.testing.assert_close(table.times, uniform(N), rtol=0, atol=1e-15)
@@ -88,7 +97,7 @@ def test_a_classic_start_is_its_trace(source: PairSource) -> None:
 
 def test_a_classic_that_repeats_times_gets_them_opened_by_a_little(source: PairSource) -> None:
     table, _ = start(source, "heun")
-    expected = Table.of(trace(lambda field, x0: heun(field, x0, N), CondOT()))
+    expected = trace(lambda field, x0: heun(field, x0, N), CondOT())
     assert not (expected.times.diff() > 0).all()
     assert (table.times.diff() > 0).all()
     torch.testing.assert_close(table.times, expected.times, rtol=0, atol=1e-3)
@@ -99,7 +108,7 @@ def test_a_classic_that_repeats_times_gets_them_opened_by_a_little(source: PairS
 
 def test_sigma_0_preconditions_a_classic_start(source: PairSource) -> None:
     table, name = start(source, "euler", sigma_0=3.0)
-    expected = Table.of(trace(preconditioned(euler, 3.0, N), CondOT()))
+    expected = trace(preconditioned(euler, 3.0, N), CondOT())
     assert name == "euler sigma_0=3"
     torch.testing.assert_close(table.rows, expected.rows)
     torch.testing.assert_close(table.times, expected.times)
@@ -166,7 +175,7 @@ def test_a_file_for_another_path_and_nfe_lends_both(source: PairSource, tmp_path
 def test_carried_times_that_fall_together_are_opened(source: PairSource, tmp_path: Path) -> None:
     """A path that ends early holds fewer log-SNRs than the file's."""
     times = torch.tensor([0.0, 0.5, 0.9999, 0.99999, 1.0], dtype=torch.float64)
-    file = file_of(Table(times, random_table(N).rows), tmp_path, source)
+    file = file_of(NonStationarySolver.from_rows(times, random_table(N).rows), tmp_path, source)
     other = replace(source, model=on_path(CondOT(), 0.99), name="other", cache=None)
     table, _ = start(other, file)
     assert (table.times.diff() > 0).all()
@@ -194,5 +203,78 @@ def test_what_cannot_be_started_from_is_refused(source: PairSource, tmp_path: Pa
 
 def test_uniform_times_come_through_a_file_unchanged(source: PairSource, tmp_path: Path) -> None:
     rows = random_table(N).rows
-    table, _ = start(source, file_of(Table(uniform(N), rows), tmp_path, source))
+    table, _ = start(source, file_of(NonStationarySolver.from_rows(uniform(N), rows), tmp_path, source))
     torch.testing.assert_close(table.times, uniform(N))
+
+
+def test_transferred_times_keep_ends_and_shape() -> None:
+    coarse = torch.linspace(0, 1, 5, dtype=torch.float64) ** 2
+    fine = transfer_times(coarse, 12)
+    assert (fine.diff() > 0).all()
+    assert fine[0] == 0
+    assert fine[-1] == 1
+    torch.testing.assert_close(fine, torch.linspace(0, 1, 13, dtype=torch.float64) ** 2, rtol=0, atol=0.03)
+    torch.testing.assert_close(transfer_times(coarse, 8)[::2], coarse)
+
+
+@pytest.mark.parametrize("n", [4, 8])
+def test_the_greedy_table_beats_the_rules_on_its_grid(n: int) -> None:
+    source = PairSource(GaussianModel(scale=0.3, dim=4), "gaussian", guidance=1.0, tolerance=1e-8)
+    pairs, model = source.trajectories("train"), source.model
+    times = time_grid("uniform", model.path, model.interval, n)
+    found = psnr(greedy_table(times, pairs), pairs, 2.0)
+    for rule in (euler, midpoint):
+        table = trace(lambda field, x0, rule=rule: rule(field, x0, n), model.path)
+        assert found > psnr(table, pairs, 2.0) + 3
+
+
+def best_row(basis: Tensor, target: Tensor, weights: Tensor, passes: int) -> np.ndarray:
+    """The row of least mean log error by passes of lstsq, each weighted by the errors that the one before has left."""
+    columns, importance = basis.transpose(0, 1).numpy(), weights.numpy()
+    for _ in range(passes):
+        root = np.sqrt(importance)[:, None]
+        left = np.stack([(root * columns[:, j]).ravel() for j in range(len(basis))], axis=1)
+        row = np.linalg.lstsq(left, (root * target.numpy()).ravel(), rcond=None)[0]
+        importance = weights.numpy() / ((np.einsum("j,sjd->sd", row, columns) - target.numpy()) ** 2).mean(1)
+    return row
+
+
+def test_every_row_but_the_last_is_the_best_one_step_on_the_true_trajectory() -> None:
+    pairs = cross_source(tolerance=1e-8).trajectories("train", 40)
+    assert pairs.trajectory is not None
+    pairs = replace(pairs, weights=torch.rand(40, generator=torch.Generator().manual_seed(0)) + 0.1)
+    table = greedy_table(uniform(3), pairs)
+    states = [pairs.x0, *plain_states(table, pairs.field, pairs.x0)]
+    velocities = [pairs.field(table.times[i], states[i]) for i in range(2)]
+    for i, target in enumerate([pairs.trajectory.at(1 / 3), pairs.trajectory.at(2 / 3)]):
+        basis = torch.stack([pairs.x0, *velocities[: i + 1]])
+        row = torch.from_numpy(best_row(basis, target, pairs.sample_weights(), passes=2))
+        torch.testing.assert_close(table.rows[i, : i + 2], row)
+
+
+def test_the_first_rows_follow_the_trajectory() -> None:
+    pairs = PairSource(GaussianModel(), "gaussian", tolerance=1e-8).trajectories("train")
+    assert pairs.trajectory is not None
+    times = uniform(8)
+    rollout = run(greedy_table(times, pairs), pairs.field, pairs.x0)
+    for i in range(1, 8):
+        assert (rollout.states[i] - pairs.trajectory.at(float(times[i]))).abs().max() < 0.05
+
+
+def test_the_field_is_evaluated_once_per_row() -> None:
+    calls = []
+
+    class Counted(SineField):
+        def __call__(self, t, x):
+            calls.append(float(t))
+            return super().__call__(t, x)
+
+    pairs = PairSource(GaussianModel(), "gaussian", tolerance=1e-6).trajectories("train")
+    greedy_table(uniform(4), replace(pairs, field=Counted()))
+    assert calls == [0.0, 0.25, 0.5, 0.75]
+
+
+def test_pairs_without_trajectories_are_refused() -> None:
+    pairs: Pairs = cross_source().pairs("train", 4)
+    with pytest.raises(ValueError, match="needs pairs with their trajectories"):
+        greedy_table(uniform(2), pairs)

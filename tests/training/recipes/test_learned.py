@@ -10,18 +10,17 @@ from bnsbench.errors import NotApplicableError, UsageError
 from bnsbench.flows.paths import CondOT
 from bnsbench.models.digits.mixture import digits_gmm
 from bnsbench.nonstationary.artefact import SolverArtefact
+from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.nonstationary.tracing import trace
 from bnsbench.solvers.runge_kutta import euler
-from bnsbench.training import descent
-from bnsbench.training.classics import best_grid, rule_on_grid
-from bnsbench.training.families.table import Table
 from bnsbench.training.optimisers.selection import psnr
 from bnsbench.training.problem import Classic, Cost, Problem
 from bnsbench.training.recipes import learned
 from bnsbench.training.recipes.initial import start_grids
+from bnsbench.training.tuning.classics import best_grid, rule_on_grid
 from bnsbench.training.tuning.tuned_classics import RULES, tuned_classics
 from bnsbench.truth.pairs import PairSource
-from tests.training.toys import cross_source, smooth_features
+from tests.training.toys import SMALL, cross_source, smooth_features
 
 Trainer = Callable[..., SolverArtefact]
 FAMILIES: dict[str, tuple[Trainer, str]] = {
@@ -34,10 +33,9 @@ FAMILIES: dict[str, tuple[Trainer, str]] = {
 N = 4
 
 
-@pytest.fixture(autouse=True)
-def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Validate on fewer pairs than a user does."""
-    monkeypatch.setattr(descent, "VALIDATION", 64)
+def problem(source: PairSource, **more) -> Problem:
+    """The problem of training for a source, validated on fewer pairs than a user's."""
+    return Problem(source, effort=SMALL, **more)
 
 
 @pytest.fixture(scope="module")
@@ -53,11 +51,11 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> PairSource:
     return source
 
 
-def on_best_grid(source: PairSource, rule: str) -> Table:
+def on_best_grid(source: PairSource, rule: str) -> NonStationarySolver:
     """The rule on the start grid that suits it best."""
-    on_grid, steps = rule_on_grid(Problem(source), N, rule)
+    on_grid, steps = rule_on_grid(problem(source), N, rule)
     grids = start_grids(source.model.path, source.model.interval, steps)
-    return on_grid(best_grid(Problem(source), on_grid, N, grids, Cost()))
+    return on_grid(best_grid(problem(source), on_grid, N, grids, Cost()))
 
 
 @pytest.mark.parametrize(
@@ -66,7 +64,7 @@ def on_best_grid(source: PairSource, rule: str) -> Table:
 )
 def test_every_family_beats_the_rule_that_it_starts_from(digits: PairSource, name: str, rule: str, gain: float) -> None:
     train, family = FAMILIES[name]
-    artefact = train(Problem(digits), N, pairs=64, iterations=6)
+    artefact = train(problem(digits), N, pairs=64, iterations=6)
     record = artefact.training
     assert artefact.name == name
     assert artefact.solver.nfe == N
@@ -75,14 +73,14 @@ def test_every_family_beats_the_rule_that_it_starts_from(digits: PairSource, nam
     assert record["start"]["name"] == "the rule of its family"
     test = digits.pairs("test", 64)
     if name == "bst":
-        on_grid, steps = rule_on_grid(Problem(digits), N, rule)
+        on_grid, steps = rule_on_grid(problem(digits), N, rule)
         start = on_grid(torch.linspace(0, 1, steps + 1, dtype=torch.float64))
     else:
         start = on_best_grid(digits, rule)
     began = record["start"]["table"]
     torch.testing.assert_close(torch.tensor(began["times"]).double(), start.times)
     torch.testing.assert_close(torch.tensor(began["a"]).double(), start.rows[:, 0])
-    assert psnr(Table.of(artefact.solver), test, 2.0) > psnr(start, test, 2.0) + gain
+    assert psnr(artefact.solver, test, 2.0) > psnr(start, test, 2.0) + gain
 
 
 OWN = {
@@ -97,9 +95,9 @@ OWN = {
 @pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.parametrize("perceptual", [True, False], ids=["features", "no features"])
 def test_its_own_objective_is_its_paper_s(source: PairSource, name: str, perceptual: bool) -> None:
-    problem = Problem(source, features=smooth_features() if perceptual else None)
+    given = problem(source, features=smooth_features() if perceptual else None)
     iterations = 100 if name == "bst" else 4
-    record = FAMILIES[name][0](problem, N, objective="own", pairs=64, iterations=iterations).training
+    record = FAMILIES[name][0](given, N, objective="own", pairs=64, iterations=iterations).training
     assert record["objective"] == OWN[name][0 if perceptual else 1]
     assert record["optimiser"] == ("adam" if name == "bst" else "gauss-newton")
     assert record["loss"] <= record["curve"][0]["loss"]
@@ -107,7 +105,7 @@ def test_its_own_objective_is_its_paper_s(source: PairSource, name: str, percept
 
 
 def test_the_bound_of_bst_is_trained_on_trajectories_and_selected_by_the_error(source: PairSource) -> None:
-    made = learned.train_bst(Problem(source), N, objective="own", pairs=64, iterations=200, rate=0.01)
+    made = learned.train_bst(problem(source), N, objective="own", pairs=64, iterations=200, rate=0.01)
     curve = made.training["curve"]
     assert made.training["psnr"] > curve[0]["psnr"] + 3
     assert made.training["loss"] == pytest.approx(min(point["loss"] for point in curve), abs=1e-6)
@@ -118,32 +116,32 @@ def test_the_bound_of_bst_is_trained_on_trajectories_and_selected_by_the_error(s
 
 def test_bst_is_offered_on_euler_s_rule_and_on_the_midpoint_rule(source: PairSource) -> None:
     for order, rule in ((1, "euler"), (2, "midpoint")):
-        record = learned.train_bst(Problem(source), N, order=order, pairs=40, iterations=2).training
-        on_grid, steps = rule_on_grid(Problem(source), N, rule)
+        record = learned.train_bst(problem(source), N, order=order, pairs=40, iterations=2).training
+        on_grid, steps = rule_on_grid(problem(source), N, rule)
         plain = on_grid(torch.linspace(0, 1, steps + 1, dtype=torch.float64))
         assert record["start"]["table"]["times"] == pytest.approx(plain.times.tolist())
         torch.testing.assert_close(torch.tensor(record["start"]["table"]["a"]).double(), plain.rows[:, 0])
-    odd = learned.train_bst(Problem(source), 3, order=1, pairs=40, iterations=1)
+    odd = learned.train_bst(problem(source), 3, order=1, pairs=40, iterations=1)
     assert odd.solver.nfe == 3
 
 
 def test_decoupled_times_are_told_to_the_network_alone(source: PairSource) -> None:
     """At the start both are one; afterwards the table is none that the rule has on any grid."""
-    made = learned.train_ld3(Problem(source), N, "unipc", decoupled=True, pairs=64, iterations=5)
-    plain = learned.train_ld3(Problem(source), N, "unipc", pairs=64, iterations=5)
+    made = learned.train_ld3(problem(source), N, "unipc", decoupled=True, pairs=64, iterations=5)
+    plain = learned.train_ld3(problem(source), N, "unipc", pairs=64, iterations=5)
     assert made.training["family"] == "Decoupled"
     assert made.training["parameters"] == 2 * plain.training["parameters"] == 2 * (N - 1)
     began = [torch.tensor(found.training["start"]["table"]["times"]).double() for found in (made, plain)]
     torch.testing.assert_close(began[0], began[1])
-    on_grid, _ = rule_on_grid(Problem(source), N, "unipc")
-    torch.testing.assert_close(Table.of(plain.solver).rows, on_grid(plain.solver.times).rows, rtol=1e-6, atol=1e-8)
-    assert not torch.allclose(Table.of(made.solver).rows, on_grid(made.solver.times).rows, atol=1e-3)
+    on_grid, _ = rule_on_grid(problem(source), N, "unipc")
+    torch.testing.assert_close(plain.solver.rows, on_grid(plain.solver.times).rows, rtol=1e-6, atol=1e-8)
+    assert not torch.allclose(made.solver.rows, on_grid(made.solver.times).rows, atol=1e-3)
     assert made.training["loss"] < plain.training["curve"][0]["loss"]
 
 
 def test_s4s_keeps_its_times_unless_it_alternates(digits: PairSource) -> None:
-    fixed = learned.train_s4s(Problem(digits), N, pairs=64, iterations=2)
-    turned = learned.train_s4s(Problem(digits), N, alternate=True, pairs=64, iterations=2)
+    fixed = learned.train_s4s(problem(digits), N, pairs=64, iterations=2)
+    turned = learned.train_s4s(problem(digits), N, alternate=True, pairs=64, iterations=2)
     start = torch.tensor(fixed.training["start"]["table"]["times"], dtype=torch.float64)
     torch.testing.assert_close(fixed.solver.times, start)
     assert fixed.training["family"] == "Coefficients"
@@ -157,7 +155,7 @@ def test_s4s_keeps_its_times_unless_it_alternates(digits: PairSource) -> None:
 @pytest.mark.parametrize("name", ["ld3", "s4s", "gs"])
 def test_the_rule_can_be_another_and_a_plugin_s(source: PairSource, name: str) -> None:
     train, _ = FAMILIES[name]
-    made = train(Problem(source), N, rule="ab2", pairs=32, iterations=1)
+    made = train(problem(source), N, rule="ab2", pairs=32, iterations=1)
     assert made.training["start"]["table"]["times"] == pytest.approx(on_best_grid(source, "ab2").times.tolist())
     asked: list[str] = []
 
@@ -165,7 +163,7 @@ def test_the_rule_can_be_another_and_a_plugin_s(source: PairSource, name: str) -
         asked.append(selector)
         return Classic(euler)
 
-    made = train(Problem(source, classic=known), N, rule="acme/fancy", pairs=32, iterations=1)
+    made = train(problem(source, classic=known), N, rule="acme/fancy", pairs=32, iterations=1)
     assert asked == ["acme/fancy"]
     best = torch.tensor(made.training["start"]["table"]["times"], dtype=torch.float64)
     grid = ":".join(["nodes", *map(repr, best[1:-1].tolist())])
@@ -175,22 +173,22 @@ def test_the_rule_can_be_another_and_a_plugin_s(source: PairSource, name: str) -
 
 @pytest.mark.parametrize("name", ["dss", "ld3", "s4s", "gs"])
 def test_the_search_for_a_grid_is_paid_for(source: PairSource, name: str) -> None:
-    record = FAMILIES[name][0](Problem(source), N, pairs=16, iterations=1).training
+    record = FAMILIES[name][0](problem(source), N, pairs=16, iterations=1).training
     grids, judged = len(start_grids(CondOT(), (0.0, 1.0), N)), 128
     assert record["curve"][0]["evaluations"] == grids * N * judged + N * 16
 
 
 def test_the_truth_of_the_search_for_a_grid_is_paid_for_where_training_needs_another(source: PairSource) -> None:
     """An objective of whole trajectories never looks at the ends on which the grid was chosen."""
-    truths = learned.train_dss(Problem(source), N, objective="own", pairs=16, iterations=1).training["spent"]["truths"]
+    truths = learned.train_dss(problem(source), N, objective="own", pairs=16, iterations=1).training["spent"]["truths"]
     assert truths["train, ends"] == source.pairs("train", 128).truth_evaluations
     assert truths["train, trajectories"] > 0
 
 
 def test_the_best_rule_is_the_one_that_a_search_finds_and_is_paid_for(source: PairSource) -> None:
-    problem = Problem(source)
-    tuned = tuned_classics(problem, N, [name for name in RULES if name not in learned.SINGLESTEP])
-    record = learned.train_ld3(problem, N, pairs=16, iterations=1).training
+    given = problem(source)
+    tuned = tuned_classics(given, N, [name for name in RULES if name not in learned.SINGLESTEP])
+    record = learned.train_ld3(given, N, pairs=16, iterations=1).training
     best = tuned.ranking.finalists[0]
     torch.testing.assert_close(torch.tensor(record["start"]["table"]["b"][-1]).double(), best.table.rows[-1, 1:])
     assert record["curve"][0]["evaluations"] == tuned.cost.training + N * 16
@@ -200,18 +198,18 @@ def test_the_best_rule_is_the_one_that_a_search_finds_and_is_paid_for(source: Pa
 @pytest.mark.parametrize("name", ["dss", "ld3", "s4s", "gs"])
 def test_a_single_step_leaves_a_table_all_the_same(source: PairSource, name: str) -> None:
     """There is no time to choose, and for some no number at all."""
-    made = FAMILIES[name][0](Problem(source), 1, pairs=16, iterations=2)
+    made = FAMILIES[name][0](problem(source), 1, pairs=16, iterations=2)
     assert made.solver.nfe == 1
     assert made.training["loss"] <= made.training["curve"][0]["loss"]
     if name == "s4s":
-        turned = learned.train_s4s(Problem(source), 1, alternate=True, pairs=16, iterations=2)
+        turned = learned.train_s4s(problem(source), 1, alternate=True, pairs=16, iterations=2)
         assert turned.training["psnr"] == pytest.approx(made.training["psnr"], abs=0.1)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_adam_trains_every_family(source: PairSource, name: str) -> None:
     rate = 0.02
-    made = FAMILIES[name][0](Problem(source), N, optimiser="adam", pairs=64, iterations=50, rate=rate)
+    made = FAMILIES[name][0](problem(source), N, optimiser="adam", pairs=64, iterations=50, rate=rate)
     assert made.training["optimiser"] == "adam"
     assert made.training["loss"] <= made.training["curve"][0]["loss"]
     if name in {"bst", "dss"}:
@@ -220,19 +218,19 @@ def test_adam_trains_every_family(source: PairSource, name: str) -> None:
 
 def test_what_cannot_be_learned_from_is_refused(source: PairSource) -> None:
     with pytest.raises(UsageError, match="no built-in solver 'magic'"):
-        learned.train_ld3(Problem(source), N, rule="magic")
+        learned.train_ld3(problem(source), N, rule="magic")
     with pytest.raises(NotApplicableError, match="takes no time grid at 7 NFE"):
-        learned.train_gs(Problem(source), 7, rule="rk4")
+        learned.train_gs(problem(source), 7, rule="rk4")
     with pytest.raises(NotApplicableError, match="multiple of 2"):
-        learned.train_bst(Problem(source), 5)
+        learned.train_bst(problem(source), 5)
     with pytest.raises(UsageError, match="soft teacher is offered with the optimiser gauss-newton"):
-        learned.train_ld3(Problem(source), N, objective="own", optimiser="adam", pairs=16)
+        learned.train_ld3(problem(source), N, objective="own", optimiser="adam", pairs=16)
     with pytest.raises(NotApplicableError, match="needs a feature extractor"):
-        learned.train_gs(Problem(source), N, objective="features", pairs=16)
+        learned.train_gs(problem(source), N, objective="features", pairs=16)
     with pytest.raises(UsageError, match="no optimiser 'sgd'"):
-        learned.train_dss(Problem(source), N, optimiser="sgd")
+        learned.train_dss(problem(source), N, optimiser="sgd")
 
 
 def test_alternating_needs_gauss_newton(source: PairSource) -> None:
     with pytest.raises(UsageError, match="in turn by the optimiser gauss-newton only"):
-        learned.train_s4s(Problem(source), 4, alternate=True, optimiser="adam", pairs=32)
+        learned.train_s4s(problem(source), 4, alternate=True, optimiser="adam", pairs=32)

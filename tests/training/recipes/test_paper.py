@@ -9,7 +9,6 @@ import torch
 from bnsbench.flows.paths import CondOT
 from bnsbench.nonstationary.tracing import trace
 from bnsbench.solvers.runge_kutta import euler, midpoint
-from bnsbench.training.families.table import Table
 from bnsbench.training.optimisers.selection import psnr
 from bnsbench.training.problem import Problem, TrainingStatus
 from bnsbench.training.recipes.paper import PaperRecipe, preconditioned, train_paper
@@ -47,7 +46,7 @@ def test_the_start_is_the_best_of_euler_and_midpoint_under_every_sigma_0() -> No
         values = {}
         for name, rule in rules.items():
             for sigma_0 in (1.0, 2.0, 5.0, 10.0):
-                table = Table.of(trace(preconditioned(rule, sigma_0, nfe), CondOT())).opened(1e-3)
+                table = trace(preconditioned(rule, sigma_0, nfe), CondOT()).with_open_gaps(1e-3)
                 values[f"{name} sigma_0={sigma_0:g}"] = psnr(table, pairs, 2.0)
         assert record["start"]["name"] == max(values, key=lambda name: values[name])
         assert len(record["start"]["table"]["a"]) == nfe

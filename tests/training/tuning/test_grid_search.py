@@ -8,11 +8,11 @@ import torch
 
 from bnsbench.errors import UsageError
 from bnsbench.flows.paths import CondOT
+from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.nonstationary.tracing import trace
 from bnsbench.solvers.adams_bashforth import ab2
 from bnsbench.solvers.grids import NamedGrid, time_grid
 from bnsbench.solvers.runge_kutta import euler
-from bnsbench.training.families.table import Table
 from bnsbench.training.problem import Cost
 from bnsbench.training.tuning.grid_search import COARSE, REACH, STEPS, Candidate, Heat, Judge, _neighbours, _top, search
 from bnsbench.truth.psnr import psnr_per_sample
@@ -24,7 +24,7 @@ HEATS = (Heat(2, 0.5), Heat(4, 0.3, leaders=1, rounds=2), Heat(8, 0.3, leaders=1
 
 
 def rule(function):
-    return lambda grid: Table.of(trace(lambda field, x0: function(field, x0, N, grid=grid), CondOT()))
+    return lambda grid: trace(lambda field, x0: function(field, x0, N, grid=grid), CondOT())
 
 
 def judge(**rules) -> Judge:
@@ -54,7 +54,7 @@ def test_grids_that_are_not_there_are_left_out() -> None:
 def test_states_that_are_not_finite_come_last() -> None:
     chosen = judge(ab2=ab2)
     good = chosen.candidates([("ab2", NamedGrid("uniform"))])[0]
-    bad = type(good)("bad", good.grid, Table(good.table.times, good.table.rows * 1e200))
+    bad = type(good)("bad", good.grid, NonStationarySolver.from_rows(good.table.times, good.table.rows * 1e200))
     assert [each.rule for each in chosen.judged([bad, good], SOURCE.pairs("train", 8))] == ["ab2", "bad"]
 
 

@@ -12,11 +12,10 @@ from bnsbench.solvers.deis import deis
 from bnsbench.solvers.grids import time_grid
 from bnsbench.solvers.runge_kutta import euler, midpoint, rk4
 from bnsbench.solvers.specs import SOLVERS
-from bnsbench.training.classics import JUDGED, best_grid, classic, rule_on_grid
-from bnsbench.training.families.table import Table
 from bnsbench.training.optimisers.selection import psnr
 from bnsbench.training.problem import Classic, Cost, Problem
 from bnsbench.training.recipes.initial import start_grids
+from bnsbench.training.tuning.classics import JUDGED, best_grid, classic, rule_on_grid
 from bnsbench.truth.pairs import PairSource
 from tests.training.toys import cross, cross_source, uniform
 
@@ -29,7 +28,7 @@ def test_a_rule_on_a_grid_is_its_trace(name: str, function, steps: int, grid: st
     rule, found = rule_on_grid(Problem(SOURCE), 8, name)
     assert found == steps
     times = time_grid(grid, CondOT(), (0.0, 1.0), steps)
-    expected = Table.of(trace(lambda field, x0: function(field, x0, 8, grid=grid), CondOT()))
+    expected = trace(lambda field, x0: function(field, x0, 8, grid=grid), CondOT())
     torch.testing.assert_close(rule(times).times, expected.times)
     torch.testing.assert_close(rule(times).rows, expected.rows)
 
@@ -41,7 +40,7 @@ def test_every_built_in_rule_has_a_table_that_follows_its_grid(spec) -> None:
     assert steps == 4
     tables = [rule(uniform(steps) ** power) for power in (1.0, 1.2)]
     for table in tables:
-        assert table.n == nfe
+        assert table.nfe == nfe
         assert torch.isfinite(table.rows).all()
         assert (table.times[0], table.times[-1]) == (0.0, 1.0)
     assert not torch.allclose(tables[0].times, tables[1].times)
@@ -56,7 +55,7 @@ def test_grids_of_other_intervals_keep_their_ends() -> None:
     times = 0.999 * uniform(4) ** 2
     table = rule(times)
     torch.testing.assert_close(table.times, times)
-    expected = Table.of(trace(lambda field, x0: ddim(field, x0, 4, grid="nodes:0.0625:0.25:0.5625"), VP(), (0.0, 0.999)))
+    expected = trace(lambda field, x0: ddim(field, x0, 4, grid="nodes:0.0625:0.25:0.5625"), VP(), (0.0, 0.999))
     torch.testing.assert_close(table.rows, expected.rows)
 
 
