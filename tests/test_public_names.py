@@ -34,7 +34,7 @@ TEMPLATES = sorted((ROOT / "bnsbench" / "contract" / "templates").rglob("*.py.te
 def typed_imports(module: str) -> dict[str, str]:
     """What a lazy module imports for type checkers: the name, and the module that it comes from."""
     tree = ast.parse(Path(PUBLIC[module].__file__ or "").read_text(encoding="utf-8"))
-    (block,) = [node for node in tree.body if isinstance(node, ast.If)]
+    block = next(node for node in tree.body if isinstance(node, ast.If))
     return {alias.name: node.module or "" for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names}
 
 
