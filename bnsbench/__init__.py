@@ -84,7 +84,9 @@ _HOMES = {
 """What each public name is imported from; a new name has its line here and, for type checkers, the same import above."""
 
 __all__ = list(_HOMES)
-__getattr__ = lazily(__name__, _HOMES)
+
+if not TYPE_CHECKING:  # so that type checkers find misspelt names
+    __getattr__ = lazily(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

@@ -169,7 +169,9 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
 _HOMES = {name: home for group in GROUPS.values() for home, names in group.items() for name in names}
 
 __all__ = list(_HOMES)
-__getattr__ = lazily(__name__, _HOMES)
+
+if not TYPE_CHECKING:  # so that type checkers find misspelt names
+    __getattr__ = lazily(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

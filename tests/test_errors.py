@@ -25,3 +25,16 @@ def test_every_error_is_one_that_the_command_line_knows():
 
 def test_the_text_is_the_message():
     assert str(UsageError("what, where, what to do")) == "what, where, what to do"
+
+
+@pytest.mark.parametrize(
+    ("error", "plain", "whole"),
+    [
+        (ValueError("no\n  such\tthing. "), "no such thing", "no such thing."),
+        (UsageError("Did you mean 'bns'?"), "Did you mean 'bns'?", "Did you mean 'bns'?"),
+        (RuntimeError(), "", ""),
+    ],
+)
+def test_messages_on_one_line(error, plain, whole):
+    assert errors.one_line(error) == plain
+    assert errors.one_line(error, full_stop=True) == whole

@@ -25,7 +25,15 @@ def test_the_python_interface_is_reached_from_the_package() -> None:
 
 
 def test_its_names_are_to_be_seen() -> None:
-    assert {"run", "load_solver", "__version__"} <= set(dir(bnsbench))
+    assert {"run", "load_solver", "Model", "SolverSpec", "paths", "plugin", "testing", "__version__"} <= set(dir(bnsbench))
+    assert dir(bnsbench) == sorted(bnsbench.__all__)
+
+
+def test_paths_are_reached_in_both_ways() -> None:
+    from bnsbench.paths import CondOT
+
+    assert bnsbench.paths.CondOT is CondOT
+    assert bnsbench.paths.path_from_dict(bnsbench.paths.EDM(0.002, 80.0).to_dict()) == bnsbench.paths.EDM(0.002, 80.0)
 
 
 def test_versions_agree() -> None:

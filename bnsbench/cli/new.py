@@ -20,6 +20,14 @@ def new(
             "--output", "-o", metavar="DIR", help="Folder to write; bnsbench-NAME if not given.", show_default=False
         ),
     ] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL|DIR",
+            help="Where its CI file installs bnsbench from: git+https://... or a folder.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Write an installable plugin package with a small component that works, its tests, and a CI file.
 
@@ -30,7 +38,7 @@ def new(
     taken = {record.name for record in getattr(open_host(None), f"{kind.value}s")}
     if name in taken:
         raise UsageError(f"There is a {kind.value} {name!r} already; choose another name.")
-    folder = write_package(kind.value, name, output)
+    folder = write_package(kind.value, name, output, source)
     module = folder / f"bnsbench_{name.replace('-', '_')}" / f"{kind.value}.py"
     typer.echo(f"Wrote {folder}; what it offers is in {module}. Install it, check it, and run its tests:")
     typer.echo(f"\n    python -m pip install -e {folder}\n    bnsbench check {name}\n    python -m pytest {folder}")

@@ -16,7 +16,15 @@ Kind = Literal["solver", "model", "metric"]
 
 TEMPLATES = Path(__file__).parent / "templates"
 
+SOURCE = ""
+"""Where the CI of new packages installs bnsbench from, as pip takes it: ``git+https://...`` or a folder; "" is the index.
+
+To be set to the project's address as long as there is no release on the index.
+"""
+
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+_FORBIDDEN = re.compile(r"[\s\"\\$`]")
+"""What would end the quotes in which a source stands in the CI file, or mean something to a shell."""
 _FILES = {
     "common/pyproject.toml": "pyproject.toml",
     "common/gitignore": ".gitignore",
@@ -30,12 +38,24 @@ _FILES = {
 """Templates, and the files that they become."""
 
 
-def write_package(kind: Kind, name: str, folder: Path | None = None) -> Path:
-    """Write the package of a plugin that offers one component, and return its folder, ``bnsbench-NAME`` if None is given.
+def write_package(kind: Kind, name: str, folder: Path | None = None, source: str | None = None) -> Path:
+    """Write the package of a plugin that offers one component.
 
-    name: of the component. UsageError if it is no name for one, or if the folder exists or cannot be written.
+    Args:
+        kind: What the package offers.
+        name: The component's name.
+        folder: What to write; ``bnsbench-NAME`` if None.
+        source: Where its CI installs bnsbench from, a URL such as ``git+https://...`` or a folder, "" for the package index;
+            `SOURCE` if None.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UsageError: If the name is no name for a component, if the folder exists or cannot be written, or if pip cannot
+            install from such a source.
     """
-    words = _words(kind, name)
+    words = _words(kind, name, SOURCE if source is None else source)
     place = folder or Path(words["project"])
     if place.exists():
         raise UsageError(f"There is a {str(place)!r} already; choose another folder with --output.")
@@ -48,7 +68,7 @@ def write_package(kind: Kind, name: str, folder: Path | None = None) -> Path:
     return place
 
 
-def _words(kind: Kind, name: str) -> Mapping[str, str]:
+def _words(kind: Kind, name: str, source: str) -> Mapping[str, str]:
     """Return what stands in the templates."""
     identifier = name.replace("-", "_")
     if not _NAME.fullmatch(name) or keyword.iskeyword(identifier):
@@ -63,7 +83,17 @@ def _words(kind: Kind, name: str) -> Mapping[str, str]:
         "project": f"bnsbench-{name}",
         "package": f"bnsbench_{identifier}",
         "version": __version__,
+        "requirement": _requirement(source),
     }
+
+
+def _requirement(source: str) -> str:
+    """Return what pip is told to install bnsbench from there."""
+    if _FORBIDDEN.search(source):
+        raise UsageError(f"pip cannot install bnsbench from {source!r}: write a URL such as 'git+https://...', or a folder.")
+    if not source:
+        return f"bnsbench>={__version__}"
+    return f"bnsbench @ {source}" if "://" in source else source
 
 
 def _rendered(words: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -12,8 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from bnsbench.contract.scaffold import write_package
-
 RUNS = {
     "solver": "--model ring8 --solver euler,my-solver --metric psnr",
     "model": "--model my-model --solver euler --metric psnr",
@@ -45,8 +43,9 @@ def python(tmp_path: Path) -> str:
 def test_a_new_package_works_as_it_is(tmp_path: Path, python: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     name = f"my-{kind}"
     monkeypatch.setenv("BNSBENCH_PLUGINS", name)
-    package = write_package(kind, name, tmp_path / "package")
-    run(tmp_path, sys.executable, "-m", "uv", "pip", "install", "--no-deps", "--python", python, str(package))
+    package = tmp_path / "package"
+    run(tmp_path, python, "-m", "bnsbench", "new", kind, name, "--output", str(package))
+    run(tmp_path, sys.executable, "-m", "uv", "pip", "install", "--no-deps", "--python", python, "-e", str(package))
 
     tested = run(package, python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests")
     assert "2 passed" in tested.stdout

@@ -43,3 +43,10 @@ def test_names_that_cannot_be_used(bnsbench, tmp_path, words, said):
     assert done.code == 2
     assert done.err.startswith(f"bnsbench: {said}")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_its_ci_installs_from_the_source_that_is_given(bnsbench, tmp_path):
+    done = bnsbench("new", "solver", "mine", "--output", "there", "--source", "git+https://example.org/bnsbench")
+    assert done.code == 0
+    workflow = (tmp_path / "there/.github/workflows/tests.yml").read_text()
+    assert '"bnsbench @ git+https://example.org/bnsbench"' in workflow

@@ -48,6 +48,41 @@ def test_the_package_is_complete(kind):
         compile(file.read_text(), file, "exec")
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_its_readme_says_how_to_install_it_and_nothing_of_the_example(kind):
+    text = (write_package(kind, f"my-{kind}") / "README.md").read_text()
+    assert [line.strip() for line in text.splitlines() if "pip install" in line] == ["python -m pip install -e ."]
+    assert not any(word in text for word in ("stage=", "two evaluations", "blob", "by class", "relative"))
+
+
+@pytest.mark.parametrize(
+    ("source", "requirement"),
+    [
+        ("", f"bnsbench>={__version__}"),
+        ("git+https://example.org/bnsbench.git@main", "bnsbench @ git+https://example.org/bnsbench.git@main"),
+        ("../bnsbench", "../bnsbench"),
+    ],
+)
+def test_its_ci_installs_what_exists(source, requirement):
+    folder = write_package("solver", "my-solver", source=source)
+    text = (folder / ".github/workflows/tests.yml").read_text()
+    assert f'  BNSBENCH: "{requirement}" #' in text
+    assert '- run: python -m pip install "$BNSBENCH" -e . pytest\n' in text
+
+
+def test_the_source_is_one_setting(monkeypatch):
+    monkeypatch.setattr(scaffold, "SOURCE", "git+https://example.org/bnsbench")
+    folder = write_package("solver", "my-solver")
+    assert '"bnsbench @ git+https://example.org/bnsbench"' in (folder / ".github/workflows/tests.yml").read_text()
+
+
+@pytest.mark.parametrize("source", ["a b", 'https://"', "$HOME", "one\ntwo"])
+def test_a_source_that_pip_cannot_have(source):
+    with pytest.raises(UsageError, match="pip cannot install bnsbench from"):
+        write_package("solver", "my-solver", source=source)
+    assert list(Path().iterdir()) == []
+
+
 def test_every_template_is_used():
     """A template that nothing renders would be dead weight in the wheel."""
     shipped = {str(file.relative_to(scaffold.TEMPLATES)) for file in scaffold.TEMPLATES.rglob("*") if file.is_file()}

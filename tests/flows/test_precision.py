@@ -6,7 +6,7 @@ import torch
 from bnsbench.flows import paths, precision
 from bnsbench.flows.fields import FunctionField
 from bnsbench.flows.paths import CondOT, as_time
-from bnsbench.flows.precision import has_float64, time_dtype, times_on
+from bnsbench.flows.precision import dtype_named, has_float64, time_dtype, times_on
 from bnsbench.truth.ground_truth import solve, solve_each
 from tests.flows.toy import GaussianModel
 
@@ -64,3 +64,8 @@ def test_the_ground_truth_is_solved_with_float32_times() -> None:
     trajectory = solve_each(field, x0, 1e-5, points=5).trajectory(field)
     torch.testing.assert_close(trajectory.x[-1], end, rtol=0, atol=1e-4)
     assert seen == {torch.float32}
+
+
+def test_precisions_by_name() -> None:
+    assert dtype_named("bfloat16", torch.float64) == torch.bfloat16
+    assert dtype_named(None, torch.float64) == dtype_named("", torch.float64) == torch.float64

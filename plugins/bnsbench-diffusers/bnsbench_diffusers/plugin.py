@@ -15,10 +15,10 @@ _SUITES = Path(__file__).parent / "suites"
 def bnsbench_models() -> Iterator[ModelSpec]:
     """Yield the model that any supported pipeline becomes."""
     yield ModelSpec(
-        "diffusers",
-        "bnsbench_diffusers.models.registry:diffusers_model",
-        "The denoiser of a diffusers pipeline, from a folder or a hub id.",
-        __version__,
+        name="diffusers",
+        target="bnsbench_diffusers.models.registry:diffusers_model",
+        summary="The denoiser of a diffusers pipeline, from a folder or a hub id.",
+        version=__version__,
         parameters={
             "path": "",
             "variant": "",
@@ -38,9 +38,9 @@ def bnsbench_models() -> Iterator[ModelSpec]:
 def bnsbench_solvers() -> Iterator[SolverSpec]:
     """Yield one record for all deterministic schedulers."""
     yield SolverSpec(
-        "diffusers",
-        "bnsbench_diffusers.schedulers.traced:sample",
-        "Any deterministic scheduler of diffusers, options of its own in brackets.",
+        name="diffusers",
+        target="bnsbench_diffusers.schedulers.traced:sample",
+        summary="Any deterministic scheduler of diffusers, options of its own in brackets.",
         parameters={"scheduler": "", "sigmas": "own", "mu": ""},
         reference="https://huggingface.co/docs/diffusers/api/schedulers/overview",
     )
@@ -51,41 +51,41 @@ def bnsbench_metrics() -> Iterator[MetricSpec]:
     """Yield metrics by networks whose weights the user has."""
     scores = "bnsbench_diffusers.metrics.text_scores"
     yield MetricSpec(
-        "clip-score",
-        f"{scores}:ClipScore",
-        "100 cos of CLIP's embeddings of image and prompt, mean over samples.",
-        "2",
+        name="clip-score",
+        target=f"{scores}:ClipScore",
+        summary="100 cos of CLIP's embeddings of image and prompt, mean over samples.",
+        version="2",
         parameters={"path": ""},
     )
     yield MetricSpec(
-        "pick-score",
-        f"{scores}:PickScore",
-        "What people prefer of images for a prompt by PickScore, mean over samples.",
-        "2",
+        name="pick-score",
+        target=f"{scores}:PickScore",
+        summary="What people prefer of images for a prompt by PickScore, mean over samples.",
+        version="2",
         parameters={"path": "", "processor": ""},
     )
     yield MetricSpec(
-        "clap-score",
-        f"{scores}:ClapScore",
-        "100 cos of CLAP's embeddings of sound and prompt, mean over samples.",
-        "2",
+        name="clap-score",
+        target=f"{scores}:ClapScore",
+        summary="100 cos of CLAP's embeddings of sound and prompt, mean over samples.",
+        version="2",
         parameters={"path": ""},
     )
     yield MetricSpec(
-        "lpips",
-        "bnsbench_diffusers.metrics.lpips:Lpips",
-        "Perceptual distance to the ground truth by LPIPS, mean over samples.",
-        "2",
+        name="lpips",
+        target="bnsbench_diffusers.metrics.lpips:Lpips",
+        summary="Perceptual distance to the ground truth by LPIPS, mean over samples.",
+        version="2",
         parameters={"network": "alex", "backbone": ""},
         direction="lower",
     )
     network: dict[str, Scalar] = {"path": "", "minimum": 0}
     for name, what in (("fad-clap", "the data"), ("fad-clap-gt", "the ground truth")):
         yield MetricSpec(
-            name,
-            f"bnsbench_diffusers.metrics.clap_distance:{name.replace('-', '_')}",
-            f"Frechet audio distance of CLAP's embeddings to those of {what}.",
-            "2",
+            name=name,
+            target=f"bnsbench_diffusers.metrics.clap_distance:{name.replace('-', '_')}",
+            summary=f"Frechet audio distance of CLAP's embeddings to those of {what}.",
+            version="2",
             parameters=network if name.endswith("-gt") else {**network, "data": ""},
             direction="lower",
         )
@@ -95,9 +95,9 @@ def bnsbench_metrics() -> Iterator[MetricSpec]:
 def bnsbench_exporters() -> Iterator[ExporterSpec]:
     """Yield the scheduler that runs any solver in a pipeline."""
     yield ExporterSpec(
-        "diffusers",
-        "bnsbench_diffusers.schedulers.export:export",
-        "A scheduler for pipelines of diffusers.",
+        name="diffusers",
+        target="bnsbench_diffusers.schedulers.export:export",
+        summary="A scheduler for pipelines of diffusers.",
         parameters={"pipeline": "", "prediction_type": ""},
     )
 
@@ -105,7 +105,19 @@ def bnsbench_exporters() -> Iterator[ExporterSpec]:
 @hookimpl
 def bnsbench_suites() -> Iterator[SuiteSpec]:
     """Yield the suites of public checkpoints; their files say what to download."""
-    yield SuiteSpec("imagenet64", _SUITES / "imagenet64.toml", "Class-conditional ImageNet of 64x64 pixels.")
-    yield SuiteSpec("imagenet256-dit", _SUITES / "imagenet256-dit.toml", "DiT-XL/2 on ImageNet of 256x256 pixels.")
-    yield SuiteSpec("text-to-image", _SUITES / "text-to-image.toml", "Stable Diffusion 3 and 1.5 on a file of captions.")
-    yield SuiteSpec("text-to-audio", _SUITES / "text-to-audio.toml", "AudioLDM2 and Stable Audio on a file of captions.")
+    yield SuiteSpec(
+        name="imagenet64", file=_SUITES / "imagenet64.toml", summary="Class-conditional ImageNet of 64x64 pixels."
+    )
+    yield SuiteSpec(
+        name="imagenet256-dit", file=_SUITES / "imagenet256-dit.toml", summary="DiT-XL/2 on ImageNet of 256x256 pixels."
+    )
+    yield SuiteSpec(
+        name="text-to-image",
+        file=_SUITES / "text-to-image.toml",
+        summary="Stable Diffusion 3 and 1.5 on a file of captions.",
+    )
+    yield SuiteSpec(
+        name="text-to-audio",
+        file=_SUITES / "text-to-audio.toml",
+        summary="AudioLDM2 and Stable Audio on a file of captions.",
+    )

@@ -224,7 +224,13 @@ def _sana() -> Any:
     )
     flow = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 3.0}
     scheduler = diffusers.DPMSolverMultistepScheduler(**flow)
-    return diffusers.SanaPipeline(gemma_tokenizer(), gemma(), deep_autoencoder(), transformer, scheduler)
+    return diffusers.SanaPipeline(
+        tokenizer=gemma_tokenizer(),
+        text_encoder=gemma(),
+        vae=deep_autoencoder(),
+        transformer=transformer,
+        scheduler=scheduler,
+    )
 
 
 def _audioldm2() -> Any:
@@ -253,7 +259,9 @@ def _stable_audio() -> Any:
     return diffusers.StableAudioPipeline(
         vae=oobleck(),
         text_encoder=t5(),
-        projection_model=StableAudioProjectionModel(WIDTH, WIDTH, 0, 512),
+        projection_model=StableAudioProjectionModel(
+            text_encoder_dim=WIDTH, conditioning_dim=WIDTH, min_value=0, max_value=512
+        ),
         tokenizer=t5_tokenizer(),
         transformer=stable_audio_transformer(),
         scheduler=diffusers.CosineDPMSolverMultistepScheduler(),

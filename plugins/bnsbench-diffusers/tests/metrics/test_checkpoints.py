@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import shutil
 import sys
 
@@ -13,7 +14,6 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from bnsbench.plugin import UsageError
-from bnsbench_diffusers import testing
 from bnsbench_diffusers.metrics import checkpoints
 from bnsbench_diffusers.metrics.checkpoints import load_checkpoint, require_place
 from bnsbench_diffusers.testing import CHECKPOINTS, make_tiny_checkpoint
@@ -154,7 +154,7 @@ def test_loading_keeps_the_random_state(copied):
 @pytest.mark.parametrize("kind", list(CHECKPOINTS))
 def test_tiny_checkpoints_from_the_command_line(kind, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["testing", kind, str(tmp_path / kind)])
-    testing.main()
+    runpy.run_module("bnsbench_diffusers.testing", run_name="__main__")
     assert "checkpoint with random weights" in capsys.readouterr().out
     again = make_tiny_checkpoint(kind, tmp_path / "again")
     weights, same = (load_file(folder / "model.safetensors") for folder in (tmp_path / kind, again))

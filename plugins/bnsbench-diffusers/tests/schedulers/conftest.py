@@ -54,7 +54,15 @@ def perturbed_table(nfe: int, interval=(0.0, 1.0), seed: int = 5) -> NonStationa
 
 
 def artefact(path: Path, nfe: int = 5, interval=(0.0, 1.0)) -> SolverArtefact:
-    return SolverArtefact(perturbed_table(nfe, interval), path, interval, "tiny", "f" * 64, 0.5, "bns")
+    return SolverArtefact(
+        solver=perturbed_table(nfe, interval),
+        path=path,
+        interval=interval,
+        model="tiny",
+        fingerprint="f" * 64,
+        guidance=0.5,
+        name="bns",
+    )
 
 
 @torch.no_grad()
