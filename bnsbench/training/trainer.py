@@ -54,7 +54,7 @@ def _features(model: Model) -> Features | None:
 
 
 def _raising(error: MissingPackageError) -> Features:
-    def features(states: Tensor) -> Tensor:
+    def features(_: Tensor) -> Tensor:
         raise error
 
     return features
