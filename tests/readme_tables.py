@@ -37,7 +37,7 @@ def board(name: str) -> pd.DataFrame:
 
 def headline() -> str:
     """Return what is learned beside the best tuned classic at 8 NFE, field by field."""
-    head = ("model", "w", "bns", "best tuned classic", "on the grid", "its PSNR")
+    head: tuple[str, ...] = ("model", "w", "bns", "best tuned classic", "on the grid", "its PSNR")
     head += ("gain (95 %)", "in mean MSE", "5 % quantile", "forwards of bns", "of the classic")
     return _table(head, [_headline_row(rows) for _, rows in _fields(board("default"), 8)], left=(0, 3, 4))
 
@@ -137,7 +137,7 @@ def _entry(value: float, best: float) -> str:
 def costs() -> str:
     """Return what the default trainer costs beside the published recipe, and beside Adam at the best of several rates."""
     found, by_adam = (pd.read_csv(ROOT / f"results/training/{name}.csv") for name in ("costs", "adam"))
-    head = ("field", "w", "NFE", "best tuned classic", "greedy start", "published recipe", "Adam", "`bns`")
+    head: tuple[str, ...] = ("field", "w", "NFE", "best tuned classic", "greedy start", "published recipe", "Adam", "`bns`")
     head += ("recipe: evaluations", "`bns` to its PSNR", "share", "share up to 0.1 dB below")
     head += ("Adam: evaluations", "`bns` to its PSNR", "share")
     lines = []

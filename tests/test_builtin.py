@@ -98,9 +98,9 @@ def test_suites_name_components_that_exist(suite):
     content = read_suite(suite.file)
     for entry in content.full_entries():
         HOST.model(entry.name)
-        for name in entry.solvers:
+        for name in entry.solvers or ():
             HOST.solver(name)
-        for name in entry.metrics:
+        for name in entry.metrics or ():
             HOST.metric(name)
 
 

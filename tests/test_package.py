@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -37,10 +38,34 @@ def test_paths_are_reached_in_both_ways() -> None:
 
 
 def test_versions_agree() -> None:
-    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
-    assert bnsbench.__version__ == project["version"] == version("bnsbench")
+    root = Path(__file__).parents[1]
+    cited = re.search(r"^version: (.+)$", (root / "CITATION.cff").read_text(), flags=re.MULTILINE)
+    assert cited is not None
+    assert bnsbench.__version__ == version("bnsbench") == cited[1]
+    assert "version" in tomllib.loads((root / "pyproject.toml").read_text())["project"]["dynamic"]
 
 
 def test_the_package_runs_as_a_module() -> None:
     done = subprocess.run([sys.executable, "-m", "bnsbench", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout == f"bnsbench {bnsbench.__version__}\n"
+
+
+def imported_by(words: list[str], heavy: set[str]) -> str:
+    """Return which of some packages a command imports."""
+    program = (
+        "import sys; from bnsbench.cli import main\n"
+        f"try: main({words!r})\n"
+        f"except SystemExit as done: print(done.code or 0, *sorted({heavy!r} & set(sys.modules)), file=sys.stderr)"
+    )
+    return subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True).stderr
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["train", "--help"], ["run", "-h"], ["solver", "--help"]])
+def test_help_imports_nothing_heavy(words: list[str]) -> None:
+    heavy = {"torch", "numpy", "scipy", "pandas", "pydantic", "matplotlib", "rich"}
+    assert imported_by(words, heavy) == "0\n"
+
+
+@pytest.mark.parametrize("kind", ["models", "solvers", "metrics", "suites"])
+def test_listing_imports_no_torch(kind: str) -> None:
+    assert imported_by(["list", kind], {"torch", "scipy", "pandas", "matplotlib"}) == "0\n"

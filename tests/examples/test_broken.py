@@ -71,7 +71,7 @@ def test_strict(monkeypatch):
 def run(*words: str) -> int:
     with pytest.raises(SystemExit) as done:
         main(words)
-    return done.value.code or 0
+    return int(done.value.code or 0)
 
 
 def run_quick(folder: Path, solvers: str, **changes: str | int) -> dict[str, dict[str, str]]:
@@ -124,7 +124,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("solver", [*FAULTS, "buffering"])
 def test_solvers_that_cheat_or_meddle_fail_alone(tmp_path, solver):
-    words = {"model": "exposed", "batch": 3}
+    words: dict[str, str | int] = {"model": "exposed", "batch": 3}
     among, without = (
         run_quick(tmp_path / str(k), f"builtin/euler,{extra}midpoint", **words) for k, extra in enumerate((f"{solver},", ""))
     )

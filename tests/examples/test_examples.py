@@ -45,7 +45,7 @@ def commands() -> list[str]:
 def run(*words: str) -> int:
     with pytest.raises(SystemExit) as done:
         main(words)
-    return done.value.code or 0
+    return int(done.value.code or 0)
 
 
 def test_nothing_is_wrong_with_them(host):

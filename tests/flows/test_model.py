@@ -148,7 +148,7 @@ def test_guidance_without_conditions_is_refused() -> None:
 
 def test_a_misspelt_prediction_is_refused() -> None:
     with pytest.raises(UsageError, match="no prediction type 'eps'; choose from velocity, epsilon"):
-        GaussianModel(prediction="eps").field(torch.tensor([0]))
+        GaussianModel(prediction="eps").field(torch.tensor([0]))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,6 @@ def test_channels_are_heard_apart_and_drawn_as_their_mean(tmp_path):
     _, numbers = scipy.io.wavfile.read(tmp_path / "000.wav")
     np.testing.assert_allclose(numbers.T / 32767, both[0].numpy(), atol=1e-4)
     draw_sounds(both, both, tmp_path / "stereo.png")
-    mean = both.mean(dim=1)
+    mean = both.double().mean(dim=1)
     draw_sounds(mean, mean, tmp_path / "mono.png")
     assert (read(tmp_path / "stereo.png") == read(tmp_path / "mono.png")).all()

@@ -61,7 +61,7 @@ def test_floating_point_sound_is_read_as_it_is(tmp_path: Path, dtype: type):
     torch.testing.assert_close(read_wav(tmp_path / "x.wav")[0], 1.125 * WAVE)
 
 
-def cut(length: int) -> Callable[[Path], None]:
+def cut(length: int) -> Callable[[Path], object]:
     return lambda file: file.write_bytes(plain(file, 3).read_bytes()[:length])
 
 

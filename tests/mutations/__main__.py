@@ -2,7 +2,7 @@
 
 One operator, comparison, constant or returned value at a time is changed, and the tests of the module's room are run: first
 those of the module itself, up to the first failure. What no test notices is printed as FILE:LINE old -> new. What has been
-tried is kept, so that an interrupted run goes on, and a longer one adds to a shorter one; a file that was edited starts anew.
+tried is kept: an interrupted run goes on, a larger sample adds to a smaller one, and a file that was edited starts anew.
 """
 
 from __future__ import annotations

@@ -71,22 +71,27 @@ def _changes(tree: ast.AST) -> Iterator[tuple[ast.expr | ast.stmt, ast.AST]]:
             if not isinstance(node, ast.AST) or isinstance(node, SILENT) or _is_docstring(node):
                 continue
             if isinstance(node, ast.expr | ast.stmt):
-                yield from ((node, changed) for changed in _changed(node))
+                yield from ((node, changed) for changed in (*_operations(node), *_values(node)))
             yield from _changes(node)
 
 
-def _changed(node: ast.expr | ast.stmt) -> Iterator[ast.AST]:
-    """Yield the mutations of one node itself."""
+def _operations(node: ast.expr | ast.stmt) -> Iterator[ast.AST]:
+    """Yield a node with another operator or comparison."""
     match node:
         case ast.BinOp(op=op) | ast.AugAssign(op=op) if type(op) in OPERATORS and not _is_annotation(node):
             yield _with(node, op=OPERATORS[type(op)]())
         case ast.Compare(ops=ops):
-            for place, op in enumerate(ops):
-                yield _with(node, ops=[*ops[:place], COMPARISONS[type(op)](), *ops[place + 1 :]])
+            for place, comparison in enumerate(ops):
+                yield _with(node, ops=[*ops[:place], COMPARISONS[type(comparison)](), *ops[place + 1 :]])
         case ast.BoolOp(op=op):
             yield _with(node, op=ast.Or() if isinstance(op, ast.And) else ast.And())
         case ast.UnaryOp(op=ast.USub() | ast.Not(), operand=operand):
             yield operand
+
+
+def _values(node: ast.expr | ast.stmt) -> Iterator[ast.AST]:
+    """Yield what a node becomes with another constant, function or returned value."""
+    match node:
         case ast.Constant(value=bool(value)):
             yield ast.Constant(not value)
         case ast.Constant(value=int(value)):

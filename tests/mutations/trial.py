@@ -47,8 +47,8 @@ class Changed(importlib.abc.MetaPathFinder):
 
 def preload() -> None:
     """Import what takes long and is no part of bnsbench, so that every trial starts with it."""
-    import numpy  # noqa: F401
-    import pandas  # noqa: F401
+    import numpy as np  # noqa: F401
+    import pandas as pd  # noqa: F401
     import scipy.integrate
     import scipy.stats  # noqa: F401
     import torch

@@ -11,6 +11,7 @@ TENSORS = {"a": torch.tensor([1.5, -2.0]), "b": torch.arange(6).reshape(2, 3), "
 def test_tensors_come_back(tmp_path):
     write_tensors(tmp_path / "new" / "file.safetensors", TENSORS)
     found = read_tensors(tmp_path / "new" / "file.safetensors")
+    assert found is not None
     assert found.keys() == TENSORS.keys()
     assert all(torch.equal(found[name], TENSORS[name]) for name in TENSORS)
 

@@ -132,7 +132,8 @@ def precision(field, x0, nfe):
 
 
 def two_stages(field, x, nfe, stage):
-    for s, t in pairwise(torch.linspace(*field.interval, nfe // 2 + 1, dtype=torch.float64)):
+    begin, end = field.interval
+    for s, t in pairwise(torch.linspace(begin, end, nfe // 2 + 1, dtype=torch.float64)):
         h = t - s
         x = x + h * field(s + stage * h, x + stage * h * field(s, x))
     return x
@@ -176,5 +177,5 @@ def learned(problem, nfe, fault):
         source.name,
         "another" if fault == "origin" else source.model.fingerprint(),
         source.guidance,
-        5 if fault == "file" else "learned",
+        5 if fault == "file" else "learned",  # type: ignore[arg-type]
     )

@@ -108,6 +108,8 @@ def test_models_without_data_lend_their_own_samples(host):
     states = torch.randn(2, *model.shape, generator=torch.Generator().manual_seed(0))
     assert model.reference() is None
     lent = with_data(model, states)
-    assert torch.equal(lent.reference().samples, model.decode(states))
+    reference = lent.reference()
+    assert reference is not None
+    assert torch.equal(reference.samples, model.decode(states))
     assert isinstance(lent, type(model))
     assert model.reference() is None
