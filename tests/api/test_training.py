@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import bnsbench
-from bnsbench.api import training
+from bnsbench.api.named import named_model, open_host
+from bnsbench.api.training import sources_of
 from bnsbench.errors import UsageError
 from tests.api.networks import Labelled, Linear
 
@@ -123,8 +124,8 @@ def test_misuse_is_one_sentence(call, sentence: str) -> None:
 
 
 def test_sources_share_a_model_and_differ_in_guidance() -> None:
-    named = training.named_model(training.open_host(), "digits-gmm")
-    sources = training.sources_of(named, [0.0, -0.0, 2.0], seed=3)
+    named = named_model(open_host(), "digits-gmm")
+    sources = sources_of(named, [0.0, -0.0, 2.0], seed=3)
     assert [source.guidance for source in sources] == [0.0, 0.0, 2.0]
     assert str(sources[1].guidance) == "0.0"
     assert {id(source.model) for source in sources} == {id(named.model)}

@@ -19,10 +19,10 @@ from bnsbench.suite.store import ResultStore
 from bnsbench.suite.suitefile import Suite, read_suite
 from bnsbench.suite.trained import TrainedSolvers, solver_key
 from bnsbench.training import descent
-from bnsbench.training.classics import rule_on_grid
 from bnsbench.training.listener import Listener
 from bnsbench.training.problem import TrainingStatus
 from bnsbench.training.trainer import make_problem, train_solver
+from bnsbench.training.tuning.classics import rule_on_grid
 from bnsbench.truth.mixed_source import MixedSource
 from bnsbench.truth.pairs import PairSource
 
