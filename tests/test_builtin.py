@@ -14,7 +14,7 @@ from bnsbench import builtin
 from bnsbench.contract import PluginHost, Selection
 from bnsbench.models.weights import weights_fingerprint
 from bnsbench.suite.suitefile import read_suite
-from bnsbench.training.descent import Choices
+from bnsbench.training.distil import Choices
 
 with pytest.MonkeyPatch.context() as patch:
     patch.setenv("BNSBENCH_PLUGINS", "")
