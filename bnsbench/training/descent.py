@@ -118,8 +118,14 @@ class Descent:
             family = Block(self.family, state.theta, torch.arange(len(state.theta)) if leg.free is None else leg.free)
             newton, iterate = self._begin(leg, family, state if resumed else replace(state, noise=None), resumed)
             if not resumed:
-                state = State(family.whole(iterate.theta), number, state.iterations, damping=leg.schedule.damping)
-                state = self._checked(replace(state, rejected=newton.rejected), iterate)
+                state = State(
+                    theta=family.whole(iterate.theta),
+                    leg=number,
+                    iterations=state.iterations,
+                    damping=leg.schedule.damping,
+                    rejected=newton.rejected,
+                )
+                self._check(state, iterate)
                 self.selection.idle = 0
                 yield state
             while not self.why_stopped(state):
@@ -137,7 +143,8 @@ class Descent:
                     rejected=newton.rejected,
                     noise=newton.pairs.x0 if self.objective.soft else None,
                 )
-                yield self._checked(state, iterate)
+                self._check(state, iterate)
+                yield state
 
     def why_stopped(self, state: State) -> str:
         """Return why the leg ends here, or "" if it goes on."""
@@ -181,8 +188,7 @@ class Descent:
         newton = replace(newton, pairs=softer)
         return newton, newton.evaluate(iterate.theta)
 
-    def _checked(self, state: State, iterate: Iterate) -> State:
-        """Return the state after its table has been measured on the validation pairs."""
+    def _check(self, state: State, iterate: Iterate) -> None:
+        """Measure a state's table on the validation pairs."""
         total = sum(leg.schedule.iterations for leg in self.legs)
         self.selection.check(iterate.table, "Gauss-Newton", state.iterations, total, state.damping)
-        return state

@@ -17,8 +17,7 @@ from bnsbench.nonstationary.tracing import trace
 from bnsbench.solvers.dpm_solver_pp import dpm_solver_pp_2m
 from bnsbench.solvers.edm import edm_heun
 from bnsbench.solvers.specs import SOLVERS
-from bnsbench.training import descent
-from bnsbench.training.problem import Problem
+from bnsbench.training.problem import Effort, Problem
 from bnsbench.training.recipes.bns import train_bns
 from bnsbench.truth.pairs import Pairs, PairSource
 from bnsbench.truth.psnr import psnr_per_sample
@@ -150,10 +149,9 @@ def test_the_truth_is_far_more_exact_than_solvers_are(path):
 
 
 @pytest.mark.parametrize("path", VARIANCE_EXPLODING)
-def test_bns_trains_there_beyond_the_best_classic(pairs_on, path, monkeypatch):
-    monkeypatch.setattr(descent, "VALIDATION", 128)
+def test_bns_trains_there_beyond_the_best_classic(pairs_on, path):
     source = PairSource(aniso5(path), "aniso5", tolerance=1e-5)
-    table = train_bns(Problem(source), 6, pairs=128, iterations=8, ladder="none").solver
+    table = train_bns(Problem(source, effort=Effort(validation=128)), 6, pairs=128, iterations=8, ladder="none").solver
     pairs = pairs_on(path)
     found = float(psnr_per_sample(table(pairs.field, pairs.x0), pairs.x1, 2.0).mean())
     able = [spec for spec in SOLVERS if spec.budgets.reason_against(6) is None]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from bnsbench.models import shipping
 from bnsbench.models.shipped import SOLVERS, shipped_solver
 from bnsbench.models.shipping import Shipment, ship
 from bnsbench.nonstationary.artefact import SolverArtefact
-from bnsbench.training import descent
+from bnsbench.training import trainer
+from bnsbench.training.problem import Effort, Problem
 
 
 @pytest.fixture
@@ -20,7 +22,7 @@ def host() -> PluginHost:
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch):
-    monkeypatch.setattr(descent, "VALIDATION", 32)
+    monkeypatch.setattr(trainer, "Problem", partial(Problem, effort=Effort(validation=32)))
     monkeypatch.setattr(shipping, "PAIRS", 16)
     monkeypatch.setattr(shipping, "TOLERANCE", 1e-3)
     monkeypatch.setattr(shipping, "TUNED", ("rk4[grid=best]", "ab2[grid=best]"))

@@ -9,7 +9,6 @@ from bnsbench.errors import NotApplicableError, UsageError
 from bnsbench.flows.model import Model
 from bnsbench.models.mixtures import Mixture, MixtureModel
 from bnsbench.models.textures import TEXTURES, CosineBasis, SpectralMixture, TextureModel, spectral_mixture, textures
-from bnsbench.nonstationary.engine import sample
 from bnsbench.nonstationary.tracing import trace
 from bnsbench.solvers.runge_kutta import euler
 from bnsbench.solvers.unipc import unipc
@@ -192,7 +191,7 @@ def test_single_precision_resolves_the_truth_and_solvers_are_told_apart():
     model, x = textures(), normal(8, 3, 32, 32)
     labels, place = model.conditions(torch.arange(8)), {"path": model.path, "interval": model.interval}
     truth, _ = solve(model.field(labels, 2.0), x.float(), 1e-6)
-    coarse, fine = (sample(trace(rule, **place), model.field(labels, 2.0), x.float()) for rule in (euler_4, unipc_16))
+    coarse, fine = (trace(rule, **place)(model.field(labels, 2.0), x.float()) for rule in (euler_4, unipc_16))
     exact, _ = solve(textures().to("cpu", torch.float64).field(labels, 2.0), x, 1e-8)
     assert psnr_per_sample(truth, exact, 2.0).min() > 90
     assert 12 < psnr_per_sample(coarse, exact, 2.0).mean() < 25

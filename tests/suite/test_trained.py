@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,9 @@ from bnsbench.suite.plan import make_plan
 from bnsbench.suite.store import ResultStore
 from bnsbench.suite.suitefile import Suite, read_suite
 from bnsbench.suite.trained import TrainedSolvers, solver_key
-from bnsbench.training import descent
+from bnsbench.training import trainer
 from bnsbench.training.listener import Listener
-from bnsbench.training.problem import TrainingStatus
+from bnsbench.training.problem import Effort, Problem, TrainingStatus
 from bnsbench.training.trainer import make_problem, train_solver
 from bnsbench.training.tuning.classics import rule_on_grid
 from bnsbench.truth.mixed_source import MixedSource
@@ -38,7 +39,7 @@ models = [{ name = "tiny", guidance = [1.0], tolerance = 1e-4 }]
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch):
-    monkeypatch.setattr(descent, "VALIDATION", 32)
+    monkeypatch.setattr(trainer, "Problem", partial(Problem, effort=Effort(validation=32)))
 
 
 @pytest.fixture

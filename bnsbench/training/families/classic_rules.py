@@ -117,9 +117,11 @@ class Decoupled(Parametrisation):
         return theta[:count], theta[count:]
 
     def _retimed(self, base: NonStationarySolver, shifts: Tensor) -> NonStationarySolver:
+        # The times that the network is told: the rule's own, shifted in the logit of their place in the interval.
         begin, span = base.times[0], base.times[-1] - base.times[0]
         told = begin + span * torch.sigmoid(torch.logit((base.times[1:-1] - begin) / span, eps=1e-9) + shifts)
         kappa, mu = self._conversion(base.times[1:-1], told)
+        # A velocity kappa u + mu x in place of u: x_{i+1} = a x_0 + sum_j b_ij (kappa_j u_j + mu_j x_j), in canonical form.
         one, none = base.rows.new_ones(1), base.rows.new_zeros(1)
         b = base.rows[:, 1:]
         c = b * torch.cat([none, mu]) + torch.cat([base.rows[:, :1], b.new_zeros(base.nfe, base.nfe - 1)], dim=1)

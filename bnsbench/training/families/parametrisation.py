@@ -33,7 +33,7 @@ class Parametrisation(ABC):
     holds_last_row = False
     """Whether every last row [n + 1] belongs to the family."""
     differentiable = True
-    """Whether autograd can follow `table`; if not, `jacobian` is another's."""
+    """Whether autograd can follow `table`; a family whose table it cannot follow has a `jacobian` of its own."""
 
     @property
     def logarithms(self) -> int:
@@ -61,7 +61,14 @@ class Parametrisation(ABC):
 
 
 class LogGaps:
-    """Increasing times from begin to end as n - 1 logarithms of gaps, relative to the last gap: t_i = cumsum softmax."""
+    """Increasing times from begin to end as n - 1 logarithms of gaps, relative to the last gap: t_i = cumsum softmax.
+
+    Args:
+        times: the grid [n + 1] from which they start.
+
+    Raises:
+        NotApplicableError: if it does not increase.
+    """
 
     def __init__(self, times: Tensor) -> None:
         self.begin, self.end = times[0], times[-1]
@@ -143,7 +150,8 @@ class LinearMultistep(Parametrisation):
         times = self._gaps.times(theta[: self.log_gaps])
         row, column = torch.tril_indices(n, n, offset=-1)
         weights = theta.new_zeros(n * n).index_put((row * n + column,), theta[self.log_gaps :]).view(n, n)
-        weights = weights + torch.diag(1.0 - weights.sum(1))
+        weights = weights + torch.diag(1.0 - weights.sum(1))  # c_ii, so that every row sums to one
+        # Steps add up: row i of b is the sum of h_k c_k over the steps k <= i.
         b = torch.cumsum(times.diff()[:, None] * weights, 0)
         return NonStationarySolver.from_rows(times, torch.cat([torch.ones_like(b[:, :1]), b], dim=1))
 

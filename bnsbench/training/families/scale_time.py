@@ -55,8 +55,10 @@ class ScaleTime(Parametrisation):
         times, speed, scale, slope = self._change(theta)
         c, d = self._steps(speed, scale, slope)
         truth = self._truth(pairs, times[:: self._order])
+        # M_i: what the later steps can make of an error of this one.
         growth = self._growth(scale, slope.abs() / scale[:-1] + speed)
         later = torch.cat([growth[1:].flip(0).cumprod(0).flip(0), growth.new_ones(1)])
+        # d_i: the error of one step from the true trajectory.
         total = torch.zeros(len(pairs), dtype=torch.float64)
         for k, first in enumerate(range(0, self._n, self._order)):
             end = self._local_step(pairs, truth[k], times, c, d, first)

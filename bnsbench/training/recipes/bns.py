@@ -34,12 +34,20 @@ def train_bns(
     ladder: str = "standard",
     **choices: Any,
 ) -> SolverArtefact:
-    """Train a BNS solver with ``nfe`` evaluations.
+    """Train a BNS solver with ``nfe`` evaluations (Shaul et al. 2024, arXiv 2403.01329).
 
-    recipe: "default" or "paper". init: what to start from (see `given_start`); empty for the ladder. sigma_0: of the
-    preconditioning of a classic start, for high guidance alone: without guidance it does harm (see `given_start`).
-    ladder: of `LADDERS`. choices: of `Choices`.
-    Raises UsageError for what there is not, DivergedError if no table gives finite samples.
+    Args:
+        problem: the field to train for.
+        nfe: evaluations of the field.
+        recipe: "default" or "paper".
+        init: what to start from (see `given_start`); empty for the ladder.
+        sigma_0: of the preconditioning of a classic start, for high guidance alone: without guidance it does harm.
+        ladder: of `LADDERS`.
+        choices: of `Choices`.
+
+    Raises:
+        UsageError: for a recipe, start, ladder or choice that does not exist.
+        DivergedError: if no table gives finite samples.
     """
     began = time.perf_counter()
     chosen = Choices(**choices)
@@ -70,12 +78,14 @@ def _train_default(
     problem: Problem, nfe: int, choices: Choices, init: str, sigma_0: float, ladder: str
 ) -> tuple[NonStationarySolver, dict[str, Any]]:
     cost = Cost()
+    # The rung below, trained first if the caller has not got it: its times are where this one's begin.
     rung = None if init else rung_below(nfe, ladder)
     below = None if rung is None or problem.previous is None else problem.previous(rung)
     if init:
         start, name = given_start(problem, nfe, init, sigma_0, cost)
     else:
         start, name = greedy_start(problem, _first_times(problem, nfe, below), cost)
+    # From there, every number of the table descends at once.
     table, record = distil(problem, nfe, FreeTable(start), choices, cost)
     record = {"start": {"name": name, "table": start.to_dict()}, **record}
     return table, record if below is None else {**record, **_in_all(problem, cost, below)}

@@ -20,7 +20,7 @@ from bnsbench.training.optimisers.rollout import roll
 from bnsbench.training.optimisers.row_regression import RowRegression
 from bnsbench.training.optimisers.selection import psnr
 from bnsbench.training.problem import Cost, Problem
-from bnsbench.training.recipes.paper import preconditioned
+from bnsbench.training.recipes.paper import precondition
 from bnsbench.training.tuning.classics import classic
 from bnsbench.truth.mixed_source import guidance_in_words
 from bnsbench.truth.pairs import CHUNK, Pairs
@@ -71,7 +71,7 @@ def greedy_table(times: Tensor, pairs: Pairs) -> NonStationarySolver:
 
 def greedy_start(problem: Problem, grids: dict[str, Tensor], cost: Cost) -> tuple[NonStationarySolver, str]:
     """Return the best greedy table over grids [n + 1] by name, by PSNR on the pairs it was regressed on, and its name."""
-    pairs = _guides(problem, cost)
+    pairs = _pairs_to_follow(problem, cost)
     data_range = problem.source.model.data_range
     tables = {name: greedy_table(times, pairs) for name, times in grids.items()}
     cost.training += sum(2 * table.nfe * len(pairs) for table in tables.values())
@@ -82,16 +82,23 @@ def greedy_start(problem: Problem, grids: dict[str, Tensor], cost: Cost) -> tupl
 def given_start(problem: Problem, nfe: int, start: str, sigma_0: float, cost: Cost) -> tuple[NonStationarySolver, str]:
     """Return the table to start from that a user names, and its name.
 
-    start: "greedy"; the file of a trained solver, for any NFE, guidance, model or path; or a classic solver's selector,
-    preconditioned by ``sigma_0`` and its repeated times opened by a small gap. NotApplicableError for a rule that cannot
-    spend ``nfe``.
-
     A classic start is seldom better than the default one and may be far worse, because the descent ends in another optimum.
     sigma_0 above 1 is for high guidance: without guidance it places the steps where little happens. Measured on `ring8`
     without guidance at 4 NFE (256 pairs, one seed; PSNR of 512 test samples in dB):
         path      default   euler   euler, sigma_0 = 5   midpoint   unipc
         condot       66.8    45.6                 24.1       43.4    45.6
         vp           50.7    46.8                 23.9       46.9    24.9
+
+    Args:
+        problem: the field to train for.
+        nfe: evaluations of the table.
+        start: "greedy"; the file of a trained solver, for any NFE, guidance, model or path; or a classic solver's selector,
+            preconditioned and its repeated times opened by a small gap.
+        sigma_0: of the preconditioning.
+        cost: added to.
+
+    Raises:
+        NotApplicableError: for a rule that cannot spend ``nfe``.
     """
     model = problem.source.model
     if start == "greedy":
@@ -103,7 +110,7 @@ def given_start(problem: Problem, nfe: int, start: str, sigma_0: float, cost: Co
     def plain(field: BatchField, x0: Tensor) -> Tensor:
         return rule.sample(field, x0, nfe)
 
-    sampler = plain if sigma_0 == 1 else preconditioned(rule.sample, sigma_0, nfe)
+    sampler = plain if sigma_0 == 1 else precondition(rule.sample, sigma_0, nfe)
     table = trace(sampler, model.path, model.interval)
     if table.nfe != nfe:
         raise NotApplicableError(f"The solver {start!r} spends {table.nfe} evaluations instead of {nfe}.")
@@ -117,12 +124,12 @@ def _from_file(problem: Problem, nfe: int, artefact: SolverArtefact, cost: Cost)
     same = artefact.path == model.path and artefact.interval == model.interval
     if same and solver.nfe == nfe:
         return solver.with_open_gaps(), name
-    times = solver.times if same else _carried(solver.times, artefact.path, model.path, model.interval)
+    times = solver.times if same else _carry_over(solver.times, artefact.path, model.path, model.interval)
     table, _ = greedy_start(problem, {name: transfer_times(times, nfe)}, cost)
     return table, f"greedy on {name}"
 
 
-def _carried(times: Tensor, path: Path, other: Path, interval: tuple[float, float]) -> Tensor:
+def _carry_over(times: Tensor, path: Path, other: Path, interval: tuple[float, float]) -> Tensor:
     """Return times of the same log-SNR on another path, from one end of its interval to the other."""
     carried = other.time(path.log_snr(times)).clamp(*interval)
     carried[0], carried[-1] = interval
@@ -130,7 +137,7 @@ def _carried(times: Tensor, path: Path, other: Path, interval: tuple[float, floa
     return NonStationarySolver.from_rows(carried, rows).with_open_gaps().times
 
 
-def _guides(problem: Problem, cost: Cost) -> Pairs:
+def _pairs_to_follow(problem: Problem, cost: Cost) -> Pairs:
     """Return the pairs with trajectories on which rows are regressed."""
     pairs = problem.source.trajectories("train", CHUNK)
     cost.truth("train, trajectories", pairs)

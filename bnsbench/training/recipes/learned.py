@@ -48,7 +48,7 @@ def train_dss(problem: Problem, nfe: int, **choices: Any) -> SolverArtefact:
     """Train times and multistep weights whose rows sum to one, from Euler's method on the best grid; arXiv 2505.21114."""
     began, cost = time.perf_counter(), Cost()
     _, times = _rule(problem, nfe, "euler", cost)
-    return _train(problem, nfe, LinearMultistep(times), "dss", _own(choices, "trajectory"), cost, began)
+    return _train(problem, nfe, LinearMultistep(times), "dss", _with_own_objective(choices, "trajectory"), cost, began)
 
 
 def train_ld3(problem: Problem, nfe: int, rule: str = BEST, decoupled: bool = False, **choices: Any) -> SolverArtefact:
@@ -61,14 +61,16 @@ def train_ld3(problem: Problem, nfe: int, rule: str = BEST, decoupled: bool = Fa
     family: Parametrisation = RuleTimes(on_grid, times)
     if decoupled:
         family = Decoupled(family, problem.source.model.path, problem.source.model.prediction)
-    return _train(problem, nfe, family, "ld3", _own(choices, _perceptual(problem, "soft-")), cost, began)
+    return _train(
+        problem, nfe, family, "ld3", _with_own_objective(choices, _perceptual_objective(problem, "soft-")), cost, began
+    )
 
 
 def train_s4s(problem: Problem, nfe: int, rule: str = "unipc", alternate: bool = False, **choices: Any) -> SolverArtefact:
     """Train the coefficients of a classic rule on its best grid, or in turn with the grid; arXiv 2502.17423."""
     began, cost = time.perf_counter(), Cost()
     on_grid, times = _rule(problem, nfe, rule, cost)
-    chosen = _own(choices, _perceptual(problem, "soft-"))
+    chosen = _with_own_objective(choices, _perceptual_objective(problem, "soft-"))
     if not alternate:
         return _train(problem, nfe, Coefficients(on_grid(times)), "s4s", chosen, cost, began)
     family = Anchored(on_grid, times)
@@ -81,7 +83,7 @@ def train_gs(problem: Problem, nfe: int, rule: str = "dpm++3m", **choices: Any) 
     """Train the time grid of a classic rule and corrections of its rows, which follow the times; arXiv 2510.17699."""
     began, cost = time.perf_counter(), Cost()
     family = Anchored(*_rule(problem, nfe, rule, cost))
-    return _train(problem, nfe, family, "gs", _own(choices, _perceptual(problem, "")), cost, began)
+    return _train(problem, nfe, family, "gs", _with_own_objective(choices, _perceptual_objective(problem, "")), cost, began)
 
 
 def _rule(problem: Problem, nfe: int, name: str, cost: Cost) -> tuple[Rule, Tensor]:
@@ -102,12 +104,12 @@ def _best_rule(problem: Problem, nfe: int, cost: Cost) -> tuple[Rule, Tensor]:
     return rule, time_grid(best.grid, model.path, model.interval, steps)
 
 
-def _own(choices: dict[str, Any], objective: str) -> Choices:
+def _with_own_objective(choices: dict[str, Any], objective: str) -> Choices:
     """Return the choices with a family's own objective where it is asked for."""
     return Choices(**{**choices, "objective": objective} if choices.get("objective") == "own" else choices)
 
 
-def _perceptual(problem: Problem, prefix: str) -> str:
+def _perceptual_objective(problem: Problem, prefix: str) -> str:
     return f"{prefix}features" if problem.features is not None else f"{prefix}mse"
 
 

@@ -80,14 +80,14 @@ def _start(problem: Problem, nfe: int, recipe: PaperRecipe, pairs: Pairs, cost: 
         if rule is midpoint and nfe % 2:
             continue
         for sigma_0 in recipe.sigma_0:
-            traced = trace(preconditioned(rule, sigma_0, nfe), model.path, model.interval)
+            traced = trace(precondition(rule, sigma_0, nfe), model.path, model.interval)
             tables[f"{name} sigma_0={sigma_0:g}"] = traced.with_open_gaps(recipe.smallest_gap)
     cost.training += len(tables) * nfe * len(pairs)
     best = max(tables, key=lambda name: psnr(tables[name], pairs, model.data_range))
     return tables[best], best
 
 
-def preconditioned(rule: Rule, sigma_0: float, nfe: int) -> Sampler:
+def precondition(rule: Rule, sigma_0: float, nfe: int) -> Sampler:
     """Return the sampler that runs ``rule`` after sigma_0 preconditioning (Shaul et al. 2024, Eq. 14).
 
     For high guidance: without guidance, sigma_0 above 1 does harm.

@@ -88,7 +88,7 @@ class Judge:
         """Return the rules on those of the grids that there are here."""
         return [made for rule, grid in grids if (made := self._candidate(rule, grid)) is not None]
 
-    def judged(self, candidates: Sequence[Candidate], pairs: Pairs) -> list[Candidate]:
+    def measure(self, candidates: Sequence[Candidate], pairs: Pairs) -> list[Candidate]:
         """Return the candidates with their PSNR on the pairs, the best first."""
         truth, weights = pairs.x1.flatten(1).double(), pairs.sample_weights()
         ends = end_states([each.table for each in candidates], pairs.field, pairs.x0)
@@ -128,18 +128,18 @@ def search(
     by_rule: dict[str, Candidate] = {}
     for heat in heats:
         pairs = train.part(slice(heat.pairs))
-        racing = judge.judged(racing, pairs)
+        racing = judge.measure(racing, pairs)
         cost.training += racing[0].table.nfe * len(racing) * len(pairs)
         by_rule |= _best_by_rule(racing)
         racing = racing[: max(FINALISTS, math.ceil(heat.kept * len(racing)))]
-        refined = [_refined(judge, leader, pairs, heat.rounds, cost) for leader in _leaders(racing, heat.leaders)]
-        racing = sorted(_distinct([*racing, *refined]), key=lambda each: -each.psnr)
+        refined = [_refine(judge, leader, pairs, heat.rounds, cost) for leader in _leaders(racing, heat.leaders)]
+        racing = sorted(_without_repeats([*racing, *refined]), key=lambda each: -each.psnr)
         by_rule |= _best_by_rule(racing)
-    ranked = _chosen(judge, racing[:FINALISTS], entrants, pairs, validation, cost)
+    ranked = _rank_finalists(judge, racing[:FINALISTS], entrants, pairs, validation, cost)
     return Ranking(ranked, {**by_rule, **_best_by_rule(ranked)})
 
 
-def _chosen(
+def _rank_finalists(
     judge: Judge,
     finalists: Sequence[Candidate],
     entrants: Sequence[Candidate],
@@ -155,7 +155,7 @@ def _chosen(
     known = {(each.rule, each.grid) for each in finalists}
     default = [first[rule] for rule in dict.fromkeys(each.rule for each in finalists)]
     late = [each for each in default if (each.rule, each.grid) not in known]
-    entered = [*finalists, *(judge.judged(late, train) if late else ())]
+    entered = [*finalists, *(judge.measure(late, train) if late else ())]
     cost.training += finalists[0].table.nfe * len(late) * len(train)
     cost.validation += finalists[0].table.nfe * len(entered) * len(validation)
     before = {(each.rule, each.grid): each.psnr for each in entered}
@@ -164,7 +164,7 @@ def _chosen(
     def on_all(each: Candidate) -> Candidate:
         return replace(each, psnr=share * before[each.rule, each.grid] + (1 - share) * each.psnr)
 
-    return sorted(map(on_all, judge.judged(entered, validation)), key=lambda each: -each.psnr)
+    return sorted(map(on_all, judge.measure(entered, validation)), key=lambda each: -each.psnr)
 
 
 def _best_by_rule(ranked: Sequence[Candidate]) -> dict[str, Candidate]:
@@ -179,11 +179,11 @@ def _leaders(ranked: Sequence[Candidate], count: int) -> list[Candidate]:
     return list(first.values())[:count]
 
 
-def _distinct(candidates: Iterable[Candidate]) -> list[Candidate]:
+def _without_repeats(candidates: Iterable[Candidate]) -> list[Candidate]:
     return list({(each.rule, each.grid): each for each in candidates}.values())
 
 
-def _refined(judge: Judge, leader: Candidate, pairs: Pairs, rounds: int, cost: Cost) -> Candidate:
+def _refine(judge: Judge, leader: Candidate, pairs: Pairs, rounds: int, cost: Cost) -> Candidate:
     """Improve a candidate in its grid's options: by the best of 2 d steps, or a jump to the top of parabolas through them.
 
     Where neither is better, the steps get half as long.
@@ -193,13 +193,13 @@ def _refined(judge: Judge, leader: Candidate, pairs: Pairs, rounds: int, cost: C
     def tried(grids: Iterable[NamedGrid]) -> list[Candidate]:
         found = judge.candidates((leader.rule, grid) for grid in grids)
         cost.training += leader.table.nfe * len(found) * len(pairs)
-        return judge.judged(found, pairs) if found else []
+        return judge.measure(found, pairs) if found else []
 
     for _ in range(rounds):
-        around = tried(_neighbours(best.grid, scale))
+        around = tried(neighbours(best.grid, scale))
         if not around:
             break
-        top = _top(best, {each.grid: each.psnr for each in around}, scale)
+        top = parabola_top(best, {each.grid: each.psnr for each in around}, scale)
         found = max([*around, *tried([top] if top is not None else [])], key=lambda each: each.psnr)
         if found.psnr <= best.psnr or found.grid == top:
             scale /= 2
@@ -207,13 +207,13 @@ def _refined(judge: Judge, leader: Candidate, pairs: Pairs, rounds: int, cost: C
     return best
 
 
-def _top(centre: Candidate, around: Mapping[NamedGrid, float], scale: float) -> NamedGrid | None:
+def parabola_top(centre: Candidate, around: Mapping[NamedGrid, float], scale: float) -> NamedGrid | None:
     """Return the grid at the top of the parabolas through a candidate and its neighbours, one for each option.
 
     No further than REACH steps away; along an option in which the values have no top, one step towards the better. None if
     that is the candidate's own grid or one of its neighbours.
     """
-    steps = list(_neighbours(centre.grid, scale))
+    steps = list(neighbours(centre.grid, scale))
     options = list(_with_options(centre.grid).options)
     for i, (up, down) in enumerate(zip(steps[::2], steps[1::2], strict=True)):
         above, below = (around.get(grid, -math.inf) for grid in (up, down))
@@ -221,17 +221,17 @@ def _top(centre: Candidate, around: Mapping[NamedGrid, float], scale: float) -> 
             continue
         bend = 2 * centre.psnr - above - below
         shift = (above - below) / (2 * bend) if bend > 0 else math.copysign(1.0, above - below)
-        options[i] = _moved(centre.grid, i, scale * max(-REACH, min(REACH, shift)))
+        options[i] = _step_option(centre.grid, i, scale * max(-REACH, min(REACH, shift)))
     top = NamedGrid(steps[0].family, tuple(options))
     return None if top in around or top == _with_options(centre.grid) else top
 
 
-def _neighbours(grid: NamedGrid, scale: float) -> Iterator[NamedGrid]:
+def neighbours(grid: NamedGrid, scale: float) -> Iterator[NamedGrid]:
     """Yield the grids one step away in each option, up and down."""
     grid = _with_options(grid)
     for i in range(len(grid.options)):
         for sign in (1.0, -1.0):
-            yield NamedGrid(grid.family, (*grid.options[:i], _moved(grid, i, sign * scale), *grid.options[i + 1 :]))
+            yield NamedGrid(grid.family, (*grid.options[:i], _step_option(grid, i, sign * scale), *grid.options[i + 1 :]))
 
 
 def _with_options(grid: NamedGrid) -> NamedGrid:
@@ -239,7 +239,7 @@ def _with_options(grid: NamedGrid) -> NamedGrid:
     return NamedGrid("kumaraswamy", (1.0, 1.0)) if grid.family == "uniform" else grid
 
 
-def _moved(grid: NamedGrid, i: int, steps: float) -> float:
+def _step_option(grid: NamedGrid, i: int, steps: float) -> float:
     """Return the option ``i`` so many steps away, in three digits."""
     grid = _with_options(grid)
     logarithmic = LOGARITHMIC.get(grid.family, (False,) * len(grid.options))[i]

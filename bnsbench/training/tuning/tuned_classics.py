@@ -74,7 +74,7 @@ def tune_rule(problem: Problem, nfe: int, rule: str, pairs: int = PAIRS) -> Solv
     began = time.perf_counter()
     on_grid, default = named_grid_rule(problem, nfe, rule)
     start = [(rule, grid) for grid in (default, *(grid for grid in COARSE if grid != default))]
-    found = _searched(problem, nfe, {rule: on_grid}, start, pairs, ONE_RULE)
+    found = _search(problem, nfe, {rule: on_grid}, start, pairs, ONE_RULE)
     return _artefact(problem, f"{rule}, best grid", found, began)
 
 
@@ -93,7 +93,7 @@ def tuned_classics(
     """Return the ranking of classic rules, each on its best grid; those that cannot spend ``nfe`` are left out."""
     known = _rules(problem, nfe, rules)
     start = [(name, grid) for name, (_, default) in known.items() for grid in (default, *(g for g in FEW if g != default))]
-    return _searched(problem, nfe, {name: on_grid for name, (on_grid, _) in known.items()}, start, pairs, heats)
+    return _search(problem, nfe, {name: on_grid for name, (on_grid, _) in known.items()}, start, pairs, heats)
 
 
 def _rules(problem: Problem, nfe: int, names: Sequence[str]) -> dict[str, tuple[GridRule, NamedGrid]]:
@@ -111,7 +111,7 @@ def _rules(problem: Problem, nfe: int, names: Sequence[str]) -> dict[str, tuple[
     return known
 
 
-def _searched(
+def _search(
     problem: Problem,
     nfe: int,
     rules: Mapping[str, GridRule],
@@ -136,10 +136,10 @@ def _searched(
     train, validation = pairs_of("train"), pairs_of("validation")
     total = 2 * len(start) + sum(6 * heat.leaders * heat.rounds for heat in heats)
     judge = Judge(rules, source.model.data_range, report)
-    return Tuned(search(judge, start, train, validation, _sized(heats, source, count), cost), cost, judge.seen, count)
+    return Tuned(search(judge, start, train, validation, _fit_heats(heats, source, count), cost), cost, judge.seen, count)
 
 
-def _sized(heats: Sequence[Heat], source: Source, count: int) -> list[Heat]:
+def _fit_heats(heats: Sequence[Heat], source: Source, count: int) -> list[Heat]:
     """Return the heats, the last of them on all pairs, and each with one of every guidance scale at least."""
     scales = len(source.guidance) if isinstance(source.guidance, tuple) else 1
     wanted = [*(heat.pairs for heat in heats[:-1]), count]
@@ -152,7 +152,7 @@ def _artefact(problem: Problem, name: str, found: Tuned, began: float) -> Solver
         raise BnsbenchError("No grid gave finite samples; check the field's interval and precision.")
     record = {
         "kind": "tuned",
-        "rule": _plain(best.rule),
+        "rule": _without_provider(best.rule),
         "grid": best.grid.in_words,
         "selector": f"{best.grid}",
         "psnr": best.psnr,
@@ -160,12 +160,13 @@ def _artefact(problem: Problem, name: str, found: Tuned, began: float) -> Solver
         "validation_pairs": found.pairs,
         "candidates": found.seen,
         "finalists": [
-            {"rule": _plain(each.rule), "grid": str(each.grid), "psnr": each.psnr} for each in found.ranking.finalists
+            {"rule": _without_provider(each.rule), "grid": str(each.grid), "psnr": each.psnr}
+            for each in found.ranking.finalists
         ],
         **found.cost.record(problem.source),
     }
     return problem.artefact(name, best.table, record, began)
 
 
-def _plain(rule: str) -> str:
+def _without_provider(rule: str) -> str:
     return rule.removeprefix(f"{BUILTIN}/")

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import pytest
 import torch
@@ -11,69 +10,19 @@ from bnsbench.flows.fields import FunctionField
 from bnsbench.flows.paths import VP, CondOT, Cosine, DiscreteVP, Path
 from bnsbench.flows.predictions import Prediction, to_velocity
 from bnsbench.nonstationary.table import NonStationarySolver
-from bnsbench.nonstationary.tracing import retrace, trace
+from bnsbench.nonstationary.tracing import trace
 from bnsbench.solvers.adams_bashforth import ab2
 from bnsbench.solvers.ddim import ddim
 from bnsbench.solvers.dpm_solver_pp import dpm_solver_pp_2m
 from bnsbench.solvers.runge_kutta import euler, heun, midpoint
 from bnsbench.solvers.unipc import unipc
-from bnsbench.training.families.classic_rules import Anchored, Decoupled, Rule, RuleTimes
-from bnsbench.training.families.parametrisation import Block, FreeTable, LinearMultistep, LogGaps, Parametrisation, entries
+from bnsbench.training.families.classic_rules import Anchored, Decoupled, RuleTimes
+from bnsbench.training.families.parametrisation import Block, FreeTable, LinearMultistep, LogGaps, Parametrisation
 from tests.flows.toy import SineField
-from tests.training.families.test_parametrisation import by_differences, somewhere, uniform
-from tests.training.toys import random_table
+from tests.training.families.examples import EXAMPLES, Sampler, by_differences, nodes, rule_of, somewhere
+from tests.training.toys import random_table, uniform
 
-Sampler = Callable[..., Tensor]
-
-
-def nodes(times: Tensor) -> str:
-    """The grid's name for these times."""
-    return ":".join(["nodes", *map(repr, ((times[1:-1] - times[0]) / (times[-1] - times[0])).tolist())])
-
-
-def rule_of(sampler: Sampler, stages: int = 1, path: Path | None = None) -> Rule:
-    """A classic solver as a function of its time grid."""
-
-    def on(times: Tensor) -> NonStationarySolver:
-        nfe, grid = stages * (len(times) - 1), nodes(times)
-        interval = float(times[0]), float(times[-1])
-        return retrace(lambda field, x0: sampler(field, x0, nfe, grid=grid), path or CondOT(), interval, nfe)
-
-    return on
-
-
-FAMILIES: dict[str, Parametrisation] = {
-    "rule times": RuleTimes(rule_of(unipc), uniform(5)),
-    "rule times, two stages": RuleTimes(rule_of(heun, 2), uniform(3) ** 1.5),
-    "anchored": Anchored(rule_of(unipc), uniform(5)),
-    "anchored, two stages": Anchored(rule_of(midpoint, 2), uniform(3)),
-    "decoupled rule": Decoupled(RuleTimes(rule_of(unipc, path=VP()), 0.999 * uniform(5)), VP(), "epsilon"),
-    "decoupled x": Decoupled(RuleTimes(rule_of(ab2), uniform(4)), CondOT(), "x"),
-    "decoupled multistep": Decoupled(LinearMultistep(uniform(4)), Cosine(), "v"),
-    "decoupled free": Decoupled(FreeTable(random_table(4)), CondOT(), "x"),
-    "decoupled velocity": Decoupled(FreeTable(random_table(4)), CondOT(), "velocity"),
-}
-
-
-@pytest.fixture(params=FAMILIES)
-def family(request: pytest.FixtureRequest) -> Parametrisation:
-    return FAMILIES[request.param]
-
-
-def test_the_jacobian_is_the_derivative_of_the_entries(family: Parametrisation) -> None:
-    theta = somewhere(family)
-    torch.testing.assert_close(family.jacobian(theta), by_differences(family, theta), rtol=1e-5, atol=1e-6)
-
-
-def test_evaluations_stay_within_the_interval_wherever_one_goes(family: Parametrisation) -> None:
-    theta = family.start()
-    theta[: family.log_gaps] += 3 * torch.randn(
-        family.log_gaps, generator=torch.Generator().manual_seed(0), dtype=torch.float64
-    )
-    times, first = family.table(theta).times, family.table(family.start()).times
-    assert torch.equal(times[[0, -1]], first[[0, -1]])
-    assert (times.diff() >= 0).all()
-    assert (times.diff() > 0).sum() >= family.log_gaps + 1
+FAMILIES: dict[str, Parametrisation] = {name: example.family for name, example in EXAMPLES.items()}
 
 
 @pytest.mark.parametrize(("sampler", "stages"), [(unipc, 1), (heun, 2), (midpoint, 2)])
@@ -86,15 +35,6 @@ def test_the_table_is_the_rule_s_on_its_grid(sampler: Sampler, stages: int) -> N
         times = torch.cat([torch.zeros(1, dtype=torch.float64), (gaps / gaps.sum()).cumsum(0)])
         expected = sampler(SineField(), x0, steps * stages, grid=nodes(times))
         torch.testing.assert_close(family.table(theta)(SineField(), x0), expected, rtol=1e-12, atol=1e-12)
-
-
-def test_it_starts_from_the_grid_it_is_given() -> None:
-    grid = uniform(4) ** 1.2
-    for made in (RuleTimes, Anchored):
-        table = made(rule_of(euler), grid)
-        found = table.table(table.start())
-        torch.testing.assert_close(found.times, grid, rtol=1e-14, atol=1e-14)
-        torch.testing.assert_close(found.rows, rule_of(euler)(grid).rows, rtol=1e-13, atol=1e-13)
 
 
 class EulerTimes(Parametrisation):
@@ -119,21 +59,6 @@ def test_the_jacobian_of_euler_s_times_is_that_of_its_closed_form() -> None:
     by_trace, closed = RuleTimes(rule_of(euler), uniform(5)), EulerTimes(uniform(5))
     theta = somewhere(closed)
     torch.testing.assert_close(by_trace.jacobian(theta), closed.jacobian(theta), rtol=1e-8, atol=1e-9)
-
-
-def test_a_rule_is_no_torch_code() -> None:
-    assert not FAMILIES["rule times"].differentiable
-    assert not FAMILIES["anchored"].differentiable
-    assert not FAMILIES["decoupled rule"].differentiable
-    assert FAMILIES["decoupled free"].differentiable
-
-
-@pytest.mark.parametrize("name", ["decoupled free", "decoupled multistep"])
-def test_autograd_follows_a_decoupled_table_of_torch_code(name: str) -> None:
-    family = FAMILIES[name]
-    theta = somewhere(family)
-    followed = torch.autograd.functional.jacobian(lambda at: entries(family.table(at)), theta)
-    torch.testing.assert_close(family.jacobian(theta), followed)
 
 
 @pytest.mark.parametrize("made", [RuleTimes, Anchored])
@@ -176,26 +101,6 @@ def test_corrections_are_added_to_the_rule_s_rows_and_follow_its_times() -> None
         expected = [value + next(corrections) for value in rule.rows[i, : i + 2].tolist()]
         torch.testing.assert_close(table.rows[i, : i + 2], torch.tensor(expected, dtype=torch.float64))
         assert not table.rows[i, i + 2 :].any()
-
-
-@pytest.mark.parametrize("name", ["anchored", "anchored, two stages"])
-def test_corrections_reach_every_last_row(name: str) -> None:
-    family = FAMILIES[name]
-    theta = somewhere(family)
-    table = family.table(theta)
-    row = torch.linspace(-1, 1, table.nfe + 1, dtype=torch.float64)
-    replaced = family.table(family.with_last_row(theta, row))
-    assert family.holds_last_row
-    torch.testing.assert_close(replaced.rows, table.with_row(table.nfe - 1, row).rows)
-    assert torch.equal(replaced.times, table.times)
-
-
-@pytest.mark.parametrize("name", [name for name in FAMILIES if not name.startswith("anchored")])
-def test_the_others_do_not_hold_every_last_row(name: str) -> None:
-    family = FAMILIES[name]
-    assert not family.holds_last_row
-    with pytest.raises(TypeError, match="does not hold every last row"):
-        family.with_last_row(family.start(), torch.zeros(6, dtype=torch.float64))
 
 
 def test_blocks_of_an_anchored_rule_take_times_and_corrections_in_turn() -> None:

@@ -5,10 +5,6 @@ import torch
 from torch import Tensor
 
 from bnsbench.errors import NotApplicableError
-from bnsbench.flows.paths import CondOT
-from bnsbench.nonstationary.table import NonStationarySolver
-from bnsbench.nonstationary.tracing import trace
-from bnsbench.solvers.runge_kutta import euler
 from bnsbench.training.families.parametrisation import (
     Block,
     Coefficients,
@@ -20,28 +16,8 @@ from bnsbench.training.families.parametrisation import (
     rows_of,
     with_entries,
 )
-from tests.training.toys import random_table
-
-
-def traced(solver, n: int) -> NonStationarySolver:
-    return trace(lambda field, x0: solver(field, x0, n), CondOT())
-
-
-def uniform(n: int) -> Tensor:
-    return torch.linspace(0, 1, n + 1, dtype=torch.float64)
-
-
-def somewhere(family: Parametrisation, seed: int = 3) -> Tensor:
-    """Parameters a little away from the start."""
-    start = family.start()
-    return start + 0.05 * torch.randn(len(start), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def by_differences(family: Parametrisation, theta: Tensor) -> Tensor:
-    """d entries / d theta [entries, p] by central differences."""
-    steps = 1e-6 * torch.eye(len(theta), dtype=torch.float64)
-    return torch.stack([(entries(family.table(theta + h)) - entries(family.table(theta - h))) / 2e-6 for h in steps], dim=1)
-
+from tests.training.families.examples import by_differences, somewhere
+from tests.training.toys import random_table, uniform
 
 FAMILIES: dict[str, Parametrisation] = {
     "free": FreeTable(random_table(5)),
@@ -50,59 +26,11 @@ FAMILIES: dict[str, Parametrisation] = {
 }
 
 
-@pytest.fixture(params=FAMILIES)
-def family(request: pytest.FixtureRequest) -> Parametrisation:
-    return FAMILIES[request.param]
-
-
-def test_the_jacobian_is_the_derivative_of_the_entries(family: Parametrisation) -> None:
-    theta = somewhere(family)
-    torch.testing.assert_close(family.jacobian(theta), by_differences(family, theta), rtol=1e-5, atol=1e-7)
-
-
-def test_times_increase_from_end_to_end_wherever_one_goes(family: Parametrisation) -> None:
-    theta = family.start()
-    theta[: family.log_gaps] += 3 * torch.randn(
-        family.log_gaps, generator=torch.Generator().manual_seed(0), dtype=torch.float64
-    )
-    times = family.table(theta).times
-    assert times[0] == 0
-    assert times[-1] == 1
-    assert (times.diff() > 0).all()
-
-
-@pytest.mark.parametrize("name", ["free", "coefficients"])
-def test_a_family_that_holds_every_last_row_takes_it(name: str) -> None:
-    family = FAMILIES[name]
-    theta = somewhere(family)
-    table = family.table(theta)
-    row = torch.linspace(-1, 1, table.nfe + 1, dtype=torch.float64)
-    replaced = family.table(family.with_last_row(theta, row))
-    assert family.holds_last_row
-    torch.testing.assert_close(replaced.rows, table.with_row(table.nfe - 1, row).rows)
-    torch.testing.assert_close(replaced.times, table.times)
-
-
 def test_a_family_that_holds_some_last_rows_alone_says_so() -> None:
     family = FAMILIES["multistep"]
     assert not family.holds_last_row
     with pytest.raises(TypeError, match="LinearMultistep does not hold every last row"):
         family.with_last_row(family.start(), torch.zeros(6, dtype=torch.float64))
-
-
-@pytest.mark.parametrize(
-    ("family", "table"),
-    [
-        (FAMILIES["free"], random_table(5)),
-        (FAMILIES["coefficients"], random_table(5)),
-        (LinearMultistep(uniform(5)), traced(euler, 5)),
-    ],
-    ids=["free", "coefficients", "multistep"],
-)
-def test_each_family_starts_from_its_rule(family: Parametrisation, table: NonStationarySolver) -> None:
-    found = family.table(family.start())
-    torch.testing.assert_close(found.times, table.times, rtol=1e-14, atol=1e-14)
-    torch.testing.assert_close(found.rows, table.rows, rtol=1e-14, atol=1e-14)
 
 
 def test_the_numbers_of_parameters_are_the_papers() -> None:

@@ -11,12 +11,11 @@ from torch import Tensor
 from bnsbench.errors import NotApplicableError
 from bnsbench.flows.fields import CountingField, FunctionField
 from bnsbench.flows.paths import CondOT
-from bnsbench.solvers.runge_kutta import euler, midpoint
 from bnsbench.training.families.scale_time import ScaleTime
 from bnsbench.truth.ground_truth import Trajectory
 from bnsbench.truth.pairs import Pairs, PairSource
 from tests.flows.toy import GaussianModel, SineField
-from tests.training.families.test_parametrisation import by_differences, somewhere, traced
+from tests.training.families.examples import somewhere
 
 FAMILIES = {
     "order 1": ScaleTime(5, (0.0, 0.999), 1),
@@ -29,11 +28,6 @@ def family(request: pytest.FixtureRequest) -> ScaleTime:
     return FAMILIES[request.param]
 
 
-def test_the_jacobian_is_the_derivative_of_the_entries(family: ScaleTime) -> None:
-    theta = somewhere(family)
-    torch.testing.assert_close(family.jacobian(theta), by_differences(family, theta), rtol=1e-5, atol=1e-7)
-
-
 def test_times_increase_from_end_to_end_wherever_one_goes(family: ScaleTime) -> None:
     theta = family.start() + 3 * torch.randn(
         len(family.start()), generator=torch.Generator().manual_seed(0), dtype=torch.float64
@@ -42,14 +36,6 @@ def test_times_increase_from_end_to_end_wherever_one_goes(family: ScaleTime) -> 
     assert times[0] == 0
     assert float(times[-1]) in {1.0, 0.999}
     assert (times.diff() > 0).all()
-
-
-@pytest.mark.parametrize(("order", "rule"), [(1, euler), (2, midpoint)])
-def test_it_starts_from_the_plain_rule(order: int, rule) -> None:
-    family, table = ScaleTime(6, (0.0, 1.0), order), traced(rule, 6)
-    found = family.table(family.start())
-    torch.testing.assert_close(found.times, table.times, rtol=1e-14, atol=1e-14)
-    torch.testing.assert_close(found.rows, table.rows, rtol=1e-14, atol=1e-14)
 
 
 def test_the_numbers_of_parameters_are_the_paper_s() -> None:

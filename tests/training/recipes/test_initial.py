@@ -27,7 +27,7 @@ from bnsbench.training.recipes.initial import (
     start_grids,
     transfer_times,
 )
-from bnsbench.training.recipes.paper import preconditioned
+from bnsbench.training.recipes.paper import precondition
 from bnsbench.truth.pairs import CHUNK, Pairs, PairSource
 from tests.flows.toy import GaussianModel, SineField
 from tests.training.toys import cross, cross_source, plain_states, random_table, uniform
@@ -108,7 +108,7 @@ def test_a_classic_that_repeats_times_gets_them_opened_by_a_little(source: PairS
 
 def test_sigma_0_preconditions_a_classic_start(source: PairSource) -> None:
     table, name = start(source, "euler", sigma_0=3.0)
-    expected = trace(preconditioned(euler, 3.0, N), CondOT())
+    expected = trace(precondition(euler, 3.0, N), CondOT())
     assert name == "euler sigma_0=3"
     torch.testing.assert_close(table.rows, expected.rows)
     torch.testing.assert_close(table.times, expected.times)

@@ -11,7 +11,7 @@ from bnsbench.nonstationary.tracing import trace
 from bnsbench.solvers.runge_kutta import euler, midpoint
 from bnsbench.training.optimisers.selection import psnr
 from bnsbench.training.problem import Problem, TrainingStatus
-from bnsbench.training.recipes.paper import PaperRecipe, preconditioned, train_paper
+from bnsbench.training.recipes.paper import PaperRecipe, precondition, train_paper
 from bnsbench.truth.pairs import CHUNK
 from tests.flows.toy import GaussianModel
 from tests.training.toys import cross_source
@@ -46,7 +46,7 @@ def test_the_start_is_the_best_of_euler_and_midpoint_under_every_sigma_0() -> No
         values = {}
         for name, rule in rules.items():
             for sigma_0 in (1.0, 2.0, 5.0, 10.0):
-                table = trace(preconditioned(rule, sigma_0, nfe), CondOT()).with_open_gaps(1e-3)
+                table = trace(precondition(rule, sigma_0, nfe), CondOT()).with_open_gaps(1e-3)
                 values[f"{name} sigma_0={sigma_0:g}"] = psnr(table, pairs, 2.0)
         assert record["start"]["name"] == max(values, key=lambda name: values[name])
         assert len(record["start"]["table"]["a"]) == nfe
@@ -63,9 +63,7 @@ def test_the_forwards_are_three_per_step_and_sample_beside_the_start_s() -> None
 
 
 def test_preconditioning_by_one_changes_nothing() -> None:
-    plain, same = (
-        trace(sampler, CondOT()) for sampler in (lambda f, x: midpoint(f, x, 4), preconditioned(midpoint, 1.0, 4))
-    )
+    plain, same = (trace(sampler, CondOT()) for sampler in (lambda f, x: midpoint(f, x, 4), precondition(midpoint, 1.0, 4)))
     torch.testing.assert_close(same.times, plain.times)
     torch.testing.assert_close(same.b, plain.b)
 
@@ -80,11 +78,11 @@ def test_a_preconditioned_rule_solves_the_same_flow_in_other_steps(rule, order: 
     truth = model.flow(x0, condition, end=end)
     errors = []
     for nfe in (128, 256):
-        found = preconditioned(rule, 3.0, nfe)(model.field(condition), x0)
+        found = precondition(rule, 3.0, nfe)(model.field(condition), x0)
         errors.append(float((found - truth).abs().max()))
     assert errors[1] < 0.05
     assert errors[0] / errors[1] > 0.85 * 2**order
-    assert not torch.allclose(preconditioned(rule, 3.0, 8)(model.field(condition), x0), rule(model.field(condition), x0, 8))
+    assert not torch.allclose(precondition(rule, 3.0, 8)(model.field(condition), x0), rule(model.field(condition), x0, 8))
 
 
 def test_an_interrupted_recipe_goes_on_to_the_same_end(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 
@@ -17,6 +19,7 @@ from bnsbench.training.problem import Classic, Cost, Problem
 from bnsbench.training.recipes.initial import start_grids
 from bnsbench.training.tuning.classics import JUDGED, best_grid, classic, rule_on_grid
 from bnsbench.truth.pairs import PairSource
+from tests.flows.toy import SineField
 from tests.training.toys import cross, cross_source, uniform
 
 SOURCE = cross_source()
@@ -24,13 +27,48 @@ SOURCE = cross_source()
 
 @pytest.mark.parametrize(("name", "function", "steps"), [("rk4", rk4, 2), ("deis", deis, 8), ("midpoint", midpoint, 4)])
 @pytest.mark.parametrize("grid", ["quadratic", "shifted:3"])
-def test_a_rule_on_a_grid_is_its_trace(name: str, function, steps: int, grid: str) -> None:
+def test_a_rule_on_a_grid_samples_as_the_rule_does(name: str, function, steps: int, grid: str) -> None:
+    """The solver itself, run on a field that is linear in nothing."""
     rule, found = rule_on_grid(Problem(SOURCE), 8, name)
     assert found == steps
     times = time_grid(grid, CondOT(), (0.0, 1.0), steps)
-    expected = trace(lambda field, x0: function(field, x0, 8, grid=grid), CondOT())
-    torch.testing.assert_close(rule(times).times, expected.times)
-    torch.testing.assert_close(rule(times).rows, expected.rows)
+    x0 = torch.randn(5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    expected = function(SineField(), x0, 8, grid=grid)
+    torch.testing.assert_close(rule(times)(SineField(), x0), expected, rtol=1e-12, atol=1e-12)
+
+
+TABLEAUS = {
+    "euler": ([[0.0]], [1.0], [0.0]),
+    "midpoint": ([[0.0, 0.0], [0.5, 0.0]], [0.0, 1.0], [0.0, 0.5]),
+    "rk4": (
+        [[0.0, 0.0, 0.0, 0.0], [0.5, 0.0, 0.0, 0.0], [0.0, 0.5, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]],
+        [1 / 6, 1 / 3, 1 / 3, 1 / 6],
+        [0.0, 0.5, 0.5, 1.0],
+    ),
+}
+"""Butcher's A, b and c from the textbooks."""
+
+
+@pytest.mark.parametrize("name", TABLEAUS)
+def test_a_runge_kutta_rule_on_a_grid_has_the_rows_of_its_tableau(name: str) -> None:
+    inner, weights, nodes = TABLEAUS[name]
+    stages, grid = len(weights), [0.0, 0.2, 0.5, 1.0]
+    rule, steps = rule_on_grid(Problem(SOURCE), 3 * stages, name)
+    assert steps == 3
+    times, states, reached = [], [], torch.zeros(3 * stages, dtype=torch.float64)  # what of each velocity a state holds
+    for k, (t, after) in enumerate(itertools.pairwise(grid)):
+        own, h = slice(k * stages, (k + 1) * stages), after - t
+        times += [t + c * h for c in nodes]
+        for row in (*inner, weights):
+            state = reached.clone()
+            state[own] += h * torch.tensor(row, dtype=torch.float64)
+            states.append(state)
+        reached = states.pop()
+    table = rule(torch.tensor(grid, dtype=torch.float64))
+    assert table.times.tolist() == pytest.approx([*times, 1.0])
+    assert torch.equal(table.a, torch.ones(3 * stages, dtype=torch.float64))
+    # The first state is x_0 itself; the last comes after all stages.
+    torch.testing.assert_close(table.b, torch.stack([*states[1:], reached]))
 
 
 @pytest.mark.parametrize("spec", [spec for spec in SOLVERS if spec.kind == "traced"], ids=lambda spec: spec.name)

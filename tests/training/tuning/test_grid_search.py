@@ -14,7 +14,17 @@ from bnsbench.solvers.adams_bashforth import ab2
 from bnsbench.solvers.grids import NamedGrid, time_grid
 from bnsbench.solvers.runge_kutta import euler
 from bnsbench.training.problem import Cost
-from bnsbench.training.tuning.grid_search import COARSE, REACH, STEPS, Candidate, Heat, Judge, _neighbours, _top, search
+from bnsbench.training.tuning.grid_search import (
+    COARSE,
+    REACH,
+    STEPS,
+    Candidate,
+    Heat,
+    Judge,
+    neighbours,
+    parabola_top,
+    search,
+)
 from bnsbench.truth.psnr import psnr_per_sample
 from tests.training.toys import cross_source
 
@@ -34,7 +44,7 @@ def judge(**rules) -> Judge:
 def test_candidates_are_judged_by_their_psnr_and_sorted() -> None:
     pairs = SOURCE.pairs("train", 16)
     chosen = judge(ab2=ab2, euler=euler)
-    found = chosen.judged(chosen.candidates([("euler", NamedGrid("uniform")), ("ab2", NamedGrid("quadratic"))]), pairs)
+    found = chosen.measure(chosen.candidates([("euler", NamedGrid("uniform")), ("ab2", NamedGrid("quadratic"))]), pairs)
     for each in found:
         function = {"ab2": ab2, "euler": euler}[each.rule]
         expected = psnr_per_sample(function(pairs.field, pairs.x0, N, grid=str(each.grid)), pairs.x1, 2.0).mean()
@@ -55,7 +65,7 @@ def test_states_that_are_not_finite_come_last() -> None:
     chosen = judge(ab2=ab2)
     good = chosen.candidates([("ab2", NamedGrid("uniform"))])[0]
     bad = type(good)("bad", good.grid, NonStationarySolver.from_rows(good.table.times, good.table.rows * 1e200))
-    assert [each.rule for each in chosen.judged([bad, good], SOURCE.pairs("train", 8))] == ["ab2", "bad"]
+    assert [each.rule for each in chosen.measure([bad, good], SOURCE.pairs("train", 8))] == ["ab2", "bad"]
 
 
 def two_splits():
@@ -67,10 +77,10 @@ def test_a_search_finds_what_trying_everything_finds() -> None:
     chosen, (train, validation) = judge(ab2=ab2), two_splits()
     found = search(chosen, [("ab2", grid) for grid in COARSE], train, validation, HEATS, Cost()).finalists[0]
     lattice = [NamedGrid("kumaraswamy", (p / 10, q / 10)) for p in range(6, 25, 2) for q in range(6, 32, 2)]
-    best = chosen.judged(chosen.candidates(("ab2", grid) for grid in lattice), train)[0]
-    again = chosen.judged([found], train)[0]
+    best = chosen.measure(chosen.candidates(("ab2", grid) for grid in lattice), train)[0]
+    again = chosen.measure([found], train)[0]
     assert again.psnr > best.psnr - 0.3
-    uniform = chosen.judged(chosen.candidates([("ab2", NamedGrid("uniform"))]), train)[0]
+    uniform = chosen.measure(chosen.candidates([("ab2", NamedGrid("uniform"))]), train)[0]
     assert again.psnr > uniform.psnr + 1
 
 
@@ -88,8 +98,8 @@ def test_the_best_grid_of_every_rule_is_the_best_that_was_seen() -> None:
     seen: dict[tuple[str, int], float] = {}
 
     class Watching(Judge):
-        def judged(self, candidates, pairs):
-            found = super().judged(candidates, pairs)
+        def measure(self, candidates, pairs):
+            found = super().measure(candidates, pairs)
             for each in found:
                 seen[each.rule, len(pairs)] = max(seen.get((each.rule, len(pairs)), -math.inf), each.psnr)
             return found
@@ -113,18 +123,18 @@ def test_a_jump_goes_to_the_top_of_a_parabola() -> None:
         return 30 - 40 * (math.log(p) - 0.1) ** 2 - 10 * (math.log(q) - 0.3) ** 2
 
     centre = Candidate("ab2", NamedGrid("kumaraswamy", (1.0, 1.0)), None, value(NamedGrid("kumaraswamy", (1.0, 1.0))))
-    around = {grid: value(grid) for grid in _neighbours(centre.grid, 1.0)}
-    top = _top(centre, around, 1.0)
+    around = {grid: value(grid) for grid in neighbours(centre.grid, 1.0)}
+    top = parabola_top(centre, around, 1.0)
     assert top.options == pytest.approx((math.exp(0.1), math.exp(0.3)), rel=5e-3)
-    far = {grid: value(grid) for grid in _neighbours(centre.grid, 0.25)}
-    assert _top(centre, far, 0.25).options[1] == pytest.approx(math.exp(REACH * 0.25 * STEPS[True]), rel=5e-3)
+    far = {grid: value(grid) for grid in neighbours(centre.grid, 0.25)}
+    assert parabola_top(centre, far, 0.25).options[1] == pytest.approx(math.exp(REACH * 0.25 * STEPS[True]), rel=5e-3)
 
 
 def test_a_jump_goes_a_step_uphill_where_there_is_no_top() -> None:
     centre = Candidate("ab2", NamedGrid("logsnr", (-3.0, 4.0)), None, 0.0)
-    around = dict(zip(_neighbours(centre.grid, 1.0), (1.0, -1.0, -2.0, 3.0), strict=True))
-    assert _top(centre, around, 1.0).options == (-2.5, 3.5)
-    assert _top(centre, {}, 1.0) is None
+    around = dict(zip(neighbours(centre.grid, 1.0), (1.0, -1.0, -2.0, 3.0), strict=True))
+    assert parabola_top(centre, around, 1.0).options == (-2.5, 3.5)
+    assert parabola_top(centre, {}, 1.0) is None
 
 
 def test_every_evaluation_is_counted() -> None:
@@ -151,20 +161,20 @@ def test_every_evaluation_is_counted() -> None:
 
 
 def test_a_step_moves_one_option() -> None:
-    around = list(_neighbours(NamedGrid("kumaraswamy", (1.0, 2.0)), 1.0))
+    around = list(neighbours(NamedGrid("kumaraswamy", (1.0, 2.0)), 1.0))
     factor = math.exp(STEPS[True])
     expected = {(factor, 2.0), (round(1 / factor, 3), 2.0), (1.0, 2 * factor), (1.0, round(2 / factor, 2))}
     assert {grid.options for grid in around} == expected
-    assert {grid.options for grid in _neighbours(NamedGrid("logsnr", (-3.0, 4.0)), 0.5)} == {
+    assert {grid.options for grid in neighbours(NamedGrid("logsnr", (-3.0, 4.0)), 0.5)} == {
         (-2.75, 4.0),
         (-3.25, 4.0),
         (-3.0, 4.25),
         (-3.0, 3.75),
     }
-    assert {grid.family for grid in _neighbours(NamedGrid("uniform"), 1.0)} == {"kumaraswamy"}
-    assert list(_neighbours(NamedGrid("chebyshev"), 1.0)) == []
-    assert list(_neighbours(NamedGrid("edm"), 1.0)) == []
-    assert len(list(_neighbours(NamedGrid("edm", (7.0,)), 1.0))) == 2
+    assert {grid.family for grid in neighbours(NamedGrid("uniform"), 1.0)} == {"kumaraswamy"}
+    assert list(neighbours(NamedGrid("chebyshev"), 1.0)) == []
+    assert list(neighbours(NamedGrid("edm"), 1.0)) == []
+    assert len(list(neighbours(NamedGrid("edm", (7.0,)), 1.0))) == 2
 
 
 @pytest.mark.parametrize("grid", COARSE, ids=str)
