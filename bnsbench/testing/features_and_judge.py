@@ -20,7 +20,7 @@ from bnsbench.truth.noise import noise
 
 def features(subject: ModelSubject) -> Verdict:
     """Check that features are as many as said, finite, repeatable, of each sample alone, and known by a fingerprint."""
-    found = subject.model.features()
+    found: object = subject.model.features()
     if found is None:
         return not_applicable("It brings no features.")
     if not isinstance(found, SampleFeatures):
@@ -43,9 +43,10 @@ def features(subject: ModelSubject) -> Verdict:
 
 def differentiable(subject: ModelSubject) -> Verdict:
     """Check that gradients flow from features back to end states, so that tables can be trained by them."""
-    if not isinstance(subject.model.features(), SampleFeatures):
+    found: object = subject.model.features()
+    function = features_of(subject.model) if isinstance(found, SampleFeatures) else None
+    if function is None:
         return not_applicable("It brings no features.")
-    function = features_of(subject.model)
     remedy = "Compute `of_states` by operations that torch can differentiate: no no_grad, no rounding, no NumPy."
     states = _ends(subject).requires_grad_()
     with torch.enable_grad():
@@ -62,7 +63,8 @@ def differentiable(subject: ModelSubject) -> Verdict:
 
 def judge(subject: ModelSubject) -> Verdict:
     """Check that a judge finds yes or no for each part of each condition, repeatably and of each sample alone."""
-    found, condition = subject.model.judge(), subject.condition
+    found: object = subject.model.judge()
+    condition = subject.condition
     if found is None:
         return not_applicable("It brings no judge.")
     if not isinstance(found, ConditionJudge):
