@@ -72,6 +72,8 @@ def extractor_for(model: Model, shape: tuple[int, ...], weights: str = "", use: 
         return own_extractor(own, use)
     if model.sample_rate is not None:
         raise NotApplicableError("Sounds have no feature extractor among those of images: compare them by fad or fad-gt.")
+    if model.sample_rate is not None:
+        raise NotApplicableError("Sounds have no feature extractor among those of images: compare them by fad or fad-gt.")
     if not rgb:
         raise NotApplicableError(
             f"Samples of shape {shape} have no feature extractor: their model brings none, and they are no RGB images."

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 from bnsbench.contract import PluginHost, Selection, did_you_mean, parse_selector
 from bnsbench.errors import UsageError
+from bnsbench.testing.features_and_judge import FEATURE_CHECKS
 from bnsbench.testing.metrics import METRIC_CHECKS, MetricSubject
 from bnsbench.testing.models import MODEL_CHECKS, ModelSubject
 from bnsbench.testing.records import RECORD_CHECKS
@@ -55,7 +56,7 @@ def check_model(selector: str, *, plugins: Sequence[Path | str] = (), host: Plug
         UsageError: For a name that means no model, or several.
     """
     opened = _opened(host, plugins)
-    return _report("model", ModelSubject(opened, opened.model(selector)), MODEL_CHECKS)
+    return _report("model", ModelSubject(opened, opened.model(selector)), {**MODEL_CHECKS, **FEATURE_CHECKS})
 
 
 def check_metric(

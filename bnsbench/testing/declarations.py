@@ -16,7 +16,7 @@ from bnsbench.flows.predictions import check_prediction
 from bnsbench.testing.records import Subject
 from bnsbench.testing.report import Check, Verdict, failed, passed
 
-_HEXADECIMAL = re.compile(r"[0-9a-f]{8,}")
+HEXADECIMAL = re.compile(r"[0-9a-f]{8,}")
 _DIMENSIONS = {"image": (4,), "audio": (2, 3)}
 """Of decoded samples, batch included."""
 
@@ -24,7 +24,7 @@ _DIMENSIONS = {"image": (4,), "audio": (2, 3)}
 def fingerprint(subject: Subject[ModelSpec]) -> Verdict:
     """Check that the fingerprint is hexadecimal and the same whenever and wherever the model is made."""
     first, second = (subject.selection.make().fingerprint() for _ in range(2))
-    if not isinstance(first, str) or not _HEXADECIMAL.fullmatch(first):
+    if not isinstance(first, str) or not HEXADECIMAL.fullmatch(first):
         return failed(f"Its fingerprint {first!r} is no hexadecimal hash.", "Return hashlib.sha256(...).hexdigest().")
     if "error" in subject.elsewhere:
         raise BnsbenchError(f"{subject.elsewhere['error']} in a process of its own")

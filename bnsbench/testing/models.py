@@ -84,7 +84,7 @@ def precision(subject: ModelSubject) -> Verdict:
         if prediction.dtype != dtype:
             return failed(f"States in {dtype} give predictions in {prediction.dtype}.", "Move all constants in `to`.")
         found.append(prediction.double())
-    if _agree(found[0], found[1], torch.float32):
+    if agree(found[0], found[1], torch.float32):
         return passed()
     return failed("Its predictions in float32 and float64 differ.", "Compute times and coefficients in float64, then round.")
 
@@ -110,7 +110,7 @@ def deterministic(subject: ModelSubject) -> Verdict:
 def batch_split(subject: ModelSubject) -> Verdict:
     """Check that a prediction does not depend on the batch that the sample is in."""
     parts = torch.cat([subject.predict(index=slice(k, k + 1)) for k in range(COUNT)])
-    if _agree(parts, subject.predict(), subject.model.dtype):
+    if agree(parts, subject.predict(), subject.model.dtype):
         return passed()
     remedy = "Predict every sample by itself: no batch normalisation in training mode, no mean over the batch."
     return failed("Predictions change with the batch that a sample is in.", remedy)
@@ -170,7 +170,7 @@ def guidance(subject: ModelSubject) -> Verdict:
         for w in (GUIDANCE, scales):
             found = model.guided(subject.middle, x.clone(), condition, w).double()
             weight = scales.reshape(-1, *[1] * (x.ndim - 1)) if isinstance(w, Tensor) else w
-            if not _agree(found, (1 + weight) * asked - weight * without, model.dtype):
+            if not agree(found, (1 + weight) * asked - weight * without, model.dtype):
                 remedy = "Leave `guided` to the base class, or return just this."
                 return failed("Its guided prediction is not (1 + w) f(x | c) - w f(x).", remedy)
     return passed()
@@ -199,7 +199,8 @@ def _unguidable(subject: ModelSubject) -> Verdict:
     return failed("It has a null condition, but is declared not guidable.", "Declare guidable=True in its record.")
 
 
-def _agree(first: Tensor, second: Tensor, dtype: torch.dtype) -> bool:
+def agree(first: Tensor, second: Tensor, dtype: torch.dtype) -> bool:
+    """Whether two results agree but for rounding in that precision."""
     scale = float(second.abs().max()) + 1e-12
     return float((first - second).abs().max()) <= TOLERANCES.get(dtype, 0.1) * scale
 

@@ -86,11 +86,10 @@ def test_drawn_scenes_are_as_their_captions_say(sample_set):
 def test_recorded_words_are_recognised(sample_set):
     clips = reference_clips()
     asked = spoken(clips.words, clips.voices)
-    same = WordAccuracy()(sample_set(clips.latents, clips.latents, condition=asked, model=Shown(judge=speech_judge())))
+    said = {"condition": asked, "model": Shown(judge=speech_judge())}
+    same = WordAccuracy()(sample_set(clips.latents, clips.latents, **said))
     assert same.value > 0.95
-    others = WordAccuracy()(
-        sample_set(clips.latents.roll(1, 0), clips.latents, condition=asked, model=Shown(judge=speech_judge()))
-    )
+    others = WordAccuracy()(sample_set(clips.latents.roll(1, 0), clips.latents, **said))
     assert others.value < 0.1
 
 

@@ -108,5 +108,5 @@ def test_features_of_sound_are_compared_by_distances_of_sound(points):
     sounds = torch.nn.functional.pad(points.float(), (0, 62))
     samples = SampleSet(sounds, sounds.roll(1, 0), None, 2.0, Shown((64,), Directions(), rate=16_000))
     assert fad_gt(minimum=4)(samples).value == pytest.approx(0.0, abs=1e-6)
-    with pytest.raises(NotApplicableError, match="no feature extractor"):
+    with pytest.raises(NotApplicableError, match="compare them by fad or fad-gt"):
         fid(minimum=4)(samples)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bnsbench.errors import BnsbenchError
-from bnsbench.models.recipe import Recipe, seeded
+from bnsbench.models.recipe import Recipe, recipe_modules, seeded
 
 RECIPE = Recipe(1, lambda steps, checkpoint, progress: {}, lambda folder: {}, {"accuracy": 0.99})
 
@@ -24,3 +24,10 @@ def test_seeded_networks_repeat_and_leave_the_random_state_alone():
     first, second = (seeded(lambda: torch.nn.Linear(3, 2)) for _ in range(2))
     assert torch.equal(first.weight, second.weight)
     assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_every_folder_of_a_data_set_is_found():
+    """A data set that is added is trained, checked and shipped without being named anywhere else."""
+    found = {module.__name__.split(".")[-2] for module in recipe_modules()}
+    assert found == {"digits", "scenes", "speech"}
+    assert all(isinstance(recipe, Recipe) for module in recipe_modules() for recipe in module.RECIPES.values())

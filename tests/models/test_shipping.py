@@ -8,8 +8,8 @@ import pytest
 
 from bnsbench.contract import PluginHost
 from bnsbench.models import shipping
-from bnsbench.models.shipped import SOLVERS, shipped_solver
-from bnsbench.models.shipping import Shipment, ship
+from bnsbench.models.shipped import SOLVERS, Shipment, shipped_solver
+from bnsbench.models.shipping import ship
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.training import trainer
 from bnsbench.training.problem import Effort, Problem
@@ -59,6 +59,7 @@ def test_solvers_are_trained_once_and_found_by_the_package(host, tmp_path):
 
 
 def test_every_shipment_is_of_a_model_that_there_is(host):
+    assert {shipment.model for shipment in shipping.SHIPMENTS} == {"scenes", "speech", "speech[task=infill]"}
     for shipment in shipping.SHIPMENTS:
         assert host.model(shipment.model).spec.guidable
 

@@ -9,6 +9,8 @@ import torch
 from bnsbench.contract.hookspecs import hookimpl
 from bnsbench.contract.specs import ModelSpec
 from bnsbench.errors import NotApplicableError
+from bnsbench.flows.features import SampleFeatures
+from bnsbench.flows.judge import ConditionJudge
 from bnsbench.flows.paths import CondOT
 from bnsbench.models.mixtures import MixtureModel
 from bnsbench.testing.problems import image_model
@@ -25,9 +27,44 @@ def bnsbench_models():
     yield ModelSpec("as-asked", ":AsAsked", "A model without a fault.", parameters={"classes": True}, guidable=True)
 
 
+class Pixels(SampleFeatures):
+    """Features that are pixels."""
+
+    name = "pixels"
+    width = 4
+    classes = 2
+
+    def of_samples(self, samples):
+        return samples.flatten(1)
+
+    def logits(self, samples):
+        return samples.flatten(1)[:, :2]
+
+    def fingerprint(self):
+        return "0123456789"
+
+
+class Signs(ConditionJudge):
+    """Finds the class in the sign of the first pixel."""
+
+    asks = "class"
+
+    def found(self, shown, condition):
+        return (shown.flatten(1)[:, :1] < 0).long() == condition[:, None]
+
+    def fingerprint(self):
+        return "9876543210"
+
+
 class Sound(MixtureModel):
     def __init__(self):
         self.__dict__.update(image_model(CondOT(), (0.0, 1.0)).__dict__)
+
+    def features(self):
+        return Pixels()
+
+    def judge(self):
+        return Signs()
 
 
 class Reshapes(Sound):
@@ -153,6 +190,84 @@ class Decode(Sound):
         return x.flatten(1)
 
 
+def seeing(**changed):
+    """A sound model whose features have one fault."""
+    made = Sound()
+    features = Pixels()
+    for name, value in changed.items():
+        setattr(features, name, value)
+    made.features = lambda: features
+    return made
+
+
+def fewer_features():
+    return seeing(width=3)
+
+
+def fewer_logits():
+    return seeing(classes=3)
+
+
+def infinite_features():
+    first = torch.tensor([True, False, False, False])
+    return seeing(of_samples=lambda samples: samples.flatten(1).masked_fill(first, torch.inf))
+
+
+def features_by_chance():
+    return seeing(of_samples=lambda samples: samples.flatten(1) + 1e-3 * torch.rand(1))
+
+
+def features_of_batches():
+    return seeing(of_samples=lambda samples: samples.flatten(1) - samples.flatten(1).mean(0))
+
+
+def detached_features():
+    return seeing(of_samples=lambda samples: samples.flatten(1).detach())
+
+
+def rounded_features():
+    return seeing(of_samples=lambda samples: (10 * samples).round().flatten(1))
+
+
+class FeaturesFingerprint(Sound):
+    def features(self):
+        made = Pixels()
+        made.fingerprint = lambda: f"{next(_CALLS):08}"
+        return made
+
+
+def function_of_features():
+    made = Sound()
+    made.features = lambda: torch.flatten
+    return made
+
+
+def judged(**changed):
+    """A sound model whose judge has one fault."""
+    made = Sound()
+    judge = Signs()
+    for name, value in changed.items():
+        setattr(judge, name, value)
+    made.judge = lambda: judge
+    return made
+
+
+def judge_of_scores():
+    return judged(found=lambda shown, condition: shown.flatten(1)[:, :1] * condition[:, None])
+
+
+def judge_of_batches():
+    return judged(found=lambda shown, condition: (shown.flatten(1) > shown.flatten(1).mean(0) - 1e-9)[:, :1])
+
+
+def judge_of_smells():
+    return judged(asks="smell")
+
+
+def nameless_judge():
+    return judged(fingerprint=lambda: "me")
+
+
 def number():
     return 7
 
@@ -182,4 +297,17 @@ TARGETS = {
     "modality": "Sound",
     "rate": "Rate",
     "decode": "Decode",
+    "fewer-features": "fewer_features",
+    "fewer-logits": "fewer_logits",
+    "infinite-features": "infinite_features",
+    "features-by-chance": "features_by_chance",
+    "features-of-batches": "features_of_batches",
+    "detached-features": "detached_features",
+    "rounded-features": "rounded_features",
+    "features-fingerprint": "FeaturesFingerprint",
+    "function-of-features": "function_of_features",
+    "judge-of-scores": "judge_of_scores",
+    "judge-of-batches": "judge_of_batches",
+    "judge-of-smells": "judge_of_smells",
+    "nameless-judge": "nameless_judge",
 }

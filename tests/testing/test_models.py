@@ -32,6 +32,19 @@ FAULTS = {
     "modality": ("modality", "Its modality is 'audio' and its sample rate None."),
     "rate": ("modality", "Its modality is 'audio', but decoded samples are shaped [2, 1, 2, 2]."),
     "decode": ("modality", "Its modality is 'image', but decoded samples are shaped [2, 4]."),
+    "fewer-features": ("features", "Of 4 samples it has features of shape [4, 4], and its width is 3."),
+    "fewer-logits": ("features", "Its logits are not those of 3 classes."),
+    "infinite-features": ("features", "Its features are not finite."),
+    "features-by-chance": ("features", "Of its features: It moves the global random state of torch."),
+    "features-of-batches": ("features", "Results of its features change with the batch that a sample is in."),
+    "detached-features": ("differentiable", "Its features of end states have no gradient."),
+    "rounded-features": ("differentiable", "The gradient of its features is zero."),
+    "features-fingerprint": ("features", "The fingerprint of its features changes from one making to the next."),
+    "function-of-features": ("features", "Its features are a builtin_function_or_method."),
+    "judge-of-scores": ("judge", "Of 4 samples its judge finds [4, 1] in torch.float32."),
+    "judge-of-batches": ("judge", "Results of its judge change with the batch that a sample is in."),
+    "judge-of-smells": ("judge", "Its judge asks for a 'smell'."),
+    "nameless-judge": ("judge", "The fingerprint 'me' of its judge is no hexadecimal hash."),
 }
 
 
@@ -78,7 +91,10 @@ def test_built_in_models_pass(host, model):
     found = check_model(model, host=host)
     assert {result.status for result in found.results} <= {"passed", "not applicable"}
     conditional = not model.startswith(("ring8", "aniso5"))
-    assert all(result.status == "passed" for result in found.results) == conditional
+    seen = ("features", "differentiable", "judge")
+    assert all(result.status == "passed" for result in found.results if result.name not in seen) == conditional
+    brings = model.startswith(("digits", "speech"))
+    assert {result.status == "passed" for result in found.results if result.name in seen} == {brings}
 
 
 def test_a_built_in_model_is_the_same_everywhere(host):

@@ -82,13 +82,13 @@ def test_samples_do_not_see_each_other(model):
 
 
 def test_words_are_asked_for_by_text_and_voice(model):
-    condition = model.describe("seven", 2)
+    condition = model.describe("seven", voice=2)
     assert model.texts(condition[None]) == asked(condition[None]) == ["seven"]
     assert digits("ot").texts(torch.tensor([7])) is None
     assert condition[VOICE] == 2
     assert filled(condition[None]).all()
     with pytest.raises(UsageError, match="no voice 8; the speech model has the voices 0 to 7"):
-        model.describe("seven", 8)
+        model.describe("seven", voice=8)
     with pytest.raises(UsageError, match="does not know the word 'eleven'"):
         model.describe("eleven")
     with pytest.raises(NotApplicableError, match="not told by a text"):
