@@ -16,8 +16,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from mkdocs.structure.files import File
-
 ROOT = Path(__file__).parents[2]
 PICTURES = {".png", ".svg", ".jpg"}
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(((?:\.\./)+[^)#\s]+)(#[^)\s]*)?\)")
@@ -33,7 +31,7 @@ def on_files(files: Any, config: Any) -> Any:
             if mark and file is not None and file.suffix in PICTURES:
                 copy = f"repository/{file.relative_to(ROOT).as_posix()}"
                 if files.get_file_from_path(copy) is None:
-                    files.append(File.generated(config, copy, abs_src_path=str(file)))
+                    files.append(type(page).generated(config, copy, abs_src_path=str(file)))
     return files
 
 

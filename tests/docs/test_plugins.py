@@ -19,7 +19,7 @@ TEXT = (ROOT / "docs" / "reference" / "plugins.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^### (\w+)\n(.*?)(?=^##|\Z)", TEXT, re.M | re.S))
 EXAMPLES = dict(re.findall(r"`([\w.]+)`:\n\n```(?:python|toml)\n(.*?)```", TEXT, re.S))
 HOOKS = {name: each for name, each in vars(hookspecs).items() if hasattr(each, f"{hookspecs.GROUP}_spec")}
-RECORDS = {name: each for name, each in vars(specs).items() if dataclasses.is_dataclass(each)}
+RECORDS: dict[str, type] = {name: each for name, each in vars(specs).items() if dataclasses.is_dataclass(each)}
 FILLED_IN = {"provider"}
 
 
