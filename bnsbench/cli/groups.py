@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TextIO
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -77,7 +78,20 @@ def _readers_leave() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError as error:
+        if not (_is_abandoned(sys.stdout) or _is_abandoned(sys.stderr)):
+            # A pipe to a process of ours: no reader's doing, and click would end without a word.
+            raise RuntimeError("a pipe to another process has closed") from error
         raise _ReaderLeft from error
+
+
+def _is_abandoned(stream: TextIO) -> bool:
+    """Whether nobody reads what is written to a stream; taken for granted where the system does not tell."""
+    try:
+        watched = select.poll()
+        watched.register(stream.fileno(), 0)
+        return any(event & (select.POLLERR | select.POLLHUP) for _, event in watched.poll(0))
+    except (AttributeError, OSError, ValueError):
+        return not hasattr(select, "poll")
 
 
 @contextmanager
