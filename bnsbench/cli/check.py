@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bnsbench.cli.completion import complete_components
 from bnsbench.cli.options import AsJson, ComponentKind, PluginFiles, open_host
 from bnsbench.cli.printing import print_json, print_table
 from bnsbench.errors import UsageError
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
 
 
 def check(
-    name: Annotated[str, typer.Argument(help="Solver, model or metric, such as 'unipc[order=3]'.")],
+    name: Annotated[
+        str,
+        typer.Argument(help="Solver, model or metric, such as 'unipc[order=3]'.", autocompletion=complete_components),
+    ],
     kind: Annotated[
         ComponentKind | None, typer.Option(help="What it is, where the name does not tell.", show_default=False)
     ] = None,

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TextIO
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+
+from bnsbench.cli.completion import complete_metrics, complete_models, complete_solvers
+
+COMPLETED = {"model": complete_models, "solver": complete_solvers, "metric": complete_metrics}
+"""What completes arguments and options of these names."""
 
 _TYPES = {"int": "N", "float": "X", "path": "PATH"}
 """What typer calls a type, and what a user does; a text has the name of its option."""
@@ -21,7 +27,14 @@ _TYPE = re.compile(r"<(?:list\[)?([^<>\[\]]+)\]?>")
 
 
 class Command(TyperCommand):
-    """A command whose help tells types in a user's words."""
+    """A command whose help tells types in a user's words, and whose arguments of one name are completed alike."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        for parameter in self.params:
+            names = COMPLETED.get(parameter.name or "")
+            if names is not None:
+                parameter._custom_shell_complete = _completing(names)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         super().format_help(ctx, _in_plain_words(formatter))
@@ -65,7 +78,20 @@ def _readers_leave() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError as error:
+        if not (_is_abandoned(sys.stdout) or _is_abandoned(sys.stderr)):
+            # A pipe to a process of ours: no reader's doing, and click would end without a word.
+            raise RuntimeError("a pipe to another process has closed") from error
         raise _ReaderLeft from error
+
+
+def _is_abandoned(stream: TextIO) -> bool:
+    """Whether nobody reads what is written to a stream; taken for granted where the system does not tell."""
+    try:
+        watched = select.poll()
+        watched.register(stream.fileno(), 0)
+        return any(event & (select.POLLERR | select.POLLHUP) for _, event in watched.poll(0))
+    except (AttributeError, OSError, ValueError):
+        return not hasattr(select, "poll")
 
 
 @contextmanager
@@ -83,6 +109,16 @@ def ending_with_the_reader() -> Iterator[None]:
             signal.signal(signal.SIGPIPE, signal.SIG_DFL)
             os.kill(os.getpid(), signal.SIGPIPE)
         sys.exit(1)
+
+
+def _completing(names: Callable[[str], list[str]]) -> Callable[[Any, Any, str], list[Any]]:
+    """Return the completion of a parameter as click calls it."""
+
+    def complete(ctx: Any, parameter: Any, incomplete: str) -> list[Any]:
+        del ctx, parameter
+        return names(incomplete)
+
+    return complete
 
 
 def _in_plain_words(formatter: Any) -> Any:

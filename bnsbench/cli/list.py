@@ -89,10 +89,11 @@ def _records(host: PluginHost, kind: str) -> Sequence[Record]:
 
 def _named(host: PluginHost, kind: str | None, selector: str) -> Iterator[tuple[str, Record]]:
     """Yield everything that a selector's name means, with its kind; of one kind only, if one is given."""
-    provider, name, _ = parse_selector(selector.partition(":")[0])  # a grid's options follow a colon
-    for each in [kind] if kind else SINGULAR:
-        if each == "families" and kind is None:
-            continue  # each of them is a solver, which tells the same
+    text, colon, _ = selector.partition(":")
+    provider, name, _ = parse_selector(text)
+    # Only grids have options after a colon; every family is a solver, which tells the same.
+    any_kind = ["grids"] if colon else [each for each in SINGULAR if each != "families"]
+    for each in [kind] if kind else any_kind:
         for record in _records(host, each):
             known = (record.name, *record.known_as) if isinstance(record, Choice) else (record.name,)
             if name in known and provider in (None, getattr(record, "provider", BUILTIN)):
@@ -101,19 +102,28 @@ def _named(host: PluginHost, kind: str | None, selector: str) -> Iterator[tuple[
 
 def _unknown(host: PluginHost, kind: str | None, name: str) -> str:
     """Return the sentence on a name that means nothing, with other software's name of a solver explained."""
-    if kind in (None, "solvers"):
-        try:
-            host.solver(name)
-        except UsageError as error:
-            if kind or "choose from" not in str(error):
-                return str(error) if kind else str(error).replace("There is no solver", "There is nothing called", 1)
-    kinds = [kind] if kind else list(SINGULAR)
-    names = {record.name for each in kinds for record in _records(host, each)}
+    if kind == "solvers":
+        return _no_solver(host, name)
     if kind:
-        return f"There is no {SINGULAR[kind]} {name!r}; {did_you_mean(name, names)}"
-    close = did_you_mean(name, {*names, *SINGULAR})
-    hint = close if close.startswith("did you mean") else f"`bnsbench list` has all names, of {', '.join(SINGULAR)}."
-    return f"There is nothing called {name!r}; {hint}"
+        return f"There is no {SINGULAR[kind]} {name!r}; {did_you_mean(name, [each.name for each in _records(host, kind)])}"
+    names = [record.name for each in SINGULAR for record in _records(host, each)]
+    # A kind that is spelt alike is meant rather than a component, and a solver's name elsewhere rather than its like here.
+    hints = (did_you_mean(name, SINGULAR), _no_solver(host, name).partition("; ")[2], did_you_mean(name, names))
+    everything = f"`bnsbench list` has all names, of {', '.join(SINGULAR)}."
+    return f"There is nothing called {name!r}; {next(filter(_is_close, hints), everything)}"
+
+
+def _is_close(hint: str) -> bool:
+    return hint.startswith("did you mean")
+
+
+def _no_solver(host: PluginHost, name: str) -> str:
+    """Return the sentence on a name that no solver has; it explains those of other software."""
+    try:
+        host.solver(name)
+    except UsageError as error:
+        return str(error)
+    return ""
 
 
 def _print_lists(found: Mapping[str, Sequence[Record]], only: str | None, as_json: bool) -> None:
@@ -169,7 +179,7 @@ def _properties(record: Record) -> list[str]:
 
 def _print_in_full(found: Sequence[tuple[str, Record]], as_json: bool) -> None:
     if as_json:
-        print_json([{"kind": SINGULAR[kind], **asdict(record)} for kind, record in found])
+        print_json([{"type": SINGULAR[kind], **asdict(record)} for kind, record in found])
         return
     for index, (kind, record) in enumerate(found):
         if index:

@@ -21,6 +21,12 @@ Rows = Sequence[Sequence[str]]
 GAP = "  "
 """Between the columns of a table."""
 
+LINES = 100
+"""The height of a terminal, which nothing printed here depends on."""
+
+LEAST_TEXT = 20
+"""Columns below which no text is wrapped, for lines of a word or two are hard to read."""
+
 UNLIMITED = 100_000
 """The width of a pipe or a file, which has none."""
 
@@ -59,7 +65,8 @@ def print_rich(*renderables: RenderableType) -> None:
     """Print what rich draws, one below the other, in colours on a terminal, with characters that stdout can write."""
     from rich.console import Console
 
-    console = Console(highlight=False, width=terminal_width())
+    # Without a height rich takes a dumb terminal for one of 80 columns.
+    console = Console(highlight=False, width=terminal_width(), height=LINES)
     with console.capture() as captured:
         console.print(*renderables, sep="\n")
     # Lines of a table are filled with spaces up to its width.
@@ -84,11 +91,12 @@ def shown_width(text: str) -> int:
 def fitted(lines: Rows, width: int) -> list[int] | None:
     """Return column widths that fit a table into ``width`` with no word cut; None if there are none.
 
-    The widest columns give way first, to their longest word at most.
+    The widest columns give way first, to their longest word or to LEAST_TEXT at most.
     """
     columns = list(zip(*lines, strict=True))
     widths = [max(map(shown_width, column)) for column in columns]
-    least = [max(shown_width(word) for cell in column for word in [*cell.split(), ""]) for column in columns]
+    words = [max(shown_width(word) for cell in column for word in [*cell.split(), ""]) for column in columns]
+    least = [max(word, min(width, LEAST_TEXT)) for word, width in zip(words, widths, strict=True)]
     room = width - len(GAP) * (len(columns) - 1)
     while sum(widths) > room:
         yielding = [k for k in range(len(widths)) if widths[k] > least[k]]

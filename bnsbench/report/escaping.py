@@ -18,7 +18,8 @@ _TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _MARKDOWN = re.compile(r"[\\`*\[<|~&$]|(?<![^\W_])_|_(?![^\W_])")
 """What is markup inside a line; an underscore between letters is none."""
 
-_LINK = re.compile(r"\](?=[(\[])")
+_HEADING = re.compile(r"[\\`*<|~&$#]|(?<![^\W_])_|_(?![^\W_])|\](?=[(\[])")
+"""The same for a line by itself, where a bracket is markup only if another follows, and a number sign may end it."""
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -52,8 +53,7 @@ def markdown_cell(text: str) -> str:
 
 def markdown_line(text: str) -> str:
     """Return the text as a heading or a sentence of GitHub's Markdown; single brackets, which are no link, stay plain."""
-    escaped = _MARKDOWN.sub(lambda match: match[0] if match[0] == "[" else f"\\{match[0]}", one_line(text))
-    return _LINK.sub(r"\\]", escaped)
+    return _HEADING.sub(lambda match: f"\\{match[0]}", one_line(text))
 
 
 def latex_text(text: str) -> str:

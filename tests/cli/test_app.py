@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -14,6 +15,10 @@ from bnsbench.cli import app as application
 from bnsbench.contract import PluginHost
 from bnsbench.errors import BnsbenchError, NotApplicableError, UsageError
 
+COMMANDS = (
+    *("run", "leaderboard", "compare", "verify", "tune", "publish", "train", "sample", "solver", "list", "plugins"),
+    *("check", "new", "doctor", "pretrain"),
+)
 HEAVY = {"torch", "numpy", "pandas", "matplotlib", "scipy", "sklearn"}
 
 
@@ -34,7 +39,16 @@ def modules_after(*arguments: str) -> set[str]:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--help",), ("--version",), ("run", "--help"), ("list", "solvers"), ("list", "suites", "--json"), ("plugins",)],
+    [
+        ("--help",),
+        ("--version",),
+        ("run", "--help"),
+        ("list", "solvers"),
+        ("list", "suites", "--json"),
+        ("list",),
+        ("list", "edm"),
+        ("plugins",),
+    ],
     ids=" ".join,
 )
 def test_imports_nothing_heavy(arguments):
@@ -58,12 +72,31 @@ def test_help_is_quick():
 def test_every_command_has_help(bnsbench):
     listed = bnsbench("--help")
     assert listed.code == 0
-    commands = "run leaderboard compare verify publish train sample solver list plugins check new doctor pretrain"
-    for command in commands.split():
+    for command in COMMANDS:
         assert f"  {command} " in listed.out
         helped = bnsbench(command, "--help")
         assert (helped.code, helped.err) == (0, "")
         assert "Usage: bnsbench " + command in helped.out
+
+
+def test_summaries_are_whole(bnsbench):
+    shown = " ".join(bnsbench("--help").out.split())
+    assert "..." not in shown.replace("[ARGS]...", "")
+    assert "run Run the cells of a suite that are not finished yet, and show the leaderboard. leaderboard" in shown
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "solver show", "solver diff", "solver export"])
+def test_help_tells_types_in_a_users_words(bnsbench, command):
+    shown = bnsbench(*command.split(), "--help").out
+    assert not re.search(r"<\w|list\[|<class", shown)
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_an_option_takes_what_it_is_called(bnsbench):
+    shown = bnsbench("run", "--help").out
+    for line in ("--solver SOLVER ", "--seed N ", "--timeout X ", "--dtype float64|float32|bfloat16", "--results DIR "):
+        assert f"  {line}" in shown
+    assert "RESULTS  Results folder" in bnsbench("leaderboard", "--help").out
 
 
 def test_no_command_shows_help(bnsbench):

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from bnsbench.cli.encoding import for_stdout
-from bnsbench.cli.leaderboard import print_leaderboard
+from bnsbench.cli.leaderboard import groups_that_fit, print_leaderboard
 
 
 @pytest.fixture
@@ -53,6 +53,32 @@ def test_ties_and_names_are_printed_in_every_encoding(printed, frame, encoding, 
     assert any("ab2" in line and "20.10 *" in line for line in lines)
     assert any(name in line for line in lines)
     assert f"{mark}: cannot be told from it" in text
+
+
+@pytest.mark.parametrize("columns", [120, 80, 40, 30])
+def test_a_narrow_terminal_cuts_no_number(frame, monkeypatch, capsys, columns):
+    wide = pd.concat([frame.assign(nfe=n, psnr=frame["psnr"] + 1000 * n) for n in (4, 6, 8, 10, 12, 16)])
+    wide.attrs.update(frame.attrs)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    print_leaderboard(wide)
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= columns
+    assert "…" not in "".join(lines)
+    assert {f"{value:.2f}" for value in wide["psnr"]} <= {word for line in lines for word in line.split()}
+
+
+def test_columns_follow_in_groups_that_fit():
+    assert groups_that_fit([10, 7, 7, 7], 80) == (10, [[0, 1, 2]])
+    assert groups_that_fit([10, 7, 7, 7], 42) == (10, [[0, 1, 2]])
+    assert groups_that_fit([10, 7, 7, 7], 41) == (10, [[0, 1], [2]])
+    assert groups_that_fit([30, 7, 7], 40) == (13, [[0, 1]])
+    assert groups_that_fit([30, 50, 7], 20) == (12, [[0], [1]])
+
+
+def test_the_first_line_is_a_title(printed, frame):
+    assert printed("utf-8", print_leaderboard, frame).startswith("ring8, w = 0: psnr in dB by NFE\n")
 
 
 def test_grids_of_tuned_solvers_are_printed_below(printed, frame):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bnsbench.report.compare import compare, verdicts
+from bnsbench.report.compare import compare, unequal_counts, verdicts
 from bnsbench.suite.record import Score
 
 
@@ -147,6 +147,21 @@ def test_of_fewer_samples_the_common_first_are_paired(records):
     assert row["verdict"] == "better"
     back = _psnr(compare([fewer], [many]))
     assert (back["low"], back["verdict"]) == (pytest.approx(-interval.high), "worse")
+
+
+def test_the_number_of_pairs_is_told(records):
+    def cut(record, count):
+        first = record.per_sample["psnr"][:count]
+        return replace(record, cell={**record.cell, "samples": count}, per_sample={"psnr": first})
+
+    fewer = [cut(_changed(record, 0.5, 1.0), 50) for record in records]
+    frame = compare(records, fewer)
+    assert set(frame[frame["metric"] == "psnr"]["samples"]) == {50}
+    assert unequal_counts(records, fewer).startswith("The numbers of samples differ (200 and 50): a and b are over all")
+    assert unequal_counts(fewer, records).startswith("The numbers of samples differ (50 and 200)")
+    assert unequal_counts(records, records) == ""
+    other = replace(fewer[0], cell={**fewer[0].cell, "seed": 9})
+    assert unequal_counts(records, [other]) == ""
 
 
 def test_distances_are_compared_by_their_replicates(records):

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import html
 import io
 import json
+import re
 
 import pandas as pd
 import pytest
+from markdown_it import MarkdownIt
 
 from bnsbench.errors import UsageError
+from bnsbench.report.escaping import latex_text, one_line
 from bnsbench.report.leaderboard import leaderboard
 from bnsbench.report.matrix import matrices, readable
 from bnsbench.report.tables import csv, latex, markdown, to_json
@@ -99,3 +103,33 @@ def test_json_leaves_out_what_has_no_value(frame):
     failed = next(row for row in rows if row["solver"] == "bns" and row["nfe"] == 3)
     assert "psnr" not in failed
     assert failed["status"] == "failed"
+
+
+HOSTILE = "a|b_*c*<d>&%$#{}~^\\[e](f)`g`\n\x1b[31m"
+
+
+@pytest.fixture
+def hostile(make_records):
+    from dataclasses import replace
+
+    (record,) = make_records({("euler", 4): (20.0, 1.0)})
+    named = {part: {**record.cell[part], "name": HOSTILE} for part in ("solver", "model")}
+    return leaderboard([replace(record, cell={**record.cell, **named})])
+
+
+def test_markdown_shows_any_name(hostile):
+    rendered = MarkdownIt("commonmark").enable(["table", "strikethrough"]).render(markdown(hostile, "psnr"))
+    assert html.unescape(re.search("<td[^>]*>(.*?)</td>", rendered)[1]) == one_line(HOSTILE).strip()
+    assert html.unescape(re.search("<h3>(.*?)</h3>", rendered)[1]) == f"{one_line(HOSTILE)}, w = 0"
+    assert rendered.count("<tr>") == 2
+
+
+def test_latex_takes_any_name_for_text(hostile):
+    text = latex(hostile, "psnr")
+    assert text.count(latex_text(HOSTILE)) == 2
+    assert len([line for line in text.splitlines() if line.endswith(r" \\")]) == 2
+
+
+def test_names_are_the_same_in_csv_and_json(hostile):
+    assert pd.read_csv(io.StringIO(csv(hostile)))["solver"].tolist() == [HOSTILE]
+    assert json.loads(to_json(hostile))[0]["model"] == HOSTILE

@@ -1,0 +1,53 @@
+"""The lists of objectives and families say what the code does."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import get_args
+
+import pytest
+
+from bnsbench.contract import PluginHost
+from bnsbench.errors import UsageError
+from bnsbench.training import objectives
+from bnsbench.training.descent import OPTIMISERS, Choices
+from bnsbench.training.known_choices import FAMILIES, FORMS, OBJECTIVES
+from bnsbench.training.objectives import make_objective
+from bnsbench.training.optimisers.forward_derivatives import Derivative
+from bnsbench.training.recipes.bns import LADDERS, rung_below
+from bnsbench.training.tuning.tuned_classics import FEWEST
+
+
+def test_every_objective_is_listed_in_the_codes_order():
+    assert tuple(each.name for each in OBJECTIVES) == objectives.OBJECTIVES
+    assert [each.name for each in FORMS] == ["soft", "own"]
+
+
+@pytest.mark.parametrize("name", [each.name for each in OBJECTIVES])
+def test_objectives_are_made_by_their_names_with_a_soft_teacher_or_not(name):
+    for written in (name, FORMS[0].written.replace("OBJECTIVE", name)):
+        made = make_objective(written, lambda x: x)
+        assert (made.name, made.logarithmic) == (written, name.startswith("log-"))
+
+
+def test_the_families_are_the_solvers_that_are_made_for_a_model():
+    solvers = {spec.name: spec for spec in PluginHost.load().solvers if spec.trained and spec.provider == "builtin"}
+    assert {family.name for family in FAMILIES} == set(solvers)
+    for family in FAMILIES:
+        assert {option.name: option.default for option in family.options} == dict(solvers[family.name].parameters)
+        assert family.written.startswith(f"{family.name}[")
+
+
+def test_ranges_are_those_of_the_code():
+    allowed = {option.name: option.allowed for family in FAMILIES for option in family.options}
+    assert allowed["optimiser"].split(", ") == list(OPTIMISERS)
+    assert allowed["derivative"].split(", ") == list(get_args(Derivative))
+    assert sorted(allowed["ladder"].split(", ")) == sorted(LADDERS)
+    tuned = {option.name: option.allowed for option in FAMILIES[-1].options}
+    assert tuned["pairs"] == f"at least {FEWEST}"
+    assert {field.name for field in fields(Choices)} <= set(allowed)
+    for name in ("pairs", "iterations", "gain", "rate"):
+        with pytest.raises(UsageError):
+            Choices(**{name: -1})
+    with pytest.raises(UsageError):
+        rung_below(8, "steep")
