@@ -58,7 +58,6 @@ PACKAGES = {
     "safetensors": "safetensors",
     "scipy": "scipy",
     "sklearn": "scikit-learn",
-    "tabulate": "tabulate",
     "torch": "torch",
     "torch_fidelity": "torch-fidelity",
     "torchaudio": "torchaudio",

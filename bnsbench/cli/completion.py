@@ -91,7 +91,7 @@ def _completed(incomplete: str, kinds: Sequence[str]) -> list[str]:
 
 
 def _shell_in_use() -> str:
-    import shellingham  # type: ignore[import-untyped]  # typer brings it
+    import shellingham  # typer brings it
 
     try:
         return str(shellingham.detect_shell()[0])

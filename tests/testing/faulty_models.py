@@ -196,7 +196,7 @@ def seeing(**changed):
     features = Pixels()
     for name, value in changed.items():
         setattr(features, name, value)
-    made.features = lambda: features
+    made.features = lambda: features  # type: ignore[method-assign]
     return made
 
 
@@ -232,13 +232,13 @@ def rounded_features():
 class FeaturesFingerprint(Sound):
     def features(self):
         made = Pixels()
-        made.fingerprint = lambda: f"{next(_CALLS):08}"
+        made.fingerprint = lambda: f"{next(_CALLS):08}"  # type: ignore[method-assign]
         return made
 
 
 def function_of_features():
     made = Sound()
-    made.features = lambda: torch.flatten
+    made.features = lambda: torch.flatten  # type: ignore[method-assign]
     return made
 
 
@@ -248,7 +248,7 @@ def judged(**changed):
     judge = Signs()
     for name, value in changed.items():
         setattr(judge, name, value)
-    made.judge = lambda: judge
+    made.judge = lambda: judge  # type: ignore[method-assign]
     return made
 
 

@@ -10,7 +10,7 @@ import pytest
 from bnsbench.contract import PluginHost
 from bnsbench.errors import UsageError
 from bnsbench.training import objectives
-from bnsbench.training.descent import OPTIMISERS, Choices
+from bnsbench.training.distil import OPTIMISERS, Choices
 from bnsbench.training.known_choices import FAMILIES, FORMS, OBJECTIVES
 from bnsbench.training.objectives import make_objective
 from bnsbench.training.optimisers.forward_derivatives import Derivative
