@@ -111,30 +111,15 @@ def distil(
     train = _pairs(problem, "train", count, along, cost)
     validation = _pairs(problem, "validation", problem.effort.validation_for(count), along, cost)
     # The descent, which a saved state shortens.
-    settings = AdamSettings(choices.iterations or AdamSettings.iterations, rate=choices.rate or AdamSettings.rate)
-    patience, gain = settings.iterations if by_adam else CHECKS, choices.gain or Selection.smallest_gain
-    selection = Selection(problem, objective, validation, nfe, cost, patience=patience, smallest_gain=gain)
+    gain = choices.gain or Selection.smallest_gain
+    selection = Selection(problem, objective, validation, nfe, cost, patience=CHECKS, smallest_gain=gain)
     checkpoint = Checkpoint(problem.checkpoint)
     if by_adam:
         chosen = loss or objective_loss(family, objective, choices.checkpointed)
-        # A backward pass counts as two evaluations, and activations that are recomputed as one more.
-        evaluations = nfe * (4 if choices.checkpointed else 3)
-        seed = problem.source.seed
-        Adam(family, chosen, train, selection, settings, seed=seed, evaluations=evaluations).minimise(checkpoint)
-        stopped, rejected = SPENT, 0
+        stopped, rejected = _by_adam(family, chosen, train, choices, selection, checkpoint), 0
     else:
-        descent = Descent(
-            family=family,
-            objective=objective,
-            legs=make_legs(train, choices, problem.effort, blocks),
-            selection=selection,
-            enough=math.inf if choices.gain else problem.effort.enough,
-            seed=problem.source.seed,
-            derivative=cast("Derivative", choices.derivative),
-            precision=problem.source.model.dtype,
-        )
-        end = _descend(descent, checkpoint)
-        stopped, rejected = descent.why_stopped(end), end.rejected
+        legs = make_legs(train, choices, problem.effort, blocks)
+        stopped, rejected = _by_gauss_newton(family, legs, choices, selection, checkpoint)
     checkpoint.remove()
     # The best table so far, and how it was found.
     table = selection.result()
@@ -186,16 +171,41 @@ def _pairs(problem: Problem, split: Split, count: int, along: bool, cost: Cost) 
     return found
 
 
-def _descend(descent: Descent, checkpoint: Checkpoint) -> State:
-    """Return where the descent ends; it goes on from the saved state if there is one, and saves every state."""
+def _by_adam(
+    family: Parametrisation, loss: Loss, train: Pairs, choices: Choices, selection: Selection, checkpoint: Checkpoint
+) -> str:
+    """Descend by Adam to the end; return why it ended."""
+    settings = AdamSettings(choices.iterations or AdamSettings.iterations, rate=choices.rate or AdamSettings.rate)
+    # A backward pass counts as two evaluations, and activations that are recomputed as one more.
+    evaluations = selection.nfe * (4 if choices.checkpointed else 3)
+    seed = selection.problem.source.seed
+    Adam(family, loss, train, selection, settings, seed=seed, evaluations=evaluations).minimise(checkpoint)
+    return SPENT
+
+
+def _by_gauss_newton(
+    family: Parametrisation, legs: Sequence[Leg], choices: Choices, selection: Selection, checkpoint: Checkpoint
+) -> tuple[str, int]:
+    """Descend by Gauss-Newton, from the saved state if there is one; return why it ended, and the trials rejected."""
+    problem = selection.problem
+    descent = Descent(
+        family=family,
+        objective=selection.objective,
+        legs=legs,
+        selection=selection,
+        enough=math.inf if choices.gain else problem.effort.enough,
+        seed=problem.source.seed,
+        derivative=cast("Derivative", choices.derivative),
+        precision=problem.source.model.dtype,
+    )
     saved = checkpoint.load()
     state = None if saved is None else State.from_dict(saved)
     if saved is not None and state is not None:
-        descent.selection.restore(saved["selection"])
-    end = start = state or State(descent.family.start())
+        selection.restore(saved["selection"])
+    end = start = state or State(family.start())
     for end in descent.steps(start):
-        checkpoint.save({**end.to_dict(), "selection": descent.selection.state()})
-    return end
+        checkpoint.save({**end.to_dict(), "selection": selection.state()})
+    return descent.why_stopped(end), end.rejected
 
 
 def _precision(problem: Problem, table: NonStationarySolver, selection: Selection) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from bnsbench.errors import DivergedError, NotApplicableError, UsageError
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.storage.plain_data import plain
-from bnsbench.training.descent import ACCURATE, CONVERGED, IDLE, SPENT
+from bnsbench.training.descent import ACCURATE, IDLE, SPENT
 from bnsbench.training.distil import Choices, distil, make_legs
 from bnsbench.training.families.classic_rules import Anchored, RuleTimes
 from bnsbench.training.families.parametrisation import FreeTable, LinearMultistep, LogGaps, Parametrisation
@@ -137,13 +137,14 @@ def test_the_record_says_what_was_done() -> None:
 
 
 def test_the_record_says_why_it_stopped(source: PairSource) -> None:
+    """That a leg converges is a matter of the descent."""
+
     def stopped(**choices) -> str:
         return str(distil(problem(source), N, free(), Choices(pairs=40, **choices), Cost())[1]["stopped"])
 
     assert stopped(iterations=1) == SPENT
     assert stopped(iterations=1, optimiser="adam") == SPENT
     assert stopped(gain=100.0) == IDLE
-    assert stopped(gain=1e-9) == CONVERGED
 
 
 def test_the_seed_decides_the_pairs_and_the_sketches() -> None:

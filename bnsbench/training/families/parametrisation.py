@@ -186,4 +186,6 @@ class Block(Parametrisation):
         return self._family.jacobian(self.whole(theta))[:, self._free]
 
     def with_last_row(self, theta: Tensor, row: Tensor) -> Tensor:
+        if not self.holds_last_row:
+            return super().with_last_row(theta, row)  # which refuses
         return self._family.with_last_row(self.whole(theta), row)[self._free]
