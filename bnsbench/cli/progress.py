@@ -134,8 +134,10 @@ class _Lines(_Clock):
         typer.echo(f"{len(cells)} cells, {self.left} to run.", err=True)
 
     def stage(self, text: str) -> None:
-        # A run of many cells has many stages, a training few.
-        self._write([text], time.monotonic(), always=self.total is None)
+        if self.total is None:  # a training, which has few stages, and a run many
+            typer.echo(text, err=True)
+        else:
+            self._write([text], time.monotonic())
 
     def iterating(self, status: TrainingStatus, cell: str, began: float) -> None:
         now = time.monotonic()
@@ -149,7 +151,7 @@ class _Lines(_Clock):
             parts = [f"[{self.done}/{self.total}] {cell.label}: {result(record)}", self.time_left()]
             self._write(parts, time.monotonic(), always=record.status in RETRIED)
 
-    def _write(self, parts: Sequence[str], now: float, *, always: bool) -> None:
+    def _write(self, parts: Sequence[str], now: float, *, always: bool = False) -> None:
         """Write a line of the parts that are not empty, if the last one is old enough or it is ``always`` written."""
         if always or now - self._last >= SECONDS_BETWEEN_LINES:
             self._last = now

@@ -63,7 +63,7 @@ def leaderboard(records: Iterable[Record], planned: Iterable[str] = ()) -> pd.Da
     frame = pd.DataFrame(content, columns=[*IDENTITY, "status", *parts, *FACTS, *TIMINGS])
     kept = {*metrics, *(f"{measure}{STANDING}" for measure in measures)}
     frame = frame.drop(columns=[name for name in parts if name not in kept and frame[name].isna().all()])
-    units = {name: score.unit for record in rows for name, score in record.metrics.items()}
+    units = {PSNR: "dB"} | {name: score.unit for record in rows for name, score in record.metrics.items()}
     shown = [measure for measure in measures if measure in frame.columns]
     frame = frame.drop(columns=[f"{measure}{STANDING}" for measure in measures if measure not in shown])
     frame.attrs["metrics"], frame.attrs["measures"] = list(metrics), shown

@@ -26,7 +26,7 @@ from bnsbench.suite.store import StorageError
 if TYPE_CHECKING:
     from bnsbench.suite.context import Job
 
-Finished = tuple[Cell, Record]
+Ended = tuple[Cell, Record]
 
 START_SECONDS = 120.0
 """What a worker gets on top of the timeout until it has begun its cell: loading torch can take long."""
@@ -59,7 +59,7 @@ class ProcessExecutor:
             raise UsageError(f"The number of workers must be at least 1, not {workers}.")
         self.workers = workers
 
-    def execute(self, cells: Sequence[Cell], job: Job, listener: RunListener) -> Iterator[Finished]:
+    def execute(self, cells: Sequence[Cell], job: Job, listener: RunListener) -> Iterator[Ended]:
         """Run the cells; a worker that dies or exceeds the timeout is replaced by another.
 
         Raises UsageError if the main program is not fit for worker processes: it has no guard.
@@ -92,16 +92,16 @@ def _default_workers(devices: Sequence[str]) -> int:
     return max(1, cores() // threads()) if devices == ["cpu"] else len(devices)
 
 
-def _collect(workers: Sequence[_Worker], listener: RunListener) -> Iterator[Finished]:
+def _collect(workers: Sequence[_Worker], listener: RunListener) -> Iterator[Ended]:
     """Wait for news from any worker, at most until the next deadline, and yield what has ended."""
     busy = {worker.connection: (worker, worker.cell) for worker in workers if worker.cell is not None}
     deadlines = [worker.deadline for worker, _ in busy.values() if worker.deadline is not None]
     patience = max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
     for connection in wait(list(busy), patience) if busy else ():
         worker, cell = busy[cast("Connection", connection)]
-        finished = worker.receive(cell, listener)
-        if finished is not None:
-            yield finished
+        ended = worker.receive(cell, listener)
+        if ended is not None:
+            yield ended
     for worker, cell in busy.values():
         if worker.overdue:
             yield worker.give_up(cell, "timeout", "it took longer than the suite's timeout")
@@ -145,7 +145,7 @@ class _Worker:
             self.connection.send(self.cell)
         return True
 
-    def receive(self, cell: Cell, listener: RunListener) -> Finished | None:
+    def receive(self, cell: Cell, listener: RunListener) -> Ended | None:
         """Take one message on its cell; return the cell with its record if that has ended it."""
         try:
             kind, content = self.connection.recv()
@@ -169,7 +169,7 @@ class _Worker:
         listener.of_cell(cell, kind, content)
         return None
 
-    def give_up(self, cell: Cell, status: Status, reason: str) -> Finished:
+    def give_up(self, cell: Cell, status: Status, reason: str) -> Ended:
         """End the process and return a record of its cell that says why."""
         self.kill()
         self.cell = None
@@ -191,7 +191,7 @@ class _Worker:
         self.began = False
         context = multiprocessing.get_context("spawn")
         self.connection, child = context.Pipe()
-        self.process = context.Process(target=work, args=(child, self.job), name=STARTING, daemon=True)
+        self.process = context.Process(target=run_worker, args=(child, self.job), name=STARTING, daemon=True)
         with _interrupts_ignored():
             self.process.start()
         child.close()
@@ -221,7 +221,7 @@ def _interrupts_ignored() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def work(connection: Connection, job: Job) -> None:
+def run_worker(connection: Connection, job: Job) -> None:
     """Run the cells that come through the connection until it closes: the life of a worker process."""
     import torch  # noqa: PLC0415
 

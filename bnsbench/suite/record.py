@@ -243,6 +243,6 @@ def metric_key(name: str) -> str:
     return f"metric {name}"
 
 
-def skipped(cell: Cell) -> Record:
+def skipped_record(cell: Cell) -> Record:
     """Return the record of a cell that the plan has found not to be applicable."""
     return Draft(cell).finish("skipped", cell.skip or "")

@@ -16,7 +16,7 @@ from bnsbench.suite.finished import Finished, finished
 from bnsbench.suite.plan import Cell, make_plan
 from bnsbench.suite.processes import leave_if_starting
 from bnsbench.suite.progress import RunListener
-from bnsbench.suite.record import RETRIED, Record, skipped
+from bnsbench.suite.record import RETRIED, Record, skipped_record
 from bnsbench.suite.store import ResultStore, storage_errors
 from bnsbench.suite.suitefile import OVERRIDABLE, Suite, find_suite, override
 
@@ -146,7 +146,7 @@ def _run_all(
     pending: Sequence[Cell], plan: RunPlan, options: RunOptions, host: PluginHost, listener: RunListener
 ) -> Iterator[tuple[Cell, Record]]:
     """Yield every pending cell with its record; nothing heavy is imported for those that are skipped."""
-    yield from ((cell, skipped(cell)) for cell in pending if cell.skip is not None)
+    yield from ((cell, skipped_record(cell)) for cell in pending if cell.skip is not None)
     rest = [cell for cell in pending if cell.skip is None]
     if not rest:
         return

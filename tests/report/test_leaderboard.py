@@ -155,3 +155,13 @@ def test_figures_of_distributions_have_intervals_from_their_replicates(make_reco
     for record, (_, row) in zip(records[:4], frame.iterrows(), strict=False):
         half = 1.984217 * np.std(record.replicates["fid"], ddof=1)
         assert (row["fid_low"], row["fid_high"]) == pytest.approx((row["fid"] - half, row["fid"] + half))
+
+
+def test_planned_metrics_have_columns_where_no_record_has_any(make_records):
+    failed = [replace(record, status="failed", metrics={}) for record in make_records(VALUES)]
+    frame = leaderboard(failed, planned=["fid", "psnr", "fid"])
+    assert list(frame.columns[6:]) == ["psnr", "psnr_standing", "fid", "fid_standing", *leaderboard(failed).columns[6:]]
+    assert frame[["psnr", "fid"]].isna().all(axis=None)
+    assert frame.attrs["metrics"] == frame.attrs["measures"] == ["psnr", "fid"]
+    some = make_records(VALUES)
+    assert list(leaderboard(some, planned=["clip"]).columns) == list(leaderboard(some).columns)

@@ -12,6 +12,7 @@ from bnsbench.suite.context import CellContext, Job
 from bnsbench.suite.plan import make_plan
 from bnsbench.suite.store import ResultStore
 from bnsbench.suite.suitefile import override, read_suite
+from bnsbench.suite.trained import TrainedSolvers
 
 
 @pytest.fixture
@@ -186,3 +187,39 @@ def test_model_runs_in_the_named_precision(run):
     record = run("steps", dtype="float32")
     assert record.model["dtype"] == "float32"
     assert record.metrics["psnr"].value == pytest.approx(run("steps").metrics["psnr"].value, abs=0.01)
+
+
+def test_an_environment_that_cannot_be_told_fails_its_cell_alone(run, job, monkeypatch):
+    """Nothing that a record says is found out beyond the cell's own guard."""
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: {}[device])
+    record = run("steps", context=CellContext(replace(job, device="cuda:77")))
+    assert (record.status, record.reason.split(" (")[0]) == ("failed", "KeyError: 'cuda:77'")
+    assert record.seconds.keys() == {"total"}
+
+
+@pytest.mark.parametrize(
+    ("forwards", "said"), [({"teacher": "many"}, "TypeError"), ([1, 2], "AttributeError"), ({"teacher": None}, "TypeError")]
+)
+def test_a_training_record_that_cannot_be_read_fails_its_cell_alone(run, monkeypatch, forwards, said):
+    def get(self, cell, solver):
+        artefact = train(self, cell, solver)
+        return replace(artefact, training={**artefact.training, "forwards": forwards})
+
+    train = TrainedSolvers.get
+    monkeypatch.setattr(TrainedSolvers, "get", get)
+    record = run("learned", nfe=2)
+    assert (record.status, record.reason.split(":")[0]) == ("failed", said)
+
+
+def test_listeners_hear_what_a_cell_is_at(run, job, recorder):
+    context = CellContext(replace(job, cache=job.cache / "empty"))
+    context.listener = recorder
+    run("learned", nfe=2, context=context)
+    assert recorder.stages[0].startswith("ground truth tiny w=0 test")
+    assert "training learned" in recorder.stages
+    assert recorder.stages[-1] == "metrics"
+    other = type(recorder)()
+    context.listener = other
+    run("learned", nfe=2, context=context, samples=200)
+    assert other.stages[0].startswith("ground truth tiny w=0 test")
+    assert recorder.stages[-1] == "metrics"

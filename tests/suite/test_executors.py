@@ -2,22 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from bnsbench.suite import processes
-from bnsbench.suite.plan import make_plan
-from bnsbench.suite.queues import FieldQueues
 from bnsbench.suite.run import RunOptions, run_suite
 from bnsbench.suite.store import ResultStore, StorageError
-from bnsbench.suite.suitefile import read_suite
-
-
-@pytest.mark.parametrize(
-    ("devices", "cores", "threads", "workers"),
-    [(["cpu"], 8, 2, 4), (["cpu"], 7, 2, 3), (["cpu"], 2, 4, 1), (["cuda:0", "cuda:1"], 8, 1, 2)],
-)
-def test_workers_share_the_cores_by_their_threads(monkeypatch, devices, cores, threads, workers):
-    monkeypatch.setattr(processes, "cores", lambda: cores)
-    monkeypatch.setattr(processes, "threads", lambda: threads)
-    assert processes._default_workers(devices) == workers
 
 
 @pytest.fixture
@@ -81,19 +67,3 @@ def test_solver_that_cannot_be_stored_ends_the_run(run, tmp_path):
     (tmp_path / "results" / "small" / "solvers").write_text("in the way")
     with pytest.raises(StorageError, match="the same command resumes"):
         run(executor="processes", workers=1, solvers=["learned"])
-
-
-def test_queues_give_out_every_cell_once_by_field(suite_file, host):
-    cells = make_plan(read_suite(suite_file), host)
-    queues = FieldQueues(cells)
-    given = {worker: [queues.next(worker) for _ in range(6)] for worker in (1, 2, 3)}
-    assert [len({(cell.model.name, cell.guidance) for cell in found}) for found in given.values()] == [1, 1, 1]
-    assert sorted(cell.key for found in given.values() for cell in found) == sorted(cell.key for cell in cells)
-    assert queues.next(1) is None
-
-
-def test_idle_worker_helps_where_most_is_left(suite_file, host):
-    cells = make_plan(read_suite(suite_file), host)[:8]  # six cells of one field, two of another
-    queues = FieldQueues(cells)
-    assert queues.next(1).guidance == 0.0
-    assert [queues.next(2).guidance for _ in range(3)] == [1.0, 1.0, 0.0]

@@ -1,10 +1,14 @@
+"""Who is told what a run does, and how long it still takes."""
+
 from __future__ import annotations
 
 import pytest
 
 from bnsbench.suite.plan import make_plan
-from bnsbench.suite.progress import Remaining
+from bnsbench.suite.progress import Relay, Remaining, RunListener, listener_of_run
 from bnsbench.suite.suitefile import read_suite
+from bnsbench.training.listener import Listener
+from bnsbench.training.problem import TrainingStatus
 
 
 @pytest.fixture
@@ -59,3 +63,52 @@ def test_every_model_has_its_own_pace(cells):
     sampled, trained = (sum(cell.forwards for cell in fast[2:] if cell.trained == kind) for kind in (False, True))
     # Of its own training nothing is known yet, so that goes at the slow model's pace.
     assert remaining.seconds() == pytest.approx(sampled + 100.0 * trained)
+
+
+STATUS = TrainingStatus(nfe=2, stage="Adam", iteration=1, total=3, psnr=20.0)
+
+
+class Ear(Listener):
+    """Keeps what it is told."""
+
+    def __init__(self):
+        self.heard = []
+
+    def stage(self, text):
+        self.heard.append(("stage", text))
+
+    def notice(self, text):
+        self.heard.append(("notice", text))
+
+    def training(self, status):
+        self.heard.append(("training", status))
+
+
+def test_a_relay_sends_every_message_by_its_name():
+    heard = []
+    relay = Relay(lambda message, content: heard.append((message, content)))
+    relay.stage("a")
+    relay.notice("b")
+    relay.training(STATUS)
+    assert heard == [("stage", "a"), ("notice", "b"), ("training", STATUS)]
+
+
+def test_what_a_cell_says_bears_its_label(cells):
+    ear = Ear()
+    run = listener_of_run(ear)
+    run.planned(cells, cells)
+    run.started(cells[0])
+    for message, content in (("stage", "metrics"), ("notice", "It is damaged."), ("training", STATUS)):
+        run.of_cell(cells[0], message, content)
+    assert [message for message, _ in ear.heard] == ["stage", "notice", "training"]
+    stage, notice, status = (content for _, content in ear.heard)
+    assert (stage, notice) == ("tiny w=0 steps NFE 2: metrics", "It is damaged.")
+    assert (status.stage, status.psnr) == ("tiny w=0 steps NFE 2: Adam", 20.0)
+
+
+def test_who_listens_to_runs_stays_and_nobody_hears_nothing(cells):
+    own = RunListener()
+    assert listener_of_run(own) is own
+    silent = listener_of_run(None)
+    for message, content in (("stage", "metrics"), ("notice", "It is damaged."), ("training", STATUS)):
+        silent.of_cell(cells[0], message, content)

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 
 from bnsbench.errors import BnsbenchError, CorruptFileError
 from bnsbench.suite.plan import make_plan
-from bnsbench.suite.record import SCHEMA, Record, Score, format_record, read_record, skipped
+from bnsbench.suite.record import SCHEMA, Draft, Record, Score, format_record, read_record, skipped_record
 from bnsbench.suite.suitefile import read_suite
 
 
@@ -21,7 +21,10 @@ def cell(suite_file, host):
 def record(cell):
     psnr, width = (metric.version for metric in cell.metrics)
     details = {"median": 31.0, "n": 3}
-    scores = {"psnr": Score(psnr, "higher", "dB", 31.25, 30.5, 32.0, details=details), "width": Score(width, value=0.5)}
+    scores = {
+        "psnr": Score(version=psnr, unit="dB", value=31.25, low=30.5, high=32.0, details=details),
+        "width": Score(version=width, value=0.5),
+    }
     return Record(
         cell.key,
         cell.content,
@@ -103,5 +106,21 @@ def test_a_metric_that_does_not_apply_answers_too(record, cell):
 
 
 def test_skipped_cells_say_why(cell):
-    record = skipped(replace(cell, skip="no such budget"))
+    record = skipped_record(replace(cell, skip="no such budget"))
     assert (record.status, record.reason, record.key) == ("skipped", "no such budget", cell.key)
+
+
+def test_a_draft_finishes_as_the_record_of_what_is_known(record, cell):
+    draft = Draft(cell)
+    assert draft.finish("timeout", "too long") == Record(cell.key, cell.content, "timeout", "too long")
+    for name in Draft.__slots__:
+        if name != "cell":
+            setattr(draft, name, getattr(record, name))
+    assert draft.finish("ok").to_dict() == record.to_dict()
+
+
+def test_a_draft_has_the_fields_of_a_record_and_no_others(cell):
+    ends = {"key", "cell", "status", "reason"}
+    assert set(Draft.__slots__) - {"cell"} == {field.name for field in fields(Record)} - ends
+    with pytest.raises(AttributeError):
+        Draft(cell).forward = 3

@@ -2,13 +2,19 @@ from __future__ import annotations
 
 import errno
 import os
+from dataclasses import fields
 
+import numpy as np
 import pytest
+import torch
 
 from bnsbench.contract import PluginHost
 from bnsbench.errors import UsageError
+from bnsbench.report.integrity import faults
+from bnsbench.report.results import write_reports
 from bnsbench.suite.run import RunOptions, plan_run, run_suite
 from bnsbench.suite.store import ResultStore, StorageError
+from bnsbench.suite.suitefile import OVERRIDABLE
 
 
 @pytest.fixture
@@ -205,3 +211,87 @@ def test_suite_file_in_the_results_is_the_resolved_suite(options, host, store, r
     run_suite(options(solvers=["steps"], nfe=[2], seed=3), host, recorder)
     again = RunOptions(str(store.suite_file), results=tmp_path / "results", device="cpu")
     assert run_suite(again, host, recorder).ran == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ({"nfe": 8}, {"nfe": (8,)}),
+        ({"nfe": "8,4"}, {"nfe": (4, 8)}),
+        ({"nfe": range(2, 8, 2)}, {"nfe": (2, 4, 6)}),
+        ({"nfe": np.int64(8)}, {"nfe": (8,)}),
+        ({"nfe": [np.int64(8), 4]}, {"nfe": (4, 8)}),
+        ({"nfe": np.array([4, 8])}, {"nfe": (4, 8)}),
+        ({"nfe": torch.tensor([6])}, {"nfe": (6,)}),
+        ({"solvers": "steps"}, {"solvers": ("steps",)}),
+        ({"solvers": "steps, bns[iterations=3,pairs=16]"}, {"solvers": ("steps", "bns[iterations=3,pairs=16]")}),
+        ({"solvers": ("steps", "live,pairs")}, {"solvers": ("steps", "live", "pairs")}),
+        ({"metrics": "psnr"}, {"metrics": ("psnr",)}),
+        ({"samples": np.int64(9)}, {"samples": 9}),
+        ({"seed": 3, "batch": 5, "timeout": 2}, {"seed": 3, "batch": 5, "timeout": 2.0}),
+    ],
+)
+def test_options_as_a_notebook_passes_them(options, host, given, meant):
+    suite = plan_run(options(**given), host).suite
+    assert {name: getattr(suite, name) for name in meant} == meant
+    assert type(suite.nfe[0]) is int
+
+
+def test_options_of_models_as_a_notebook_passes_them(options, host):
+    models = plan_run(options(models="tiny,plain", guidance=2, dtype="float32"), host).suite.models
+    assert [(model.name, model.guidance, model.dtype) for model in models] == [
+        ("tiny", (2.0,), "float32"),
+        ("plain", (2.0,), "float32"),
+    ]
+    assert models[0].tolerance == 1e-5, "of the suite's own entry"
+
+
+def test_places_may_be_texts_or_paths(suite_file, host, tmp_path):
+    for place in (tmp_path / "out", str(tmp_path / "out")):
+        for suite in (suite_file, str(suite_file)):
+            assert plan_run(RunOptions(suite, results=place), host).store.folder == tmp_path / "out" / "small"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"nfe": 0}, "The option nfe does not take 0: input should be greater than or equal to 1."),
+        ({"nfe": 8.5}, "The option nfe does not take 8.5: input should be a valid integer, got a number with a fraction"),
+        ({"nfe": []}, "The option nfe does not take []: tuple should have at least 1 item"),
+        ({"nfe": "eight"}, "The option nfe does not take 'eight': input should be a valid integer"),
+        ({"solvers": 3}, "The option solvers does not take 3: input should be a valid string."),
+        ({"models": 3}, "The option models does not take 3: input should be"),
+        ({"guidance": -1}, "The option guidance does not take -1: input should be greater than or equal to 0."),
+        ({"models": "tiny", "guidance": "much"}, "The option guidance does not take 'much': input should be a valid number"),
+        ({"dtype": "int8"}, "The option dtype does not take 'int8': input should be 'float64', 'float32' or 'bfloat16'."),
+        ({"samples": 1}, "The option samples does not take 1: input should be greater than or equal to 2."),
+        ({"seed": -3}, "The option seed does not take -3: input should be greater than or equal to 0."),
+        ({"timeout": "soon"}, "The option timeout does not take 'soon': input should be a valid number"),
+    ],
+)
+def test_an_option_that_cannot_be_is_named(options, host, given, said):
+    with pytest.raises(UsageError) as caught:
+        plan_run(options(**given), host)
+    assert str(caught.value).startswith(said)
+    assert "\n" not in str(caught.value)
+
+
+def test_every_option_of_a_suite_overrides_it(host):
+    """An option that is added to the suite alone, or whose name is another there, would be lost without a word."""
+    own = {"suite", "device", "executor", "workers", "results", "fresh", "retrain", "trust_records"}
+    names = {field.name for field in fields(RunOptions)}
+    assert names - own == OVERRIDABLE
+    assert RunOptions(**dict.fromkeys(OVERRIDABLE, "x")).overrides() == dict.fromkeys(OVERRIDABLE, "x")
+    assert RunOptions().overrides() == {}
+
+
+def test_a_leaderboard_has_its_metrics_even_where_every_cell_has_failed(options, host, recorder):
+    outcome = run_suite(options(solvers="raises", models="tiny", nfe=2), host, recorder)
+    frame = write_reports(ResultStore(outcome.folder))
+    assert frame[["psnr", "width"]].isna().all(axis=None)
+    assert frame["psnr"].dtype == float
+    assert list(frame["status"]) == ["failed", "failed"]
+    assert frame.attrs["metrics"] == ["psnr", "width"]
+    assert frame.attrs["units"]["psnr"] == "dB"
+    assert not (outcome.folder / "psnr.png").exists()
+    assert list(faults(ResultStore(outcome.folder))) == []

@@ -7,7 +7,7 @@ import pytest
 
 from bnsbench.errors import BnsbenchError, CorruptFileError
 from bnsbench.suite.plan import make_plan
-from bnsbench.suite.record import skipped
+from bnsbench.suite.record import skipped_record
 from bnsbench.suite.store import ResultStore, StorageError, find_results, write_text
 from bnsbench.suite.suitefile import read_suite
 
@@ -25,13 +25,13 @@ def store(tmp_path):
 def test_records_come_in_the_order_of_the_plan(store, cells):
     store.begin("", cells)
     for cell in reversed(cells[:3]):
-        store.write(skipped(cell))
+        store.write(skipped_record(cell))
     assert [record.key for record in store.records()] == [cell.key for cell in cells[:3]]
     assert store.read(cells[4].key) is None
 
 
 def test_a_record_in_the_place_of_another_is_corrupt(store, cells):
-    store.write(skipped(cells[0]))
+    store.write(skipped_record(cells[0]))
     store.record_file(cells[0].key).rename(store.record_file(cells[1].key))
     with pytest.raises(CorruptFileError, match="belongs to the cell"):
         store.read(cells[1].key)
