@@ -92,6 +92,8 @@ def _parameter(name: str, hint: Any, default: Any) -> Parameter | None:
     if info.hidden:
         return None
     plain = _plain(kind)
+    if isinstance(plain, type) and issubclass(plain, typer.Context):  # which nobody types
+        return None
     if isinstance(info, ArgumentInfo):
         return Parameter((), info.metavar or _choices(plain) or name.upper(), info.help or "", default)
     dashed = f"--{name.replace('_', '-')}"
