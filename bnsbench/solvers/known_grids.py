@@ -21,9 +21,9 @@ GRIDS = (
     Choice("quadratic", "quadratic", "Shorter steps at the data: power:2."),
     Choice(
         "power",
-        "power:P",
-        "Distance from the end proportional to the P-th power of the steps that are left.",
-        (Option("P", 2.0, "above 0", "1 is uniform, more has shorter steps at the data"),),
+        "power:POWER",
+        "Distance from the end proportional to this power of the steps that are left.",
+        (Option("POWER", 2.0, "above 0", "1 is uniform, more has shorter steps at the data"),),
     ),
     Choice(
         "kumaraswamy",

@@ -22,11 +22,11 @@ def records(kind):
 
 @pytest.fixture
 def terminal(monkeypatch):
-    """A terminal of so many columns, without colours."""
-    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    monkeypatch.setenv("TERM", "dumb")
+    """Make stdout a terminal of so many columns, without colours."""
 
     def of(columns):
+        monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+        monkeypatch.setenv("TERM", "dumb")
         monkeypatch.setenv("COLUMNS", str(columns))
 
     return of
