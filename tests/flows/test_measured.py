@@ -57,6 +57,19 @@ def test_whatever_is_evaluated_counts_for_every_sample(free, asked, spent, calls
     assert free.spent(asked) == spent
 
 
+def test_a_batch_may_be_of_one_sample():
+    meter = Meter(FunctionField(lambda t, x: t * x, VP(), (0.0, 0.999)), X[:1])
+    meter.field(HALF, X[:1])
+    assert meter.spent(1) == 1
+
+
+def test_the_sample_that_had_the_least_tells_what_was_spent(meter):
+    for _ in range(5):
+        meter.field.part(slice(0, 3))(HALF, X[:3])
+    meter.field.part(slice(3, 4))(HALF, X[3:])
+    assert meter.spent(5) == 1
+
+
 @pytest.mark.parametrize("nobody", [slice(0, 0), torch.tensor([], dtype=torch.int64), slice(2, 2)])
 def test_what_a_part_without_samples_is_asked_counts_for_every_sample(free, nobody):
     """Fields without conditions answer it for any states."""

@@ -253,6 +253,7 @@ def test_discrete_schedule_has_a_continuous_velocity() -> None:
         (lambda: EDM(1.0, 0.5), "sigma_min"),
         (lambda: VE(0.0, 0.5), "sigma_min above 0"),
         (lambda: DiscreteVP([0.5, 0.9]), "decreasing"),
+        (lambda: DiscreteVP([0.9, 0.95, 0.5]), "decreasing"),
         (lambda: DiscreteVP([1.5, 0.9]), "between 0 and 1"),
         (lambda: Preconditioned(CondOT(), 0.0), "sigma_0"),
         (lambda: make_path("spiral"), "no path 'spiral'"),

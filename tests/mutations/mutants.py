@@ -68,7 +68,7 @@ def _changes(tree: ast.AST) -> Iterator[tuple[ast.expr | ast.stmt, ast.AST]]:
         if name in ANNOTATIONS:
             continue
         for node in value if isinstance(value, list) else [value]:
-            if not isinstance(node, ast.AST) or isinstance(node, SILENT) or _is_docstring(node):
+            if not isinstance(node, ast.AST) or isinstance(node, SILENT) or _says_nothing(node):
                 continue
             if isinstance(node, ast.expr | ast.stmt):
                 yield from ((node, changed) for changed in (*_operations(node), *_values(node)))
@@ -102,7 +102,7 @@ def _values(node: ast.expr | ast.stmt) -> Iterator[ast.AST]:
             yield _with(node, id=NAMES[name])
         case ast.Attribute(attr=name) if name in NAMES:
             yield _with(node, attr=NAMES[name])
-        case ast.Return(value=ast.expr() as value) if not (isinstance(value, ast.Constant) and value.value is None):
+        case ast.Return(value=ast.expr() as value) if not isinstance(value, ast.Constant):  # those are mutated themselves
             yield _with(node, value=ast.Constant(None))
 
 
@@ -114,8 +114,12 @@ def _with(node: ast.AST, **fields: object) -> ast.AST:
     return changed
 
 
-def _is_docstring(node: ast.AST) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+def _says_nothing(node: ast.AST) -> bool:
+    """Whether a node is a docstring, or the ``strict`` of a zip, which only watches over lengths."""
+    match node:
+        case ast.Expr(value=ast.Constant(value=str())) | ast.keyword(arg="strict"):
+            return True
+    return False
 
 
 def _is_annotation(node: ast.expr | ast.stmt) -> bool:

@@ -232,3 +232,23 @@ def test_a_start_that_is_no_number_is_a_sample_that_cannot_be_solved() -> None:
     assert found.stopped.isnan().tolist() == [True, False, True]
     with pytest.raises(DivergedError, match=r"that of sample 1\. At t = 0 the"):
         solve(GaussianModel().field(torch.zeros(3, dtype=torch.int64)), x0, 1e-6)
+
+
+def test_the_sample_that_stops_first_is_told_with_its_time() -> None:
+    stopped = torch.tensor([torch.nan, 0.7, 0.3], dtype=torch.float64)
+    with pytest.raises(DivergedError, match=r"that of samples 1, 2\. At t = 0\.3 the velocity of sample 2 is"):
+        check_solved(stopped, 1e-6)
+
+
+def test_a_start_that_is_no_number_stops_at_the_begin_of_the_interval() -> None:
+    """A velocity that is the same everywhere is finite even there; the first step is none."""
+    field = FunctionField(lambda t, x: torch.ones_like(x), CondOT(), (0.25, 1.0))
+    assert solve_each(field, torch.full((1, 2), torch.nan, dtype=torch.float64), 1e-6).stopped.tolist() == [0.25]
+
+
+def test_states_on_the_way_cost_no_evaluations() -> None:
+    """The solver steps as it would without them and interpolates."""
+    model, labels = GaussianModel(), torch.tensor([0, 1, 2, 0])
+    end, way = (solve_each(model.field(labels), start(), 1e-6, points) for points in (2, 65))
+    assert way.nfe == end.nfe
+    assert torch.equal(way.states[-1], end.states[-1])

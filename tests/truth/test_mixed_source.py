@@ -157,6 +157,21 @@ def test_a_mixture_says_what_it_is_made_of() -> None:
     assert mixed.pairs("train", 3).field.forwards_per_evaluation == 2
 
 
+def test_a_mixture_of_one_source_is_that_source() -> None:
+    source = PairSource(GaussianModel(), "gaussian", 2.0, seed=3, tolerance=1e-5)
+    mixed = MixedSource((source,))
+    found = (mixed.model, mixed.name, mixed.seed, mixed.truth_tolerance, mixed.forwards_per_evaluation)
+    assert found == (source.model, "gaussian", 3, 1e-5, 2)
+    assert torch.equal(mixed.pairs("train", 3).x1, source.pairs("train", 3).x1)
+
+
+def test_a_coarser_mixture_is_of_coarser_sources() -> None:
+    coarse = mixture(weights=(1.0, 2.0, 3.0)).coarser(1e-3, 8)
+    assert [(source.guidance, source.tolerance, source.chunk) for source in coarse.sources] == [(w, 1e-3, 3) for w in SCALES]
+    assert coarse.weights == (1.0, 2.0, 3.0)
+    assert mixture().coarser(1e-9, 1).sources[0].chunk == 1
+
+
 @pytest.mark.parametrize(
     ("scales", "weights", "reason"),
     [

@@ -77,6 +77,22 @@ def test_another_tolerance_seed_or_guidance_is_another_file(tmp_path: Path) -> N
     assert len(list(tmp_path.glob("*.safetensors"))) == 4
 
 
+def test_what_the_truth_costs_is_counted() -> None:
+    model = GaussianModel()
+    pairs = PairSource(model, "gaussian", tolerance=1e-8).pairs("test", 5)
+    assert pairs.nfe == len(model.calls)
+    assert pairs.truth_evaluations == CHUNK * len(model.calls)
+    model.calls.clear()
+    way = PairSource(model, "gaussian", tolerance=1e-8).trajectories("test", CHUNK + 1)
+    assert way.nfe == len(model.calls) / 2
+    assert way.truth_evaluations == CHUNK * len(model.calls)
+
+
+def test_a_coarser_source_is_never_a_finer_one() -> None:
+    assert [source().coarser(tolerance, 4).tolerance for tolerance in (1e-3, 1e-12)] == [1e-3, 1e-8]
+    assert source().coarser(1e-3, 4).chunk == 4
+
+
 def test_trajectories_run_from_the_noise_to_the_truth_and_the_ceiling_is_high(tmp_path: Path) -> None:
     pairs = source(tmp_path).trajectories("train")
     trajectory = pairs.trajectory

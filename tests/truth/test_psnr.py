@@ -33,3 +33,9 @@ def test_identical_samples_have_the_rounding_floor(dtype, cap):
 
 def test_decibels_of_an_error():
     assert decibels(torch.tensor([4.0, 0.04]), 2.0).tolist() == pytest.approx([0.0, 20.0])
+
+
+def test_the_floor_is_that_of_the_coarser_precision():
+    truth = torch.ones(1, 3, dtype=torch.float64)
+    assert psnr_per_sample(truth.float(), truth, 2.0).item() == pytest.approx(138.47, abs=0.01)
+    assert psnr_per_sample(truth, truth.float(), 2.0).item() == pytest.approx(138.47, abs=0.01)
