@@ -19,7 +19,7 @@ from bnsbench.solvers.specs import SOLVERS
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "solvers.md").read_text(encoding="utf-8")
 
 
-def table(header):
+def table(header: str) -> list[list[str]]:
     """The rows of the table that begins with this header, as lists of cells."""
     lines = PAGE[PAGE.index(f"| {header} |") :].split("\n\n")[0].splitlines()[2:]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
