@@ -13,10 +13,10 @@ from torch import Tensor
 
 from bnsbench.api.named import AnySolver, FoundSolver, NamedModel, find_solver, named_model, open_host
 from bnsbench.errors import DivergedError, UsageError
+from bnsbench.flows.guidance import guidance_in_words
 from bnsbench.flows.measured import Meter
 from bnsbench.flows.model import Model, ModelField
 from bnsbench.truth.ground_truth import solve
-from bnsbench.truth.mixed_source import guidance_in_words
 from bnsbench.truth.pairs import PairSource
 
 TRUTH_TOLERANCE = 1e-5

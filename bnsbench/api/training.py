@@ -21,8 +21,9 @@ from bnsbench.suite.plan import digest
 from bnsbench.training.listener import Listener
 from bnsbench.training.problem import Problem
 from bnsbench.training.trainer import make_problem, train_solver
-from bnsbench.truth.mixed_source import MixedSource, Source
+from bnsbench.truth.mixed_source import MixedSource
 from bnsbench.truth.pairs import PairSource
+from bnsbench.truth.source import Source
 
 TOLERANCE = 1e-6
 """Of ground truth, relative and absolute, unless asked otherwise."""

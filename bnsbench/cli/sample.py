@@ -37,14 +37,14 @@ def sample(
 
     from bnsbench.api.named import find_solver, named_model
     from bnsbench.api.sampling import conditions_of, draw, mismatches
-    from bnsbench.media.pictures import exhibit
+    from bnsbench.media.pictures import display_for
     from bnsbench.truth.psnr import psnr_per_sample
 
     if voice is not None and not prompt:
         raise UsageError("A voice needs something to say: add --text.")
     host = open_host(plugin)
     named = named_model(host, model, device, dtype)
-    shown = exhibit(named.modality, named.model.sample_rate)
+    shown = display_for(named.modality, named.model.sample_rate)
     found = find_solver(host, solver, nfe, named.setting, named, guidance)
     for remark in mismatches(found, named, guidance):
         typer.echo(f"Note: {remark}", err=True)

@@ -147,8 +147,8 @@ def _explanation(found: FoundSolver, known_as: tuple[str, ...]) -> list[str]:
 
 
 def _draw(found: FoundSolver, output: FilePath) -> None:
+    from bnsbench.flows.guidance import guidance_in_words
     from bnsbench.report.table_picture import draw_table
-    from bnsbench.truth.mixed_source import guidance_in_words
 
     title = f"{found.name} at {found.nfe} NFE"
     if (artefact := found.artefact) is not None:
@@ -160,12 +160,12 @@ def _description(found: FoundSolver) -> dict[str, Any]:
     """Return the table, its properties and, for a trained one, the distance from its start; infinite numbers are null."""
     from bnsbench.nonstationary.properties import path_residuals, properties
     from bnsbench.report.solver_words import start_of
-    from bnsbench.storage.plain_data import plain
+    from bnsbench.storage.plain_data import as_plain_data
 
     table, path = found.require_table(), found.setting.path
     noise, data = path_residuals(table, path)
     name, gaps = (None, None) if found.artefact is None else start_of(found.artefact)
-    description: dict[str, Any] = plain(
+    description: dict[str, Any] = as_plain_data(
         {
             "name": found.name,
             "path": path.to_dict(),

@@ -130,7 +130,7 @@ def _described(
 def _print(
     artefact: SolverArtefact, output: Path, scales: Sequence[float], placings: Sequence[Placing], *, brief: bool
 ) -> None:
-    from bnsbench.truth.mixed_source import guidance_in_words
+    from bnsbench.flows.guidance import guidance_in_words
 
     record = artefact.training
     words = f"{artefact.model} at guidance {guidance_in_words(artefact.guidance)} and {artefact.solver.nfe} NFE"

@@ -69,7 +69,7 @@ def _described(artefact: SolverArtefact) -> dict[str, object]:
 
 
 def _print(artefact: SolverArtefact, output: Path) -> None:
-    from bnsbench.truth.mixed_source import guidance_in_words
+    from bnsbench.flows.guidance import guidance_in_words
 
     record = artefact.training
     words = f"{artefact.model} at guidance {guidance_in_words(artefact.guidance)} and {artefact.solver.nfe} NFE"

@@ -12,16 +12,10 @@ from torch import Tensor
 
 from bnsbench.errors import NotApplicableError, UsageError
 from bnsbench.flows.features import SampleFeatures
+from bnsbench.flows.guidance import Guidance, unguided
 from bnsbench.flows.judge import ConditionJudge
 from bnsbench.flows.paths import Path
 from bnsbench.flows.predictions import Prediction, check_prediction, per_sample, singularity, to_velocity
-
-Guidance = float | Tensor
-"""A guidance scale w: one for all samples, or a tensor [batch] with one for each."""
-
-
-def _unguided(guidance: Guidance) -> bool:
-    return not isinstance(guidance, Tensor) and guidance == 0
 
 
 @dataclass(frozen=True)
@@ -128,7 +122,7 @@ class Model(ABC):
 
     def forwards_per_evaluation(self, guidance: Guidance) -> int:
         """Network forwards that one evaluation of the guided field costs per sample."""
-        return 1 if _unguided(guidance) else 2
+        return 1 if unguided(guidance) else 2
 
     def guided(self, t: Tensor, x: Tensor, condition: Tensor | None, guidance: Guidance) -> Tensor:
         """Return (1 + w) f(x | condition) - w f(x) in one batch of twice the size; exact for every prediction type.
@@ -136,7 +130,7 @@ class Model(ABC):
         guidance: w, or one w for each sample [batch]. The conversion to a velocity is affine with weights that sum to
         one, so guiding the prediction guides the velocity.
         """
-        if _unguided(guidance):
+        if unguided(guidance):
             return self.predict(t, x, condition)
         if condition is None:
             raise NotApplicableError(f"{type(self).__name__} is unconditional, so guidance needs w = 0, not {guidance}.")

@@ -31,7 +31,7 @@ def _nothing(samples: Tensor, truth: Tensor, folder: Path) -> None:
 
 
 @dataclass(frozen=True)
-class Exhibit:
+class Display:
     """How samples of one modality are shown.
 
     overview(samples, truth, file): one picture of all samples and their ground truth.
@@ -42,11 +42,11 @@ class Exhibit:
     each: Callable[[Tensor, Tensor, Path], None] = _nothing
 
 
-def exhibit(modality: str, rate: int | None = None) -> Exhibit:
+def display_for(modality: str, rate: int | None = None) -> Display:
     """Return how samples of that modality are shown; UsageError if they cannot be. rate: of sound, in Hz."""
-    known = {"image": Exhibit(draw_images, write_images), "points": Exhibit(draw_points)}
+    known = {"image": Display(draw_images, write_images), "points": Display(draw_points)}
     if rate is not None:
-        known["audio"] = Exhibit(draw_sounds, partial(write_sounds, rate=rate))
+        known["audio"] = Display(draw_sounds, partial(write_sounds, rate=rate))
     if modality not in known:
         raise UsageError(f"There are no pictures of {modality!r} samples, only of {', '.join(known)}.")
     return known[modality]

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from bnsbench.flows.model import Guidance
+from bnsbench.flows.guidance import Guidance
 from bnsbench.flows.predictions import per_sample
 from bnsbench.models.exact import ExactModel
 from bnsbench.models.mixtures import mixture_path

@@ -12,7 +12,7 @@ from bnsbench.errors import BnsbenchError, CorruptFileError, UsageError
 from bnsbench.flows.paths import Path, path_from_dict
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.storage.files import replacing
-from bnsbench.storage.plain_data import plain
+from bnsbench.storage.plain_data import as_plain_data
 
 SCHEMA = 2
 """Raised whenever the file's meaning changes; older files stay readable."""
@@ -69,7 +69,7 @@ class SolverArtefact:
             "path": self.path.to_dict(),
             "interval": [float(end) for end in self.interval],
             "solver": self.solver.to_dict(),
-            "training": plain(self.training),
+            "training": as_plain_data(self.training),
         }
 
     @classmethod

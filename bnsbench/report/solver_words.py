@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from bnsbench.flows.guidance import guidance_in_words
 from bnsbench.flows.paths import Path
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.properties import Distance, Properties, distance, properties
 from bnsbench.nonstationary.table import NonStationarySolver
-from bnsbench.truth.mixed_source import guidance_in_words
 
 CONSISTENT = 1e-9
 """Residuals of the sum rules up to this size count as rounding."""

@@ -16,7 +16,7 @@ import pandas as pd
 from bnsbench.report.escaping import latex_text, markdown_cell, markdown_line, one_line
 from bnsbench.report.matrix import LEGEND, TIE, Entry, Sheet, measures_of, metrics_of, tuned_grids, unit_of
 from bnsbench.report.views import LEGENDS, View, view_frame, view_sheets
-from bnsbench.storage.plain_data import plain
+from bnsbench.storage.plain_data import as_plain_data
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def latex(frame: pd.DataFrame, metric: str = "", view: View = "standings") -> st
 def to_json(frame: pd.DataFrame, metric: str = "", view: View = "standings") -> str:
     """Return the rows of a view as a JSON list of objects, without the entries that have no value; metric as for `csv`."""
     records = _numbers(frame, metric, view).to_dict("records")
-    rows = [{key: plain(value) for key, value in row.items() if _given(value)} for row in records]
+    rows = [{key: as_plain_data(value) for key, value in row.items() if _given(value)} for row in records]
     return json.dumps(rows, indent=1) + "\n"
 
 

@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def plain(value: Any) -> Any:
+def as_plain_data(value: Any) -> Any:
     """Return the value as JSON-like data; numbers that are not finite become None."""
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {str(key): as_plain_data(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
+        return [as_plain_data(item) for item in value]
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
     if value is None or isinstance(value, bool | int | str):
         return value
     # Numbers of numpy and torch know their plain value.
-    return plain(value.item()) if hasattr(value, "item") else str(value)
+    return as_plain_data(value.item()) if hasattr(value, "item") else str(value)

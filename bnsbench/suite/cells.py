@@ -15,7 +15,7 @@ from bnsbench.errors import BnsbenchError, DivergedError, NotApplicableError
 from bnsbench.flows.measured import Meter
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.solvers.samplers import Sampler, sampler_of
-from bnsbench.storage.plain_data import plain
+from bnsbench.storage.plain_data import as_plain_data
 from bnsbench.suite.context import CellContext, FieldState, Job
 from bnsbench.suite.failures import describe, raise_if_disk_is_full, status_of
 from bnsbench.suite.judging import JudgedSamples, untouched
@@ -87,7 +87,7 @@ def _trained(cell: Cell, context: CellContext, state: FieldState, draft: Draft) 
     """Return the table that is trained or tuned for the cell, now unless that has been done."""
     context.listener.stage(f"training {cell.solver.shown}")
     artefact = context.solvers(state).get(cell, context.job.host.solver(cell.solver.selector))
-    forwards: dict[str, int] = plain(artefact.training.get("forwards", {}))
+    forwards: dict[str, int] = as_plain_data(artefact.training.get("forwards", {}))
     draft.solver = {
         "kind": KINDS[cell.kind],
         "grid": str(artefact.training.get("grid", "")),
@@ -95,7 +95,7 @@ def _trained(cell: Cell, context: CellContext, state: FieldState, draft: Draft) 
         "fingerprint": artefact.solver.fingerprint(),
         "file": f"{solver_key(cell)}.json",
         "forwards": forwards,
-        "psnr": plain(artefact.training.get("psnr")),
+        "psnr": as_plain_data(artefact.training.get("psnr")),
     }
     if artefact.training.get("shipped"):
         draft.solver["shipped"] = True

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from bnsbench.errors import UsageError
-from bnsbench.media.pictures import exhibit
+from bnsbench.media.pictures import display_for
 from bnsbench.metrics.base import SampleSet
 
 COUNT = 8
@@ -22,7 +22,7 @@ def write_preview(samples: SampleSet, modality: str, folder: Path, name: str) ->
     first = samples.part(slice(COUNT))
     folder.mkdir(parents=True, exist_ok=True)
     with suppress(UsageError):
-        shown = exhibit(modality, samples.model.sample_rate)
+        shown = display_for(modality, samples.model.sample_rate)
         shown.overview(first.samples, first.truth, folder / f"{name}.png")
         if modality == "audio":
             (folder / name).mkdir(exist_ok=True)

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypedDict, get_args
 
 from bnsbench.contract.specs import SolverKind
 from bnsbench.errors import BnsbenchError, CorruptFileError
-from bnsbench.storage.plain_data import plain
+from bnsbench.storage.plain_data import as_plain_data
 from bnsbench.suite.plan import Cell, Component
 
 SCHEMA = 1
@@ -149,7 +149,7 @@ class Record:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the record as JSON-like data with its schema and checksum."""
-        content = {"schema": SCHEMA, **plain(asdict(self))}
+        content = {"schema": SCHEMA, **as_plain_data(asdict(self))}
         return {**content, "checksum": _checksum(content)}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from bnsbench.errors import DivergedError, NotApplicableError
 from bnsbench.metrics.base import Metric, MetricValue, SampleSet
 from bnsbench.metrics.contents import files_fingerprint
-from bnsbench.storage.plain_data import plain
+from bnsbench.storage.plain_data import as_plain_data
 from bnsbench.suite.failures import describe
 from bnsbench.suite.plan import MetricComponent
 from bnsbench.suite.record import Score
@@ -63,9 +63,9 @@ def score(metrics: Sequence[MetricComponent], make: Callable[[MetricComponent], 
 
 
 def _to_score(component: MetricComponent, found: MetricValue, known: Mapping[str, Any]) -> Score:
-    value, low, high = plain([found.value, found.low, found.high])
+    value, low, high = as_plain_data([found.value, found.low, found.high])
     reason = "" if value is not None else "it is not a finite number"
-    details = plain({**found.details, **found.info, **known})
+    details = as_plain_data({**found.details, **found.info, **known})
     return replace(_unscored(component), value=value, low=low, high=high, reason=reason, details=details)
 
 

@@ -13,6 +13,7 @@ from filelock import FileLock
 from bnsbench.contract import PluginHost, Selection
 from bnsbench.contract.specs import SolverSpec
 from bnsbench.errors import CorruptFileError
+from bnsbench.flows.guidance import guidance_in_words
 from bnsbench.models.shipped import shipped_solver
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.storage.files import name_of
@@ -20,7 +21,6 @@ from bnsbench.suite.plan import Cell, digest
 from bnsbench.suite.store import ResultStore, storage_errors
 from bnsbench.training.listener import Listener
 from bnsbench.training.trainer import make_problem, train_solver
-from bnsbench.truth.mixed_source import guidance_in_words
 from bnsbench.truth.pairs import PairSource
 
 

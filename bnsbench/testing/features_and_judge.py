@@ -12,7 +12,7 @@ from bnsbench.flows.features import SampleFeatures
 from bnsbench.flows.judge import Asked, ConditionJudge
 from bnsbench.testing.declarations import HEXADECIMAL
 from bnsbench.testing.models import COUNT, ModelSubject, agree
-from bnsbench.testing.randomness import global_randomness, repeatable, same
+from bnsbench.testing.randomness import equal_to_the_bit, global_randomness, repeatable
 from bnsbench.testing.report import Check, Verdict, failed, not_applicable, passed
 from bnsbench.training.trainer import features_of
 from bnsbench.truth.noise import noise
@@ -124,7 +124,7 @@ def _steady(whose: str, compute: Callable[[slice], Tensor]) -> Verdict | None:
             return failed(f"Of its {whose}: {verdict.finding}", verdict.remedy)
     parts = torch.cat([compute(slice(k, k + 1)) for k in range(COUNT)])
     together = compute(whole)
-    if same([parts], [together]) or (together.is_floating_point() and agree(parts, together, torch.float32)):
+    if equal_to_the_bit([parts], [together]) or (together.is_floating_point() and agree(parts, together, torch.float32)):
         return None
     remedy = "Look at every sample by itself: no batch normalisation in training mode, no mean over the batch."
     return failed(f"Results of its {whose} change with the batch that a sample is in.", remedy)

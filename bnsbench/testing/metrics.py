@@ -18,7 +18,7 @@ from bnsbench.errors import BnsbenchError, DivergedError, NotApplicableError
 from bnsbench.flows.model import Model, Reference
 from bnsbench.metrics.base import Metric, MetricValue, SampleSet
 from bnsbench.solvers.runge_kutta import heun
-from bnsbench.testing.randomness import global_randomness, repeatable, same
+from bnsbench.testing.randomness import equal_to_the_bit, global_randomness, repeatable
 from bnsbench.testing.records import Subject
 from bnsbench.testing.report import Check, Verdict, failed, hint, not_applicable, passed
 from bnsbench.truth.pairs import PairSource
@@ -235,7 +235,7 @@ def keeps_input(subject: MetricSubject) -> Verdict:
     """Check that samples and ground truth are left as they were."""
     samples = copied(subject.noisy)
     subject.make()(samples)
-    if same(_contents(samples), _contents(subject.noisy)):
+    if equal_to_the_bit(_contents(samples), _contents(subject.noisy)):
         return passed()
     return failed("It overwrites the samples that it judges.", "Work on a copy: the next metric gets the same samples.")
 

@@ -13,7 +13,7 @@ from bnsbench.contract.specs import ModelSpec
 from bnsbench.errors import NotApplicableError
 from bnsbench.flows.model import Model
 from bnsbench.testing.declarations import DECLARATION_CHECKS
-from bnsbench.testing.randomness import global_randomness, repeatable, same
+from bnsbench.testing.randomness import equal_to_the_bit, global_randomness, repeatable
 from bnsbench.testing.records import Subject
 from bnsbench.testing.report import Check, Verdict, failed, not_applicable, passed
 from bnsbench.truth.noise import noise
@@ -124,7 +124,9 @@ def keeps_input(subject: ModelSubject) -> Verdict:
     before = [each.clone() for each in inputs]
     with torch.no_grad():
         subject.model.predict(inputs[0], inputs[1], inputs[2] if len(inputs) > 2 else None)
-    changed = [name for name, a, b in zip(("t", "x", "condition"), inputs, before, strict=False) if not same([a], [b])]
+    changed = [
+        name for name, a, b in zip(("t", "x", "condition"), inputs, before, strict=False) if not equal_to_the_bit([a], [b])
+    ]
     return failed(f"predict overwrites its input {changed[0]}.", "Work on a copy.") if changed else passed()
 
 
@@ -145,7 +147,7 @@ def conditions(subject: ModelSubject) -> Verdict:
     order = torch.tensor([2, 0, 3])
     chosen, alone = model.conditions(order), model.conditions(torch.tensor([COUNT - 1]))
     whole = subject.condition
-    if chosen is not None and alone is not None and same([chosen, alone], [whole[order], whole[-1:]]):
+    if chosen is not None and alone is not None and equal_to_the_bit([chosen, alone], [whole[order], whole[-1:]]):
         return passed()
     remedy = "Compute each row of conditions(indices) from its index alone, so that every solver gets the same."
     return failed("Its conditions depend on which other indices are asked for.", remedy)

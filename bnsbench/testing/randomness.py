@@ -19,7 +19,7 @@ def repeatable(compute: Computation) -> Verdict:
     for _ in range(2):
         with seeded_random_states(0):
             results.append(compute())
-    if same(*results):
+    if equal_to_the_bit(*results):
         return passed()
     return failed("Two runs on the same input differ.", "Draw random numbers from a generator that it seeds itself.")
 
@@ -40,11 +40,11 @@ def global_randomness(make: Callable[[], Computation]) -> Verdict:
             moved = [module for module, state in random_states().items() if state != before[module]]
         if moved:
             return failed(f"It moves the global random state of {' and '.join(moved)}.", remedy)
-    alike, other = same(results[0], results[1]), same(results[0], results[2])
+    alike, other = equal_to_the_bit(results[0], results[1]), equal_to_the_bit(results[0], results[2])
     return failed("Its results depend on the global random state.", remedy) if alike and not other else passed()
 
 
-def same(first: Sequence[Tensor], second: Sequence[Tensor]) -> bool:
+def equal_to_the_bit(first: Sequence[Tensor], second: Sequence[Tensor]) -> bool:
     """Whether two sequences of tensors agree to the last bit, NaN being equal to itself."""
     pairs = list(zip(first, second, strict=True))
     return all(a.shape == b.shape and torch.equal(a.isnan(), b.isnan()) for a, b in pairs) and all(

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.table import NonStationarySolver
-from bnsbench.truth.mixed_source import Source
 from bnsbench.truth.pairs import Pairs
+from bnsbench.truth.source import Source
 
 Features = Callable[[Tensor], Tensor]
 """Differentiable features [n, k] of end states [n, *shape], such as a metric's extractor after the model's decoder."""

@@ -16,7 +16,7 @@ from bnsbench.flows.model import Model
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.training.problem import Classic, Features, Problem, TrainingStatus
 from bnsbench.training.tuning.classics import classic_of
-from bnsbench.truth.mixed_source import Source
+from bnsbench.truth.source import Source
 
 
 def make_problem(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -14,35 +13,6 @@ from bnsbench.flows.model import Model
 from bnsbench.truth.ground_truth import Trajectory
 from bnsbench.truth.noise import Split
 from bnsbench.truth.pairs import CHUNK, Pairs, PairSource
-
-
-def guidance_in_words(guidance: float | Sequence[float]) -> str:
-    """Return the guidance scale, or those of a solver that was trained for several, as "2" or "0, 2, 6"."""
-    scales = guidance if isinstance(guidance, Sequence) else [guidance]
-    return ", ".join(f"{scale:g}" for scale in scales)
-
-
-class Source(Protocol):
-    """Where a trainer's pairs come from: `PairSource`, or `MixedSource` for several guidance scales.
-
-    guidance: the scale w, or all of them.
-    """
-
-    @property
-    def model(self) -> Model: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def guidance(self) -> float | tuple[float, ...]: ...
-    @property
-    def seed(self) -> int: ...
-    @property
-    def truth_tolerance(self) -> float: ...
-    @property
-    def forwards_per_evaluation(self) -> int: ...
-    def pairs(self, split: Split, count: int) -> Pairs: ...
-    def trajectories(self, split: Split, count: int = CHUNK) -> Pairs: ...
-    def coarser(self, tolerance: float, chunk: int) -> Source: ...
 
 
 @dataclass(frozen=True)

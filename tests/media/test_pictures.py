@@ -9,7 +9,15 @@ import torch
 from matplotlib.image import imread
 
 from bnsbench.errors import UsageError
-from bnsbench.media.pictures import contact_sheet, draw_images, draw_points, draw_sounds, exhibit, write_images, write_sounds
+from bnsbench.media.pictures import (
+    contact_sheet,
+    display_for,
+    draw_images,
+    draw_points,
+    draw_sounds,
+    write_images,
+    write_sounds,
+)
 from bnsbench.media.wav import read_wav
 
 
@@ -63,8 +71,8 @@ def test_what_is_no_image(tmp_path, shape):
 
 def test_unknown_modality():
     with pytest.raises(UsageError, match="no pictures of 'audio' samples, only of image, points"):
-        exhibit("audio")
-    assert exhibit("audio", 16_000) is not None
+        display_for("audio")
+    assert display_for("audio", 16_000) is not None
 
 
 def test_sounds_are_written_and_drawn(tmp_path):

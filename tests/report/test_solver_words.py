@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from bnsbench.flows.guidance import guidance_in_words
 from bnsbench.flows.paths import VP, CondOT
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.properties import Distance
@@ -12,7 +13,6 @@ from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.nonstationary.tracing import trace
 from bnsbench.report.solver_words import names_in_words, origin_in_words, properties_in_words, start_of
 from bnsbench.solvers.runge_kutta import euler
-from bnsbench.truth.mixed_source import guidance_in_words
 
 TABLE = NonStationarySolver(torch.tensor([0.0, 0.25, 1.0]), torch.ones(2), torch.tensor([[0.25, 0.0], [0.25, 0.75]]))
 START = NonStationarySolver(

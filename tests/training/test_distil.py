@@ -14,7 +14,7 @@ from torch import Tensor
 from bnsbench.errors import DivergedError, NotApplicableError, UsageError
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.table import NonStationarySolver
-from bnsbench.storage.plain_data import plain
+from bnsbench.storage.plain_data import as_plain_data
 from bnsbench.training.descent import ACCURATE, IDLE, SPENT
 from bnsbench.training.distil import Choices, distil, make_legs
 from bnsbench.training.families.classic_rules import Anchored, RuleTimes
@@ -26,8 +26,9 @@ from bnsbench.training.problem import Cost, Effort, Problem, TrainingStatus
 from bnsbench.training.recipes import learned
 from bnsbench.training.recipes.bns import train_bns
 from bnsbench.training.tuning.classics import rule_on_grid
-from bnsbench.truth.mixed_source import MixedSource, Source
+from bnsbench.truth.mixed_source import MixedSource
 from bnsbench.truth.pairs import CHUNK, PairSource
+from bnsbench.truth.source import Source
 from tests.training.toys import SMALL, bend, cross_source, euler_table, plane_source, uniform
 
 N = 3
@@ -133,7 +134,7 @@ def test_the_record_says_what_was_done() -> None:
     assert (made.name, made.model, made.guidance) == ("bns", "cross", 1.0)
     assert made.training["seed"] == 0
     assert made.training["seconds"] > 0
-    json.dumps(plain(made.to_dict()), allow_nan=False)
+    json.dumps(as_plain_data(made.to_dict()), allow_nan=False)
 
 
 def test_the_record_says_why_it_stopped(source: PairSource) -> None:
@@ -349,7 +350,7 @@ def trained(function: Callable[[Tensor, Tensor], Tensor], trainer: str) -> Solve
 
 def found_psnr(made: SolverArtefact, function: Callable[[Tensor, Tensor], Tensor]) -> float:
     """The PSNR on fresh noise, of a table that is finite and whose file can be written."""
-    json.dumps(plain(made.to_dict()), allow_nan=False)
+    json.dumps(as_plain_data(made.to_dict()), allow_nan=False)
     pairs = plane_source(function).pairs("test", 32)
     return psnr(made.solver, pairs, 2.0)
 

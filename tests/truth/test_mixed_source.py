@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from bnsbench.errors import UsageError
-from bnsbench.truth.mixed_source import MixedSource, guidance_in_words
+from bnsbench.flows.guidance import guidance_in_words
+from bnsbench.truth.mixed_source import MixedSource
 from bnsbench.truth.pairs import CHUNK, PairSource
 from tests.flows.toy import GaussianModel
 

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from bnsbench.errors import DivergedError
+from bnsbench.flows.guidance import guidance_in_words
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.training.objectives import SMALLEST_ERROR, Objective
 from bnsbench.training.optimisers.rollout import Rollout, run
 from bnsbench.training.problem import Cost, Curve, Problem, TrainingStatus
-from bnsbench.truth.mixed_source import guidance_in_words
 from bnsbench.truth.pairs import Pairs
 from bnsbench.truth.psnr import decibels
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bnsbench.errors import NotApplicableError
 from bnsbench.flows.fields import BatchField
+from bnsbench.flows.guidance import guidance_in_words
 from bnsbench.flows.paths import Path
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.table import NonStationarySolver
@@ -22,7 +23,6 @@ from bnsbench.training.optimisers.selection import psnr
 from bnsbench.training.problem import Cost, Problem
 from bnsbench.training.recipes.paper import precondition
 from bnsbench.training.tuning.classics import classic
-from bnsbench.truth.mixed_source import guidance_in_words
 from bnsbench.truth.pairs import CHUNK, Pairs
 
 ROW_PASSES, ROW_RIDGE = 2, 1e-11

@@ -18,9 +18,9 @@ from bnsbench.solvers.grids import NamedGrid
 from bnsbench.training.problem import Cost, Problem, TrainingStatus
 from bnsbench.training.tuning.classics import named_grid_rule
 from bnsbench.training.tuning.grid_search import COARSE, GridRule, Heat, Judge, Ranking, search
-from bnsbench.truth.mixed_source import Source
 from bnsbench.truth.noise import Split
 from bnsbench.truth.pairs import Pairs
+from bnsbench.truth.source import Source
 
 RULES = (
     *("ab2", "ab3", "ab4", "ipndm[order=2]", "ipndm[order=3]", "ipndm", "deis"),

@@ -16,8 +16,8 @@ from bnsbench.storage.files import name_of
 from bnsbench.training.optimisers.selection import psnr
 from bnsbench.training.problem import TrainingStatus
 from bnsbench.training.trainer import make_problem, train_solver
-from bnsbench.truth.mixed_source import Source
 from bnsbench.truth.pairs import PairSource
+from bnsbench.truth.source import Source
 
 TEST = 1024
 KEYS = ("model", "guidance", "nfe", "seed", "kind")

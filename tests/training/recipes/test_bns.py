@@ -15,8 +15,9 @@ from bnsbench.training.optimisers.selection import psnr
 from bnsbench.training.problem import Effort, Problem, TrainingStatus
 from bnsbench.training.recipes.bns import LADDERS, rung_below, train_bns
 from bnsbench.training.recipes.initial import transfer_times
-from bnsbench.truth.mixed_source import MixedSource, Source
+from bnsbench.truth.mixed_source import MixedSource
 from bnsbench.truth.pairs import PairSource
+from bnsbench.truth.source import Source
 from tests.training.toys import bend, cross_source, plane_source, smooth_features
 
 
