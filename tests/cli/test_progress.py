@@ -63,10 +63,8 @@ def test_figures_are_those_that_are_known():
 def cells():
     """Two cells that sample, two that train, and one that is skipped."""
     content = {"name": "s", "nfe": [2, 3], "solvers": ["euler", "bns", "midpoint"], "models": ["ring8"]}
-    return (
-        make_plan(Suite.parse(content, "here"), PluginHost.load())[:5]
-        + make_plan(Suite.parse({**content, "solvers": ["midpoint"]}, "here"), PluginHost.load())[1:]
-    )
+    plan = make_plan(Suite.parse(content, "here"), PluginHost.load())
+    return [*plan[:4], plan[5]]
 
 
 def ok(cell):
@@ -99,12 +97,12 @@ def test_a_run_in_lines(capsys, monkeypatch, cells):
     captured = capsys.readouterr()
     assert captured.out == ""
     lines = captured.err.splitlines()
-    assert lines[0] == "6 cells, 5 to run."
+    assert lines[0] == "5 cells, 4 to run."
     assert lines[1] == "ring8 w=0 euler NFE 2: metrics"
-    assert "[3/6] ring8 w=0 euler NFE 3: failed: it broke [badly]" in captured.err
+    assert "[3/5] ring8 w=0 euler NFE 3: failed: it broke [badly]" in captured.err
     assert any(line.startswith("ring8 w=0 bns NFE 2: 4 NFE: Adam 2/3, 22.00 dB, ") for line in lines)
     assert "A solver file [here] is damaged." in lines
-    assert any(line.startswith("[5/6] ring8 w=0 bns NFE 3: psnr 31.23 dB") for line in lines)
+    assert any(line.startswith("[5/5] ring8 w=0 bns NFE 3: psnr 31.23 dB") for line in lines)
     assert not any("midpoint" in line for line in lines)
 
 
