@@ -16,7 +16,9 @@ def dtype_named(name: str | torch.dtype | None, own: torch.dtype) -> torch.dtype
     Raises:
         UsageError: If no floating-point type has that name.
     """
-    found = getattr(torch, name, None) if isinstance(name, str) else name or own
+    if not name:
+        return own
+    found = getattr(torch, name, None) if isinstance(name, str) else name
     if not (isinstance(found, torch.dtype) and found.is_floating_point):
         raise UsageError(f"There is no precision {name!r}; choose float64, float32, bfloat16 or float16.")
     return found

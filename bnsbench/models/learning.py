@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from bnsbench.errors import UsageError
+from bnsbench.errors import BnsbenchError, UsageError
 from bnsbench.storage.files import replacing
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -102,6 +102,10 @@ def _optimisers(network: nn.Module, rate: float, matrices: list[Tensor]) -> list
     adam = torch.optim.AdamW(rest, rate, betas=(0.9, 0.99), weight_decay=0.01)
     if not matrices:
         return [(adam, rate)]
+    if not hasattr(torch.optim, "Muon"):
+        raise BnsbenchError(
+            f"Training this network needs Muon, which came with torch 2.9; this is torch {torch.__version__}."
+        )
     return [(adam, rate), (torch.optim.Muon(matrices, MUON_RATE, weight_decay=0.01), MUON_RATE)]
 
 

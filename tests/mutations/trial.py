@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -66,7 +67,9 @@ def run(changed: Changed | None, tests: Sequence[Path], limit: float) -> tuple[s
         limit: Seconds after which the trial is ended.
     """
     began = time.monotonic()
-    child = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # newer Pythons warn of threads, which the child does not need
+        child = os.fork()
     if child == 0:
         _run_tests(changed, tests)
     while time.monotonic() - began < limit:

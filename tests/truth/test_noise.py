@@ -33,7 +33,7 @@ def test_streams_are_those_of_the_published_results() -> None:
     digest = int(hashlib.sha256(b"0\x1fm\x1ftest\x1f7").hexdigest(), 16)
     assert stream_seed(0, "m", "test", 7) == digest >> (256 - 63)
     expected = torch.tensor([[-0.6931202032007269, 0.658689469658894, 0.6339750101965329]], dtype=torch.float64)
-    torch.testing.assert_close(noise(0, "m", "test", [7], (1, 3)), expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(noise(0, "m", "test", [7], (3,)), expected, rtol=0, atol=1e-12)
 
 
 def test_noise_is_standard_normal_and_uncorrelated() -> None:
