@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from importlib import import_module
 
+from bnsbench.errors import needed_for
+
 TYPE_CHECKING = False  # type checkers take a variable of this name to be true
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -25,8 +27,9 @@ def lazily(module: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
     def get(name: str) -> Any:
         if name not in homes:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
-        if homes[name] == module:
-            return import_module(f"{module}.{name}")
-        return getattr(import_module(homes[name]), name)
+        with needed_for(f"{module}.{name}"):
+            if homes[name] == module:
+                return import_module(f"{module}.{name}")
+            return getattr(import_module(homes[name]), name)
 
     return get

@@ -30,23 +30,12 @@ sys.meta_path.insert(0, Hidden())
 
 TRAIN = """
 from pathlib import Path
-import torch
 import bnsbench
-from bnsbench.contract import PluginHost
-from bnsbench.training.trainer import make_problem, train_solver
-from bnsbench.truth.pairs import PairSource
 
-host, folder = PluginHost.load(), Path(sys.argv[1])
-source = PairSource(host.model("ring8").make(), "ring8", cache=folder)
-
-def trained(nfe):
-    problem = make_problem(source, host, previous=trained, progress=lambda status: None, checkpoint=folder / f"{nfe}.pt")
-    return train_solver(host.solver("bns[pairs=64,iterations=3]"), problem, nfe)
-
-trained(4).save(folder / "solver.json")
-pairs = source.pairs("test", 16)
-samples = bnsbench.load_solver(folder / "solver.json")(pairs.field, pairs.x0)
-print(float((samples - pairs.x1).square().mean()))
+folder = Path(sys.argv[1])
+bnsbench.train("ring8", 4, solver="bns[pairs=64,iterations=3]", cache=folder).save(folder / "solver.json")
+samples, truth = (bnsbench.sample("ring8", *solver, count=16) for solver in ((folder / "solver.json",), ("rk4", 64)))
+print(float((samples - truth).square().mean()))
 """
 
 

@@ -17,7 +17,7 @@ from bnsbench.errors import BnsbenchError, UsageError
 from bnsbench.flows.model import Model
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.process.machine import cache_folder
-from bnsbench.suite.plan import digest
+from bnsbench.storage.plain_data import digest
 from bnsbench.training.listener import Listener
 from bnsbench.training.problem import Problem
 from bnsbench.training.trainer import make_problem, train_solver

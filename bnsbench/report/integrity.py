@@ -12,7 +12,8 @@ from bnsbench.report.leaderboard import leaderboard
 from bnsbench.report.results import CSV, MARKDOWN, SUMS, files, planned_metrics
 from bnsbench.report.tables import csv, markdown
 from bnsbench.report.versions import settle
-from bnsbench.suite.plan import digest, make_plan
+from bnsbench.storage.plain_data import digest
+from bnsbench.suite.plan import make_plan
 from bnsbench.suite.record import Record
 from bnsbench.suite.store import ResultStore
 from bnsbench.suite.suitefile import read_suite

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from collections.abc import Mapping
 from typing import Any
+
+KEY_DIGITS = 12
 
 
 def as_plain_data(value: Any) -> Any:
@@ -19,3 +23,9 @@ def as_plain_data(value: Any) -> Any:
         return value
     # Numbers of numpy and torch know their plain value.
     return as_plain_data(value.item()) if hasattr(value, "item") else str(value)
+
+
+def digest(content: Mapping[str, Any]) -> str:
+    """Return a short hash of plain data that ignores the order of its keys."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:KEY_DIGITS]

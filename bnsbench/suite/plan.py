@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -12,9 +10,8 @@ from typing import Any, Literal, Self, TypeVar
 from bnsbench.contract import PluginHost, Selection
 from bnsbench.contract.specs import MetricSpec, ModelSpec, Scalar, SolverKind, SolverSpec, Spec
 from bnsbench.storage.files import name_of
+from bnsbench.storage.plain_data import digest
 from bnsbench.suite.suitefile import ModelEntry, Suite
-
-KEY_DIGITS = 12
 
 _S = TypeVar("_S", bound=Spec)
 
@@ -142,12 +139,6 @@ class Cell:
     def trained(self) -> bool:
         """Whether the solver has to be trained or tuned first."""
         return self.kind in ("trained", "tuned")
-
-
-def digest(content: Mapping[str, Any]) -> str:
-    """Return a short hash of plain data that ignores the order of its keys."""
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()[:KEY_DIGITS]
 
 
 def make_plan(suite: Suite, host: PluginHost) -> tuple[Cell, ...]:

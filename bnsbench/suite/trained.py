@@ -17,7 +17,8 @@ from bnsbench.flows.guidance import guidance_in_words
 from bnsbench.models.shipped import shipped_solver
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.storage.files import name_of
-from bnsbench.suite.plan import Cell, digest
+from bnsbench.storage.plain_data import digest
+from bnsbench.suite.plan import Cell
 from bnsbench.suite.store import ResultStore, storage_errors
 from bnsbench.training.listener import Listener
 from bnsbench.training.trainer import make_problem, train_solver

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,8 @@ from bnsbench.metrics.distribution import frechet_distance
 from bnsbench.metrics.extractors import to_uint8
 from bnsbench.solvers.runge_kutta import euler, heun
 from bnsbench.testing import check_model
-from bnsbench.training import descent
+from bnsbench.training import trainer
+from bnsbench.training.problem import Effort, Problem
 from bnsbench.training.trainer import make_problem, train_solver
 from bnsbench.truth.pairs import PairSource
 
@@ -65,7 +67,7 @@ def test_accuracy_asks_its_judge(plugged, samples):
     "solver", ["bns[objective=features,pairs=32,iterations=6]", "ld3[rule=ab2,objective=own,pairs=32,iterations=4]"]
 )
 def test_solvers_are_trained_by_its_features(plugged, monkeypatch, tmp_path, solver):
-    monkeypatch.setattr(descent, "VALIDATION", 32)
+    monkeypatch.setattr(trainer, "Problem", partial(Problem, effort=Effort(validation=32)))
     source = PairSource(plugged.model("blobs").make(), "blobs", tolerance=1e-4, cache=tmp_path)
     problem = make_problem(
         source, plugged, previous=lambda nfe: pytest.fail(str(nfe)), progress=lambda status: None, checkpoint=tmp_path / "c"
