@@ -73,15 +73,14 @@ def repository() -> str:
 
 
 def public_names(module: str) -> list[str]:
-    """Return the names that a module offers, without its version; none if there is no such module."""
+    """Return the names that a module offers, in its own order and without its version; none if there is no such module."""
     try:
         found = import_module(module)
     except ModuleNotFoundError as error:
         if error.name != module:
             raise
         return []
-    names: list[str] = sorted(found.__all__, key=str.lower)
-    return [name for name in names if not name.startswith("__")]
+    return [name for name in found.__all__ if not name.startswith("__")]
 
 
 def _reference(module: str) -> Iterator[str]:
