@@ -10,6 +10,7 @@ from pathlib import Path as FilePath
 
 import torch
 
+from bnsbench.api.wrapping import WrappedModel
 from bnsbench.contract import PluginHost, Selection
 from bnsbench.contract.specs import SolverSpec
 from bnsbench.errors import UsageError
@@ -56,18 +57,14 @@ class NamedModel:
         A model that cannot be recognised by the next process, because nothing says which weights it has, gets a folder of
         this process.
         """
-        return _passing_folder() if getattr(self.model, "passing", False) else folder or cache_folder()
+        passing = isinstance(self.model, WrappedModel) and self.model.passing
+        return FilePath(_passing_folder().name) if passing else folder or cache_folder()
 
 
 @cache
-def _passing_folder() -> FilePath:
+def _passing_folder() -> tempfile.TemporaryDirectory[str]:
     """Return a folder that is removed when the process ends."""
-    folder = tempfile.TemporaryDirectory(prefix="bnsbench-")
-    _KEPT.append(folder)
-    return FilePath(folder.name)
-
-
-_KEPT: list[tempfile.TemporaryDirectory[str]] = []
+    return tempfile.TemporaryDirectory(prefix="bnsbench-")
 
 
 def named_model(
@@ -84,15 +81,16 @@ def named_model(
     Raises:
         UsageError: If there is no such model, device or precision.
     """
-    if isinstance(model, Model):
-        place = getattr(model, "device", None) if device == "auto" else None
-        place = place or choose_device(device)
-        made = model.to(place, dtype_named(dtype, model.dtype))
-        return NamedModel(made, getattr(model, "name", "") or type(model).__name__.lower(), place, made.modality("points"))
-    selection, place = host.model(model), choose_device(device)
-    plain = selection.make()
-    made = plain.to(place, dtype_named(dtype, plain.dtype))
-    return NamedModel(made, selection.canonical, place, made.modality(selection.spec.modality), selection.name)
+    if isinstance(model, str):
+        selection, place = host.model(model), choose_device(device)
+        made: Model = selection.make()
+        made = made.to(place, dtype_named(dtype, made.dtype))
+        return NamedModel(made, selection.canonical, place, made.modality(selection.spec.modality), selection.name)
+    name, place = type(model).__name__.lower(), ""
+    if isinstance(model, WrappedModel):
+        name, place = model.name, model.device if device == "auto" else ""
+    place = place or choose_device(device)
+    return NamedModel(model.to(place, dtype_named(dtype, model.dtype)), name, place, model.modality("points"))
 
 
 @dataclass(frozen=True)
