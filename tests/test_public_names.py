@@ -23,9 +23,6 @@ PUBLIC = {"bnsbench": bnsbench, "bnsbench.paths": bnsbench.paths, "bnsbench.plug
 PUBLIC["bnsbench.testing"] = bnsbench.testing
 LAZY = {name: PUBLIC[name] for name in ("bnsbench", "bnsbench.plugin")}
 
-NOT_YET = {"README.md"}
-"""Documents whose programs still import internal names."""
-
 DOCUMENTS = sorted({ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "plugins").rglob("*.md")})
 PROGRAMS = sorted((ROOT / "plugins").rglob("*.py"))
 TEMPLATES = sorted((ROOT / "bnsbench" / "contract" / "templates").rglob("*.py.template"))
@@ -125,7 +122,7 @@ def test_new_packages_use_public_names_only(file: Path) -> None:
     assert list(foreign(Template(file.read_text(encoding="utf-8")).substitute(words))) == []
 
 
-@pytest.mark.parametrize("file", [file for file in DOCUMENTS if named(file) not in NOT_YET], ids=named)
+@pytest.mark.parametrize("file", DOCUMENTS, ids=named)
 def test_documents_use_public_names_only(file: Path) -> None:
     for program in re.findall(r"```python\n(.*?)```", file.read_text(encoding="utf-8"), re.S):
         signature = program.startswith("def bnsbench_") and "\n" not in program.strip()

@@ -12,15 +12,9 @@ from contextlib import redirect_stdout, suppress
 from io import StringIO
 from pathlib import Path
 
-import pytest
-
-import bnsbench
 from bnsbench.cli import main
 
 ROOT = Path(__file__).parents[2]
-
-needs_the_library = pytest.mark.skipif(not hasattr(bnsbench, "wrap"), reason="bnsbench has no wrap yet")
-"""For pages whose code uses public names that the package does not have yet."""
 
 _BLOCK = re.compile(r"(?:`([\w/.-]+)`[^`\n]*:\n\n)?```(python|console)\n(.*?)```", re.S)
 

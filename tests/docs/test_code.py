@@ -12,15 +12,13 @@ import torch
 from torch import nn
 
 import bnsbench
-from tests.docs.replay import ROOT, needs_the_library
+from tests.docs.replay import ROOT
 from tests.docs.site import pages
 
 BLOCK = re.compile(r"(<!-- fragment -->\n\n|`[\w/-]+\.py`[^`\n]*:\n\n)?^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 OF_PLUGINS = "bnsbench_diffusers"
 INTERNAL = re.compile(r"\bbnsbench(?:\.\w+)+")
 PUBLIC = ("bnsbench", "bnsbench.paths", "bnsbench.plugin", "bnsbench.testing")
-NOT_YET = {"wrap", "train", "tune", "sample", "compare", "solver", "paths", "plugin", "Model", "publish"}
-"""Names of which pages may speak as long as there is no `wrap`."""
 PAGES = [page for page in pages() if page.name != "CHANGELOG.md"]
 
 
@@ -48,7 +46,6 @@ def _elsewhere(tmp_path, monkeypatch):
     monkeypatch.setenv("BNSBENCH_CACHE", str(tmp_path / "cache"))
 
 
-@needs_the_library
 @pytest.mark.parametrize("page", ["docs/how-to/own-network.md", "docs/tutorial/first-table.md"])
 def test_pages_run_from_top_to_bottom(page):
     names: dict[str, Any] = {"__name__": "page"}
@@ -57,7 +54,6 @@ def test_pages_run_from_top_to_bottom(page):
             exec(compile(content, page, "exec"), names)  # noqa: S102
 
 
-@needs_the_library
 def test_recipes_of_the_own_network_page_are_the_models_that_they_say():
     """Velocities of the recipes for noise, DDPM, EDM and other paths, for networks that know one Gaussian exactly."""
     names: dict[str, Any] = {"__name__": "page"}
@@ -93,7 +89,6 @@ def test_recipes_of_the_own_network_page_are_the_models_that_they_say():
     torch.testing.assert_close(edm.field(None)(t, x), expected)
 
 
-@needs_the_library
 def test_the_readme_trains_for_a_network():
     names: dict[str, Any] = {"net": Net().eval(), "x0": torch.zeros(2, 3, 32, 32), "field": lambda t, x: -x}
     for _, content in code("README.md"):

@@ -13,7 +13,7 @@ import pytest
 from bnsbench.cli import main
 from bnsbench.contract import PluginHost, hookspecs, specs
 from bnsbench.testing import check, records
-from tests.docs.replay import ROOT, needs_the_library
+from tests.docs.replay import ROOT
 
 TEXT = (ROOT / "docs" / "reference" / "plugins.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^### (\w+)\n(.*?)(?=^##|\Z)", TEXT, re.M | re.S))
@@ -84,14 +84,12 @@ def test_every_field_is_set_in_an_example():
     assert not any(missing.values()), missing
 
 
-@needs_the_library
 def test_examples_are_without_fault(files):
     host = PluginHost.load(files)
     assert host.problems == ()
     assert {plugin.name for plugin in host.plugins} == {"builtin", *(file.stem for file in files)}
 
 
-@needs_the_library
 @pytest.mark.parametrize("name", ["cloud", "two-stage", "clipped", "stretched", "worst-pixel"])
 def test_components_of_the_examples_keep_the_contract(files, monkeypatch, name):
     def found(subject):
@@ -103,7 +101,6 @@ def test_components_of_the_examples_keep_the_contract(files, monkeypatch, name):
     assert "hint" not in {result.status for result in report.results}
 
 
-@needs_the_library
 def test_suite_executor_report_exporter_and_observer_work(files, tmp_path, capsys):
     plugins = [word for file in files for word in ("--plugin", str(file))]
 

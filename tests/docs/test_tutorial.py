@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.docs.replay import forget, needs_the_library, replay
+from tests.docs.replay import forget, replay
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +19,6 @@ def _elsewhere(tmp_path, monkeypatch):
     forget()
 
 
-@needs_the_library
 def test_the_tutorial_does_what_it_says(tmp_path):
     steps = list(replay("tutorial/plugin.md"))
     assert [command.split()[1] for command, _, _ in steps if command.startswith("bnsbench")] == [
