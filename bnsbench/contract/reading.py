@@ -13,7 +13,7 @@ import pluggy
 
 from bnsbench.contract import hookspecs
 from bnsbench.contract.selectors import did_you_mean
-from bnsbench.contract.sources import Source
+from bnsbench.contract.sources import PluginSource
 from bnsbench.contract.specs import (
     AnySpec,
     ExecutorSpec,
@@ -48,7 +48,7 @@ _TARGET = re.compile(r"[\w.]+:[\w.]+")
 class Contribution:
     """What one plugin offers: its records, its observer of finished cells, and what was wrong with it."""
 
-    source: Source
+    source: PluginSource
     loaded: bool = False
     records: list[AnySpec] = field(default_factory=list)
     observe: Callable[..., Any] | None = None
@@ -60,7 +60,7 @@ class Contribution:
         return {kind: count for kind, count in counts.items() if count}
 
 
-def read(source: Source) -> Contribution:
+def read(source: PluginSource) -> Contribution:
     """Import a plugin and collect its records; whatever is wrong with it ends up in ``problems``."""
     contribution = Contribution(source)
     try:
@@ -115,7 +115,7 @@ def _collect(kind: str, plugin: object, manager: pluggy.PluginManager, contribut
             contribution.records.append(completed)
 
 
-def _complete(record: AnySpec, plugin: object, source: Source) -> AnySpec:
+def _complete(record: AnySpec, plugin: object, source: PluginSource) -> AnySpec:
     """Fill in the provider, the module of a target like ":function" (the plugin's own) and a file's revision."""
     if isinstance(record, SuiteSpec):
         return replace(record, provider=source.name)

@@ -34,7 +34,7 @@ class PluginProblem:
 
 
 @dataclass(frozen=True)
-class Source:
+class PluginSource:
     """A plugin that has been found but not imported.
 
     origin: for people, such as "package acme-solvers" or a file's path.
@@ -48,7 +48,7 @@ class Source:
     revision: str = ""
 
 
-def find_sources(files: Sequence[Path], local: Path | None) -> tuple[list[Source], list[PluginProblem]]:
+def find_sources(files: Sequence[Path], local: Path | None) -> tuple[list[PluginSource], list[PluginProblem]]:
     """Return all plugins in loading order, and what was wrong: names taken twice, or asked for but not installed.
 
     Raises UsageError if one of ``files`` cannot be read.
@@ -56,9 +56,9 @@ def find_sources(files: Sequence[Path], local: Path | None) -> tuple[list[Source
     optional = sorted(map(_package_source, entry_points(group=GROUP)), key=lambda source: (source.name, source.origin))
     if local is not None and (local / LOCAL_FILE).is_file():
         optional.append(_file_source(local / LOCAL_FILE))
-    builtin = Source(BUILTIN, __version__, "built in", partial(importlib.import_module, "bnsbench.builtin"))
+    builtin = PluginSource(BUILTIN, __version__, "built in", partial(importlib.import_module, "bnsbench.builtin"))
     problems = list(_missing(optional))
-    kept: dict[str, Source] = {}
+    kept: dict[str, PluginSource] = {}
     for source in (builtin, *filter(_allows, optional), *map(_file_source, files)):
         first = kept.setdefault(source.name, source)
         if first.origin != source.origin:
@@ -72,31 +72,31 @@ def _allowed() -> set[str] | None:
     return None if text is None else {name.strip() for name in text.split(",")} - {""}
 
 
-def _allows(source: Source) -> bool:
+def _allows(source: PluginSource) -> bool:
     allowed = _allowed()
     return allowed is None or source.name in allowed
 
 
-def _missing(found: Sequence[Source]) -> Iterator[PluginProblem]:
+def _missing(found: Sequence[PluginSource]) -> Iterator[PluginProblem]:
     names = {source.name for source in found}
     for name in sorted((_allowed() or set()) - names):
         yield PluginProblem(name, f"{ALLOWED} asks for it, but it is not installed; {did_you_mean(name, names)}")
 
 
-def _package_source(point: EntryPoint) -> Source:
+def _package_source(point: EntryPoint) -> PluginSource:
     distribution = point.dist
     if distribution is None:
-        return Source(point.name, "", point.value, point.load)
-    return Source(point.name, distribution.version, f"package {distribution.name}", point.load)
+        return PluginSource(point.name, "", point.value, point.load)
+    return PluginSource(point.name, distribution.version, f"package {distribution.name}", point.load)
 
 
-def _file_source(file: Path) -> Source:
+def _file_source(file: Path) -> PluginSource:
     try:
         path = file.resolve()
         digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
     except OSError as error:
         raise UsageError(f"The plugin file {str(file)!r} could not be read: {error.strerror}.") from error
-    return Source(path.stem, digest, str(path), partial(_import_file, path, digest), revision=digest)
+    return PluginSource(path.stem, digest, str(path), partial(_import_file, path, digest), revision=digest)
 
 
 class _FreshLoader(SourceFileLoader):

@@ -52,7 +52,7 @@ SHARED = 3
 
 
 @dataclass(frozen=True)
-class Curve:
+class PanelCurve:
     """A solver's values by NFE in one panel."""
 
     solver: str
@@ -142,7 +142,7 @@ def _legend(figure: Figure, styles: Mapping[str, Style], columns: int) -> None:
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, fontsize=8)
 
 
-def _draw_panel(axes: Axes, curves: list[Curve], styles: dict[str, Style], unit: str) -> None:
+def _draw_panel(axes: Axes, curves: list[PanelCurve], styles: dict[str, Style], unit: str) -> None:
     best = _best([curve for curve in curves if curve.kind in (CLASSIC, TUNED)])
     learned = sorted((curve for curve in curves if curve.learned), key=lambda curve: -curve.mean)
     named = [*learned[:NAMED], *([] if best is None else [best])]
@@ -155,22 +155,22 @@ def _draw_panel(axes: Axes, curves: list[Curve], styles: dict[str, Style], unit:
     _name(axes, named, styles, unit)
 
 
-def _curves(part: pd.DataFrame, metric: str) -> Iterator[Curve]:
+def _curves(part: pd.DataFrame, metric: str) -> Iterator[PanelCurve]:
     known = part[part[metric].notna()].sort_values("nfe")
     for solver, rows in known.groupby("solver"):
-        yield Curve(
+        yield PanelCurve(
             str(solver), tuple(rows["nfe"].astype(int)), tuple(rows[metric].astype(float)), str(rows["kind"].iloc[0])
         )
 
 
-def _best(curves: list[Curve]) -> Curve | None:
+def _best(curves: list[PanelCurve]) -> PanelCurve | None:
     """Return the curve that lies the least below the highest at each NFE, on average over the NFE that it has."""
     highest: dict[int, float] = {}
     for curve in curves:
         for n, value in zip(curve.nfe, curve.values, strict=True):
             highest[n] = max(value, highest.get(n, value))
 
-    def gap(curve: Curve) -> float:
+    def gap(curve: PanelCurve) -> float:
         return sum(highest[n] - value for n, value in zip(curve.nfe, curve.values, strict=True)) / len(curve.nfe)
 
     return min(curves, key=gap, default=None)
@@ -193,7 +193,7 @@ def _line(solver: str, style: Style, emphasised: bool) -> Line2D:
     )
 
 
-def _name(axes: Axes, curves: list[Curve], styles: dict[str, Style], unit: str) -> None:
+def _name(axes: Axes, curves: list[PanelCurve], styles: dict[str, Style], unit: str) -> None:
     """Name curves with their last values in the upper left corner, which rising curves leave free."""
     low, high = axes.get_ylim()
     axes.set_ylim(low, high + 0.09 * len(curves) * (high - low))

@@ -13,7 +13,7 @@ from bnsbench.training.families.parametrisation import Block, Parametrisation
 from bnsbench.training.objectives import Objective
 from bnsbench.training.optimisers.forward_derivatives import Derivative
 from bnsbench.training.optimisers.gauss_newton import GaussNewton, Iterate
-from bnsbench.training.optimisers.selection import Selection
+from bnsbench.training.optimisers.selection import IterateSelection
 from bnsbench.training.optimisers.soft_teacher import EVALUATIONS, soft_radius, soften
 from bnsbench.truth.pairs import Pairs
 
@@ -52,7 +52,7 @@ class Leg:
 
 @dataclass(frozen=True)
 class State:
-    """Where a descent stands between two iterations: all that the next one depends on, beside what `Selection` keeps.
+    """Where a descent stands between two iterations: all that the next one depends on, beside what `IterateSelection` keeps.
 
     Args:
         theta: the family's parameters [p].
@@ -102,7 +102,7 @@ class Descent:
     family: Parametrisation
     objective: Objective
     legs: Sequence[Leg]
-    selection: Selection
+    selection: IterateSelection
     enough: float
     seed: int
     derivative: Derivative

@@ -18,7 +18,7 @@ from bnsbench.training.objectives import Objective, count_features, make_objecti
 from bnsbench.training.optimisers.adam import Adam, AdamSettings, Loss, objective_loss
 from bnsbench.training.optimisers.checkpoint import Checkpoint
 from bnsbench.training.optimisers.forward_derivatives import Derivative
-from bnsbench.training.optimisers.selection import Selection
+from bnsbench.training.optimisers.selection import IterateSelection
 from bnsbench.training.precision import COARSE, precision_limit
 from bnsbench.training.problem import Cost, Effort, Problem
 from bnsbench.truth.noise import Split
@@ -111,8 +111,8 @@ def distil(
     train = _pairs(problem, "train", count, along, cost)
     validation = _pairs(problem, "validation", problem.effort.validation_for(count), along, cost)
     # The descent, which a saved state shortens.
-    gain = choices.gain or Selection.smallest_gain
-    selection = Selection(problem, objective, validation, nfe, cost, patience=CHECKS, smallest_gain=gain)
+    gain = choices.gain or IterateSelection.smallest_gain
+    selection = IterateSelection(problem, objective, validation, nfe, cost, patience=CHECKS, smallest_gain=gain)
     checkpoint = Checkpoint(problem.checkpoint)
     if by_adam:
         chosen = loss or objective_loss(family, objective, choices.checkpointed)
@@ -172,7 +172,7 @@ def _pairs(problem: Problem, split: Split, count: int, along: bool, cost: Cost) 
 
 
 def _by_adam(
-    family: Parametrisation, loss: Loss, train: Pairs, choices: Choices, selection: Selection, checkpoint: Checkpoint
+    family: Parametrisation, loss: Loss, train: Pairs, choices: Choices, selection: IterateSelection, checkpoint: Checkpoint
 ) -> str:
     """Descend by Adam to the end; return why it ended."""
     settings = AdamSettings(choices.iterations or AdamSettings.iterations, rate=choices.rate or AdamSettings.rate)
@@ -184,7 +184,7 @@ def _by_adam(
 
 
 def _by_gauss_newton(
-    family: Parametrisation, legs: Sequence[Leg], choices: Choices, selection: Selection, checkpoint: Checkpoint
+    family: Parametrisation, legs: Sequence[Leg], choices: Choices, selection: IterateSelection, checkpoint: Checkpoint
 ) -> tuple[str, int]:
     """Descend by Gauss-Newton, from the saved state if there is one; return why it ended, and the trials rejected."""
     problem = selection.problem
@@ -208,7 +208,7 @@ def _by_gauss_newton(
     return descent.why_stopped(end), end.rejected
 
 
-def _precision(problem: Problem, table: NonStationarySolver, selection: Selection) -> dict[str, Any]:
+def _precision(problem: Problem, table: NonStationarySolver, selection: IterateSelection) -> dict[str, Any]:
     """Return what the network's precision allows, for networks below float32."""
     model = problem.source.model
     if torch.finfo(model.dtype).eps <= COARSE:

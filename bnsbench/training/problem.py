@@ -191,7 +191,7 @@ class Cost:
 
 
 @dataclass
-class Curve:
+class ValidationCurve:
     """The validation PSNR in dB after so many training evaluations, one point per check."""
 
     points: list[dict[str, Any]] = field(default_factory=list)

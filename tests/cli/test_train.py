@@ -101,7 +101,7 @@ def test_an_interrupted_training_goes_on_where_it_was(bnsbench, tmp_path, monkey
     expected = SolverArtefact.load(tmp_path / "bns.json")
     (tmp_path / "bns.json").unlink()
     calls = []
-    check = descent.Selection.check
+    check = descent.IterateSelection.check
 
     def interrupted(self, table, stage, iteration, total, damping=None):
         calls.append(iteration)
@@ -109,11 +109,11 @@ def test_an_interrupted_training_goes_on_where_it_was(bnsbench, tmp_path, monkey
             raise KeyboardInterrupt
         return check(self, table, stage, iteration, total, damping)
 
-    monkeypatch.setattr(descent.Selection, "check", interrupted)
+    monkeypatch.setattr(descent.IterateSelection, "check", interrupted)
     stopped = bnsbench(*arguments)
     assert stopped.code == 130
     assert not (tmp_path / "bns.json").exists()
-    monkeypatch.setattr(descent.Selection, "check", check)
+    monkeypatch.setattr(descent.IterateSelection, "check", check)
     resumed = bnsbench(*arguments)
     found = SolverArtefact.load(tmp_path / "bns.json")
     assert (whole.code, resumed.code) == (0, 0)

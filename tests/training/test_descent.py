@@ -11,7 +11,7 @@ from bnsbench.training.descent import CONVERGED, IDLE, SPENT, Descent, Leg, Sche
 from bnsbench.training.families.parametrisation import FreeTable
 from bnsbench.training.objectives import make_objective
 from bnsbench.training.optimisers.checkpoint import Checkpoint
-from bnsbench.training.optimisers.selection import Selection
+from bnsbench.training.optimisers.selection import IterateSelection
 from bnsbench.training.problem import Cost, Problem
 from bnsbench.truth.pairs import Pairs
 from tests.training.toys import bend, euler_table, plane_source
@@ -36,7 +36,7 @@ def descent(legs: Sequence[Leg], validation: Pairs, *, objective: str = "log-mse
         family=FreeTable(euler_table(N)),
         objective=aim,
         legs=legs,
-        selection=Selection(Problem(SOURCE), aim, validation, N, Cost(), patience=patience),
+        selection=IterateSelection(Problem(SOURCE), aim, validation, N, Cost(), patience=patience),
         enough=math.inf,
         seed=0,
         derivative="backward",

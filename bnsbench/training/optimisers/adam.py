@@ -14,7 +14,7 @@ from bnsbench.training.families.parametrisation import Parametrisation, entries,
 from bnsbench.training.objectives import Objective
 from bnsbench.training.optimisers.checkpoint import Checkpoint
 from bnsbench.training.optimisers.rollout import differentiable_states
-from bnsbench.training.optimisers.selection import Selection
+from bnsbench.training.optimisers.selection import IterateSelection
 from bnsbench.truth.noise import stream_seed
 from bnsbench.truth.pairs import Pairs
 
@@ -57,7 +57,7 @@ class Adam:
         family: Parametrisation,
         loss: Loss,
         pairs: Pairs,
-        selection: Selection,
+        selection: IterateSelection,
         settings: AdamSettings,
         *,
         seed: int,

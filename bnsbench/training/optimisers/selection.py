@@ -14,7 +14,7 @@ from bnsbench.flows.guidance import guidance_in_words
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.training.objectives import SMALLEST_ERROR, Objective
 from bnsbench.training.optimisers.rollout import Rollout, run
-from bnsbench.training.problem import Cost, Curve, Problem, TrainingStatus
+from bnsbench.training.problem import Cost, Problem, TrainingStatus, ValidationCurve
 from bnsbench.truth.pairs import Pairs
 from bnsbench.truth.psnr import decibels
 
@@ -42,7 +42,7 @@ def psnr(table: NonStationarySolver, pairs: Pairs, data_range: float) -> float:
 
 
 @dataclass
-class Selection:
+class IterateSelection:
     """Keeps the table with the least validation loss.
 
     Args:
@@ -65,7 +65,7 @@ class Selection:
     cost: Cost
     patience: int
     smallest_gain: float = 3e-3
-    curve: Curve = field(default_factory=Curve)
+    curve: ValidationCurve = field(default_factory=ValidationCurve)
     best: NonStationarySolver | None = None
     best_loss: float = math.inf
     best_psnr: float = -math.inf

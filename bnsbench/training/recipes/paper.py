@@ -23,7 +23,7 @@ from bnsbench.training.families.parametrisation import FreeTable
 from bnsbench.training.objectives import LOG_MSE
 from bnsbench.training.optimisers.adam import Adam, AdamSettings, objective_loss
 from bnsbench.training.optimisers.checkpoint import Checkpoint
-from bnsbench.training.optimisers.selection import Selection, psnr
+from bnsbench.training.optimisers.selection import IterateSelection, psnr
 from bnsbench.training.problem import Cost, Problem
 from bnsbench.truth.pairs import Pairs
 
@@ -53,7 +53,7 @@ def train_paper(problem: Problem, nfe: int, recipe: PaperRecipe) -> tuple[NonSta
     cost.truth("train, ends", pairs)
     cost.truth("validation, ends", validation)
     start, name = _start(problem, nfe, recipe, pairs, cost)
-    selection = Selection(problem, LOG_MSE, validation, nfe, cost, patience=recipe.iterations)
+    selection = IterateSelection(problem, LOG_MSE, validation, nfe, cost, patience=recipe.iterations)
     settings = AdamSettings(recipe.iterations, recipe.batch, recipe.learning_rate, recipe.check_every)
     family = FreeTable(start)
     loss = objective_loss(family, LOG_MSE)

@@ -12,7 +12,7 @@ from bnsbench.training.families.parametrisation import FreeTable, LinearMultiste
 from bnsbench.training.objectives import make_objective
 from bnsbench.training.optimisers.adam import Adam, AdamSettings, Loss, differentiable_table, objective_loss
 from bnsbench.training.optimisers.checkpoint import Checkpoint
-from bnsbench.training.optimisers.selection import Selection
+from bnsbench.training.optimisers.selection import IterateSelection
 from bnsbench.training.problem import Cost, Problem, TrainingStatus
 from bnsbench.training.tuning.classics import rule_on_grid
 from bnsbench.truth.pairs import Pairs
@@ -52,7 +52,7 @@ def descent(
 ) -> Adam:
     objective = make_objective("log-mse", None)
     chosen = AdamSettings(**{"iterations": 60, "batch": 16, "rate": 1e-2, "check_every": 20, **settings})
-    selection = Selection(problem or Problem(SOURCE), objective, validation, N, Cost(), chosen.iterations)
+    selection = IterateSelection(problem or Problem(SOURCE), objective, validation, N, Cost(), chosen.iterations)
     return Adam(family, loss or objective_loss(family, objective), pairs, selection, chosen, seed=0, evaluations=3 * N)
 
 

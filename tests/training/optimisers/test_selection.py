@@ -9,7 +9,7 @@ import torch
 from bnsbench.errors import DivergedError
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.training.objectives import LOG_MSE, make_objective
-from bnsbench.training.optimisers.selection import Selection, psnr
+from bnsbench.training.optimisers.selection import IterateSelection, psnr
 from bnsbench.training.problem import Cost, Problem, TrainingStatus
 from bnsbench.truth.mixed_source import MixedSource
 from bnsbench.truth.pairs import Pairs
@@ -37,8 +37,8 @@ def scaled(table: NonStationarySolver, factor: float) -> NonStationarySolver:
 BROKEN = scaled(euler_table(3), math.nan)
 
 
-def selection(pairs: Pairs, *, problem: Problem | None = None, patience: int = 3, **more) -> Selection:
-    return Selection(problem or Problem(SOURCE), LOG_MSE, pairs, 3, Cost(), patience, **more)
+def selection(pairs: Pairs, *, problem: Problem | None = None, patience: int = 3, **more) -> IterateSelection:
+    return IterateSelection(problem or Problem(SOURCE), LOG_MSE, pairs, 3, Cost(), patience, **more)
 
 
 def test_the_psnr_is_the_weighted_mean_of_the_samples(pairs: Pairs) -> None:
@@ -91,7 +91,7 @@ def test_the_loss_decides_and_not_the_psnr(pairs: Pairs) -> None:
     assert picked["log-mse"]
 
 
-def asked(chosen: Selection, *tables: NonStationarySolver) -> list[bool]:
+def asked(chosen: IterateSelection, *tables: NonStationarySolver) -> list[bool]:
     """Whether there is any point in going on no more, after each table."""
     found = []
     for table in tables:
