@@ -11,21 +11,9 @@ import bnsbench
 PACKAGE = Path(bnsbench.__file__).parent
 
 FLOORS = (
-    *(
-        "_version",
-        "_lazy",
-        "errors",
-        "storage",
-        "media",
-        "process",
-        "contract",
-        "flows",
-        "truth",
-        "nonstationary",
-        "solvers",
-    ),
-    *("training", "models", "statistics", "metrics", "suite", "report", "testing", "api", "paths", "plugin", "cli"),
-    *("builtin", "__init__", "__main__"),
+    *("_version", "errors", "_lazy", "storage", "media", "process", "contract", "flows", "truth", "nonstationary"),
+    *("solvers", "training", "models", "statistics", "metrics", "suite", "report", "testing", "api", "paths", "plugin"),
+    *("cli", "builtin", "__init__", "__main__"),
 )
 """The rooms of the package, from the ground up."""
 
