@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import operator
 import tempfile
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path as FilePath
+from typing import Any
 
 import torch
 
@@ -26,11 +29,55 @@ from bnsbench.solvers.samplers import Sampler, sampler_of
 AnySolver = str | FilePath | SolverArtefact | NonStationarySolver
 """A solver's selector, the file of a trained one, its content, or a table."""
 
+TABLE = "table"
+"""The name of a table that says nothing else."""
 
-def open_host(plugins: Sequence[FilePath | str] | FilePath | str = ()) -> PluginHost:
-    """Return the host with all plugins, those of single files and of a ``bnsbench_local.py`` in this folder among them."""
+
+def open_host(plugins: Sequence[FilePath | str] | FilePath | str = (), folder: FilePath | None = None) -> PluginHost:
+    """Return the host with all plugins, warning of those that could not be loaded.
+
+    Args:
+        plugins: Single plugin files, one or several.
+        folder: Where a ``bnsbench_local.py`` may lie; the current folder if None.
+    """
     files = [plugins] if isinstance(plugins, FilePath | str) else plugins
-    return PluginHost.load([FilePath(file) for file in files], FilePath())
+    host = PluginHost.load([FilePath(file) for file in files], folder or FilePath())
+    for problem in host.problems:
+        warnings.warn(f"Plugin {problem.plugin} has a problem: {problem.reason}", stacklevel=3)
+    return host
+
+
+def whole(name: str, value: Any) -> int:
+    """Return a number of Python, NumPy or torch as a whole number; UsageError if it is none of at least 1."""
+    try:
+        found = operator.index(value)
+    except TypeError as error:
+        raise UsageError(f"{name} takes a whole number, not {value!r}.") from error
+    if found < 1:
+        raise UsageError(f"{name} takes a whole number of at least 1, not {found}.")
+    return found
+
+
+def several(values: Any) -> Sequence[Any]:
+    """Return one value or several, those of NumPy and torch as well, as a sequence."""
+    plain = values.tolist() if hasattr(values, "tolist") else values
+    return plain if isinstance(plain, Sequence) and not isinstance(plain, str) else [plain]
+
+
+def scales_of(guidance: Any) -> list[float]:
+    """Return a guidance scale, or several, as numbers; UsageError for what is none."""
+    try:
+        return [float(w) + 0.0 for w in several(guidance)]  # -0 is 0
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"guidance takes numbers, not {guidance!r}.") from error
+
+
+def scale_of(guidance: Any) -> float:
+    """Return a guidance scale as a number; UsageError for several."""
+    scales = scales_of(guidance)
+    if len(scales) != 1:
+        raise UsageError(f"guidance takes one scale here, not {guidance!r}.")
+    return scales[0]
 
 
 @dataclass(frozen=True)
@@ -54,8 +101,8 @@ class NamedModel:
     def cache(self, folder: FilePath | None) -> FilePath:
         """Return where what is computed for the model is kept: this folder, or the one that BNSBENCH_CACHE names.
 
-        A model that cannot be recognised by the next process, because nothing says which weights it has, gets a folder of
-        this process.
+        A model that cannot be recognised at the next call, because nothing says what decides its velocity, gets a folder
+        of this process, whatever was asked for.
         """
         passing = isinstance(self.model, WrappedModel) and self.model.passing
         return FilePath(_passing_folder().name) if passing else folder or cache_folder()
@@ -86,11 +133,21 @@ def named_model(
         made: Model = selection.make()
         made = made.to(place, dtype_named(dtype, made.dtype))
         return NamedModel(made, selection.canonical, place, made.modality(selection.spec.modality), selection.name)
-    name, place = type(model).__name__.lower(), ""
-    if isinstance(model, WrappedModel):
-        name, place = model.name, model.device if device == "auto" else ""
-    place = place or choose_device(device)
-    return NamedModel(model.to(place, dtype_named(dtype, model.dtype)), name, place, model.modality("points"))
+    known = model.device if isinstance(model, WrappedModel) and device == "auto" else ""
+    place = known or choose_device(device)
+    return NamedModel(model.to(place, dtype_named(dtype, model.dtype)), _name_of(model), place, model.modality("points"))
+
+
+def still_model(host: PluginHost, model: str | Model) -> NamedModel:
+    """Return a model whose path, interval and name are looked at, and which is not moved."""
+    if isinstance(model, str):
+        selection = host.model(model)
+        return NamedModel(selection.make(), selection.canonical, "cpu", selection.spec.modality, selection.name)
+    return NamedModel(model, _name_of(model), "cpu", "points")
+
+
+def _name_of(model: Model) -> str:
+    return model.name if isinstance(model, WrappedModel) else type(model).__name__.lower()
 
 
 @dataclass(frozen=True)
@@ -142,23 +199,31 @@ def find_solver(
     """
     if isinstance(solver, NonStationarySolver):
         _require_nfe("The table", solver.nfe, nfe)
-        return FoundSolver("table", solver.nfe, setting, solver, solver)
+        return FoundSolver(TABLE, solver.nfe, setting, solver, solver)
     if isinstance(solver, SolverArtefact):
         _require_nfe(f"The solver {solver.name!r}", solver.solver.nfe, nfe)
         return _of_artefact(solver)
-    if str(solver).endswith(".json") or FilePath(solver).is_file():
+    if is_file(solver):
         artefact = SolverArtefact.load(solver)
         _require_nfe(f"The solver in {solver}", artefact.solver.nfe, nfe)
         return _of_artefact(artefact)
     selection = host.solver(str(solver))
     if nfe is None:
-        raise UsageError(f"The solver {selection.name!r} needs a budget: add --nfe, or nfe= in Python.")
+        raise UsageError(f"The solver {selection.name!r} needs a budget: add --nfe, or nfe in Python.")
     check_budget(selection, nfe)
     if selection.spec.trained:
-        return _of_artefact(_shipped(selection, nfe, model, guidance))
+        shipped = shipped_for(selection, nfe, model, guidance)
+        if shipped is None:
+            raise UsageError(f"{selection.name!r} {_way_to_get(selection, nfe)}.")
+        return _of_artefact(shipped)
     sampler = sampler_of(selection, nfe, setting.path, setting.interval)
     table = sampler if isinstance(sampler, NonStationarySolver) else None
     return FoundSolver(selection.name, nfe, setting, sampler, table)
+
+
+def is_file(solver: AnySolver) -> bool:
+    """Return whether a text or path is meant as the file of a trained solver."""
+    return isinstance(solver, str | FilePath) and (str(solver).endswith(".json") or FilePath(solver).is_file())
 
 
 def check_budget(selection: Selection[SolverSpec], nfe: int) -> None:
@@ -173,24 +238,26 @@ def _require_nfe(subject: str, own: int, asked: int | None) -> None:
         raise UsageError(f"{subject} spends {own} evaluations, not {asked}.")
 
 
-def _shipped(selection: Selection[SolverSpec], nfe: int, model: NamedModel | None, guidance: float) -> SolverArtefact:
-    """Return the solver that the package ships for the model; UsageError says how to make one if there is none."""
-    found = None
-    if model is not None and model.selector:
-        version = selection.spec.version
-        found = shipped_solver(model.selector, model.model, guidance, selection.name, nfe, version)
-    if found is None:
-        raise UsageError(f"{selection.name!r} {_way_to_get(selection, nfe)}, then pass FILE.")
-    return found
+def shipped_for(
+    selection: Selection[SolverSpec], nfe: int, model: NamedModel | None, guidance: float
+) -> SolverArtefact | None:
+    """Return the solver that the package ships for the model, None if it ships none."""
+    if model is None or not model.selector:
+        return None
+    return shipped_solver(model.selector, model.model, guidance, selection.name, nfe, selection.spec.version)
 
 
 def _way_to_get(selection: Selection[SolverSpec], nfe: int) -> str:
-    """Return which command makes the file of a solver that is made for its model."""
+    """Return how the file of a solver is made that is made for its model."""
     tuned = selection.spec.kind == "tuned"
     done, command = ("tuned", "tune") if tuned else ("trained", "train")
     rule = selection.plain.name if "grid" in selection.parameters else selection.name
-    option = "" if rule in ("bns", "tuned") else f' --solver "{rule}"'
-    return f"has to be {done} for its model: run `bnsbench {command} MODEL --nfe {nfe}{option} --output FILE`"
+    usual = rule in ("bns", "tuned")
+    option, keyword = ("", "") if usual else (f' --solver "{rule}"', f', solver="{rule}"')
+    return (
+        f"has to be {done} for its model: run `bnsbench {command} MODEL --nfe {nfe}{option} --output FILE` and pass FILE,"
+        f" or in Python pass what bnsbench.{command}(model, {nfe}{keyword}) returns"
+    )
 
 
 def _of_artefact(artefact: SolverArtefact) -> FoundSolver:

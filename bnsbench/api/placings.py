@@ -8,10 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bnsbench.api.sampling import BATCH
 from bnsbench.api.training import Trainings
 from bnsbench.errors import NotApplicableError, UsageError
 from bnsbench.nonstationary.artefact import SolverArtefact
-from bnsbench.nonstationary.tracing import Sampler
+from bnsbench.nonstationary.table import NonStationarySolver
+from bnsbench.solvers.samplers import run_metered
 from bnsbench.statistics import decibels_of_mean
 from bnsbench.training.tuning.tuned_classics import THOROUGH, tuned_classics
 from bnsbench.truth.pairs import PairSource
@@ -68,10 +70,10 @@ def placings_of(trainings: Trainings, sources: Sequence[PairSource], artefact: S
     return sorted(placings, key=lambda placing: -placing.mean)
 
 
-def _psnr(sources: Sequence[PairSource], sampler: Sampler) -> tuple[Tensor, ...]:
+def _psnr(sources: Sequence[PairSource], table: NonStationarySolver) -> tuple[Tensor, ...]:
     found = []
     for source in sources:
         pairs = source.pairs("test", TEST_SAMPLES)
-        samples = sampler(pairs.field, pairs.x0.clone())
+        samples, _ = run_metered(table, pairs.field, pairs.x0, table.nfe, BATCH)
         found.append(psnr_per_sample(samples, pairs.x1, source.model.data_range).cpu())
     return tuple(found)

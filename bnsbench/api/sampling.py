@@ -5,19 +5,32 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path as FilePath
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from bnsbench.api.named import AnySolver, FoundSolver, NamedModel, find_solver, named_model, open_host
+from bnsbench.api.named import (
+    AnySolver,
+    FoundSolver,
+    NamedModel,
+    find_solver,
+    named_model,
+    open_host,
+    scale_of,
+    whole,
+)
+from bnsbench.api.wrapping import WrappedModel
 from bnsbench.errors import DivergedError, UsageError
 from bnsbench.flows.guidance import guidance_in_words
-from bnsbench.flows.measured import Meter
 from bnsbench.flows.model import Model, ModelField
+from bnsbench.solvers.samplers import run_metered
 from bnsbench.truth.ground_truth import solve
 from bnsbench.truth.pairs import PairSource
+
+BATCH = 64
+"""Samples that go through the network together."""
 
 TRUTH_TOLERANCE = 1e-5
 """Of the ground truth to look at, which is solved for these samples only."""
@@ -30,12 +43,12 @@ def sample(
     *,
     count: int = 16,
     guidance: float = 0.0,
-    texts: Sequence[str] = (),
+    texts: str | Sequence[str] = (),
     condition: Tensor | None = None,
     seed: int = 0,
     device: str = "auto",
     dtype: str | torch.dtype | None = None,
-    plugins: Sequence[Path | str] = (),
+    plugins: Sequence[FilePath | str] = (),
 ) -> Tensor:
     """Sample a model with a solver; the same seed gives the same noise to every solver.
 
@@ -45,7 +58,7 @@ def sample(
         nfe: Evaluations to spend; a file or table knows its own.
         count: How many samples.
         guidance: The scale w of u_w = (1 + w) u_cond - w u_uncond.
-        texts: What to make, in words, taking turns, for models that understand them.
+        texts: What to make, in words, one text or several that take turns, for models that understand them.
         condition: The conditions [count, ...] themselves; the model's own choice if neither is given.
         seed: Of the noise.
         device: "auto", "cpu", "cuda" or "cuda:<i>".
@@ -57,32 +70,41 @@ def sample(
 
     Raises:
         UsageError: For an unknown name, a solver for another path, or one that has to be trained first.
+        NotApplicableError: For a classic that the path does not allow, or guidance of a model without it.
         DivergedError: If the samples leave the finite numbers.
     """
-    host = open_host(plugins)
+    host, count, scale = open_host(plugins), whole("count", count), scale_of(guidance)
     named = named_model(host, model, device, dtype)
-    found = find_solver(host, solver, nfe, named.setting, named, guidance)
-    for remark in mismatches(found, named, guidance):
+    found = find_solver(host, solver, None if nfe is None else whole("nfe", nfe), named.setting, named, scale)
+    for remark in mismatches(found, named, scale):
         warnings.warn(remark, stacklevel=2)
-    if texts and condition is None:
-        condition = conditions_of(named.model, texts, count)
-    drawn = draw(named, found, count, guidance=guidance, seed=seed, condition=condition)
+    if texts and condition is not None:
+        raise UsageError("Give texts or condition, not both.")
+    if texts:
+        condition = conditions_of(named.model, [texts] if isinstance(texts, str) else texts, count)
+    if condition is not None and len(condition) != count:
+        raise UsageError(f"condition is for {len(condition)} samples, not for count={count}.")
+    drawn = draw(named, found, count, guidance=scale, seed=seed, condition=condition)
     with torch.no_grad():
         return named.model.decode(drawn.states)
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """Samples of one solver: end states [count, *shape], the noise that they began with, and the NFE spent on each."""
+    """Samples of one solver: end states [count, *shape], the noise that they began with, and the NFE spent on each.
+
+    tolerance: of the ground truth to look at beside them.
+    """
 
     states: Tensor
     initial: Tensor
     field: ModelField
     nfe: int
+    tolerance: float
 
     def truth(self) -> Tensor:
         """Return the ground truth of the same noise [count, *shape]."""
-        return solve(self.field, self.initial, TRUTH_TOLERANCE)[0]
+        return solve(self.field, self.initial, self.tolerance)[0]
 
 
 def draw(
@@ -98,18 +120,21 @@ def draw(
 
     condition: [count, ...] in place of the model's own conditions.
     """
-    source = PairSource(model=model.model, name=model.name, guidance=guidance, seed=seed, device=model.device)
+    source = PairSource(
+        model=model.model,
+        name=model.name,
+        guidance=guidance,
+        seed=seed,
+        tolerance=TRUTH_TOLERANCE,
+        device=model.device,
+    )
     indices = torch.arange(count)
     velocity = source.field(indices) if condition is None else model.model.field(condition.to(model.device), guidance)
     x0 = source.initial("test", indices)
-    meter = Meter(velocity, x0)
-    with torch.no_grad():
-        states = solver.sampler(meter.field, x0.clone())
-    meter.close()
-    spent = meter.spent(solver.nfe)
+    states, spent = run_metered(solver.sampler, velocity, x0, solver.nfe, BATCH)
     if not bool(states.isfinite().all()):
         raise DivergedError(f"The samples of {solver.name!r} at {spent} NFE left the finite numbers.")
-    return Drawn(states, x0, velocity, spent)
+    return Drawn(states, x0, velocity, spent, source.truth_tolerance)
 
 
 def conditions_of(model: Model, texts: Sequence[str], count: int, **details: Any) -> Tensor:
@@ -124,14 +149,16 @@ def conditions_of(model: Model, texts: Sequence[str], count: int, **details: Any
 def mismatches(solver: FoundSolver, model: NamedModel, guidance: float) -> Iterator[str]:
     """Yield in what a trained solver was made for something else; it still samples, if not as well.
 
-    UsageError for one that was made for another path: its times would mean something else.
+    UsageError for one that was made for another path or interval: its times would mean something else.
     """
-    artefact = solver.artefact
+    artefact, own = solver.artefact, model.model
     if artefact is None:
         return
-    if artefact.path != model.model.path:
-        raise UsageError(f"The solver was trained on the {artefact.path.name} path, which this model does not have.")
-    if artefact.fingerprint != model.model.fingerprint():
+    if artefact.path != own.path or tuple(artefact.interval) != tuple(own.interval):
+        theirs, here = f"{artefact.path} on {list(artefact.interval)}", f"{own.path} on {list(own.interval)}"
+        raise UsageError(f"The solver was trained on the {artefact.path.name} path, {theirs}; this model has {here}.")
+    passing = isinstance(own, WrappedModel) and own.passing
+    if artefact.fingerprint != own.fingerprint() and not passing:
         yield f"the solver was trained for other weights ({artefact.model})."
     served = artefact.guidance if isinstance(artefact.guidance, tuple) else (artefact.guidance,)
     if guidance not in served:

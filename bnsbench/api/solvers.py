@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path as FilePath
 
-from bnsbench.api.named import AnySolver, Setting, find_solver, named_model, open_host
+from bnsbench.api.named import AnySolver, FoundSolver, Setting, find_solver, open_host, still_model
 from bnsbench.contract import PluginHost
 from bnsbench.flows.model import Model
 from bnsbench.flows.paths import Path, make_path
@@ -45,29 +45,33 @@ def solver(
     if model is None:
         setting = Setting(make_path(path) if isinstance(path, str) else path, interval)
         return find_solver(host, name, nfe, setting).require_table()
-    named = named_model(host, model)
-    return find_solver(host, name, nfe, named.setting, named, guidance).require_table()
+    return found_for(host, name, nfe, model, guidance).require_table()
 
 
-def artefact_of(host: PluginHost, name: AnySolver, nfe: int | None, model: str | None = None) -> SolverArtefact:
-    """Return a solver with its origin, as exporters take it: the file's content, or a classic's table for the model."""
+def found_for(
+    host: PluginHost, name: AnySolver, nfe: int | None, model: str | Model | None = None, guidance: float = 0.0
+) -> FoundSolver:
+    """Return a solver on the path and interval of a model, shipped for it perhaps; on CondOT over [0, 1] without one."""
     if model is None:
-        found, origin = find_solver(host, name, nfe, Setting()), ("", "")
-    else:
-        selection = host.model(model)
-        made = selection.make()
-        found, origin = (
-            find_solver(host, name, nfe, Setting(made.path, made.interval)),
-            (selection.canonical, made.fingerprint()),
-        )
+        return find_solver(host, name, nfe, Setting())
+    named = still_model(host, model)
+    return find_solver(host, name, nfe, named.setting, named, guidance)
+
+
+def artefact_of(
+    host: PluginHost, name: AnySolver, nfe: int | None, model: str | None = None, guidance: float = 0.0
+) -> SolverArtefact:
+    """Return a solver with its origin, as exporters take it: the file's content, or a classic's table for the model."""
+    found = found_for(host, name, nfe, model, guidance)
     if found.artefact is not None:
         return found.artefact
+    origin = None if model is None else still_model(host, model)
     return SolverArtefact(
         solver=found.require_table(),
         path=found.setting.path,
         interval=found.setting.interval,
-        model=origin[0],
-        fingerprint=origin[1],
+        model="" if origin is None else origin.name,
+        fingerprint="" if origin is None else origin.model.fingerprint(),
         guidance=0.0,
         name=found.name,
     )

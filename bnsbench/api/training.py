@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from bnsbench.api.named import NamedModel, check_budget, named_model, open_host
+from bnsbench.api.named import NamedModel, check_budget, named_model, open_host, scales_of, whole
 from bnsbench.contract import PluginHost, Selection
 from bnsbench.contract.selectors import BEST_GRID, select, tuned
 from bnsbench.contract.specs import Scalar, SolverSpec
@@ -73,6 +73,7 @@ def train(
         dtype: Precision of the network; None for the model's own.
         plugins: Single plugin files to load.
         cache: Folder for ground truth and interrupted trainings; BNSBENCH_CACHE or the user's cache folder if None.
+            Nothing is kept of a model that cannot be known again (see `wrap`).
         listener: Hears what is being done.
 
     Returns:
@@ -80,6 +81,7 @@ def train(
 
     Raises:
         UsageError: For an unknown name, or a budget that the solver cannot spend.
+        NotApplicableError: For what the model or its path does not allow, such as guidance without a null condition.
         DivergedError: If the model's ground truth cannot be solved, or no table gives finite samples.
     """
     host = open_host(plugins)
@@ -130,6 +132,7 @@ def tune(
 
     Raises:
         UsageError: For an unknown name, a solver without a grid, or a budget that it cannot spend.
+        NotApplicableError: For what the model or its path does not allow, such as guidance without a null condition.
         DivergedError: If the model's ground truth cannot be solved.
     """
     host = open_host(plugins)
@@ -150,11 +153,13 @@ def _made(
     listener: Listener | None,
 ) -> SolverArtefact:
     """Return the solver, and forget what an interrupted training would have gone on from."""
+    nfe, weights = whole("nfe", nfe), [float(weight) for weight in weights]
     check_budget(selection, nfe)
     heard, folder = listener or Listener(), model.cache(None if cache is None else Path(cache))
-    scales = list(guidance) if isinstance(guidance, Sequence) else [guidance]
-    sources = sources_of(model, scales, seed=seed, tolerance=tolerance, cache=folder, listener=heard)
-    trainings = Trainings(host, selection, combine(sources, weights), heard, tuple(weights), folder)
+    sources = sources_of(model, scales_of(guidance), seed=seed, tolerance=tolerance, cache=folder, listener=heard)
+    trainings = Trainings(
+        host, selection, combine(sources, weights), heard, tuple(scales_of(weights)) if weights else (), folder
+    )
     artefact = trainings.solver(nfe)
     trainings.forget()
     return artefact

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import secrets
 from collections.abc import Callable
+from types import FunctionType
 from typing import Self
 
 import torch
 from torch import Tensor, nn
 
-from bnsbench.errors import UsageError
+from bnsbench.errors import NotApplicableError, UsageError
 from bnsbench.flows.model import Model
 from bnsbench.flows.paths import Path, make_path
 
 Velocity = Callable[..., Tensor]
 """From t [batch], x [batch, *shape] and the condition [batch, ...], if there is any, to u [batch, *shape]."""
+
+PROBED = 64
+"""Conditions by which a function that gives conditions is recognised."""
 
 
 def wrap(
@@ -37,6 +42,10 @@ def wrap(
     Time runs from noise at t = 0 to data at t = 1, and the network is called as ``velocity(t, x)``, with the condition as
     a third argument if there are conditions. Write a lambda for any other order.
 
+    What is computed about a model (its ground truth above all) is kept under its fingerprint. By default that is a hash of
+    the network's weights and plain attributes, the code of ``velocity`` where that is a function, path, interval, shape and
+    conditions. What a function calls besides is not looked at: where that may change, give a ``fingerprint`` of your own.
+
     Args:
         velocity: Returns u_t(x) [batch, *shape] = dx/dt for t [batch] and x [batch, *shape], both in its own precision.
         shape: Of one sample, such as (3, 32, 32).
@@ -49,37 +58,49 @@ def wrap(
         decode: From end states to what one looks at, such as images in [-1, 1]; None for the states themselves.
         data_range: Peak-to-peak range of the data, which PSNR is relative to.
         network: The module behind ``velocity`` where that is a function: it says where it lies, in which precision, and
-            by its weights what is kept about it.
-        fingerprint: Names everything that decides what ``velocity`` returns, in place of the network's weights. Without
-            either, nothing that is computed outlives the process.
+            what its weights are.
+        fingerprint: Names everything that decides what ``velocity`` returns, in place of weights and code. A function
+            without network and fingerprint is another model at every call, about which nothing is kept.
         name: Of its noise streams and in files; the class of the network if empty.
 
     Returns:
         The model.
 
     Raises:
-        UsageError: For an unknown path, or a network in training mode.
+        UsageError: For an unknown path, a shape that is none, or a network in training mode.
     """
     module = velocity if isinstance(velocity, nn.Module) else network
     if module is not None and module.training:
         raise UsageError("The network is in training mode, in which it may drop out or learn: call its eval() first.")
-    place = make_path(path) if isinstance(path, str) else path
-    title = name or (type(velocity if module is None else module).__name__.lower())
+    if not isinstance(shape, tuple | list | torch.Size) or not all(isinstance(size, int) and size > 0 for size in shape):
+        raise UsageError(f"The shape of a sample is a tuple of whole numbers such as (3, 32, 32), not {shape!r}.")
+    begin, end = interval
     return WrappedModel(
-        velocity, module, place, shape, interval, conditions, null_condition, decode, data_range, fingerprint, title
+        velocity=velocity,
+        module=module,
+        path=make_path(path) if isinstance(path, str) else path,
+        shape=tuple(shape),
+        interval=(float(begin), float(end)),
+        conditions=conditions,
+        null_condition=null_condition,
+        decode=decode,
+        data_range=float(data_range),
+        fingerprint=fingerprint,
+        name=name or type(velocity if module is None else module).__name__.lower(),
     )
 
 
 class WrappedModel(Model):
     """What `wrap` returns: a velocity network with what is known about it.
 
-    passing: whether the next process could not know that this is the same network, so that nothing about it is kept.
+    device: where the network lies; "" if nothing says so.
     """
 
     prediction = "velocity"
 
     def __init__(
         self,
+        *,
         velocity: Velocity,
         module: nn.Module | None,
         path: Path,
@@ -93,22 +114,25 @@ class WrappedModel(Model):
         name: str,
     ) -> None:
         self.velocity, self.module, self.name = velocity, module, name
-        self.path, self.shape, self.interval, self.data_range = path, tuple(shape), interval, data_range
+        self.path, self.shape, self.interval, self.data_range = path, shape, interval, data_range
         self._conditions, self._null, self._decode = conditions, null_condition, decode
-        self._given = fingerprint
-        self._unknown = secrets.token_hex(16)
+        self._given, self._token = fingerprint, secrets.token_hex(16)
         self._hashed: tuple[object, str] = (None, "")
         first = None if module is None else next(module.parameters(), None)
         self.dtype = torch.float32 if first is None else first.dtype
-        self.device = "cpu" if first is None else str(first.device)
+        self.device = "" if first is None else str(first.device)
 
     @property
     def passing(self) -> bool:
-        return self._given is None and self.module is None
+        """Whether nothing says that the model is still the same at the next call, so that nothing about it is kept."""
+        known = self.module is not None and (self.velocity is self.module or isinstance(self.velocity, FunctionType))
+        return self._given is None and not known
 
     def predict(self, t: Tensor, x: Tensor, condition: Tensor | None) -> Tensor:
         """Return the velocity; UsageError if the network returns something of another shape."""
         time = t.to(x).expand(len(x))
+        if condition is not None and condition.is_floating_point():
+            condition = condition.to(x.dtype)
         found = self.velocity(time, x) if condition is None else self.velocity(time, x, condition)
         if not isinstance(found, Tensor) or found.shape != x.shape:
             shown = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
@@ -119,25 +143,33 @@ class WrappedModel(Model):
         return found
 
     def fingerprint(self) -> str:
-        """Return a hash of the network's weights, or of the fingerprint given, with path, interval and shape."""
+        """Return a hash of what decides the velocity of every sample: see `wrap`."""
         digest = hashlib.sha256(repr((self.path.to_dict(), self.interval, self.shape)).encode())
         if self._given is not None:
             digest.update(self._given.encode())
-        elif self.module is None:
-            digest.update(self._unknown.encode())
-        else:
-            digest.update(self._weights(self.module).encode())
+            return digest.hexdigest()
+        digest.update((self._token if self.passing or self.module is None else self._weights(self.module)).encode())
+        if isinstance(self.velocity, FunctionType):
+            digest.update(_code_of(self.velocity))
+        condition = None if self._conditions is None else self.conditions(torch.arange(PROBED))
+        whole = self._conditions if isinstance(self._conditions, Tensor) else condition
+        null = None if condition is None or self._null is None else self.null_condition(condition)
+        for tensor in (whole, null):
+            digest.update(b"none" if tensor is None else _bytes_of(tensor))
         return digest.hexdigest()
 
     def _weights(self, module: nn.Module) -> str:
-        """Return a hash of the module's class, structure and tensors, made anew whenever a tensor has been written into."""
+        """Return a hash of the module's classes, plain attributes and tensors.
+
+        It is made anew after `to`, which every call of bnsbench makes, and after tensors were written into.
+        """
         tensors = sorted(module.state_dict().items())
-        state = [(key, value.data_ptr(), value._version) for key, value in tensors]
+        attributes = [(path, type(part).__qualname__, _plain_attributes(part)) for path, part in module.named_modules()]
+        state = [attributes, [(key, value.data_ptr(), value._version) for key, value in tensors]]
         if self._hashed[0] != state:
-            digest = hashlib.sha256(f"{type(module).__module__}.{type(module).__qualname__}\n{module}".encode())
+            digest = hashlib.sha256(f"{type(module).__module__} {attributes}".encode())
             for key, value in tensors:
-                digest.update(key.encode())
-                digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+                digest.update(key.encode() + _bytes_of(value))
             self._hashed = (state, digest.hexdigest())
         return self._hashed[1]
 
@@ -148,7 +180,10 @@ class WrappedModel(Model):
 
     def null_condition(self, condition: Tensor) -> Tensor:
         if self._null is None:
-            return super().null_condition(condition)
+            raise NotApplicableError(
+                f"The network {self.name} has no unconditional prediction, so guidance needs w = 0: give wrap a"
+                " null_condition."
+            )
         if isinstance(self._null, Tensor):
             return self._null.to(condition).expand_as(condition)
         return self._null(condition)
@@ -157,7 +192,42 @@ class WrappedModel(Model):
         return x if self._decode is None else self._decode(x)
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Self:
-        if self.module is not None:
-            self.module.to(device=device, dtype=dtype)
-        self.device = str(device)
-        return super().to(device, dtype)
+        """Return the model on that device, its network moved; in another precision it is a copy, and the network stays.
+
+        Raises:
+            UsageError: For another precision of a velocity that is a function, whose network cannot be copied.
+        """
+        made = self
+        if dtype != self.dtype and self.module is not None:
+            if self.velocity is not self.module:
+                raise UsageError(
+                    f"The network {self.name} is called by a function, so it cannot be copied to {dtype}: convert it"
+                    " yourself, and wrap it then."
+                )
+            made = copy.copy(self)
+            made.module = made.velocity = copy.deepcopy(self.module).to(dtype=dtype)
+        if made.module is not None:
+            made.module.to(device=device)
+        made.dtype, made.device = dtype, str(device)
+        made._token, made._hashed = secrets.token_hex(16), (None, "")
+        return made
+
+
+def _code_of(function: FunctionType) -> bytes:
+    """Return what a function does: its code, and the plain values that it was made with."""
+    code = function.__code__
+    cells = [cell.cell_contents for cell in function.__closure__ or () if isinstance(cell.cell_contents, int | float | str)]
+    constants = [constant for constant in code.co_consts if not hasattr(constant, "co_code")]
+    return code.co_code + repr((constants, code.co_names, function.__defaults__, cells)).encode()
+
+
+def _plain_attributes(module: nn.Module) -> list[tuple[str, str]]:
+    """Return a module's attributes that are plain numbers, texts, or tuples and lists of such, by name."""
+    own = vars(module).items()
+    return sorted((key, repr(value)) for key, value in own if key[0] != "_" and isinstance(value, int | float | str | tuple))
+
+
+def _bytes_of(tensor: Tensor) -> bytes:
+    """Return a tensor's type, shape and numbers."""
+    data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+    return f"{tensor.dtype} {list(tensor.shape)} ".encode() + data.numpy().tobytes()

@@ -46,7 +46,8 @@ def result(record: Record) -> str:
     """Return what has become of a cell: its first score, or its status with the reason."""
     if record.status != "ok":
         return f"{record.status}: {record.reason}"
-    scores = [f"{name} {score.value:.2f} {score.unit}".strip() for name, score in record.metrics.items() if score.value]
+    known = [(name, score) for name, score in record.metrics.items() if score.value is not None]
+    scores = [f"{name} {score.value:.2f} {score.unit}".strip() for name, score in known]
     return scores[0] if scores else "ok"
 
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 Solver = Annotated[str, typer.Argument(metavar="NAME|FILE", help="A solver's name, or the file of a trained one.")]
 Budget = Annotated[int | None, typer.Option(help="Evaluations to spend; a file knows its own.", show_default=False)]
 ForModel = Annotated[str | None, typer.Option(help="Take path and interval from this model instead of CondOT on [0, 1].")]
+ShippedFor = Annotated[
+    float, typer.Option("--guidance", metavar="W", help="Scale of a trained solver that comes with the package.")
+]
 Picture = Annotated[
     FilePath | None,
     typer.Option("--output", "-o", metavar="FILE.png|FILE.svg", help="Also draw the table.", show_default=False),
@@ -35,13 +38,14 @@ def show(
     *,
     nfe: Budget = None,
     model: ForModel = None,
+    guidance: ShippedFor = 0.0,
     output: Picture = None,
     plugin: PluginFiles = None,
     as_json: AsJson = False,
 ) -> None:
     """Print a solver's table x[i+1] = a[i] x[0] + sum over j of b[i,j] u(t[j], x[j]), and its properties."""
     host = open_host(plugin)
-    found = _find(host, solver, nfe, model)
+    found = _find(host, solver, nfe, model, guidance)
     found.require_table()
     known_as = () if found.artefact is not None else host.solver(solver).spec.known_as
     if output is not None:
@@ -59,11 +63,12 @@ def show(
 
 
 def diff(
-    first: Solver,
-    second: Solver,
+    first: Annotated[str, typer.Argument(metavar="FIRST", help="A solver's name, or the file of a trained one.")],
+    second: Annotated[str, typer.Argument(metavar="SECOND", help="Another one.")],
     *,
     nfe: Budget = None,
     model: ForModel = None,
+    guidance: ShippedFor = 0.0,
     plugin: PluginFiles = None,
     as_json: AsJson = False,
 ) -> None:
@@ -71,7 +76,7 @@ def diff(
     from bnsbench.nonstationary.properties import distance
 
     host = open_host(plugin)
-    one, other = (_find(host, text, nfe, model).require_table() for text in (first, second))
+    one, other = (_find(host, text, nfe, model, guidance).require_table() for text in (first, second))
     gaps = distance(one, other)
     if as_json:
         print_json(asdict(gaps))
@@ -87,6 +92,7 @@ def export(
     to: Annotated[str, typer.Option(metavar="EXPORTER", help="The format; `bnsbench list exporters` shows all.")],
     nfe: Budget = None,
     model: ForModel = None,
+    guidance: ShippedFor = 0.0,
     plugin: PluginFiles = None,
     as_json: AsJson = False,
 ) -> None:
@@ -95,20 +101,17 @@ def export(
 
     host = open_host(plugin)
     write = host.exporter(to).make()
-    written = write(artefact_of(host, solver, nfe, model), folder)
+    written = write(artefact_of(host, solver, nfe, model, guidance), folder)
     if as_json:
         print_json({"path": written})
     else:
         typer.echo(str(written))
 
 
-def _find(host: PluginHost, solver: str, nfe: int | None, model: str | None) -> FoundSolver:
-    from bnsbench.api.named import Setting, find_solver
+def _find(host: PluginHost, solver: str, nfe: int | None, model: str | None, guidance: float) -> FoundSolver:
+    from bnsbench.api.solvers import found_for
 
-    if model is None:
-        return find_solver(host, solver, nfe, Setting())
-    made = host.model(model).make()
-    return find_solver(host, solver, nfe, Setting(made.path, made.interval))
+    return found_for(host, solver, nfe, model, guidance)
 
 
 def _print_table(found: FoundSolver) -> None:

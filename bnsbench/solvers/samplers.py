@@ -1,14 +1,17 @@
-"""From the selection of a classic or direct solver to what samples: a table wherever there is one."""
+"""From the selection of a classic or direct solver to what samples, and running it with its evaluations counted."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from bnsbench.contract import Selection
 from bnsbench.contract.specs import SolverSpec
-from bnsbench.flows.fields import VelocityField
+from bnsbench.errors import BnsbenchError
+from bnsbench.flows.fields import BatchField, VelocityField
+from bnsbench.flows.measured import Meter
 from bnsbench.flows.paths import Path
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.nonstationary.tracing import trace
@@ -31,3 +34,40 @@ def sampler_of(
         return x1
 
     return sampler if selection.spec.kind == "direct" else trace(sampler, path, interval)
+
+
+def run_metered(sampler: Sampler, field: BatchField, x0: Tensor, nfe: int, batch: int) -> tuple[Tensor, int]:
+    """Run a sampler on a field, counted where it cannot reach the count.
+
+    Args:
+        sampler: A table or a function.
+        field: The velocity field of all samples.
+        x0: Their initial states [n, ...], which stay as they are.
+        nfe: The evaluations that each sample is to have.
+        batch: Samples that are run together.
+
+    Returns:
+        The end states [n, ...], and the evaluations of each sample: ``nfe``, or what the first batch that had others had.
+
+    Raises:
+        BnsbenchError: If the sampler returns something else than states.
+    """
+    parts, counts = [], []
+    with torch.no_grad():
+        for start in range(0, len(x0), batch):
+            part = slice(start, start + batch)
+            x = x0[part].clone()
+            meter = Meter(field.part(part), x)
+            try:
+                # A solver may work in the same memory every time, so what it returns is copied at once.
+                parts.append(_states(sampler(meter.field, x)).clone())
+            finally:
+                meter.close()
+            counts.append(meter.spent(nfe))
+    return torch.cat(parts), next((count for count in counts if count != nfe), nfe)
+
+
+def _states(found: object) -> Tensor:
+    if not isinstance(found, Tensor):
+        raise BnsbenchError(f"it returned a {type(found).__name__} instead of states")
+    return found

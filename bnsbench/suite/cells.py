@@ -12,9 +12,8 @@ from torch import Tensor
 
 from bnsbench._version import __version__
 from bnsbench.errors import BnsbenchError, DivergedError, NotApplicableError
-from bnsbench.flows.measured import Meter
 from bnsbench.nonstationary.table import NonStationarySolver
-from bnsbench.solvers.samplers import Sampler, sampler_of
+from bnsbench.solvers.samplers import Sampler, run_metered, sampler_of
 from bnsbench.storage.plain_data import as_plain_data
 from bnsbench.suite.context import CellContext, FieldState, Job
 from bnsbench.suite.failures import describe, raise_if_disk_is_full, status_of
@@ -129,31 +128,11 @@ class Samples:
 
 
 def _sample(cell: Cell, job: Job, pairs: Pairs, sampler: Sampler) -> Samples:
-    parts, counts = [], []
     _synchronise(job.device)
     began = time.perf_counter()
-    with torch.no_grad():
-        for start in range(0, len(pairs), job.batch):
-            part = slice(start, start + job.batch)
-            x0 = pairs.x0[part].clone()
-            meter = Meter(pairs.field.part(part), x0)
-            try:
-                # A solver may work in the same memory every time, so what it returns is copied at once.
-                parts.append(_states(sampler(meter.field, x0)).clone())
-            finally:
-                meter.close()
-            counts.append(meter.spent(cell.nfe))
+    states, nfe = run_metered(sampler, pairs.field, pairs.x0, cell.nfe, job.batch)
     _synchronise(job.device)
-    seconds = (time.perf_counter() - began) / len(pairs)
-    x = torch.cat(parts)
-    wrong = [count for count in counts if count != cell.nfe]
-    return Samples(x, wrong[0] if wrong else cell.nfe, seconds)
-
-
-def _states(found: object) -> Tensor:
-    if not isinstance(found, Tensor):
-        raise BnsbenchError(f"it returned a {type(found).__name__} instead of states")
-    return found
+    return Samples(states, nfe, (time.perf_counter() - began) / len(pairs))
 
 
 def _check(cell: Cell, samples: Samples, pairs: Pairs) -> None:

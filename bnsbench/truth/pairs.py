@@ -147,7 +147,8 @@ class PairSource:
 
     def ceiling(self) -> float:
         """Return the PSNR in dB that the truth of the test split can resolve, measured on its first samples."""
-        return float(self._cached(f"ceiling-{CEILING_SAMPLES}", "test", 0, self._measure_ceiling)["ceiling"])
+        kind = f"ceiling-{CEILING_SAMPLES} of range {self.model.data_range:g}"
+        return float(self._cached(kind, "test", 0, self._measure_ceiling)["ceiling"])
 
     def _chunk(self, split: Split, number: int) -> dict[str, Tensor]:
         return self._cached("end", split, number, self._solve_end)

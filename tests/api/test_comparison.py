@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -62,15 +65,60 @@ def test_guided_evaluations_cost_two_forwards() -> None:
 
 
 def test_a_table_knows_its_own_budget() -> None:
-    table = bnsbench.compare("ring8", bnsbench.solver("euler", 3, "ring8"), samples=4)
-    assert (table.solver[0], table.nfe[0]) == ("table", 3)
+    solver = bnsbench.solver("euler", 3, "ring8")
+    table = bnsbench.compare("ring8", solver, samples=4)
+    assert (table.solver[0], table.nfe[0]) == (f"table {solver.fingerprint()[:6]}", 3)
+    assert pd.isna(table.train_forwards[0])  # it does not say how it was made
+
+
+def test_rows_may_be_named() -> None:
+    tables = {"a": bnsbench.solver("euler", 3, "ring8"), "b": bnsbench.solver("ab2", 3, "ring8")}
+    assert list(bnsbench.compare("ring8", tables, samples=4).solver) == ["a", "b"]
+
+
+def test_texts_with_commas_and_numbers_of_numpy_and_torch() -> None:
+    numbers: dict[str, Any] = {"nfe": np.array([2, 3]), "samples": np.int64(4), "guidance": torch.tensor(0.0)}
+    table = bnsbench.compare("ring8", "euler,ab2", **numbers)
+    assert list(zip(table.solver, table.nfe, strict=True)) == [("euler", 2), ("euler", 3), ("ab2", 2), ("ab2", 3)]
+
+
+def test_a_solver_of_another_path_is_a_row_that_says_so() -> None:
+    model, other = (bnsbench.wrap(Linear().eval(), shape=(2,), path=path) for path in ("condot", "cosine"))
+    table = bnsbench.compare(other, ["euler", bnsbench.train(model, 2, pairs=16, iterations=1)], nfe=2, samples=4)
+    assert list(table.status) == ["ok", "skipped"]
+    assert "trained on the condot path" in table.reason[1]
+
+
+def test_a_solver_for_other_weights_is_told_to_the_listener() -> None:
+    class Hears(bnsbench.Listener):
+        """Keeps what the user should read."""
+
+        texts: ClassVar[list[str]] = []
+
+        def notice(self, text: str) -> None:
+            self.texts.append(text)
+
+    model, other = (bnsbench.wrap(Linear(k=k).eval(), shape=(2,)) for k in (1.0, 2.0))
+    bnsbench.compare(other, bnsbench.train(model, 2, pairs=16, iterations=1), samples=4, listener=Hears())
+    assert any("trained for other weights" in text for text in Hears.texts)
+
+
+def test_a_name_that_there_is_not_costs_nothing(cache: Path) -> None:
+    with pytest.raises(UsageError, match="did you mean 'euler'"):
+        bnsbench.compare("ring8", ["bns[pairs=16]", "eulr"], 2)
+    assert not cache.exists()
+
+
+def test_what_was_trained_is_not_left_behind(cache: Path) -> None:
+    bnsbench.compare("ring8", "bns[pairs=16,iterations=1]", 2, samples=4)
+    assert not list((cache / "training").glob("*"))
 
 
 def test_a_solver_that_diverges_is_a_row() -> None:
     ends, one = torch.tensor([0.0, 1.0]).double(), torch.ones(1).double()
     solver = bnsbench.NonStationarySolver(ends, 1e308 * one, 1e308 * one[:, None])
     table = bnsbench.compare("ring8", solver, samples=4)
-    assert (table.status[0], table.reason[0]) == ("diverged", "its samples left the finite numbers")
+    assert (table.status[0], table.reason[0]) == ("diverged", "Its samples left the finite numbers.")
 
 
 @pytest.mark.parametrize(
@@ -79,8 +127,10 @@ def test_a_solver_that_diverges_is_a_row() -> None:
         ("euler", None, "'euler' needs a budget"),
         (["eulr"], 4, "did you mean 'euler'"),
         ("absent.json", None, "cannot be read"),
+        ("euler", 0, "nfe takes a whole number of at least 1, not 0"),
+        ("euler", 4.5, "nfe takes a whole number, not 4.5"),
     ],
 )
-def test_misuse(solvers, nfe: int | None, sentence: str) -> None:
+def test_misuse(solvers, nfe, sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):
         bnsbench.compare("ring8", solvers, nfe, samples=4)

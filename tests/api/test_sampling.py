@@ -9,7 +9,7 @@ import torch
 
 import bnsbench
 from bnsbench.errors import DivergedError, UsageError
-from tests.api.networks import Linear
+from tests.api.networks import Labelled, Linear
 
 
 def test_by_name_by_table_and_by_artefact_alike(tmp_path: Path) -> None:
@@ -56,6 +56,35 @@ def test_a_solver_for_another_path_is_refused() -> None:
     other = bnsbench.wrap(Linear().eval(), shape=(2,), path="cosine")
     with pytest.raises(UsageError, match="trained on the condot path"):
         bnsbench.sample(other, artefact)
+
+
+def test_one_text_is_a_text() -> None:
+    text = "a red circle left of a blue square"
+    one, listed = (bnsbench.sample("scenes", "euler", 2, count=2, texts=texts) for texts in (text, [text]))
+    assert torch.equal(one, listed)
+
+
+def test_conditions_are_one_for_each_sample() -> None:
+    model = bnsbench.wrap(Labelled().eval(), shape=(2,), conditions=torch.tensor([0, 1]))
+    given = bnsbench.sample(model, "euler", 4, count=2, condition=torch.tensor([0, 1]))
+    assert torch.equal(given, bnsbench.sample(model, "euler", 4, count=2))
+    with pytest.raises(UsageError, match="condition is for 1 samples, not for count=3"):
+        bnsbench.sample(model, "euler", 4, count=3, condition=torch.tensor([0]))
+    with pytest.raises(UsageError, match="texts or condition, not both"):
+        bnsbench.sample(model, "euler", 4, count=1, condition=torch.tensor([0]), texts="zero")
+
+
+def test_a_solver_for_another_interval_is_refused() -> None:
+    model, other = (bnsbench.wrap(Linear().eval(), shape=(2,), interval=(0, end)) for end in (1, 0.5))
+    artefact = bnsbench.train(model, 2, pairs=16, iterations=1)
+    with pytest.raises(UsageError, match=r"on \[0.0, 1.0\]; this model has CondOT\(\) on \[0.0, 0.5\]"):
+        bnsbench.sample(other, artefact)
+
+
+@pytest.mark.parametrize("count", [0, -1])
+def test_at_least_one_sample(count: int) -> None:
+    with pytest.raises(UsageError, match="count takes a whole number of at least 1"):
+        bnsbench.sample("ring8", "euler", 2, count=count)
 
 
 @pytest.mark.parametrize(

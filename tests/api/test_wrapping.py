@@ -91,6 +91,83 @@ def test_the_fingerprint_of_weights_that_are_trained_further_changes() -> None:
     assert model.fingerprint() == before
 
 
+def test_the_fingerprint_follows_conditions() -> None:
+    network = Labelled().eval()
+
+    def fingerprint(conditions: object, null: object = None) -> str:
+        return bnsbench.wrap(network, shape=(2,), conditions=conditions, null_condition=null).fingerprint()  # type: ignore[arg-type]
+
+    given = [torch.tensor([0, 1]), torch.tensor([1, 0]), lambda i: i % 2, lambda i: (i + 1) % 2, lambda i: i * 0]
+    different = {fingerprint(each) for each in given}
+    assert len(different) == 5
+    assert fingerprint(given[0]) == fingerprint(torch.tensor([0, 1]))
+    assert len({fingerprint(given[0], torch.tensor(null)) for null in (1, 2)}) == 2
+
+
+def test_the_fingerprint_follows_the_function_around_a_network() -> None:
+    network = Linear().eval()
+
+    def fingerprint(velocity: object) -> str:
+        return bnsbench.wrap(velocity, shape=(2,), network=network).fingerprint()  # type: ignore[arg-type]
+
+    first = fingerprint(lambda t, x: network(t, x) * 1.0)
+    assert first == fingerprint(lambda t, x: network(t, x) * 1.0)
+    assert first != fingerprint(lambda t, x: network(1 - t, x) * 1.0)
+    assert first != fingerprint(lambda t, x: network(t, x) * 2.0)
+
+
+def test_the_fingerprint_follows_plain_attributes() -> None:
+    class Scaled(nn.Module):
+        def __init__(self, scale: float) -> None:
+            super().__init__()
+            self.scale = scale
+
+        def forward(self, t: Tensor, x: Tensor) -> Tensor:
+            del t
+            return self.scale * x
+
+    one, two = (bnsbench.wrap(Scaled(scale).eval(), shape=(2,)).fingerprint() for scale in (1.0, 2.0))
+    assert one != two
+
+
+def test_another_precision_leaves_the_network_as_it_is() -> None:
+    network = Linear(k=1.2345678).eval()
+    model = bnsbench.wrap(network, shape=(2,))
+    bnsbench.sample(model, "euler", 2, count=2, dtype="bfloat16")
+    assert network.k.dtype == torch.float32
+    assert float(network.k.detach()) == pytest.approx(1.2345678, rel=1e-7)
+    function = bnsbench.wrap(lambda t, x: network(t, x) + 0.0, shape=(2,), network=network)
+    with pytest.raises(UsageError, match=r"called by a function, so it cannot be copied to torch\.bfloat16"):
+        bnsbench.sample(function, "euler", 2, count=2, dtype="bfloat16")
+
+
+def test_conditions_come_in_the_precision_of_the_states() -> None:
+    seen = []
+
+    def velocity(t: Tensor, x: Tensor, condition: Tensor) -> Tensor:
+        del t
+        seen.append(condition.dtype)
+        return x
+
+    model = bnsbench.wrap(velocity, shape=(2,), conditions=torch.ones(4, 3))
+    model.field(torch.ones(2, 3))(torch.tensor(0.0), torch.zeros(2, 2))
+    model.predict(torch.tensor(0.0), torch.zeros(2, 2, dtype=torch.float64), torch.ones(2, 3))
+    assert seen == [torch.float32, torch.float64]
+
+
+@pytest.mark.parametrize("optimiser", ["gauss-newton", "adam"])
+def test_training_leaves_no_gradients_in_the_network(optimiser: str) -> None:
+    network = Linear().eval()
+    bnsbench.train(bnsbench.wrap(network, shape=(2,)), 2, optimiser=optimiser, pairs=16, iterations=2)
+    assert network.k.grad is None
+
+
+@pytest.mark.parametrize("shape", [2, (2.5,), ("a",), (0,)])
+def test_a_shape_that_is_none(shape: object) -> None:
+    with pytest.raises(UsageError, match="The shape of a sample is a tuple of whole numbers"):
+        bnsbench.wrap(Linear().eval(), shape=shape)  # type: ignore[arg-type]
+
+
 def test_a_function_is_itself_alone_unless_its_network_is_named() -> None:
     network = Linear().eval()
 

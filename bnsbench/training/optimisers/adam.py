@@ -89,7 +89,8 @@ class Adam:
         """Make one iteration; a gradient that is not finite moves nothing."""
         batch = self._batch()
         self.optimiser.zero_grad()
-        torch.autograd.backward(self.loss(self.theta, batch))
+        # Into theta alone: the network is frozen, whatever its parameters say.
+        torch.autograd.backward(self.loss(self.theta, batch), inputs=[self.theta])
         if self.theta.grad is not None and bool(self.theta.grad.isfinite().all()):
             self.optimiser.step()
             self.decay.step()
