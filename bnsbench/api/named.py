@@ -123,7 +123,7 @@ def named_model(
         host: Knows the models that have names.
         model: A selector such as "digits-ot", or a model; it is moved to the device.
         device: "cpu", "cuda" or "cuda:<i>"; "auto" is where a user's own network lies, else a GPU if there is one.
-        dtype: "float32", "float64", "bfloat16" or "float16"; None for the model's own.
+        dtype: "float32", "float64" or "bfloat16", or a type of torch; None for the model's own.
 
     Raises:
         UsageError: If there is no such model, device or precision.

@@ -15,6 +15,7 @@ from bnsbench.contract.selectors import BEST_GRID, select, tuned
 from bnsbench.contract.specs import Scalar, SolverSpec
 from bnsbench.errors import BnsbenchError, UsageError
 from bnsbench.flows.model import Model
+from bnsbench.flows.paths import check_readable
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.process.machine import cache_folder
 from bnsbench.storage.plain_data import digest
@@ -235,6 +236,7 @@ class Trainings:
 
     def __post_init__(self) -> None:
         made, source = self.source.model, self.source
+        check_readable(made.path)
         task: dict[str, object] = {"model": made.fingerprint(), "name": source.name, "dtype": str(made.dtype)}
         task |= {"guidance": source.guidance, "weights": list(self.weights)}
         task |= {"solver": self.selection.name, "version": self.selection.spec.version, "seed": source.seed}

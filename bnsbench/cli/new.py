@@ -33,7 +33,7 @@ def new(
 
     Its name must be new, and so must the folder.
     """
-    from bnsbench.contract.scaffold import write_package
+    from bnsbench.contract.scaffold import SOURCE, write_package
 
     taken = {record.name for record in getattr(open_host(None), f"{kind.value}s")}
     if name in taken:
@@ -42,3 +42,8 @@ def new(
     module = folder / f"bnsbench_{name.replace('-', '_')}" / f"{kind.value}.py"
     typer.echo(f"Wrote {folder}; what it offers is in {module}. Install it, check it, and run its tests:")
     typer.echo(f"\n    python -m pip install -e {folder}\n    bnsbench check {name}\n    python -m pytest {folder}")
+    if source is None and not SOURCE:
+        typer.echo(
+            "There is no bnsbench on the package index yet: for its CI file to run, set BNSBENCH in it, or use --source.",
+            err=True,
+        )

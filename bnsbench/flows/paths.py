@@ -397,3 +397,16 @@ def path_from_dict(description: Mapping[str, Any]) -> Path:
     """Return the path that ``Path.to_dict`` described."""
     parameters = dict(description)
     return make_path(parameters.pop("name"), **parameters)
+
+
+def check_readable(path: Path) -> None:
+    """Raise UsageError for a path that a solver's file could name, but nobody could read again."""
+    try:
+        known = path_from_dict(path.to_dict()) == path
+    except UsageError:
+        known = False
+    if not known:
+        raise UsageError(
+            f"A solver's file could not be read again, because the path {path.name!r} is none of"
+            f" {', '.join(sorted(_PATHS))}: tell the model as one of these (docs/how-to/own-network.md says how)."
+        )

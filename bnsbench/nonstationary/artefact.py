@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
@@ -47,16 +48,8 @@ class SolverArtefact:
     @classmethod
     def load(cls, file: FilePath | str) -> SolverArtefact:
         """Read the file; UsageError if there is none or it is too new, CorruptFileError if it is damaged."""
-        try:
-            text = FilePath(file).read_bytes()
-        except OSError as error:
-            raise UsageError(f"The solver file {file} cannot be read: {error.strerror}.") from error
-        try:
-            return cls.from_dict(json.loads(text))
-        except ValueError as error:  # not JSON, or not UTF-8
-            raise CorruptFileError(f"The solver file {file} is damaged: {error}.") from error
-        except BnsbenchError as error:
-            raise type(error)(f"The solver file {file} cannot be used: {error}") from error
+        with _told_with(file):
+            return cls.from_dict(_read(file))
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-like description; its numbers convert back exactly."""
@@ -75,10 +68,7 @@ class SolverArtefact:
     @classmethod
     def from_dict(cls, description: Any) -> SolverArtefact:
         """Return the artefact that ``to_dict`` described."""
-        if not isinstance(description, Mapping) or not isinstance(description.get("schema"), int):
-            raise CorruptFileError("This is no description of a trained solver: it has no schema number.")
-        if (schema := description["schema"]) > SCHEMA:
-            raise UsageError(f"It has schema {schema}, but this version of bnsbench reads up to {SCHEMA}: upgrade bnsbench.")
+        _check_schema(description)
         try:
             begin, end = (float(end) for end in description["interval"])
             return cls(
@@ -99,6 +89,53 @@ def _guidance(scales: Any) -> float | tuple[float, ...]:
     return tuple(float(w) for w in scales) if isinstance(scales, list) else float(scales)
 
 
+def _check_schema(description: Any) -> None:
+    if not isinstance(description, Mapping) or not isinstance(description.get("schema"), int):
+        raise CorruptFileError("This is no description of a trained solver: it has no schema number.")
+    if (schema := description["schema"]) > SCHEMA:
+        raise UsageError(f"It has schema {schema}, but this version of bnsbench reads up to {SCHEMA}: upgrade bnsbench.")
+
+
+def _read(file: FilePath | str) -> Any:
+    try:
+        return json.loads(FilePath(file).read_bytes())
+    except OSError as error:
+        raise _UnreadableError(f"The solver file {file} cannot be read: {error.strerror}.") from error
+
+
+class _UnreadableError(UsageError):
+    """A file that is not there; its sentence names it already."""
+
+
+@contextmanager
+def _told_with(file: FilePath | str) -> Iterator[None]:
+    """Name the file in the errors of reading it."""
+    try:
+        yield
+    except ValueError as error:  # not JSON, or not UTF-8
+        raise CorruptFileError(f"The solver file {file} is damaged: {error}.") from error
+    except _UnreadableError as error:
+        raise UsageError(str(error)) from error
+    except BnsbenchError as error:
+        raise type(error)(f"The solver file {file} cannot be used: {error}") from error
+
+
 def load_solver(file: FilePath | str) -> NonStationarySolver:
-    """Return the solver in a trained solver's file: ``load_solver("bns.json")(field, x0)`` samples."""
-    return SolverArtefact.load(file).solver
+    """Return the solver in a trained solver's file: ``load_solver("bns.json")(field, x0)`` samples.
+
+    What else the file says is not looked at, its path among it: see `SolverArtefact.load`.
+
+    Args:
+        file: That `SolverArtefact.save` or `bnsbench train` wrote.
+
+    Returns:
+        The table. Its ``field(t, x)`` returns the velocity for states x [batch, ...] at one time t, 0-d in float64.
+
+    Raises:
+        UsageError: If there is no such file, or it is of a newer version.
+        CorruptFileError: If it is damaged.
+    """
+    with _told_with(file):
+        description = _read(file)
+        _check_schema(description)
+        return NonStationarySolver.from_dict(description.get("solver"))

@@ -70,11 +70,15 @@ def plugin(subject: Subject[Spec]) -> Verdict:
 def summary(subject: Subject[Spec]) -> Verdict:
     """Check that the summary is one short sentence."""
     text = subject.spec.summary
-    remedy = f"Write one sentence of at most {_LONGEST_SUMMARY} characters that says what it is."
+    remedy = f"Say what it is in one sentence of at most {_LONGEST_SUMMARY} characters, with a full stop at its end."
     if not text:
         return failed("Its record has no summary.", remedy)
     sentence = (text[0].isupper() or text[0].isdigit()) and text.endswith(".")
-    return passed() if sentence and len(text) <= _LONGEST_SUMMARY else failed(f"Its summary {text!r} is none.", remedy)
+    return (
+        passed()
+        if sentence and len(text) <= _LONGEST_SUMMARY
+        else failed(f"Its summary {text!r} is no such sentence.", remedy)
+    )
 
 
 def version(subject: Subject[Spec]) -> Verdict:

@@ -104,6 +104,18 @@ def test_an_interrupted_training_goes_on(monkeypatch: pytest.MonkeyPatch) -> Non
     assert rest.trainings < whole.trainings
 
 
+def test_a_path_that_no_file_could_name_is_refused_before_anything_is_computed(cache: Path) -> None:
+    class Mine(bnsbench.paths.CondOT):
+        """CondOT under a name of its own."""
+
+        name = "mine"
+
+    model = bnsbench.wrap(Linear().eval(), shape=(2,), path=Mine())
+    with pytest.raises(UsageError, match="could not be read again, because the path 'mine' is none of condot"):
+        bnsbench.train(model, 2)
+    assert not cache.exists()
+
+
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [

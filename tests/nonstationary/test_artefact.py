@@ -115,3 +115,15 @@ def test_entries_without_meaning_are_damage(tmp_path, change):
 def test_no_file_is_a_usage_error(tmp_path):
     with pytest.raises(UsageError, match="No such file"):
         load_solver(tmp_path / "absent.json")
+
+
+def test_loading_the_solver_alone_needs_nothing_else_of_the_file(tmp_path: Path) -> None:
+    table = NonStationarySolver(*(torch.tensor(values, dtype=torch.float64) for values in ([0.0, 1.0], [1.0], [[1.0]])))
+    file = tmp_path / "bare.json"
+    file.write_text(json.dumps({"schema": 2, "solver": table.to_dict(), "path": {"name": "unheard of"}}))
+    assert load_solver(file).fingerprint() == table.fingerprint()
+    file.write_text(json.dumps({"solver": table.to_dict()}))
+    with pytest.raises(CorruptFileError, match="has no schema number"):
+        load_solver(file)
+    with pytest.raises(UsageError, match=r"nowhere\.json cannot be read"):
+        load_solver(tmp_path / "nowhere.json")

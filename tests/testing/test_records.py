@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+
 import pytest
 
 from bnsbench.contract import PluginHost
@@ -23,6 +26,15 @@ def site(tmp_path, monkeypatch):
 
 def subject(host):
     return Subject(host, host.solver("mine"))
+
+
+@pytest.fixture(autouse=True)
+def _no_stand_in_stays() -> Iterator[None]:
+    """Forget the empty module that stands in for scikit-learn, which other tests of this process need."""
+    before = sys.modules.get("sklearn")
+    yield
+    if sys.modules.get("sklearn") is not before:
+        del sys.modules["sklearn"]
 
 
 @pytest.mark.parametrize(("heavy", "status"), [("", "passed"), ("import sklearn\n", "failed")])
