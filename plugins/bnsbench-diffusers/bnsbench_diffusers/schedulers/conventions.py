@@ -12,16 +12,13 @@ What networks are told of time is in `bnsbench_diffusers.schedule`.
 
 from __future__ import annotations
 
-import json
-from pathlib import Path as FilePath
 from typing import Any
 
-import diffusers
 import torch
 from torch import Tensor
 
 from bnsbench.paths import CondOT, DiscreteVP, Path
-from bnsbench.plugin import UsageError, combine, noise_coefficients, one_line, to_data, velocity_coefficients
+from bnsbench.plugin import UsageError, combine, noise_coefficients, to_data, velocity_coefficients
 from bnsbench_diffusers.schedule import FLOW, PREDICTIONS, read_schedule, serves_flow
 
 SAME_LOG_SNR = 2e-3
@@ -80,26 +77,3 @@ def same_path(one: Path, other: Path) -> bool:
         return False
     nodes = torch.linspace(0.0, 1.0, len(one.alphas_cumprod), dtype=torch.float64)
     return bool((one.log_snr(nodes) - other.log_snr(nodes)).abs().max() < SAME_LOG_SNR)
-
-
-def scheduler_of(pipeline: FilePath | str) -> Any:
-    """Return the scheduler in a pipeline's folder; UsageError if there is none."""
-    file = FilePath(pipeline) / "scheduler" / "scheduler_config.json"
-    try:
-        config = json.loads(file.read_bytes())
-        scheduler_class = _class_named(config["_class_name"])
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise UsageError(f"{file} holds no scheduler of diffusers: {error}.") from error
-    try:
-        return scheduler_class.from_config(config)
-    except ImportError as error:
-        raise UsageError(f"The scheduler in {file} cannot be made: {one_line(error)}.") from error
-
-
-def _class_named(name: str) -> Any:
-    """Return a class of diffusers, or the one of this package that is saved in pipelines."""
-    if name == "NonStationaryScheduler":
-        from bnsbench_diffusers.schedulers.nonstationary import NonStationaryScheduler  # noqa: PLC0415 - it imports this file
-
-        return NonStationaryScheduler
-    return getattr(diffusers, name)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from bnsbench.plugin import SolverArtefact, parse_selector
-from bnsbench_diffusers.schedulers.conventions import scheduler_of
 from bnsbench_diffusers.schedulers.nonstationary import NonStationaryScheduler
+from bnsbench_diffusers.schedulers.saved import scheduler_of
 
 FILE = "scheduler_config.json"
 

@@ -18,8 +18,9 @@ from bnsbench_diffusers.models.fingerprint import network_digest
 from bnsbench_diffusers.models.loading import find_folder, load_pipeline, stored_dtype
 from bnsbench_diffusers.models.registry import FAMILIES, diffusers_model, find_family, wrap
 from bnsbench_diffusers.schedule import read_schedule
-from bnsbench_diffusers.schedulers.conventions import path_of, prediction_type_of, scheduler_of
+from bnsbench_diffusers.schedulers.conventions import path_of, prediction_type_of
 from bnsbench_diffusers.schedulers.nonstationary import NonStationaryScheduler
+from bnsbench_diffusers.schedulers.saved import scheduler_of
 from bnsbench_diffusers.testing import make_tiny_pipeline
 
 
