@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 def check(
     name: Annotated[
         str,
-        typer.Argument(help="Solver, model or metric, such as 'unipc[order=3]'.", autocompletion=complete_components),
+        typer.Argument(
+            metavar="NAME", help="Solver, model or metric, such as 'unipc[order=3]'.", autocompletion=complete_components
+        ),
     ],
     kind: Annotated[
         ComponentKind | None, typer.Option(help="What it is, where the name does not tell.", show_default=False)

@@ -12,8 +12,10 @@ from bnsbench.errors import UsageError
 
 
 def new(
-    kind: Annotated[ComponentKind, typer.Argument(help="What the package is to offer.")],
-    name: Annotated[str, typer.Argument(help="Name of the component, such as my-solver.")],
+    kind: Annotated[
+        ComponentKind, typer.Argument(metavar="KIND", help="What the package is to offer: solver, model or metric.")
+    ],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the component, such as my-solver.")],
     output: Annotated[
         Path | None,
         typer.Option(

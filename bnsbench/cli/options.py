@@ -46,6 +46,10 @@ Guidance = Annotated[
         callback=lambda w: w + 0.0,  # -0 is 0
     ),
 ]
+GuidanceScales = Annotated[
+    str, typer.Option("--guidance", metavar="W[,W,...]", help="Guidance scale, or all that one solver serves.")
+]
+Tolerance = Annotated[float, typer.Option(metavar="X", help="Of the ground truth; a coarser one is cheaper.")]
 
 
 def open_host(files: list[Path] | None, folder: Path | None = None) -> PluginHost:

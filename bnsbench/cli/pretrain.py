@@ -14,7 +14,7 @@ from bnsbench.process.cpu import keep_freed_memory
 
 
 def pretrain(
-    name: Annotated[str, typer.Argument(help="Which weights, such as digits-ot or digits-classifier.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Which weights, such as digits-ot or digits-classifier.")],
     check: Annotated[bool, typer.Option("--check", help="Only measure the shipped weights.")] = False,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the weights and their manifest.")] = Path(
         "weights"

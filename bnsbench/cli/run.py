@@ -22,7 +22,7 @@ _N = TypeVar("_N", int, float)
 
 
 def run(
-    suite: Annotated[str, typer.Argument(help="Suite by name, or a TOML file.")] = "default",
+    suite: Annotated[str, typer.Argument(metavar="SUITE", help="Suite by name, or a TOML file.")] = "default",
     model: Annotated[Names, typer.Option(help="Model instead of the suite's; may be repeated.")] = None,
     solver: Annotated[Names, typer.Option(help="Solver instead of the suite's; may be repeated.")] = None,
     nfe: Annotated[Names, typer.Option(help="Budgets instead of the suite's, such as 4,8.")] = None,

@@ -13,7 +13,7 @@ from bnsbench.errors import UsageError
 
 
 def sample(
-    model: Annotated[str, typer.Argument(help="Model to sample, such as digits-ot or ring8.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Model to sample, such as digits-ot or ring8.")],
     *,
     solver: Annotated[str, typer.Option(metavar="NAME|FILE", help="A solver's name, or the file of a trained one.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures or sounds.")],

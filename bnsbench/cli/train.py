@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bnsbench.cli.options import AsJson, Device, DType, PluginFiles, Quiet, Seed, numbers, open_host
+from bnsbench.cli.options import (
+    AsJson,
+    Device,
+    DType,
+    GuidanceScales,
+    PluginFiles,
+    Quiet,
+    Seed,
+    Tolerance,
+    numbers,
+    open_host,
+)
 from bnsbench.cli.placings import placings_as_json, print_placings
 from bnsbench.cli.printing import print_json
 from bnsbench.errors import UsageError
@@ -22,13 +33,15 @@ if TYPE_CHECKING:
 
 
 def train(
-    model: Annotated[str, typer.Argument(help="Model to train for, such as digits-ot or digits-gmm[path=vp].")],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="Model to train for, such as digits-ot or digits-gmm[path=vp].")
+    ],
     nfe: Annotated[str, typer.Option(metavar="N|N-M|N,M,...", help="Evaluations that the solvers may spend.")],
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="SOLVER.json|DIR", help="File for the solver, or folder for several.")
     ],
     *,
-    guidance: Annotated[str, typer.Option(metavar="W[,W,...]", help="Guidance scale, or all that one solver serves.")] = "0",
+    guidance: GuidanceScales = "0",
     weights: Annotated[
         str, typer.Option(metavar="X[,X,...]", help="How much each guidance scale counts.", show_default=False)
     ] = "",
@@ -46,7 +59,7 @@ def train(
     derivative: Annotated[
         str | None, typer.Option(help="backward, or forward or difference to spare memory.", show_default=False)
     ] = None,
-    tolerance: Annotated[float, typer.Option(help="Of the ground truth; a coarser one is cheaper.")] = 1e-6,
+    tolerance: Tolerance = 1e-6,
     seed: Seed = 0,
     device: Device = "auto",
     dtype: DType = None,

@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bnsbench.cli.options import AsJson, Device, DType, PluginFiles, Quiet, Seed, numbers, open_host
+from bnsbench.cli.options import (
+    AsJson,
+    Device,
+    DType,
+    GuidanceScales,
+    PluginFiles,
+    Quiet,
+    Seed,
+    Tolerance,
+    numbers,
+    open_host,
+)
 from bnsbench.cli.placings import placings_as_json, print_placings
 from bnsbench.cli.printing import print_json
 from bnsbench.errors import UsageError
@@ -18,15 +29,17 @@ if TYPE_CHECKING:
 
 
 def tune(
-    model: Annotated[str, typer.Argument(help="Model to tune for, such as digits-ot or digits-gmm[path=vp].")],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="Model to tune for, such as digits-ot or digits-gmm[path=vp].")
+    ],
     nfe: Annotated[int, typer.Option(min=1, help="Evaluations that the solver may spend.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="SOLVER.json", help="File for the table.")],
     *,
-    guidance: Annotated[str, typer.Option(metavar="W[,W,...]", help="Guidance scale, or all that one solver serves.")] = "0",
+    guidance: GuidanceScales = "0",
     solver: Annotated[
         str, typer.Option(help="'tuned' for the best of all rules, or one rule, such as ab3 or dpm++2m.")
     ] = "tuned",
-    tolerance: Annotated[float, typer.Option(help="Of the ground truth; a coarser one is cheaper.")] = 1e-6,
+    tolerance: Tolerance = 1e-6,
     seed: Seed = 0,
     device: Device = "auto",
     dtype: DType = None,
