@@ -24,9 +24,16 @@ def solver_by_name(name, **parameters):
     return functools.partial(getattr(importlib.import_module(module), attribute), **{**spec.parameters, **parameters})
 
 
+def parts(entry):
+    """What an entry consists of, by the names of the groups of `ENTRY`."""
+    found = ENTRY.fullmatch(entry)
+    assert found is not None, entry
+    return found
+
+
 def ours(entry, field, nfe):
     """The table of the solver that an entry is of."""
-    _, name, settings = parse_selector(ENTRY.fullmatch(entry)["ours"] or NAMES[entry])
+    _, name, settings = parse_selector(parts(entry)["ours"] or NAMES[entry])
     return table_of(name, settings, field, nfe)
 
 

@@ -12,6 +12,7 @@ from itertools import pairwise
 import numpy as np
 from scipy.integrate import quad
 from scipy.interpolate import lagrange
+from torch import Tensor
 
 
 def polynomials(nodes):
@@ -50,7 +51,8 @@ def dpm_2(denoise, x, sigmas):
 
 
 def lms(denoise, x, sigmas, order=4):
-    nodes, ds = [], []
+    nodes: list[float] = []
+    ds: list[Tensor] = []
     for a, b in pairwise(sigmas):
         nodes, ds = [*nodes, a][-order:], [*ds, slope(denoise, x, a)][-order:]
         weights = [p.integ()(b) - p.integ()(a) for p in polynomials(nodes)]
@@ -59,8 +61,13 @@ def lms(denoise, x, sigmas, order=4):
 
 
 def ipndm(denoise, x, sigmas, order=4):
-    weights = {1: [1], 2: [3 / 2, -1 / 2], 3: [23 / 12, -16 / 12, 5 / 12], 4: [55 / 24, -59 / 24, 37 / 24, -9 / 24]}
-    ds = []
+    weights: dict[int, list[float]] = {
+        1: [1],
+        2: [3 / 2, -1 / 2],
+        3: [23 / 12, -16 / 12, 5 / 12],
+        4: [55 / 24, -59 / 24, 37 / 24, -9 / 24],
+    }
+    ds: list[Tensor] = []
     for a, b in pairwise(sigmas):
         ds = [slope(denoise, x, a), *ds][:order]
         x = x + (b - a) * sum(w * d for w, d in zip(weights[len(ds)], ds, strict=True))
@@ -69,7 +76,7 @@ def ipndm(denoise, x, sigmas, order=4):
 
 def ipndm_v(denoise, x, sigmas, order=4):
     """diff-sampler's ipndm_v; its weights as a sum over differences of slopes, which its coefficients are when expanded."""
-    ds = []
+    ds: list[Tensor] = []
     for i, (a, b) in enumerate(pairwise(sigmas)):
         ds = [slope(denoise, x, a), *ds][:order]
         if b == 0:
@@ -110,7 +117,7 @@ def dpmpp_2m(denoise, x, sigmas, solver_type="midpoint"):
         h = math.log(a / b)
         gain = 1 - math.exp(-h)
         x_b = math.exp(-h) * x + gain * data
-        if before is not None:
+        if before is not None and h_before is not None:
             weight = gain / 2 if solver_type == "midpoint" else 1 - gain / h
             x_b = x_b + weight * h / h_before * (data - before)
         x, before, h_before = x_b, data, h
@@ -118,7 +125,8 @@ def dpmpp_2m(denoise, x, sigmas, solver_type="midpoint"):
 
 
 def dpmpp_3m_sde(denoise, x, sigmas):
-    datas, steps = [], []
+    datas: list[Tensor] = []
+    steps: list[float] = []
     for a, b in pairwise(sigmas):
         data = denoise(x, a)
         if b == 0:
@@ -190,7 +198,9 @@ def res_multistep(denoise, x, sigmas):
 
 def er_sde(denoise, x, sigmas, order=3, phi=lambda sigma: sigma):
     """ER-SDE-Solver with its noise left out; its integrals by quadrature. ``phi`` is the noise scale function."""
-    datas, slopes, nodes = [], [], []
+    datas: list[Tensor] = []
+    slopes: list[Tensor] = []
+    nodes: list[float] = []
     for a, b in pairwise(sigmas):
         data = denoise(x, a)
         if b == 0:
@@ -211,7 +221,8 @@ def er_sde(denoise, x, sigmas, order=3, phi=lambda sigma: sigma):
 
 def sa_solver(denoise, x, sigmas, predictor=3, corrector=4):
     """ComfyUI's sa_solver at eta = 0, with an evaluation a step, for sigmas that do not end at 0."""
-    nodes, datas = [], []
+    nodes: list[float] = []
+    datas: list[Tensor] = []
 
     def adams(x, a, b, count):
         lambdas = [-math.log(sigma) for sigma in nodes[-count:]]
@@ -265,7 +276,7 @@ def stork_2(velocity, x, times, derivatives, s, rkg_times):
             return 6 / ((s + 4) * (s - 1)) if j == 1 else (j**2 + 3 * j - 4) / (s**2 + 3 * s - 4)
         return 4 / (3 * (s**2 + s - 2)) if j == 1 else (j**2 + j - 2) / (s**2 + s - 2)
 
-    us = []
+    us: list[Tensor] = []
     for i, (begin, end) in enumerate(pairwise(times)):
         h = end - begin
         us = [velocity(begin, x), *us][:3]

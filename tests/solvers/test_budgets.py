@@ -7,6 +7,7 @@ import importlib
 import inspect
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import torch
@@ -28,7 +29,7 @@ SETTINGS = {
     "ve": (VE(), (0.0, 1.0)),
     "preconditioned": (Preconditioned(CondOT(), 5.0), (0.0, 1.0)),
 }
-VARIANTS = [(spec.name, {}) for spec in SOLVERS] + [
+VARIANTS: list[tuple[str, dict[str, Any]]] = [(spec.name, {}) for spec in SOLVERS] + [
     ("unipc", {"order": 3, "variant": "bh1", "lower_order_final": False}),
     ("dpm++3m", {"lower_order_final": False}),
     ("deis", {"order": 4, "variable": "rho"}),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -94,7 +96,7 @@ def test_the_two_3m_differ_in_the_second_step_alone(mixture):
 def test_flow_match_heun_ends_with_euler(mixture, start, deviation):
     steps = 4
     field, x0 = mixture(CondOT()), start(CondOT())
-    scheduler = FlowMatchHeunDiscreteScheduler()
+    scheduler: Any = FlowMatchHeunDiscreteScheduler()
     scheduler.set_timesteps(steps)
     sigmas = 1 - torch.linspace(0, 1, steps + 1, dtype=torch.float64)
     scheduler.sigmas = torch.cat([sigmas[:1], sigmas[1:-1].repeat_interleave(2), sigmas[-1:]])
@@ -109,7 +111,7 @@ def test_flow_match_heun_ends_with_euler(mixture, start, deviation):
     assert deviation(before + 0.25 * field(t, before), found) < 1e-6
 
 
-FLOW = {"euler": peers.euler, "ab4": peers.lms, "ab3": functools.partial(peers.lms, order=3)}
+FLOW: dict[str, Callable[..., Any]] = {"euler": peers.euler, "ab4": peers.lms, "ab3": functools.partial(peers.lms, order=3)}
 
 
 @pytest.mark.parametrize("name", FLOW)

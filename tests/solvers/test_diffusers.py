@@ -7,6 +7,7 @@ field is evaluated where a scheduler's state is. Schedulers that cast to float32
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import pytest
 import torch
@@ -110,7 +111,7 @@ def test_deis_in_log_snr(mixture, start, solver, deviation, order, grid):
 
 def test_ddim_at_integer_timesteps(mixture, start, solver, deviation):
     """Nine of ten steps of 100; diffusers' tenth leaves the schedule for its ``final_alpha_cumprod``."""
-    scheduler = DDIMScheduler(clip_sample=False)
+    scheduler: Any = DDIMScheduler(clip_sample=False)
     scheduler.alphas_cumprod = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64), 0)
     scheduler.set_timesteps(10)
     path = DiscreteVP(scheduler.alphas_cumprod.tolist())
@@ -140,7 +141,7 @@ def test_second_order_singlestep(mixture, start, solver, deviation, name, algori
     """Diffusers takes any node for its intermediate one; ours are in the middle, in lambda, as in the papers."""
     field = mixture(VP(), FINITE)
     table = traced(solver(name), nfe, field)
-    scheduler = DPMSolverSinglestepScheduler(
+    scheduler: Any = DPMSolverSinglestepScheduler(
         solver_order=2, algorithm_type=algorithm, lower_order_final=bool(nfe % 2), final_sigmas_type="sigma_min"
     )
     prepare(scheduler, field.path, table.times)
@@ -156,7 +157,7 @@ def test_third_order_singlestep(mixture, start, solver, deviation, nfe, orders):
     """Algorithm 2 has the second stage of diffusers' "heun" type and the end of its "midpoint" type."""
     field = mixture(VP(), FINITE)
     table = traced(solver("dpm-solver-3"), nfe, field)
-    scheduler = DPMSolverSinglestepScheduler(
+    scheduler: Any = DPMSolverSinglestepScheduler(
         solver_order=3, algorithm_type="dpmsolver", lower_order_final=True, final_sigmas_type="sigma_min"
     )
     prepare(scheduler, field.path, table.times)
@@ -174,7 +175,7 @@ def test_ipndm(mixture, start, solver, deviation, path):
     """Diffusers' iPNDM takes v = alpha epsilon - sigma x1 and, at its first node, any alpha."""
     field = mixture(path, (0.01, 0.99))
     table = traced(solver("ipndm"), 9, field)
-    scheduler = IPNDMScheduler()
+    scheduler: Any = IPNDMScheduler()
     scheduler.set_timesteps(9)
     scheduler.alphas, scheduler.betas = path.alpha(table.times), path.sigma(table.times)
     scheduler.timesteps = torch.arange(9, 0, -1)
@@ -192,7 +193,7 @@ def test_ipndm(mixture, start, solver, deviation, path):
 def test_adams_bashforth_is_lms_on_the_edm_path(mixture, start, solver, deviation, order, grid):
     field = mixture(EDM(0.002, 10.0))
     table = traced(solver(f"ab{order}", grid=grid), 10, field)
-    scheduler = LMSDiscreteScheduler()
+    scheduler: Any = LMSDiscreteScheduler()
     prepare(scheduler, field.path, table.times)
     scheduler.is_scale_input_called = True
     x0 = x = start(field.path)
@@ -208,7 +209,7 @@ def test_edm_heun_ends_with_a_first_order_step(mixture, start, solver, deviation
     table = traced(solver("edm-heun"), 2 * steps - 1, field)
     # Node by node: the first once, those between twice (end of one step, beginning of the next), sigma = 0 in the end.
     nodes = torch.cat([table.times[:2], table.times[3:-1:2], table.times[-1:]])
-    scheduler = HeunDiscreteScheduler()
+    scheduler: Any = HeunDiscreteScheduler()
     scheduler.set_timesteps(steps)
     sigmas = field.path.sigma(nodes)
     scheduler.sigmas = torch.cat([sigmas[:1], sigmas[1:-1].repeat_interleave(2), sigmas[-1:]])
@@ -222,7 +223,7 @@ def test_edm_heun_ends_with_a_first_order_step(mixture, start, solver, deviation
 def test_euler_on_the_edm_path(mixture, start, solver, deviation):
     field = mixture(EDM())
     table = traced(solver("euler", grid="edm"), 10, field)
-    scheduler = EulerDiscreteScheduler()
+    scheduler: Any = EulerDiscreteScheduler()
     prepare(scheduler, field.path, table.times)
     scheduler.is_scale_input_called = True
     x0 = start(field.path)
@@ -232,7 +233,7 @@ def test_euler_on_the_edm_path(mixture, start, solver, deviation):
 def test_euler_on_the_flow_path(mixture, start, solver, deviation):
     field = mixture(CondOT())
     table = traced(solver("euler", grid="shifted:3"), 8, field)
-    scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)
+    scheduler: Any = FlowMatchEulerDiscreteScheduler(shift=3.0)
     scheduler.set_timesteps(sigmas=torch.linspace(1, 1 / 8, 8).tolist())
     torch.testing.assert_close(scheduler.sigmas.double(), 1 - table.times, rtol=0, atol=1e-6)
     x0 = start(field.path)
@@ -244,7 +245,7 @@ def test_heun_on_the_flow_path(mixture, start, solver, deviation):
     steps = 5
     field = mixture(CondOT(), (0.0, 0.9))
     table = traced(solver("heun"), 2 * steps, field)
-    scheduler = FlowMatchHeunDiscreteScheduler()
+    scheduler: Any = FlowMatchHeunDiscreteScheduler()
     scheduler.set_timesteps(steps + 1)
     sigmas = 1 - torch.linspace(0, 0.9, steps + 1, dtype=torch.float64)
     scheduler.sigmas = torch.cat([sigmas[:1], sigmas[1:].repeat_interleave(2), sigmas.new_zeros(1)])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,7 +51,7 @@ def test_uniform_steps_are_equal(steps, begin, end):
 
 @pytest.mark.parametrize("shift", [1.0, 3.0, 6.5])
 def test_shifted_is_the_shift_of_flow_models(shift):
-    scheduler = FlowMatchEulerDiscreteScheduler(shift=shift)
+    scheduler: Any = FlowMatchEulerDiscreteScheduler(shift=shift)
     scheduler.set_timesteps(sigmas=np.linspace(1, 1 / 10, 10).tolist())
     found = time_grid(f"shifted:{shift}", CondOT(), (0.0, 1.0), 10)
     np.testing.assert_allclose(1 - found.numpy(), scheduler.sigmas.double().numpy(), rtol=0, atol=1e-6)
@@ -58,7 +59,7 @@ def test_shifted_is_the_shift_of_flow_models(shift):
 
 def test_edm_is_the_grid_of_edm():
     """Diffusers ends its n noise levels with sigma = 0, as a path to sigma = 0 does."""
-    scheduler = EDMEulerScheduler(sigma_min=0.002, sigma_max=80.0, rho=7.0)
+    scheduler: Any = EDMEulerScheduler(sigma_min=0.002, sigma_max=80.0, rho=7.0)
     scheduler.set_timesteps(12)
     path = EDM(0.0, 80.0)
     found = path.sigma(time_grid("edm", path, (0.0, 1.0), 12)).numpy()

@@ -11,6 +11,7 @@ import pytest
 import torch
 from scipy.integrate import quad
 from scipy.interpolate import lagrange
+from torch import Tensor
 from torchdiffeq import odeint
 
 from bnsbench.errors import UsageError
@@ -35,7 +36,7 @@ def traced(sampler, nfe, field):
 def test_runge_kutta_against_torchdiffeq(mixture, start, solver, deviation, path, interval, name, method, stages):
     """Torchdiffeq's "rk4" is the 3/8 rule."""
     field, steps = mixture(path, interval), 5
-    grid = torch.linspace(*interval, steps + 1, dtype=torch.float64)
+    grid = torch.linspace(interval[0], interval[1], steps + 1, dtype=torch.float64)
     x0 = start(path, interval)
     expected = odeint(field, x0, grid, method=method)[-1]
     assert deviation(traced(solver(name), stages * steps, field)(field, x0), expected) < 1e-12
@@ -69,7 +70,7 @@ def rk4_step(f, s, h, x):
 def test_runge_kutta_against_textbook_steps(mixture, start, solver, deviation, path, interval, name, step, stages):
     field, steps = mixture(path, interval), 5
     x0 = x = start(path, interval)
-    for s, t in pairwise(torch.linspace(*interval, steps + 1, dtype=torch.float64)):
+    for s, t in pairwise(torch.linspace(interval[0], interval[1], steps + 1, dtype=torch.float64)):
         x = step(field, s, t - s, x)
     assert deviation(traced(solver(name), stages * steps, field)(field, x0), x) < 1e-12
 
@@ -79,7 +80,8 @@ def deis_by_scipy(field, times, x, order, variable):
 
     From alpha = 0 the first step is DDIM's; its value stays among the nodes in time, and has no place among those in rho.
     """
-    path, past = field.path, []
+    path = field.path
+    past: list[tuple[float, Tensor]] = []
 
     def rho(t):
         return float(path.sigma(t) / path.alpha(t))

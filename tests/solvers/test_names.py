@@ -15,7 +15,7 @@ from bnsbench.errors import UsageError
 from bnsbench.flows.paths import CondOT, Cosine
 from bnsbench.solvers.specs import SOLVERS
 from tests.solvers import peers
-from tests.solvers.names import ENTRY, FINITE, NAMES, TO_DATA, ours, sampled, table_of
+from tests.solvers.names import ENTRY, FINITE, NAMES, TO_DATA, ours, parts, sampled, table_of
 from tests.solvers.test_scheduler_names import ALONE, VARIANCE_EXPLODING, VARIANCE_PRESERVING
 
 
@@ -141,10 +141,10 @@ def test_every_name_is_checked():
 @pytest.mark.parametrize("entry", NAMES)
 def test_whoever_asks_for_a_name_is_told_ours(entry):
     """Unless it is also a name of ours, as "euler" is, or a plainer entry has the same name."""
-    theirs, _, _ = ENTRY.fullmatch(entry)["theirs"].partition("[")
+    theirs, _, _ = parts(entry)["theirs"].partition("[")
     if theirs in {spec.name for spec in SOLVERS}:
         return
-    same = [each for each in NAMES if ENTRY.fullmatch(each)["theirs"].partition("[")[0] == theirs]
-    meant = [re.escape(repr(ENTRY.fullmatch(each)["ours"] or NAMES[each])) for each in same]
+    same = [each for each in NAMES if parts(each)["theirs"].partition("[")[0] == theirs]
+    meant = [re.escape(repr(parts(each)["ours"] or NAMES[each])) for each in same]
     with pytest.raises(UsageError, match=rf"did you mean ({'|'.join(meant)}) \("):
         PluginHost.load().solver(theirs)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -39,7 +41,7 @@ ALONE = {
     "FlowMatchEulerDiscreteScheduler (diffusers)",
 }
 
-VARIANCE_PRESERVING = {
+VARIANCE_PRESERVING: dict[str, Callable[..., Any]] = {
     "DPMSolverMultistepScheduler (diffusers)": DPMSolverMultistepScheduler,
     "DPMSolverMultistepScheduler[solver_order=3] (diffusers)": functools.partial(
         DPMSolverMultistepScheduler, solver_order=3
@@ -72,7 +74,7 @@ def nodes_twice(values):
     return torch.cat([values[:1], values[1:-1].repeat_interleave(2), values[-1:], values[-1:]])
 
 
-VARIANCE_EXPLODING = {
+VARIANCE_EXPLODING: dict[str, tuple[Callable[[], Any], int]] = {
     "EulerDiscreteScheduler (diffusers)": (EulerDiscreteScheduler, 1),
     "LMSDiscreteScheduler (diffusers): deis[order=4,variable=rho]": (LMSDiscreteScheduler, 1),
     "HeunDiscreteScheduler (diffusers)": (HeunDiscreteScheduler, 2),
@@ -111,7 +113,7 @@ def test_edm_euler_scheduler(mixture, start, denoise, deviation):
     path = EDM(0.002, 80.0)
     field, x0 = mixture(path), start(path)
     table = ours("EDMEulerScheduler (diffusers)", field, 8)
-    scheduler = EDMEulerScheduler(sigma_data=0.5)
+    scheduler: Any = EDMEulerScheduler(sigma_data=0.5)
     prepare(scheduler, path, table.times)
     scheduler.is_scale_input_called = True
     x = x0
@@ -124,7 +126,7 @@ def test_edm_euler_scheduler(mixture, start, denoise, deviation):
 
 def test_ddim_scheduler(mixture, start, deviation):
     """Nine of ten steps; the tenth leaves the schedule for ``final_alpha_cumprod``."""
-    scheduler = DDIMScheduler(clip_sample=False)
+    scheduler: Any = DDIMScheduler(clip_sample=False)
     scheduler.alphas_cumprod = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64), 0)
     scheduler.set_timesteps(10)
     path = DiscreteVP(scheduler.alphas_cumprod.tolist())
@@ -140,7 +142,7 @@ def test_ipndm_scheduler(mixture, start, deviation):
     path, interval = FINITE[0]
     field, x0 = mixture(path, interval), start(path, interval)
     table = ours("IPNDMScheduler (diffusers)", field, 9)
-    scheduler = IPNDMScheduler()
+    scheduler: Any = IPNDMScheduler()
     scheduler.set_timesteps(9)
     scheduler.alphas, scheduler.betas = path.alpha(table.times), path.sigma(table.times)
     scheduler.timesteps = torch.arange(9, 0, -1)
@@ -155,6 +157,6 @@ def test_ipndm_scheduler(mixture, start, deviation):
 def test_flow_match_euler_scheduler(mixture, start, deviation):
     field, x0 = mixture(CondOT()), start(CondOT())
     table = ours("FlowMatchEulerDiscreteScheduler (diffusers)", field, 8)
-    scheduler = FlowMatchEulerDiscreteScheduler()
+    scheduler: Any = FlowMatchEulerDiscreteScheduler()
     scheduler.set_timesteps(sigmas=torch.linspace(1, 1 / 8, 8).tolist())
     assert deviation(table(field, x0), run(scheduler, field, table.times, x0, lambda t, x, u: -u)) < 1e-6

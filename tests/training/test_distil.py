@@ -27,6 +27,7 @@ from bnsbench.training.recipes import learned
 from bnsbench.training.recipes.bns import train_bns
 from bnsbench.training.tuning.classics import rule_on_grid
 from bnsbench.truth.mixed_source import MixedSource
+from bnsbench.truth.noise import Split
 from bnsbench.truth.pairs import CHUNK, PairSource
 from bnsbench.truth.source import Source
 from tests.training.toys import SMALL, bend, cross_source, euler_table, plane_source, uniform
@@ -122,7 +123,8 @@ def test_the_record_says_what_was_done() -> None:
     )
     assert record["loss"] == pytest.approx(float(error.square().mean().log()), abs=1e-6)
     # Nothing less than a chunk is solved.
-    teacher = sum(SOURCE.pairs(split, count).nfe * CHUNK for split, count in (("train", 40), ("validation", 64)))
+    counts: dict[Split, int] = {"train": 40, "validation": 64}
+    teacher = sum(SOURCE.pairs(split, count).nfe * CHUNK for split, count in counts.items())
     assert record["forwards"] == {
         "teacher": 2 * round(teacher),
         "training": 2 * cost.training,
@@ -217,7 +219,7 @@ def lead_astray(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return asked
 
 
-TRAININGS = {
+TRAININGS: dict[str, dict[str, Any]] = {
     "legs": {"iterations": 2},
     "halting": {"iterations": 5, "gain": 100.0},
     "alternating": {"iterations": 1},

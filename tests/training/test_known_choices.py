@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
@@ -47,7 +47,8 @@ def test_ranges_are_those_of_the_code():
     assert tuned["pairs"] == f"at least {FEWEST}"
     assert {field.name for field in fields(Choices)} <= set(allowed)
     for name in ("pairs", "iterations", "gain", "rate"):
+        wrong: dict[str, Any] = {name: -1}
         with pytest.raises(UsageError):
-            Choices(**{name: -1})
+            Choices(**wrong)
     with pytest.raises(UsageError):
         rung_below(8, "steep")

@@ -16,6 +16,7 @@ from bnsbench.truth.ground_truth import Trajectory
 from bnsbench.truth.pairs import Pairs, PairSource
 from tests.flows.toy import GaussianModel, SineField
 from tests.training.families.examples import somewhere
+from tests.training.toys import as_model_field
 
 FAMILIES = {
     "order 1": ScaleTime(5, (0.0, 0.999), 1),
@@ -118,7 +119,8 @@ def linear_pairs(weights: Tensor | None = None, end: float = 1.0, dtype: torch.d
         return (RATE * torch.cos(3 * t)).to(at) * at
 
     trajectory = Trajectory(times, x.to(dtype), u.to(dtype))
-    return Pairs(x0.to(dtype), x[-1].to(dtype), FunctionField(velocity, CondOT(), (0.0, end)), 0.0, weights, trajectory)
+    field = as_model_field(FunctionField(velocity, CondOT(), (0.0, end)))
+    return Pairs(x0.to(dtype), x[-1].to(dtype), field, 0.0, weights, trajectory)
 
 
 def plain_bound(
@@ -203,7 +205,7 @@ def test_the_bound_bounds_the_error_at_the_end(order: int) -> None:
 def test_the_bound_costs_an_evaluation_per_sample_and_step_of_the_table(order: int) -> None:
     family, pairs = ScaleTime(6, (0.0, 1.0), order), linear_pairs()
     counter = CountingField(pairs.field)
-    family.bound(family.start(), replace(pairs, field=counter))
+    family.bound(family.start(), replace(pairs, field=as_model_field(counter)))
     assert counter.evaluations == 6 * len(pairs)
 
 
@@ -212,7 +214,7 @@ def test_gradients_are_finite_where_a_step_is_exact() -> None:
     pairs = linear_pairs()
     assert pairs.trajectory is not None
     still = Trajectory(pairs.trajectory.times, pairs.x0.expand(513, *pairs.x0.shape), torch.zeros_like(pairs.trajectory.u))
-    nothing = FunctionField(lambda t, x: torch.zeros_like(x), CondOT())
+    nothing = as_model_field(FunctionField(lambda t, x: torch.zeros_like(x), CondOT()))
     for order in (1, 2):
         family = ScaleTime(4, (0.0, 1.0), order)
         theta = family.start().requires_grad_()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -154,7 +155,8 @@ def test_gradients_that_are_not_finite_move_nothing(pairs: Pairs, validation: Pa
 def test_an_interrupted_descent_goes_on_to_the_same_end_bit_for_bit(
     pairs: Pairs, validation: Pairs, kind: str, tmp_path: Path
 ) -> None:
-    family, steps = FAMILIES[kind], {"iterations": 12, "check_every": 4}
+    family = FAMILIES[kind]
+    steps: dict[str, Any] = {"iterations": 12, "check_every": 4}
     whole = descent(family, pairs, validation, **steps)
     whole.minimise(Checkpoint(None))
     for stop in (0, 4, 8, 12):

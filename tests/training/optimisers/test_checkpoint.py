@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,12 @@ import torch
 
 from bnsbench.training.optimisers.checkpoint import Checkpoint
 
-STATE = {"theta": torch.randn(5, dtype=torch.float64), "order": [3, 1], "done": 7, "selection": {"best": None, "idle": 0.5}}
+STATE: dict[str, Any] = {
+    "theta": torch.randn(5, dtype=torch.float64),
+    "order": [3, 1],
+    "done": 7,
+    "selection": {"best": None, "idle": 0.5},
+}
 
 
 @pytest.fixture

@@ -20,7 +20,16 @@ from bnsbench.training.optimisers.gauss_newton import GaussNewton, Iterate, damp
 from bnsbench.training.optimisers.rollout import Rollout, run
 from bnsbench.training.problem import Cost
 from bnsbench.truth.pairs import Pairs, PairSource
-from tests.training.toys import bend, cross_source, euler_table, plain_states, plane_source, smooth_features, uniform
+from tests.training.toys import (
+    as_model_field,
+    bend,
+    cross_source,
+    euler_table,
+    plain_states,
+    plane_source,
+    smooth_features,
+    uniform,
+)
 
 COUNT, N = 12, 4
 PHI = smooth_features()
@@ -210,7 +219,7 @@ def test_the_cost_is_what_the_field_is_asked(pairs: Pairs, derivative) -> None:
     asked: list[int] = []
     family = FAMILIES["free"]
     rows = 2.9 * COUNT / len(family.start())  # three sketches
-    counted = replace(pairs, field=Counted(pairs.field))
+    counted = replace(pairs, field=as_model_field(Counted(pairs.field)))
     descent = newton(family, "mse", counted, derivative=derivative, precision=torch.float64, rows_per_parameter=rows)
     iterate = descent.evaluate(family.start())
     assert descent.cost.training == sum(asked) == N * COUNT
@@ -298,8 +307,13 @@ def test_the_logarithms_of_bespoke_rules_are_bounded_as_log_gaps_are(pairs: Pair
     iterate = descent.evaluate(family.start())
     size = len(iterate.theta)
     asked: list[Tensor] = []
+
+    def evaluate(theta: Tensor) -> Iterate:
+        asked.append(theta - iterate.theta)
+        return iterate
+
     monkeypatch.setattr(descent, "system", lambda *_: (1e9 * torch.ones(size).double(), torch.eye(size).double()))
-    monkeypatch.setattr(descent, "evaluate", lambda theta: asked.append(theta - iterate.theta) or iterate)
+    monkeypatch.setattr(descent, "evaluate", evaluate)
     descent.step(iterate, 1, 1e-3)
     assert (asked[0][: 3 * N - 1] == -2).all()
     assert (asked[0][3 * N - 1 :] < -1e6).all()

@@ -15,7 +15,7 @@ from bnsbench.training.optimisers.rollout import run
 from bnsbench.training.optimisers.soft_teacher import soft_radius, soften
 from bnsbench.truth.pairs import Pairs, PairSource
 from tests.flows.toy import GaussianModel, SineField
-from tests.training.toys import euler_table, random_table
+from tests.training.toys import as_model_field, euler_table, random_table
 
 NOWHERE = NonStationarySolver.from_rows(
     torch.tensor([0.0, 1.0], dtype=torch.float64), torch.tensor([[1.0, 0.0]], dtype=torch.float64)
@@ -28,7 +28,7 @@ def gaussians() -> Pairs:
 
 
 def still(x0: Tensor, x1: Tensor) -> Pairs:
-    return Pairs(x0, x1, FunctionField(lambda t, x: torch.zeros_like(x), CondOT()), 0.0)
+    return Pairs(x0, x1, as_model_field(FunctionField(lambda t, x: torch.zeros_like(x), CondOT())), 0.0)
 
 
 def errors(table: NonStationarySolver, objective: Objective, pairs: Pairs) -> Tensor:
@@ -65,7 +65,7 @@ def test_a_step_goes_half_way_to_the_root_of_a_square() -> None:
 @pytest.mark.parametrize("radius", [1e-3, 0.2, 0.9])
 def test_no_sample_leaves_the_radius_around_the_teacher_s_noise(radius: float) -> None:
     x0, x1 = torch.randn(2, 6, 1, 2, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    pairs = moved = Pairs(x0, x1, SineField(), 0.0)
+    pairs = moved = Pairs(x0, x1, as_model_field(SineField()), 0.0)
     objective, table = make_objective("soft-mse", None), random_table(4)
     for _ in range(4):
         moved = soften(table, objective, moved, pairs.x0, radius)
@@ -126,7 +126,7 @@ def test_a_student_that_is_already_exact_or_broken_moves_nothing() -> None:
     x0 = torch.randn(3, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     exact = soften(NOWHERE, make_objective("soft-mse", None), still(x0, x0), x0, 0.1)
     assert torch.equal(exact.x0, x0)
-    broken = Pairs(x0, x0 + 1, FunctionField(lambda t, x: x * math.nan, CondOT()), 0.0)
+    broken = Pairs(x0, x0 + 1, as_model_field(FunctionField(lambda t, x: x * math.nan, CondOT())), 0.0)
     assert torch.equal(soften(euler_table(2), make_objective("soft-mse", None), broken, x0, 0.1).x0, x0)
 
 

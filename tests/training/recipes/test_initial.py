@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,7 +31,7 @@ from bnsbench.training.recipes.initial import (
 from bnsbench.training.recipes.paper import precondition
 from bnsbench.truth.pairs import CHUNK, Pairs, PairSource
 from tests.flows.toy import GaussianModel, SineField
-from tests.training.toys import cross, cross_source, plain_states, random_table, uniform
+from tests.training.toys import as_model_field, cross, cross_source, plain_states, random_table, uniform
 
 N = 4
 
@@ -62,7 +63,7 @@ def test_start_grids_span_the_interval_with_increasing_times() -> None:
         grids = start_grids(path, (0.0, end), 5)
         assert tuple(grids) == START_GRIDS
         for times in grids.values():
-            assert (times[0], times[-1], len(times)) == (0.0, end, 6)
+            assert (float(times[0]), float(times[-1]), len(times)) == (0.0, end, 6)
             assert (times.diff() > 0).all()
     given = torch.linspace(0, 0.999, 6, dtype=torch.float64)
     torch.testing.assert_close(start_grids(VP(), (0.0, 0.999), 5)["uniform"], given)
@@ -92,7 +93,7 @@ def test_a_classic_start_is_its_trace(source: PairSource) -> None:
     assert name == "euler"
     torch.testing.assert_close(table.rows, expected.rows)
     torch.testing.assert_close(table.times, uniform(N), rtol=0, atol=1e-15)
-    assert (table.times[0], table.times[-1]) == (0.0, 1.0)
+    assert (float(table.times[0]), float(table.times[-1])) == (0.0, 1.0)
 
 
 def test_a_classic_that_repeats_times_gets_them_opened_by_a_little(source: PairSource) -> None:
@@ -153,7 +154,7 @@ def test_a_file_for_another_path_lends_its_log_snrs(source: PairSource, path, en
     file = file_of(given, tmp_path, source)
     other = replace(source, model=on_path(path, end), name="other", cache=None)
     table, name = start(other, file)
-    assert (table.times[0], table.times[-1]) == (0.0, end)
+    assert (float(table.times[0]), float(table.times[-1])) == (0.0, end)
     assert (table.times.diff() > 0).all()
     inner = CondOT().log_snr(given.times[1:-1])
     torch.testing.assert_close(path.log_snr(table.times[1:-1]), inner, rtol=1e-6, atol=1e-6)
@@ -224,7 +225,7 @@ def test_the_greedy_table_beats_the_rules_on_its_grid(n: int) -> None:
     times = time_grid("uniform", model.path, model.interval, n)
     found = psnr(greedy_table(times, pairs), pairs, 2.0)
     for rule in (euler, midpoint):
-        table = trace(lambda field, x0, rule=rule: rule(field, x0, n), model.path)
+        table = trace(functools.partial(rule, nfe=n), model.path)
         assert found > psnr(table, pairs, 2.0) + 3
 
 
@@ -241,8 +242,8 @@ def best_row(basis: Tensor, target: Tensor, weights: Tensor, passes: int) -> np.
 
 def test_every_row_but_the_last_is_the_best_one_step_on_the_true_trajectory() -> None:
     pairs = cross_source(tolerance=1e-8).trajectories("train", 40)
-    assert pairs.trajectory is not None
     pairs = replace(pairs, weights=torch.rand(40, generator=torch.Generator().manual_seed(0)) + 0.1)
+    assert pairs.trajectory is not None
     table = greedy_table(uniform(3), pairs)
     states = [pairs.x0, *plain_states(table, pairs.field, pairs.x0)]
     velocities = [pairs.field(table.times[i], states[i]) for i in range(2)]
@@ -270,7 +271,7 @@ def test_the_field_is_evaluated_once_per_row() -> None:
             return super().__call__(t, x)
 
     pairs = PairSource(GaussianModel(), "gaussian", tolerance=1e-6).trajectories("train")
-    greedy_table(uniform(4), replace(pairs, field=Counted()))
+    greedy_table(uniform(4), replace(pairs, field=as_model_field(Counted())))
     assert calls == [0.0, 0.25, 0.5, 0.75]
 
 

@@ -12,6 +12,7 @@ from bnsbench.solvers.runge_kutta import euler, midpoint
 from bnsbench.training.optimisers.selection import psnr
 from bnsbench.training.problem import Problem, TrainingStatus
 from bnsbench.training.recipes.paper import PaperRecipe, precondition, train_paper
+from bnsbench.truth.noise import Split
 from bnsbench.truth.pairs import CHUNK
 from tests.flows.toy import GaussianModel
 from tests.training.toys import cross_source
@@ -58,7 +59,8 @@ def test_the_forwards_are_three_per_step_and_sample_beside_the_start_s() -> None
     _, record = train_paper(Problem(source), 2, SMALL)
     assert record["forwards"]["training"] == 2 * (8 * 2 * 40 + 60 * 20 * 3 * 2)
     assert record["forwards"]["validation"] == 2 * 4 * 2 * 64
-    truth = sum(source.pairs(split, count).nfe * CHUNK for split, count in (("train", 40), ("validation", 64)))
+    counts: dict[Split, int] = {"train": 40, "validation": 64}
+    truth = sum(source.pairs(split, count).nfe * CHUNK for split, count in counts.items())
     assert record["forwards"]["teacher"] == 2 * round(truth)
 
 

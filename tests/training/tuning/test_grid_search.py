@@ -25,8 +25,9 @@ from bnsbench.training.tuning.grid_search import (
     parabola_top,
     search,
 )
+from bnsbench.truth.pairs import Pairs
 from bnsbench.truth.psnr import psnr_per_sample
-from tests.training.toys import cross_source
+from tests.training.toys import as_model_field, cross_source
 
 SOURCE = cross_source()
 N = 4
@@ -68,7 +69,7 @@ def test_states_that_are_not_finite_come_last() -> None:
     assert [each.rule for each in chosen.measure([bad, good], SOURCE.pairs("train", 8))] == ["ab2", "bad"]
 
 
-def two_splits():
+def two_splits() -> tuple[Pairs, Pairs]:
     return SOURCE.pairs("train", 8), SOURCE.pairs("validation", 8)
 
 
@@ -122,18 +123,24 @@ def test_a_jump_goes_to_the_top_of_a_parabola() -> None:
         p, q = grid.options
         return 30 - 40 * (math.log(p) - 0.1) ** 2 - 10 * (math.log(q) - 0.3) ** 2
 
-    centre = Candidate("ab2", NamedGrid("kumaraswamy", (1.0, 1.0)), None, value(NamedGrid("kumaraswamy", (1.0, 1.0))))
+    begin = NamedGrid("kumaraswamy", (1.0, 1.0))
+    centre = Candidate("ab2", begin, None, value(begin))  # type: ignore[arg-type]  # needs no table
     around = {grid: value(grid) for grid in neighbours(centre.grid, 1.0)}
     top = parabola_top(centre, around, 1.0)
+    assert top is not None
     assert top.options == pytest.approx((math.exp(0.1), math.exp(0.3)), rel=5e-3)
     far = {grid: value(grid) for grid in neighbours(centre.grid, 0.25)}
-    assert parabola_top(centre, far, 0.25).options[1] == pytest.approx(math.exp(REACH * 0.25 * STEPS[True]), rel=5e-3)
+    top = parabola_top(centre, far, 0.25)
+    assert top is not None
+    assert top.options[1] == pytest.approx(math.exp(REACH * 0.25 * STEPS[True]), rel=5e-3)
 
 
 def test_a_jump_goes_a_step_uphill_where_there_is_no_top() -> None:
-    centre = Candidate("ab2", NamedGrid("logsnr", (-3.0, 4.0)), None, 0.0)
+    centre = Candidate("ab2", NamedGrid("logsnr", (-3.0, 4.0)), None, 0.0)  # type: ignore[arg-type]  # needs no table
     around = dict(zip(neighbours(centre.grid, 1.0), (1.0, -1.0, -2.0, 3.0), strict=True))
-    assert parabola_top(centre, around, 1.0).options == (-2.5, 3.5)
+    top = parabola_top(centre, around, 1.0)
+    assert top is not None
+    assert top.options == (-2.5, 3.5)
     assert parabola_top(centre, {}, 1.0) is None
 
 
@@ -153,7 +160,7 @@ def test_every_evaluation_is_counted() -> None:
             spent.append(len(x))
             return self.field(t, x)
 
-    train, validation = (replace(pairs, field=Watched(pairs.field)) for pairs in two_splits())
+    train, validation = (replace(pairs, field=as_model_field(Watched(pairs.field))) for pairs in two_splits())
     cost = Cost()
     start_with = [(name, grid) for name in ("ab2", "euler") for grid in COARSE]
     search(judge(ab2=ab2, euler=euler), start_with, train, validation, HEATS, cost)
