@@ -22,7 +22,7 @@ from bnsbench.report.matrix import field_title, readable
 from bnsbench.report.profiles import profile, share_at
 from bnsbench.report.solver_styles import Style, styles_of
 
-STYLE: dict[str, Any] = {
+STYLE: dict[Any, Any] = {  # Matplotlib's stubs know keys by their names
     "svg.hashsalt": "bnsbench",  # without it every file would differ
     "svg.fonttype": "none",
     "font.family": "DejaVu Sans",
@@ -78,7 +78,7 @@ def draw_metric(frame: pd.DataFrame, metric: str, file: Path) -> None:
     panels = [(key, rows) for key, rows in frame.groupby(list(FIELD), sort=False) if rows[metric].notna().any()]
     if not panels:
         return
-    with rc_context(STYLE):  # type: ignore[arg-type]
+    with rc_context(STYLE):
         _save(_figure(panels, metric, frame.attrs.get("units", {}).get(metric, "")), file)
 
 
@@ -97,7 +97,7 @@ def draw_profile(frame: pd.DataFrame, metric: str, file: Path) -> None:
     ]
     if not shared:
         return
-    with rc_context(STYLE):  # type: ignore[arg-type]
+    with rc_context(STYLE):
         _save(_profile_figure(shared), file)
 
 

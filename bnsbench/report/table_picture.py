@@ -41,7 +41,7 @@ def draw_table(table: NonStationarySolver, path: Path, title: str, file: FilePat
     """
     if file.suffix.lower() not in SUFFIXES:
         raise UsageError(f"The picture {str(file)!r} must end in {' or '.join(SUFFIXES)}.")
-    with rc_context(STYLE):  # type: ignore[arg-type]
+    with rc_context(STYLE):
         figure = _figure(table, path, title)
         metadata = {"Software": None} if file.suffix.lower() == ".png" else {"Date": None, "Creator": None}
         try:

@@ -14,7 +14,7 @@ from bnsbench.cli import main
 class Outcome:
     """What a command did: its exit code and what it printed."""
 
-    code: int
+    code: int | str
     out: str
     err: str
 

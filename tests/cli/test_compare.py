@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 import pytest
 
@@ -12,7 +14,8 @@ from bnsbench.report.compare import COLUMNS
 def frame(*verdicts):
     rows = [{"model": "ring8", "solver": f"s{k}", "nfe": 4, "verdict": verdict} for k, verdict in enumerate(verdicts)]
     found = pd.DataFrame(rows, columns=list(COLUMNS))
-    return found.assign(metric=[None if verdict.startswith("only") else "psnr" for verdict in verdicts])
+    metrics: list[Any] = [None if verdict.startswith("only") else "psnr" for verdict in verdicts]
+    return found.assign(metric=metrics)
 
 
 def test_counts_come_first_and_remarks_next(capsys):

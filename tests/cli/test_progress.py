@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from bnsbench.cli import progress
@@ -25,7 +27,7 @@ def test_quiet(capsys):
 
 def test_lines_come_now_and_then_and_at_the_end(capsys, monkeypatch):
     clock = iter(float(second) for second in range(100))
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     with progress.show_progress(quiet=False) as shown:
         shown.stage("solving ground truth")
         for status in statuses(8):
@@ -91,7 +93,7 @@ def run(shown, cells):
 
 def test_a_run_in_lines(capsys, monkeypatch, cells):
     clock = iter(10.0 * second for second in range(100))
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     with progress.show_progress(quiet=False) as shown:
         run(shown, cells)
     captured = capsys.readouterr()
@@ -108,7 +110,7 @@ def test_a_run_in_lines(capsys, monkeypatch, cells):
 
 def test_lines_of_a_run_come_now_and_then(capsys, monkeypatch, cells):
     clock = iter(float(second) for second in range(100))
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
     with progress.show_progress(quiet=False) as shown:
         shown.planned(cells, cells)
         for number in range(12):

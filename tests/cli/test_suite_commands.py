@@ -329,7 +329,9 @@ def test_compare_leaves_out_what_another_version_of_a_model_gave(run, bnsbench, 
         run("--results", folder)
     store = ResultStore(Path("runs/small"))
     record = next(store.records())
-    score = replace(record.metrics["psnr"], value=record.metrics["psnr"].value - 1)
+    psnr = record.metrics["psnr"]
+    assert psnr.value is not None
+    score = replace(psnr, value=psnr.value - 1)
     store.write(replace(record, model={**record.model, "fingerprint": "old"}, metrics={"psnr": score}))
     done = bnsbench("compare", *sides, "--json")
     assert done.err == "runs/small: Records of the model tiny come from 2 versions; 1 are left out: run them again.\n"

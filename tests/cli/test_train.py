@@ -94,14 +94,14 @@ def test_choices_can_be_options(bnsbench, tmp_path):
 
 
 def test_an_interrupted_training_goes_on_where_it_was(bnsbench, tmp_path, monkeypatch):
-    from bnsbench.training import descent
+    from bnsbench.training.optimisers.selection import IterateSelection
 
     arguments = ("train", "ring8", "--nfe", 4, "--solver", "bns[pairs=64,iterations=6]", "-o", "bns.json")
     whole = bnsbench(*arguments)
     expected = SolverArtefact.load(tmp_path / "bns.json")
     (tmp_path / "bns.json").unlink()
     calls = []
-    check = descent.IterateSelection.check
+    check = IterateSelection.check
 
     def interrupted(self, table, stage, iteration, total, damping=None):
         calls.append(iteration)
@@ -109,11 +109,11 @@ def test_an_interrupted_training_goes_on_where_it_was(bnsbench, tmp_path, monkey
             raise KeyboardInterrupt
         return check(self, table, stage, iteration, total, damping)
 
-    monkeypatch.setattr(descent.IterateSelection, "check", interrupted)
+    monkeypatch.setattr(IterateSelection, "check", interrupted)
     stopped = bnsbench(*arguments)
     assert stopped.code == 130
     assert not (tmp_path / "bns.json").exists()
-    monkeypatch.setattr(descent.IterateSelection, "check", check)
+    monkeypatch.setattr(IterateSelection, "check", check)
     resumed = bnsbench(*arguments)
     found = SolverArtefact.load(tmp_path / "bns.json")
     assert (whole.code, resumed.code) == (0, 0)

@@ -19,7 +19,7 @@ TEXT = (ROOT / "docs" / "reference" / "plugins.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^### (\w+)\n(.*?)(?=^##|\Z)", TEXT, re.M | re.S))
 EXAMPLES = dict(re.findall(r"`([\w.]+)`:\n\n```(?:python|toml)\n(.*?)```", TEXT, re.S))
 HOOKS = {name: each for name, each in vars(hookspecs).items() if hasattr(each, f"{hookspecs.GROUP}_spec")}
-RECORDS: dict[str, type] = {name: each for name, each in vars(specs).items() if dataclasses.is_dataclass(each)}
+RECORDS = {name: each for name, each in vars(specs).items() if isinstance(each, type) and dataclasses.is_dataclass(each)}
 FILLED_IN = {"provider"}
 
 
@@ -114,7 +114,7 @@ def test_suite_executor_report_exporter_and_observer_work(files, tmp_path, capsy
     rows = list(csv.DictReader((tmp_path / "runs/study/leaderboard.csv").read_text().splitlines()))
     assert {(row["solver"], row["nfe"]) for row in rows} == {(s, n) for s in ("euler", "midpoint") for n in ("2", "4")}
     diary = (tmp_path / "diary.txt").read_text().splitlines()
-    assert [re.search(r"nfe(\d)", line)[1] for line in diary] == ["4", "4", "2", "2"]
+    assert [re.findall(r"nfe(\d)", line)[0] for line in diary] == ["4", "4", "2", "2"]
     best = max((row for row in rows if row["nfe"] == "4"), key=lambda row: float(row["psnr"]))["solver"]
     assert f"ring8 at 4 NFE: {best}\n" in run("leaderboard", "runs/study", "--format", "winners")
     run("solver", "export", "euler", "out", "--nfe", "2", "--model", "ring8", "--to", "columns[digits=3]")

@@ -98,9 +98,9 @@ def test_further_measures_of_psnr_are_compared_by_their_own_differences(records)
     found = frame.set_index("metric")
     assert dict(found["verdict"]) == {"psnr": "within noise", "psnr_mse": "within noise", "psnr_p05": "worse"}
     mse = [-10 * np.log10(np.mean(10 ** (-each / 10))) for each in (values, changed)]
-    assert found.loc["psnr_mse", ["a", "b", "difference"]].tolist() == pytest.approx([*mse, mse[1] - mse[0]])
+    assert list(found.loc["psnr_mse", ["a", "b", "difference"]]) == pytest.approx([*mse, mse[1] - mse[0]])
     p05 = [np.quantile(each, 0.05) for each in (values, changed)]
-    assert found.loc["psnr_p05", ["a", "b", "difference"]].tolist() == pytest.approx([*p05, p05[1] - p05[0]])
+    assert list(found.loc["psnr_p05", ["a", "b", "difference"]]) == pytest.approx([*p05, p05[1] - p05[0]])
     assert (found["low"] < found["difference"]).all()
     assert (found["difference"] < found["high"]).all()
 
@@ -118,9 +118,12 @@ def test_only_samples_of_the_same_noise_and_model_are_paired(records, name, valu
     from bnsbench.report.compare import _change
 
     other = _changed(records[0], 0.5, 1.0)
-    assert _change(records[0], other, "psnr")["verdict"] == "better"
+    same = _change(records[0], other, "psnr")
+    assert same is not None
+    assert same["verdict"] == "better"
     other = replace(other, **{name: {**getattr(other, name), **value}})
     found = _change(records[0], other, "psnr")
+    assert found is not None
     assert (found["verdict"], "low" in found) == ("changed", False)
     assert found["difference"] == pytest.approx(0.5)
 

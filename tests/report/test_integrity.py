@@ -12,7 +12,7 @@ from bnsbench.errors import CorruptFileError
 from bnsbench.report.integrity import faults, plan_faults
 from bnsbench.report.results import write_reports
 from bnsbench.suite.plan import make_plan
-from bnsbench.suite.record import Record, Score
+from bnsbench.suite.record import Record, RecordedModel, Score
 from bnsbench.suite.store import ResultStore
 from bnsbench.suite.suitefile import read_suite
 
@@ -44,7 +44,7 @@ def _record(cell):
         return Record(cell.key, cell.content, "skipped", cell.skip)
     values = tuple(20.0 + cell.nfe + 0.1 * k for k in range(cell.samples))
     score = Score("1", "higher", "dB", sum(values) / len(values), details={"n": float(len(values))})
-    model = {"dtype": "float64", "fingerprint": "f" * 64}
+    model: RecordedModel = {"dtype": "float64", "fingerprint": "f" * 64}
     return Record(
         cell.key, cell.content, "ok", metrics={"psnr": score}, per_sample={"psnr": values}, nfe=cell.nfe, model=model
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -86,7 +87,8 @@ def test_where_the_truth_itself_is_beaten_rows_follow_their_distance_to_it(recor
     at_four = [record for record in records if record.nfe == 4]
     frame = leaderboard([with_truth(at_four[0], 4.9), with_truth(at_four[1], 3.0)])
     (matrix,) = matrices(frame, "fid")
-    assert [(line.solver, line.gap) for line in matrix.lines] == [("euler", pytest.approx(0.4)), ("ab2", pytest.approx(1.5))]
+    gaps: list[Any] = [("euler", pytest.approx(0.4)), ("ab2", pytest.approx(1.5))]
+    assert [(line.solver, line.gap) for line in matrix.lines] == gaps
     assert {entry.standing for line in matrix.lines for entry in line.entries} == {""}
     assert matrix.notes[0].startswith("Nothing is marked: the ground truth itself has 4.50 here")
     assert matrix.notes[0].endswith("psnr ranks solvers.")

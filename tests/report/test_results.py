@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,16 +11,16 @@ from bnsbench.suite.store import ResultStore
 VALUES = {("euler", 4): (20.0, 1.0), ("ab2", 4): (25.0, 1.0), ("bns", 4): (30.0, 1.0), ("rk4", 4): None}
 
 
-class _Cell:
-    def __init__(self, key):
-        self.key = key
+def cells_of(records):
+    """Return what a store asks of the records' cells."""
+    return [SimpleNamespace(key=record.key) for record in records]
 
 
 @pytest.fixture
 def store(make_records, tmp_path):
     store = ResultStore(tmp_path / "made")
     records = make_records(VALUES)
-    store.begin("", [_Cell(record.key) for record in records])
+    store.begin("", cells_of(records))
     for record in records:
         store.write(record)
     return store
@@ -58,7 +59,7 @@ def test_profile_lies_beside_the_picture(make_records, tmp_path):
     store = ResultStore(tmp_path / "made")
     values = {(solver, n): (20.0 + n + k, 1.0) for k, solver in enumerate(("euler", "ab2", "bns")) for n in (4, 8)}
     records = [*make_records(values, models=("ring8", "aniso5")), *make_records(values, seed=1)]
-    store.begin("", [_Cell(record.key) for record in records])
+    store.begin("", cells_of(records))
     for record in records:
         store.write(record)
     write_reports(store)

@@ -154,11 +154,14 @@ def test_forgeries_with_hashes_that_fit_are_found(store, host, forgery):
 
 def test_replicates_are_compared_value_by_value(original):
     record = next(record for record in ResultStore(original).records() if "width" in record.metrics)
-    made, other = (replace(record, replicates={"width": values}) for values in ((1.0, 2.0, None), (1.0, 2.5, None)))
+
+    def of_width(*values):
+        return replace(record, replicates={"width": values})
+
+    made, other, missing = of_width(1.0, 2.0, None), of_width(1.0, 2.5, None), of_width(1.0, None, 3.0)
     assert list(differences(made, made)) == []
     (fault,) = differences(made, other)
     assert "the values of width by replicate are 0.25 off on average" in fault
-    missing = replace(record, replicates={"width": (1.0, None, 3.0)})
     assert any("undefined in other places" in fault for fault in differences(made, missing))
 
 
@@ -209,7 +212,7 @@ def test_cells_that_failed_are_run_again(store, host):
     (store.folder / "small.toml").write_text(text)
     options = replace(options, suite=str(store.folder / "small.toml"), models=["plain"], executor="processes[workers=1]")
     run_and_report(options, host, RunListener())
-    found = _verify(ResultStore(options.results / "small"), host, cells=1)
+    found = _verify(ResultStore(Path(options.results) / "small"), host, cells=1)
     assert (found.faults, found.records, found.rerun) == ((), 6, 1 + 4)
 
 

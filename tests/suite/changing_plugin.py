@@ -13,7 +13,7 @@ from bnsbench.contract.specs import MetricSpec, ModelSpec, SolverSpec
 from bnsbench.errors import NotApplicableError, UsageError
 from bnsbench.metrics.base import MetricValue
 
-LOADED = []
+LOADED: list[str] = []
 
 
 @hookimpl

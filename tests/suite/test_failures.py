@@ -35,7 +35,7 @@ def test_a_sentence_of_ours_stays_and_becomes_one_line():
 def test_any_other_error_is_told_with_its_type_and_place():
     with pytest.raises(ValueError, match="weights") as caught:
         raise ValueError("weights\nof it")
-    line = caught.value.__traceback__.tb_lineno
+    line = caught.tb.tb_lineno
     assert describe(caught.value) == f"ValueError: weights of it (test_failures.py, line {line})"
     assert describe(ValueError("never raised")) == "ValueError: never raised"
 

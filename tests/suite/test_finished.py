@@ -14,6 +14,7 @@ from bnsbench.api.running import run_and_report
 from bnsbench.contract import PluginHost
 from bnsbench.report.results import read_leaderboard
 from bnsbench.report.verify import verify
+from bnsbench.suite.progress import RunListener
 from bnsbench.suite.run import RunOptions, find_finished, plan_run, run_suite
 from bnsbench.suite.store import ResultStore
 
@@ -67,7 +68,7 @@ def left(options, host, recorder):
 
 def values(store, metric="psnr"):
     frame = read_leaderboard(store)
-    return {(row.model[:7], row.nfe): getattr(row, metric, None) for row in frame.itertuples()}
+    return {(str(row.model)[:7], row.nfe): getattr(row, metric, None) for row in frame.itertuples()}
 
 
 def test_what_is_unchanged_stays(options, host, recorder, store):
@@ -338,7 +339,7 @@ def test_finished_built_in_models_load_nothing(tmp_path):
         "print(len(find_finished(plan, options, host, RunListener()).records), 'torch' in sys.modules)\n"
     )
     options = RunOptions("quick", results=tmp_path, models=["ring8"], solvers=["euler"], nfe=[2], samples=8, device="cpu")
-    run_and_report(options, PluginHost.load(), _Nobody())
+    run_and_report(options, PluginHost.load(), RunListener())
     done = subprocess.run(
         [sys.executable, "-c", program.replace("nfe=[2]", "nfe=[2], samples=8"), str(tmp_path)],
         capture_output=True,
@@ -346,8 +347,3 @@ def test_finished_built_in_models_load_nothing(tmp_path):
         check=True,
     )
     assert done.stdout.split() == ["1", "False"]
-
-
-class _Nobody:
-    def __getattr__(self, name):
-        return lambda *_: None

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
@@ -49,7 +50,7 @@ def test_tensors_are_found_wherever_a_model_holds_them():
     class Model:
         def __init__(self):
             self.network = nn.BatchNorm1d(2)
-            self.named = {"a": [torch.ones(1)], "data": Data(torch.ones(2))}
+            self.named: dict[str, Any] = {"a": [torch.ones(1)], "data": Data(torch.ones(2))}
             self.itself, self.text, self.made = self, "text", torch.nn
 
     model = Model()

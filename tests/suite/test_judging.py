@@ -74,10 +74,14 @@ def test_metrics_see_the_samples_as_they_are_and_tell_of_their_files(context, ce
     judged = JudgedSamples(cell, context, x)
     assert torch.equal(judged.samples.latents, x)
     assert judged.samples.latents.data_ptr() != x.data_ptr()
-    assert judged.metric(cell.metrics[0]).fingerprint() == ""
+
+    def metric():
+        return judged.metric(cell.metrics[0])
+
+    assert metric().fingerprint() == ""
     (tmp_path / "data.txt").write_text("2")
     host = PluginHost.load([Path(__file__).parent / "changing_plugin.py"])
     made = host.metric(f"scaled[data={tmp_path / 'data.txt'}]").make()
     context._metrics[cell.metrics[0].selector] = made
-    assert judged.metric(cell.metrics[0]).fingerprint() == made.fingerprint() != ""
-    assert judged.metric(cell.metrics[0])(None).value == pytest.approx(2 * float(x.std()))
+    assert metric().fingerprint() == made.fingerprint() != ""
+    assert metric()(None).value == pytest.approx(2 * float(x.std()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -75,10 +76,10 @@ def test_a_main_program_with_a_guard_runs(start):
 
 
 def test_only_a_starting_worker_leaves(monkeypatch):
-    left = []
+    left: list[int] = []
     monkeypatch.setattr(os, "_exit", left.append)
     leave_if_starting()
     assert left == []
-    monkeypatch.setattr(processes.multiprocessing.current_process(), "name", processes.STARTING)
+    monkeypatch.setattr(multiprocessing.current_process(), "name", processes.STARTING)
     leave_if_starting()
     assert left == [processes.UNGUARDED]

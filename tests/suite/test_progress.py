@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from bnsbench.suite.plan import make_plan
-from bnsbench.suite.progress import Relay, Remaining, RunListener, listener_of_run
+from bnsbench.suite.progress import Message, Relay, Remaining, RunListener, listener_of_run
 from bnsbench.suite.suitefile import read_suite
 from bnsbench.training.listener import Listener
 from bnsbench.training.problem import TrainingStatus
@@ -66,6 +68,7 @@ def test_every_model_has_its_own_pace(cells):
 
 
 STATUS = TrainingStatus(nfe=2, stage="Adam", iteration=1, total=3, psnr=20.0)
+MESSAGES: tuple[tuple[Message, Any], ...] = (("stage", "metrics"), ("notice", "It is damaged."), ("training", STATUS))
 
 
 class Ear(Listener):
@@ -98,7 +101,7 @@ def test_what_a_cell_says_bears_its_label(cells):
     run = listener_of_run(ear)
     run.planned(cells, cells)
     run.started(cells[0])
-    for message, content in (("stage", "metrics"), ("notice", "It is damaged."), ("training", STATUS)):
+    for message, content in MESSAGES:
         run.of_cell(cells[0], message, content)
     assert [message for message, _ in ear.heard] == ["stage", "notice", "training"]
     stage, notice, status = (content for _, content in ear.heard)
@@ -110,5 +113,5 @@ def test_who_listens_to_runs_stays_and_nobody_hears_nothing(cells):
     own = RunListener()
     assert listener_of_run(own) is own
     silent = listener_of_run(None)
-    for message, content in (("stage", "metrics"), ("notice", "It is damaged."), ("training", STATUS)):
+    for message, content in MESSAGES:
         silent.of_cell(cells[0], message, content)

@@ -123,4 +123,4 @@ def test_a_draft_has_the_fields_of_a_record_and_no_others(cell):
     ends = {"key", "cell", "status", "reason"}
     assert set(Draft.__slots__) - {"cell"} == {field.name for field in fields(Record)} - ends
     with pytest.raises(AttributeError):
-        Draft(cell).forward = 3
+        Draft(cell).forward = 3  # type: ignore[attr-defined]

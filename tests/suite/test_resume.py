@@ -64,7 +64,7 @@ def _kill_after(process, folder, cells, delay):
 def test_killed_runs_end_in_the_same_leaderboard(start, tmp_path, executor):
     undisturbed = start("undisturbed", training="0")
     moments = random.Random(0)  # noqa: S311
-    done = {}
+    done: dict[str, bytes] = {}
     for cells in (0, 1, 3, 6, 9, 13, 17) if executor == "local" else (4, 11):
         _kill_after(start("killed", executor), tmp_path / "killed", cells, moments.uniform(0, 0.15))
         now = _finished(tmp_path / "killed")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import os
 from dataclasses import fields
+from typing import Any
 
 import numpy as np
 import pytest
@@ -281,7 +282,8 @@ def test_every_option_of_a_suite_overrides_it(host):
     own = {"suite", "device", "executor", "workers", "results", "fresh", "retrain", "trust_records"}
     names = {field.name for field in fields(RunOptions)}
     assert names - own == OVERRIDABLE
-    assert RunOptions(**dict.fromkeys(OVERRIDABLE, "x")).overrides() == dict.fromkeys(OVERRIDABLE, "x")
+    options: dict[str, Any] = dict.fromkeys(OVERRIDABLE, "x")
+    assert RunOptions(**options).overrides() == options
     assert RunOptions().overrides() == {}
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -59,7 +60,7 @@ def open_store(tmp_path, host, source):
     """Return a function that opens the trained solvers of one folder, which notices and statuses go to."""
 
     def open_store(notices=None, told=None, **more):
-        listener = Listener()
+        listener: Any = Listener()
         listener.training = listener.training if told is None else told
         listener.notice = listener.notice if notices is None else notices.append
         store = ResultStore(tmp_path / "results" / "trained")
@@ -100,7 +101,7 @@ def test_a_solver_of_another_nfe_is_a_fault(source, host):
             return lambda given, nfe: host.solver("learned").make()(given, nfe + 1)
 
     with pytest.raises(BnsbenchError, match="greedy trained for 3 evaluations instead of 2"):
-        train_solver(Greedy(), problem(source, host), 2)
+        train_solver(Greedy(), problem(source, host), 2)  # type: ignore[arg-type]
 
 
 def test_the_host_s_solvers_are_at_hand_with_their_parameters(source, host):
@@ -161,7 +162,7 @@ def test_a_mixture_is_a_source_too(source, host):
 
 
 def test_a_solver_is_trained_once_with_the_rungs_that_it_stands_on(cells, open_store):
-    told = []
+    told: list[TrainingStatus] = []
     solvers, selection = open_store(told=told.append), cells["bns", 6]
     made = solvers.get(selection, solvers.host.solver(selection.solver.name))
     assert {status.nfe for status in told} == {4, 6}
@@ -181,7 +182,8 @@ def test_a_solver_is_trained_once_with_the_rungs_that_it_stands_on(cells, open_s
 
 
 def test_a_damaged_or_foreign_file_is_trained_anew_with_a_notice(cells, open_store):
-    cell, notices = cells["s4s", 4], []
+    cell = cells["s4s", 4]
+    notices: list[str] = []
     solvers = open_store(notices)
     first = solvers.get(cell, solvers.host.solver(cell.solver.name))
     file = solvers.store.solver_file(solver_key(cell))
@@ -209,7 +211,8 @@ def test_a_damaged_or_foreign_file_is_trained_anew_with_a_notice(cells, open_sto
     ],
 )
 def test_a_file_that_is_another_solver_s_is_trained_anew_with_a_notice(cells, open_store, key, value, said):
-    cell, notices = cells["s4s", 4], []
+    cell = cells["s4s", 4]
+    notices: list[str] = []
     solvers = open_store(notices)
     right = solvers.get(cell, solvers.host.solver(cell.solver.name))
     file = solvers.store.solver_file(solver_key(cell))
@@ -245,7 +248,7 @@ def test_an_interrupted_training_goes_on_and_leaves_no_state(cells, open_store, 
         solvers.get(cell, solvers.host.solver(cell.solver.name))
     states = list(Path(tmp_path / "work" / "training").glob("*.pt"))
     assert [state.stem for state in states] == [solvers.store.solver_file(solver_key(cell)).stem]
-    told = []
+    told: list[TrainingStatus] = []
     resumed = open_store(told=told.append)
     made = resumed.get(cell, resumed.host.solver(cell.solver.name))
     assert [status.iteration for status in told] == [2, 3]
@@ -279,7 +282,7 @@ def test_shipped_solvers_are_taken_unless_they_are_to_be_trained(cells, open_sto
     assert taken.training["shipped"]
     assert open_store().get(cell, selection).solver.fingerprint() == taken.solver.fingerprint()
     assert asked == [("tiny", 1.0, cell.solver.name, 4, selection.spec.version)]
-    told = []
+    told: list[TrainingStatus] = []
     made = open_store(told=told.append, retrain=True).get(cell, selection)
     assert "shipped" not in made.training
     assert told

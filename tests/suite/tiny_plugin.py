@@ -27,9 +27,8 @@ def bnsbench_models():
 
 @hookimpl
 def bnsbench_solvers():
-    for name, kind in (("steps", "traced"), ("live", "direct"), ("greedy", "direct"), ("lazy", "direct"), ("nan", "direct")):
-        yield SolverSpec(name, f":{name}", kind=kind)
-    for name in ("raises", "dies", "hangs", "random", "reshapes"):
+    yield SolverSpec("steps", ":steps", kind="traced")
+    for name in ("live", "greedy", "lazy", "nan", "raises", "dies", "hangs", "random", "reshapes"):
         yield SolverSpec(name, f":{name}", kind="direct")
     yield SolverSpec("pairs", ":pairs", budgets=Budgets(2, 2))
     yield SolverSpec("learned", ":learned", kind="trained")
