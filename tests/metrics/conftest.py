@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ def model() -> DigitsModel:
 def sample_set(model: DigitsModel) -> Callable[..., SampleSet]:
     """Make a sample set from samples and truth; images are their own latents."""
 
-    def make(samples: torch.Tensor, truth: torch.Tensor, **changes: object) -> SampleSet:
+    def make(samples: torch.Tensor, truth: torch.Tensor, **changes: Any) -> SampleSet:
         base = SampleSet(samples, truth, None, data_range=2.0, model=model)
         return dataclasses.replace(base, **changes)
 

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 from torch_fidelity import calculate_metrics
-from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY, register_feature_extractor
 
 from bnsbench.metrics.extractors import to_uint8
 from bnsbench.models.digits.features import digit_classifier
+
+if TYPE_CHECKING:
+
+    class FeatureExtractorBase(nn.Module):
+        """What is used of torch-fidelity's class, which brings no types."""
+
+        features_list: list[str]
+
+        def __init__(self, name: str, features_list: list[str]) -> None: ...
+else:
+    from torch_fidelity.feature_extractor_base import FeatureExtractorBase
 
 DIGITS = "digits-of-tests"
 

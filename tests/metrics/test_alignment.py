@@ -23,7 +23,10 @@ def test_accuracy_agrees_with_scikit_learn(sample_set, images):
     expected = accuracy_score(images.labels[:400].numpy(), predicted.numpy())
     assert 0.2 < expected < 0.99
     assert result.value == pytest.approx(expected)
+    assert result.low is not None
+    assert result.high is not None
     assert result.low < expected < result.high
+    assert result.per_sample is not None
     assert sum(result.per_sample) == pytest.approx(400 * expected)
     assert result.details["truth"] > 0.98
 

@@ -69,6 +69,8 @@ def test_snr_is_torchmetrics_s():
     result = Snr()(samples)
     assert result.per_sample == pytest.approx(expected.tolist(), abs=1e-3)
     assert result.value == pytest.approx(float(expected.mean()), abs=1e-3)
+    assert result.low is not None
+    assert result.high is not None
     assert result.low < result.value < result.high
 
 

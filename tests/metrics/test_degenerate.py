@@ -123,6 +123,13 @@ def asked(name: str, samples: SampleSet) -> MetricValue | None:
     return None
 
 
+def valued(name: str, samples: SampleSet) -> MetricValue:
+    """The value of samples that are not refused."""
+    found = asked(name, samples)
+    assert found is not None
+    return found
+
+
 def test_every_built_in_metric_is_asked():
     names = {spec.name for spec in builtin.bnsbench_metrics()}
     assert names == {name for _, name in PAIRS}
@@ -185,7 +192,7 @@ def test_copies_of_one_good_sample_never_score_best(judged, name):
 @every
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_one_constant_sample_is_one_of_many(judged, name, value):
-    found = asked(name, one(judged(), value))
+    found = valued(name, one(judged(), value))
     moved = gain(name, found.value, decent(judged, name))
     # It does not help, but for what a comparison of few samples scatters, and it does not decide.
     assert moved * len(judged()) < max(1.0, abs(found.value))
@@ -197,7 +204,7 @@ def test_silent_ground_truth_does_not_decide(judged, name):
     samples = judged()
     truth = samples.truth_latents.clone()
     truth[1] = 0.0
-    found = asked(name, replace(samples, truth_latents=truth))
+    found = valued(name, replace(samples, truth_latents=truth))
     assert abs(found.value - decent(judged, name)) * len(samples) < 250
     asked(name, replace(samples, truth_latents=torch.zeros_like(truth)))
 
@@ -205,7 +212,7 @@ def test_silent_ground_truth_does_not_decide(judged, name):
 @every
 def test_equal_samples_are_still_best(judged, name):
     samples = judged()
-    same = asked(name, replace(samples, latents=samples.truth_latents.clone()))
+    same = valued(name, replace(samples, latents=samples.truth_latents.clone()))
     if name in {"kid", "recall"}:  # of which the truth's own are within the scatter
         assert same.value == pytest.approx(same.details["truth"])
     else:
@@ -213,7 +220,11 @@ def test_equal_samples_are_still_best(judged, name):
     silent = everything(samples, 0.0)
     both = asked(name, replace(silent, truth_latents=silent.latents.clone()))
     other = asked(name, replace(samples, truth_latents=silent.latents.clone()))
-    if "truth" not in (both or other).details:
+    either = both or other
+    assert either is not None
+    if "truth" not in either.details:
+        assert both is not None
+        assert other is not None
         assert gain(name, both.value, other.value) >= 0
 
 
@@ -228,7 +239,7 @@ def test_few_samples_have_a_value_or_a_reason(judged, name, count):
 
 @every
 def test_half_precision_decoders_are_judged(judged, name):
-    found = asked(name, replace(judged(), decoder=lambda states: states.bfloat16()))
+    found = valued(name, replace(judged(), decoder=lambda states: states.bfloat16()))
     assert found.value == pytest.approx(decent(judged, name), rel=0.25, abs=0.02)
 
 

@@ -66,6 +66,7 @@ def test_it_has_replicates_and_the_truth_s_own_score(sample_set, images):
     noisy = truth + 0.7 * torch.randn(truth.shape, generator=torch.Generator().manual_seed(0))
     found = InceptionScore()(sample_set(noisy, truth))
     logits = own_extractor(digit_features(), "logits").features(to_uint8(noisy))
+    assert found.replicates is not None
     for b, rows in enumerate(resamples(400)[:5]):
         expected = isc_features_to_metric(logits[rows], 10)["inception_score_mean"]
         assert found.replicates[b] == pytest.approx(expected, rel=1e-6)

@@ -66,9 +66,10 @@ def test_statistics_are_read_in_float64(tmp_path):
     np.savez(tmp_path / "stats.npz", mu=np.ones(3, dtype=np.float32), sigma=np.eye(3))
     data = open_images(str(tmp_path / "stats.npz"), (3, 6, 4))
     assert len(data) == 0
+    assert data.statistics is not None
     assert {name: (array.dtype, array.shape) for name, array in data.statistics.items()} == {
-        "mu": (np.float64, (3,)),
-        "sigma": (np.float64, (3, 3)),
+        "mu": (np.dtype(np.float64), (3,)),
+        "sigma": (np.dtype(np.float64), (3, 3)),
     }
 
 

@@ -18,6 +18,8 @@ SHAPE = (1, 8, 8)
 class Counting(Extractor):
     """The extractor of digits, also of grey ones in three channels, which remembers how many it was given at a time."""
 
+    calls: list[int]
+
     def __init__(self, fingerprint: str = "counting") -> None:
         real = own_extractor(digit_features())
         super().__init__(real.network, real.width, fingerprint)
@@ -53,10 +55,15 @@ def test_memory_computes_each_set_once_and_forgets_the_oldest():
 
 
 def test_memory_is_bounded_by_numbers_too():
-    extractor, cache, computed = own_extractor(digit_features()), FeatureCache(size=9, room=10), []
+    extractor, cache = own_extractor(digit_features()), FeatureCache(size=9, room=10)
+    computed = []
 
     def ask(key, rows):
-        return cache.features(extractor, key, lambda: computed.append(key) or torch.zeros(rows, 1))
+        def compute():
+            computed.append(key)
+            return torch.zeros(rows, 1)
+
+        return cache.features(extractor, key, compute)
 
     for key, rows in (("a", 4), ("b", 6), ("a", 4), ("c", 4), ("a", 4), ("b", 6), ("large", 99), ("large", 99)):
         assert len(ask(key, rows)) == rows
@@ -92,7 +99,8 @@ def test_bfloat16_truth_is_told_apart(sample_set, images):
 
 def test_files_give_the_features_of_their_images_in_batches(images, tmp_path):
     save(images.samples[:300], tmp_path / "data")
-    extractor, told = Counting("batches"), []
+    extractor = Counting("batches")
+    told: list[str] = []
     found = features_of_files(extractor, open_images(str(tmp_path / "data"), SHAPE), CPU, progress=told.append)
     expected = own_extractor(digit_features()).features(to_uint8(images.samples[:300]))
     torch.testing.assert_close(found.features, expected, rtol=1e-4, atol=1e-5)
@@ -125,9 +133,9 @@ def test_features_are_kept_on_disk_for_these_files_this_form_and_this_extractor(
 
 
 def test_statistics_of_another_extractor_are_refused_or_left_aside(images, tmp_path):
-    published = {"mu": np.zeros(5), "sigma": np.eye(5)}
-    np.savez(tmp_path / "alone.npz", **published)
-    np.savez(tmp_path / "both.npz", arr_0=to_uint8(images.samples[:4]).permute(0, 2, 3, 1).numpy(), **published)
+    mu, sigma = np.zeros(5), np.eye(5)
+    np.savez(tmp_path / "alone.npz", mu=mu, sigma=sigma)
+    np.savez(tmp_path / "both.npz", arr_0=to_uint8(images.samples[:4]).permute(0, 2, 3, 1).numpy(), mu=mu, sigma=sigma)
     extractor = own_extractor(digit_features())
     with pytest.raises(UsageError, match=r"alone\.npz are not those of the 32 features .* give weights=FILE"):
         features_of_files(extractor, open_images(str(tmp_path / "alone.npz"), SHAPE), CPU)

@@ -40,10 +40,10 @@ def test_resamples_depend_on_their_number_alone():
     first = resamples(N)
     assert first.shape == (COUNT, N)
     resamples.cache_clear()
-    before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    before = torch.get_rng_state(), np.random.get_state(legacy=False)["state"]["key"].copy()  # noqa: NPY002
     assert torch.equal(resamples(N), first)
     assert torch.equal(torch.get_rng_state(), before[0])
-    assert np.array_equal(np.random.get_state()[1], before[1])  # noqa: NPY002
+    assert np.array_equal(np.random.get_state(legacy=False)["state"]["key"], before[1])  # noqa: NPY002
     assert not torch.equal(resamples(N + 1)[:, :N], first)
     assert len(first.unique(dim=0)) == COUNT
     # Each of N is drawn with probability 1 / N: means of N * COUNT draws scatter by less than a percent.

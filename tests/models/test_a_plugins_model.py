@@ -75,6 +75,7 @@ def test_solvers_are_trained_by_its_features(plugged, monkeypatch, tmp_path, sol
     trained = train_solver(plugged.solver(solver), problem, 3)
     assert trained.training["forwards"]["features"] > 0
     own, pairs = source.model.features(), source.pairs("test", 64)
+    assert own is not None
     field = source.field(torch.arange(64))
 
     def error(ends: torch.Tensor) -> float:

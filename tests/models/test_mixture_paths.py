@@ -83,7 +83,8 @@ def test_a_selector_chooses_the_path():
 def told_as_condot(model: MixtureModel) -> MixtureModel:
     """Return the same mixture on CondOT from 1 / (1 + sigma_max) to 1 / (1 + sigma_min), where x = t y for y on the path."""
     other = MixtureModel(model.mixture, CondOT(), model.shape)
-    other.interval = tuple((1 / (1 + model.path.sigma(t))).item() for t in model.interval)
+    begin, end = ((1 / (1 + model.path.sigma(t))).item() for t in model.interval)
+    other.interval = begin, end
     return other
 
 

@@ -200,6 +200,7 @@ def test_digits_mixture_guides_in_float64_and_follows_to():
 def test_reference_samples_are_seeded_and_labelled():
     reference = digits_gmm().reference()
     assert reference.samples.shape == (2000, 1, 8, 8)
+    assert reference.labels is not None
     assert torch.equal(reference.labels, torch.arange(2000) % 10)
     assert torch.equal(reference.samples, digits_gmm("vp").reference().samples)
 

@@ -12,7 +12,7 @@ from bnsbench.models.shipped import SOLVERS, Shipment, shipped_solver
 from bnsbench.models.shipping import ship
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.training import trainer
-from bnsbench.training.problem import Effort, Problem
+from bnsbench.training.problem import Effort, Problem, TrainingStatus
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def _small(monkeypatch):
 
 
 def test_solvers_are_trained_once_and_found_by_the_package(host, tmp_path):
-    told = []
+    told: list[TrainingStatus] = []
 
     def everything():
         shipment = Shipment("tiny", 1.0, (3, 4))

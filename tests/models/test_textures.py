@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import TypedDict
+
 import pytest
 import torch
 from scipy.fft import dctn
@@ -16,7 +18,13 @@ from bnsbench.truth.ground_truth import solve
 from bnsbench.truth.psnr import psnr_per_sample
 
 PATHS = ["condot", "cosine", "vp", "discrete-vp", "edm", "ve"]
-DOUBLE = {"dtype": torch.float64}
+
+
+class Precision(TypedDict):
+    dtype: torch.dtype
+
+
+DOUBLE: Precision = {"dtype": torch.float64}
 
 # Forward-mode differentiation has torch script its own decompositions when it is first used.
 forward_mode = pytest.mark.filterwarnings("ignore:`torch.jit.script`:DeprecationWarning")
@@ -189,9 +197,10 @@ def test_single_precision_leaves_no_trace():
 
 def test_single_precision_resolves_the_truth_and_solvers_are_told_apart():
     model, x = textures(), normal(8, 3, 32, 32)
-    labels, place = model.conditions(torch.arange(8)), {"path": model.path, "interval": model.interval}
+    labels = model.conditions(torch.arange(8))
     truth, _ = solve(model.field(labels, 2.0), x.float(), 1e-6)
-    coarse, fine = (trace(rule, **place)(model.field(labels, 2.0), x.float()) for rule in (euler_4, unipc_16))
+    tables = (trace(rule, model.path, model.interval) for rule in (euler_4, unipc_16))
+    coarse, fine = (table(model.field(labels, 2.0), x.float()) for table in tables)
     exact, _ = solve(textures().to("cpu", torch.float64).field(labels, 2.0), x, 1e-8)
     assert psnr_per_sample(truth, exact, 2.0).min() > 90
     assert 12 < psnr_per_sample(coarse, exact, 2.0).mean() < 25
@@ -236,6 +245,7 @@ def test_spectra_are_power_laws_with_an_orientation():
 def test_references_are_seeded_and_labelled():
     reference = textures().reference()
     assert reference.samples.shape == (2000, 3, 32, 32)
+    assert reference.labels is not None
     assert torch.equal(reference.labels, torch.arange(2000) % 8)
     assert torch.equal(reference.samples, textures("vp").reference().samples)
 

@@ -91,8 +91,9 @@ def test_a_network_comes_with_its_weights_frozen(tmp_path):
     trained = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Dropout())
     save_weights("net", trained.half().float().state_dict(), {}, tmp_path)
     network = load_network(lambda: torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Dropout()), "net", tmp_path)
-    assert torch.equal(network[0].weight, trained[0].weight)
-    assert not network[0].weight.requires_grad
+    weight = network.get_parameter("0.weight")
+    assert torch.equal(weight, trained.get_parameter("0.weight"))
+    assert not weight.requires_grad
     assert not network.training
 
 
