@@ -98,7 +98,13 @@ def compare(
     asked = _asked(host, solvers, nfe)
     named = named_model(host, model, device, dtype)
     comparison = _Comparison(
-        host, named, listener or Listener(), scale, seed, tolerance, None if cache is None else Path(cache)
+        host=host,
+        model=named,
+        listener=listener or Listener(),
+        guidance=scale,
+        seed=seed,
+        tolerance=tolerance,
+        cache=None if cache is None else Path(cache),
     )
     pairs = comparison.source.pairs("test", count)
     rows = [comparison.row(each, pairs) for each in asked]

@@ -222,7 +222,7 @@ def _code_of(function: FunctionType) -> bytes:
 
 
 def _plain_attributes(module: nn.Module) -> list[tuple[str, str]]:
-    """Return a module's attributes that are plain numbers, texts, or tuples and lists of such, by name."""
+    """Return a module's attributes that are numbers, texts or tuples, by name."""
     own = vars(module).items()
     return sorted((key, repr(value)) for key, value in own if key[0] != "_" and isinstance(value, int | float | str | tuple))
 
