@@ -17,7 +17,7 @@ from bnsbench.testing.subjects import SETTINGS
 FAULTY = Path(__file__).parent / "faulty_solvers.py"
 
 FAULTS = {
-    "summary": ("summary", "Its summary 'nothing' is none."),
+    "summary": ("summary", "Its summary 'nothing' is no such sentence."),
     "no-summary": ("summary", "Its record has no summary."),
     "version": ("version", "Its record has no version."),
     "target": ("target", "could not be loaded"),
