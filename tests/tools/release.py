@@ -32,7 +32,7 @@ SDIST_ALONE = ("tests/", "docs/", "plugins/", "pyproject.toml", "tox.ini", "CHAN
 
 
 def main() -> None:
-    (folder,) = map(Path, sys.argv[1:])
+    folder = Path(sys.argv[1]).resolve()  # commands run elsewhere
     (wheel,), (sdist,) = folder.glob("*.whl"), folder.glob("*.tar.gz")
     check_wheel(wheel)
     check_sdist(sdist)
