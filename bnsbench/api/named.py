@@ -43,7 +43,7 @@ def open_host(plugins: Sequence[FilePath | str] | FilePath | str = (), folder: F
     files = [plugins] if isinstance(plugins, FilePath | str) else plugins
     host = PluginHost.load([FilePath(file) for file in files], folder or FilePath())
     for problem in host.problems:
-        warnings.warn(f"Plugin {problem.plugin} has a problem: {problem.reason}", stacklevel=3)
+        warnings.warn(str(problem), stacklevel=3)
     return host
 
 

@@ -11,6 +11,7 @@ from bnsbench.contract import PluginHost
 from bnsbench.suite.progress import RunListener, listener_of_run
 from bnsbench.suite.run import RESULTS, RunOptions, RunOutcome, run_suite
 from bnsbench.suite.store import ResultStore, find_results
+from bnsbench.suite.suitefile import folder_beside
 from bnsbench.training.listener import Listener
 
 if TYPE_CHECKING:
@@ -60,7 +61,8 @@ def run(
         workers: Worker processes of the executor "processes".
         fresh: Whether to run finished cells and training again.
         retrain: Whether to train solvers also where the package ships them.
-        plugins: Single plugin files to load.
+        plugins: Single plugin files to load, besides a ``bnsbench_local.py`` that lies beside the suite's file (of a suite
+            by name, in the current folder).
         listener: Hears what is being done.
 
     Returns:
@@ -88,7 +90,7 @@ def run(
         fresh=fresh,
         retrain=retrain,
     )
-    return run_and_report(options, open_host(plugins), listener_of_run(listener))[1]
+    return run_and_report(options, open_host(plugins, folder_beside(suite)), listener_of_run(listener))[1]
 
 
 def publish(

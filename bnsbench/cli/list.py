@@ -77,6 +77,10 @@ def list_components(
 
 
 def _records(host: PluginHost, kind: str) -> Sequence[Record]:
+    if kind == "executors":
+        from bnsbench.suite.executors import AUTO
+
+        return AUTO, *host.executors
     if kind in OFFERED:
         records: Sequence[Record] = getattr(host, kind)
         return records
@@ -140,16 +144,22 @@ def _print_lists(found: Mapping[str, Sequence[Record]], only: str | None, as_jso
 
 def _overview(kind: str, records: Sequence[Record]) -> tuple[list[str], list[list[str]]]:
     """Return the columns and rows of a list: what one chooses by, and in a sentence what it is."""
-    columns = ["name", *_PROPERTIES.get(kind, ()), "summary"]
-    return columns, [[record.name, *_properties(record), _summary(record)] for record in records]
+    between = _PROPERTIES.get(kind, ())
+    rows = [[record.name, *(_properties(record) if between else ()), _summary(record)] for record in records]
+    return ["name", *between, "summary"], rows
 
 
 def _summary(record: Record) -> str:
-    """Return a record's summary, with the ranges of the options that are written, or the plugin that offers it."""
+    """Return a record's summary, with range and default of the options that are written, or the plugin that offers it."""
     if isinstance(record, Choice):
-        ranges = [f"{each.name} {each.allowed}" for each in record.options if each.name in record.written and each.allowed]
+        ranges = [_range(each) for each in record.options if each.name in record.written and each.allowed]
         return f"{record.summary} ({'; '.join(ranges)})" if ranges else record.summary
     return record.summary if record.provider == BUILTIN else f"{record.summary} (plugin {record.provider})".lstrip()
+
+
+def _range(option: Option) -> str:
+    default = "" if option.default is None else f", {_value(option.default)} if not given"
+    return f"{option.name} {option.allowed}{default}"
 
 
 _PROPERTIES = {

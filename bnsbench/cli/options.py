@@ -61,7 +61,7 @@ def open_host(files: list[Path] | None, folder: Path | None = None) -> PluginHos
 
     host = PluginHost.load(files or (), folder or Path())
     for problem in host.problems:
-        typer.echo(f"Plugin {problem.plugin} has a problem: {problem.reason}", err=True)
+        typer.echo(str(problem), err=True)
     return host
 
 

@@ -53,6 +53,7 @@ def run(
     it was. A finished cell is run again if its model, or files that a metric reads, have changed since.
     """
     from bnsbench.suite.run import RunOptions
+    from bnsbench.suite.suitefile import folder_beside
 
     options = RunOptions(
         suite=suite,
@@ -74,8 +75,7 @@ def run(
         retrain=retrain,
         trust_records=trust_records,
     )
-    file = Path(suite)
-    host = open_host(plugin, file.parent if file.suffix == ".toml" else None)
+    host = open_host(plugin, folder_beside(suite))
     if dry_run:
         _dry_run(options, host, quiet, as_json)
         return

@@ -32,6 +32,9 @@ class PluginProblem:
     plugin: str
     reason: str
 
+    def __str__(self) -> str:
+        return f"Plugin {self.plugin} has a problem: {self.reason}"
+
 
 @dataclass(frozen=True)
 class PluginSource:

@@ -84,7 +84,6 @@ def _sampler(cell: Cell, context: CellContext, state: FieldState, draft: Draft) 
 
 def _trained(cell: Cell, context: CellContext, state: FieldState, draft: Draft) -> NonStationarySolver:
     """Return the table that is trained or tuned for the cell, now unless that has been done."""
-    context.listener.stage(f"training {cell.solver.shown}")
     artefact = context.solvers(state).get(cell, context.job.host.solver(cell.solver.selector))
     forwards: dict[str, int] = as_plain_data(artefact.training.get("forwards", {}))
     draft.solver = {

@@ -10,6 +10,7 @@ from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING, Protocol
 
+from bnsbench.contract.choices import Choice
 from bnsbench.suite.failures import CellTimeoutError
 from bnsbench.suite.plan import Cell
 from bnsbench.suite.progress import Relay, RunListener
@@ -17,6 +18,10 @@ from bnsbench.suite.record import Record
 
 if TYPE_CHECKING:
     from bnsbench.suite.context import Job
+
+
+AUTO = Choice("auto", "auto", "Worker processes where there are several cores or devices and enough to do, else local.")
+"""What stands for an executor that is chosen for the run; see `bnsbench.suite.run`."""
 
 
 class Executor(Protocol):

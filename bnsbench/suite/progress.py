@@ -55,27 +55,15 @@ class Relay(Listener):
         self.send("training", status)
 
 
-class _OfCells(RunListener):
+class _OfCells(Relay, RunListener):
     """A run's listener for one who listens to trainings: it passes on what cells say, and leaves out their comings."""
-
-    def __init__(self, listener: Listener) -> None:
-        self._listener = listener
-
-    def stage(self, text: str) -> None:
-        self._listener.stage(text)
-
-    def notice(self, text: str) -> None:
-        self._listener.notice(text)
-
-    def training(self, status: TrainingStatus) -> None:
-        self._listener.training(status)
 
 
 def listener_of_run(listener: Listener | None) -> RunListener:
     """Return a listener as a run needs it; None listens to nothing."""
     if isinstance(listener, RunListener):
         return listener
-    return RunListener() if listener is None else _OfCells(listener)
+    return RunListener() if listener is None else _OfCells(lambda message, content: getattr(listener, message)(content))
 
 
 @dataclass

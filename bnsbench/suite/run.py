@@ -6,12 +6,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bnsbench.contract import PluginHost
 from bnsbench.errors import UsageError
 from bnsbench.process.machine import cache_folder, choose_device, cores, threads
 from bnsbench.suite import environment
+from bnsbench.suite.executors import AUTO, Executor
 from bnsbench.suite.finished import Finished, finished
 from bnsbench.suite.plan import Cell, make_plan
 from bnsbench.suite.processes import leave_if_starting
@@ -19,9 +20,6 @@ from bnsbench.suite.progress import RunListener
 from bnsbench.suite.record import RETRIED, Record, skipped_record
 from bnsbench.suite.store import ResultStore, storage_errors
 from bnsbench.suite.suitefile import OVERRIDABLE, Suite, find_suite, override
-
-if TYPE_CHECKING:
-    from bnsbench.suite.executors import Executor
 
 RESULTS = Path("runs")
 ENOUGH_FOR_PROCESSES = 16
@@ -182,7 +180,7 @@ def _try_metrics(cells: Sequence[Cell], host: PluginHost) -> None:
 
 def _make_executor(options: RunOptions, host: PluginHost, device: str = "cpu", cells: int = 0) -> Executor:
     selector = options.executor
-    if selector == "auto":
+    if selector == AUTO.name:
         # Both give the same results; a process takes seconds to start.
         many = device == "cuda" or (device == "cpu" and cores() > 1)
         selector = "processes" if options.workers or (many and cells >= ENOUGH_FOR_PROCESSES) else "local"

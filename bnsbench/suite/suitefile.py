@@ -114,6 +114,12 @@ def read_suite(file: Path) -> Suite:
     return Suite.parse({"name": file.stem, **content}, f"the suite file {file}")
 
 
+def folder_beside(suite: Path | str) -> Path | None:
+    """Return where a suite's ``bnsbench_local.py`` may lie: beside its file; None for a suite by name."""
+    file = Path(suite)
+    return file.parent if file.suffix == ".toml" else None
+
+
 def find_suite(name: str, host: PluginHost) -> Suite:
     """Return the suite of that name (of bnsbench or a plugin) or in that TOML file, its plugins checked.
 

@@ -90,6 +90,7 @@ class TrainedSolvers:
         return shipped
 
     def _train(self, cell: Cell, solver: Selection[SolverSpec], file: Path) -> SolverArtefact:
+        self.listener.stage(f"training {cell.solver.shown}")
         problem = make_problem(
             self.source,
             self.host,

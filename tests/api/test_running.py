@@ -45,6 +45,21 @@ def test_finished_cells_are_not_run_again_and_a_listener_hears_of_the_others(sui
     assert second.stages == 0
 
 
+@pytest.mark.usefixtures("plugins_allowed")
+def test_a_plugin_beside_the_suite_file_is_loaded_as_by_the_command(suite: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    (folder / "bnsbench_local.py").write_text(
+        "from bnsbench.plugin import SolverSpec, hookimpl\n\n\n@hookimpl\ndef bnsbench_solvers():\n"
+        "    yield SolverSpec('steps', 'bnsbench.solvers.runge_kutta:euler', 'As Euler.')\n"
+    )
+    file = folder / "steps.toml"
+    file.write_text(suite.read_text().replace('"euler"', '"euler", "steps"'))
+    board = bnsbench.run(file)
+    assert board.set_index("solver").psnr.to_dict().keys() == {"euler", "steps"}
+    assert board.psnr.nunique() == 1
+
+
 def test_a_run_is_published(suite: Path, tmp_path: Path) -> None:
     bnsbench.run(suite)
     folder = bnsbench.publish("runs/small", output="published")

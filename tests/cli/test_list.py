@@ -9,6 +9,7 @@ import pytest
 from bnsbench.contract import PluginHost
 from bnsbench.flows.known_paths import PATHS
 from bnsbench.solvers.known_grids import GRIDS
+from bnsbench.suite.executors import AUTO
 from bnsbench.training.known_choices import FAMILIES, FORMS, OBJECTIVES
 
 OFFERED = ["models", "solvers", "metrics", "suites", "executors", "reports", "exporters"]
@@ -17,7 +18,9 @@ KINDS = ["models", "solvers", "metrics", "suites", *OWN, "executors", "reports",
 
 
 def records(kind):
-    return OWN.get(kind) or getattr(PluginHost.load(), kind)
+    if kind in OWN:
+        return OWN[kind]
+    return [*([AUTO] if kind == "executors" else []), *getattr(PluginHost.load(), kind)]
 
 
 @pytest.fixture
@@ -83,7 +86,7 @@ def test_a_list_of_solvers_has_what_one_chooses_by(bnsbench):
 def test_lists_tell_what_may_be_written_and_in_what_range(bnsbench):
     rows = {line.split()[0]: line for line in bnsbench("list", "grids").out.splitlines()}
     assert "edm:RHO:SIGMA_MIN:SIGMA_MAX" in rows["edm"]
-    assert "(RHO above 0; SIGMA_MIN at least 0; SIGMA_MAX above SIGMA_MIN)" in rows["edm"]
+    assert "(RHO above 0, 7 if not given; SIGMA_MIN at least 0; SIGMA_MAX above SIGMA_MIN)" in rows["edm"]
     rows = {line.split()[0]: line for line in bnsbench("list", "paths").out.splitlines()}
     assert "EDM(sigma_min=0.002, sigma_max=80)" in rows["edm"]
     assert "soft-OBJECTIVE" in bnsbench("list", "objectives").out
