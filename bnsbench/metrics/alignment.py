@@ -1,4 +1,4 @@
-"""Whether samples show what their condition asked for, by the judge that their model brings: classes, captions, words."""
+"""Shares of samples that show what their condition asked for, by the model's own judge: of classes, captions or words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How near sounds are to the ground truth of the same noise: ratios of latents and waveforms, spectral distances."""
+"""Comparisons of sounds with the ground truth of the same noise: ratios of latents and waveforms, spectral distances."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ class WaveformSnr(PairedMetric):
 class SiSdr(PairedMetric):
     """The scale-invariant signal-to-distortion ratio of waveforms in dB (Le Roux et al. 2019), in phase with the truth.
 
-    Silence is undefined, for any scale of the truth fits it; it counts 0 dB, as for the other ratios, and so does a silent
-    truth unless the sample is silent too.
+    For silence it is undefined, since any scale of the truth fits it; it counts 0 dB, as for the other ratios, and so does a
+    silent truth unless the sample is silent too.
     """
 
     def compare(self, samples: SampleSet) -> Tensor:
@@ -97,11 +97,15 @@ class MelCepstralDistortion(PairedMetric):
 
 
 def ratio(signal: Tensor, error: Tensor, silence: float = 0.0) -> Tensor:
-    """Return 10 log10(|signal|^2 / |error|^2) of rows [n, m] in dB, float64.
+    """Return 10 log10(|signal|^2 / |error|^2) of every row in dB, float64.
 
-    Neither is taken below the other's rounding, so equal rows have -20 log10(eps), 138.5 dB in float32, and none has less
-    than the negative of that. A signal nowhere louder than ``silence`` has no ratio: it counts 0 dB, or the most there is if
-    the error is as quiet.
+    Neither power is taken below the other's rounding, so equal rows have -20 log10(eps), 138.5 dB in float32, and none has
+    less than the negative of that. A silent signal has no ratio: it counts 0 dB, or that maximum if the error is silent.
+
+    Args:
+        signal: Rows [n, m].
+        error: Rows [n, m].
+        silence: A row that is nowhere louder than this is silent.
     """
     limits = torch.finfo(signal.dtype)
     power, noise = (part.double().square().sum(dim=1) for part in (signal, error))

@@ -1,4 +1,4 @@
-"""How near images are to the ground truth of the same noise: PSNR, SSIM and a perceptual distance."""
+"""Comparisons of images with the ground truth of the same noise: PSNR, SSIM and a perceptual distance."""
 
 from __future__ import annotations
 

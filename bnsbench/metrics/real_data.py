@@ -1,4 +1,4 @@
-"""Real samples in files, for models that bring none: folders of images or of sounds, .npz files of images or statistics."""
+"""Real samples in files, for models without own data: folders of images or of sounds, .npz files of images or statistics."""
 
 from __future__ import annotations
 
@@ -42,8 +42,13 @@ REMEDY = (
 class RealData(ABC):
     """Real samples that are read when they are asked for; the length is their number, 0 for statistics alone.
 
-    source: the file or folder. files: what there is to read of it. form: of the samples that it is compared with.
-    Raises UsageError for what cannot be read or does not have that form.
+    Args:
+        source: The file or folder.
+        files: Those to read: the file itself, or the ones in the folder.
+        form: The shape of the samples that they are compared with.
+
+    Raises:
+        UsageError: If a file cannot be read or does not have that form.
     """
 
     kind: str

@@ -1,4 +1,4 @@
-"""Whether a results folder is what its run left: every file, every number, every reference."""
+"""Checks that a results folder is as its run left it: every file, every number, every reference."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bnsbench.suite.suitefile import read_suite
 
 
 def faults(store: ResultStore) -> Iterator[str]:
-    """Yield a sentence for everything in the folder that is not as it should be."""
+    """Yield a sentence for every fault of the folder: files missing, changed or damaged, and numbers in contradiction."""
     yield from _changed_files(store.folder)
     try:
         suite = read_suite(store.suite_file)

@@ -1,4 +1,4 @@
-"""Records: what became of a cell, as one checked JSON file."""
+"""Records: the outcome of each cell, as one checked JSON file."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class RecordedModel(TypedDict, total=False):
 
 
 class RecordedEnvironment(TypedDict, total=False):
-    """What computed a record: versions, device, its name where it is a GPU, and threads."""
+    """The environment in a record: versions, device, its name where it is a GPU, and threads."""
 
     bnsbench: str
     torch: str
@@ -109,12 +109,16 @@ class RecordedEnvironment(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Record:
-    """What became of a cell; everything is plain JSON data.
+    """The outcome of a cell; everything is plain JSON data.
 
-    key, cell: of the plan. status and reason: the reason is empty where all went well.
-    metrics: selector -> score. per_sample: selector -> values by sample index, of metrics that have them.
+    key, cell: of the plan.
+    status, reason: the reason is empty where all went well.
+    metrics: selector -> score.
+    nfe: evaluations per sample, counted by the field.
+    forwards: network forwards per sample.
+    train_forwards: network forwards that training the solver cost.
+    per_sample: selector -> values by sample index, of metrics that have them.
     replicates: selector -> values of resampled samples, of metrics that have them; see `bnsbench.metrics.resampling`.
-    nfe: counted by the field. forwards: network forwards per sample. train_forwards: those that training the solver cost.
     """
 
     key: str
@@ -233,13 +237,13 @@ def _compact(value: Any) -> str:
 
 
 def model_key(cell: Mapping[str, Any]) -> str:
-    """Return what names the model of a cell's content, and its precision, among the versions of a results folder."""
+    """Return the name of a cell's model and precision among the versions of a results folder."""
     model = cell["model"]
     return f"model {model['provider']}/{model['name']} {cell['dtype']}"
 
 
 def metric_key(name: str) -> str:
-    """Return what names a metric among the versions of a results folder."""
+    """Return the name of a metric among the versions of a results folder."""
     return f"metric {name}"
 
 
