@@ -46,7 +46,7 @@ _TARGET = re.compile(r"[\w.]+:[\w.]+")
 
 @dataclass
 class Contribution:
-    """What one plugin offers: its records, its observer of finished cells, and what was wrong with it."""
+    """The content of one plugin: its records, its observer of finished cells, and its faults."""
 
     source: PluginSource
     loaded: bool = False
@@ -61,7 +61,7 @@ class Contribution:
 
 
 def read(source: PluginSource) -> Contribution:
-    """Import a plugin and collect its records; whatever is wrong with it ends up in ``problems``."""
+    """Import a plugin and collect its records; its faults are kept in ``problems``."""
     contribution = Contribution(source)
     try:
         plugin = source.load()

@@ -39,8 +39,10 @@ class WaveformSnr(PairedMetric):
 
     A vocoder that estimates phases turns nearly equal spectra into waveforms that differ as a whole, so only magnitudes can
     be compared. Silence in place of a sample has 0 dB. A silent truth has no ratio, and its sample counts 0 dB unless it is
-    silent too. Raises NotApplicableError for samples that are no sound, as all metrics of waveforms do, and for sounds too
-    short for a window.
+    silent too.
+
+    Raises:
+        NotApplicableError: If the samples are no sound, as for all metrics of waveforms, or too short for a window.
     """
 
     def compare(self, samples: SampleSet) -> Tensor:
@@ -81,7 +83,9 @@ class MelCepstralDistortion(PairedMetric):
     """The distance of mel cepstra 1 to 13 in dB: (10 / ln 10) sqrt(2 sum (c - c')^2), mean over frames (Kubichek 1993).
 
     Cepstra are orthonormal cosine transforms of the logarithms of 64 mel bands. Silence lies at the floor of `floored`.
-    Raises NotApplicableError for rates so low that a band holds no frequency.
+
+    Raises:
+        NotApplicableError: If the rate is so low that a band holds no frequency.
     """
 
     worst = 0.95

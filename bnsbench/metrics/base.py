@@ -34,7 +34,9 @@ class SampleSet:
     cache: a folder for what metrics need to compute once only, or None to keep nothing.
     progress: called by slow metrics with what they are doing.
     Decoded samples are checked when they are first asked for: DivergedError if they are not finite.
-    Raises UsageError if the parts do not have the same number of rows or the latents differ in shape.
+
+    Raises:
+        UsageError: If the parts do not have the same number of rows or the latents differ in shape.
     """
 
     latents: Tensor
@@ -157,10 +159,13 @@ class MetricValue:
 
 
 class Metric(Protocol):
-    """A metric: NotApplicableError where it has no meaning, DivergedError for samples that are not finite.
+    """A metric, a callable from samples to a value.
 
-    One that depends on files may offer ``fingerprint()`` besides, see
-    `bnsbench.metrics.contents.files_fingerprint`.
+    One that depends on files may have a method ``fingerprint()`` besides, see `bnsbench.metrics.contents.files_fingerprint`.
+
+    Raises:
+        NotApplicableError: Where it has no meaning for the samples.
+        DivergedError: If samples are not finite.
     """
 
     def __call__(self, samples: SampleSet) -> MetricValue:

@@ -16,7 +16,9 @@ class PairedMetric(ABC):
     """The mean over samples of `compare`, with its 95 % interval, the median, and the quantile that 5 % are worse than.
 
     worst: that quantile; 0.05 where higher is better, else 0.95.
-    Raises DivergedError for samples that are not finite, and where a sample's number is not.
+
+    Raises:
+        DivergedError: If samples are not finite, or the number of one is not.
     """
 
     worst = 0.05

@@ -204,7 +204,9 @@ def format_record(record: Record) -> str:
 def read_record(file: Path) -> Record:
     """Return the record in a file.
 
-    Raises CorruptFileError if it is not whole, and BnsbenchError if a newer bnsbench wrote it.
+    Raises:
+        CorruptFileError: If it is not whole.
+        BnsbenchError: If a newer bnsbench wrote it.
     """
     try:
         content = json.loads(file.read_text(encoding="utf-8"))

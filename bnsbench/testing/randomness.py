@@ -27,8 +27,9 @@ def repeatable(compute: Computation) -> Verdict:
 def global_randomness(make: Callable[[], Computation]) -> Verdict:
     """Check that a computation neither moves the global random states nor depends on them.
 
-    make: prepares the computation, such as by building networks, which draws weights that are not kept: it may move the
-    states, but the results must not depend on them.
+    Args:
+        make: Prepares the computation, for example by building networks. This draws initial weights, so it may move the
+            states, but the results must not depend on them.
     """
     remedy = "Use a generator of its own, such as torch.Generator().manual_seed(0)."
     results = []

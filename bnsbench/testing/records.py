@@ -140,7 +140,7 @@ RECORD_CHECKS: Mapping[str, Check[Subject[Spec]]] = {
 
 
 def _positional(spec: Spec) -> tuple[object, ...]:
-    """Return stand-ins for what a target of this kind is given before its parameters."""
+    """Return placeholders for the arguments that a target of this kind gets before its parameters."""
     if not isinstance(spec, SolverSpec):
         return ()
     return ("problem", 1) if spec.trained else ("field", "x0", 1)

@@ -132,7 +132,7 @@ TRAINED_CHECKS: Mapping[str, Check[TrainedSubject]] = {
 
 
 def _ignore(status: TrainingStatus) -> None:
-    """Tell nobody how far the training is."""
+    """Ignore the progress of a training."""
 
 
 def _numbers(artefact: SolverArtefact) -> list[Tensor]:

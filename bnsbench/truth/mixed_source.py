@@ -23,7 +23,9 @@ class MixedSource:
     weights: how much each source counts, all the same if empty.
     condition_weights: how much a condition counts, as a function from conditions [n, ...] to weights [n]; None for all
         the same.
-    Raises UsageError unless there is a source, and a weight above 0 for each or none at all.
+
+    Raises:
+        UsageError: Unless there is a source, and a weight above 0 for each or none at all.
     """
 
     sources: tuple[PairSource, ...]
