@@ -36,7 +36,7 @@ KINDS: Mapping[str, type[AnySpec]] = {
     "reports": ReportSpec,
     "exporters": ExporterSpec,
 }
-"""What plugins can offer; the hook of each kind is ``bnsbench_<kind>``."""
+"""The kinds of records that plugins offer; the hook of each kind is ``bnsbench_<kind>``."""
 
 HOOKS = (*(f"bnsbench_{kind}" for kind in KINDS), "bnsbench_cell_finished")
 

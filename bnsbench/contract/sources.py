@@ -27,7 +27,7 @@ ALLOWED = "BNSBENCH_PLUGINS"
 
 @dataclass(frozen=True)
 class PluginProblem:
-    """Why a plugin, or a part of it, is not in use."""
+    """A fault because of which a plugin, or a part of it, is not in use."""
 
     plugin: str
     reason: str

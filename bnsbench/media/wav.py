@@ -57,7 +57,7 @@ def read_wav(file: Path) -> tuple[Tensor, int]:
 
 
 _DAMAGE = (ValueError, EOFError, ArithmeticError, UnboundLocalError, struct.error)
-"""What scipy raises for files that end too soon, hold no sound or are compressed."""
+"""The errors of scipy for files that end too soon, hold no sound or are compressed."""
 
 
 def _full_scale_one(numbers: NDArray[Any], file: Path) -> NDArray[np.float64]:

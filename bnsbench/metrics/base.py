@@ -61,7 +61,7 @@ class SampleSet:
 
     @cached_property
     def samples(self) -> Tensor:
-        """What people see and hear, such as images [n, C, H, W] in [-1, 1]; decoded when it is first asked for."""
+        """The decoded samples, such as images [n, C, H, W] in [-1, 1]; decoded at the first use."""
         return finite(self._decode(self.latents) if self.decoded is None else self.decoded(), "decoded samples")
 
     @cached_property
@@ -89,8 +89,8 @@ class SampleSet:
     def parts(self) -> Iterator[SampleSet]:
         """Yield the set in parts of at most 256 rows, for metrics that need not see all of it at once.
 
-        A set that is small when it is decoded is decoded once for all metrics; the parts of a large one are decoded each
-        time anew, because it would not fit into memory.
+        A set that is small when it is decoded is decoded once for all metrics; the parts of a large one are decoded every
+        time, because it would not fit into memory.
         """
         for start in range(0, len(self), PART):
             rows = slice(start, min(start + PART, len(self)))

@@ -27,7 +27,7 @@ ENDINGS = {"images": (".png", ".jpg", ".jpeg"), "sounds": (".wav",)}
 """Of the files that are read of a folder, in small or capital letters."""
 
 FORMATS = ("PNG", "JPEG")
-"""What Pillow may take an image for, whatever its name says: a decoder for each of its many formats is a risk."""
+"""The only formats that Pillow may decode, whatever a file's name: each of its many decoders is a risk."""
 
 MODES = {1: "L", 3: "RGB"}
 """Pillow's name for images of that many channels."""
@@ -134,7 +134,7 @@ class ImageFolder(_Folder):
 
 
 _DAMAGE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning)
-"""What Pillow raises for images that are damaged, of other formats, or larger than it opens."""
+"""The errors of Pillow for images that are damaged, of other formats, or larger than it opens."""
 
 
 def _opened(file: Path) -> Image.Image:
@@ -166,7 +166,7 @@ class SoundFolder(_Folder):
 
 
 _BROKEN = (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, NotImplementedError)
-"""What reading an archive raises that is damaged, or holds arrays of other things than numbers."""
+"""The errors of reading an archive that is damaged, or has arrays of other things than numbers."""
 
 
 class ImageArchive(RealData):

@@ -1,4 +1,4 @@
-"""How a table amplifies errors: exact figures of linear decays and of noisy evaluations, with no model at hand."""
+"""Stability of a table: its exact amplification of linear decays and of errors of evaluations, without any model."""
 
 from __future__ import annotations
 

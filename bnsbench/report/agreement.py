@@ -9,14 +9,14 @@ from typing import Any
 from bnsbench.suite.record import Record, Score
 
 DECIBELS = {"float64": 0.05}
-"""How far a PSNR may be from the recorded one, by precision."""
+"""The allowed difference of a PSNR from the recorded one, by precision."""
 
 DECIBELS_COARSE = 0.1
 RELATIVE, ABSOLUTE = 0.01, 0.005
-"""How far any other metric may be from the recorded one."""
+"""The allowed difference of any other metric from the recorded one."""
 
 BESIDE = 3.0
-"""How many times further than the value its intervals and quantiles may be: fewer samples decide them."""
+"""The factor by which intervals and quantiles may differ more than the value itself: fewer samples decide them."""
 
 CEILING_MARGIN = 10.0
 """Decibels below the ground truth's ceiling from which on PSNRs are not told apart: the truth's own error shows there."""

@@ -111,7 +111,7 @@ def _record_faults(record: Record, store: ResultStore) -> Iterator[str]:
 
 
 def _report_faults(records: Sequence[Record], store: ResultStore) -> Iterator[str]:
-    """Write the leaderboard anew and compare it with the files, line by line."""
+    """Compute the leaderboard from the records and compare it with the files, line by line."""
     settled, notes = settle(records, store.versions())
     yield from notes
     frame = leaderboard(settled, planned_metrics(store))

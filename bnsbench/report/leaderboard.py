@@ -15,7 +15,7 @@ from bnsbench.report.standings import standings
 from bnsbench.suite.record import Record
 
 FIELD = ("model", "guidance", "seed")
-"""What solvers must share to be comparable, besides the NFE."""
+"""The columns that comparable solvers share, besides the NFE."""
 
 IDENTITY = ("model", "guidance", "solver", "nfe", "seed")
 FACTS = (

@@ -83,7 +83,7 @@ def _planned(store: ResultStore, host: PluginHost, records: Mapping[str, Record]
 
 
 def _refused(cell: Cell, record: Record) -> bool:
-    """Whether a record gives no value for a cell that the plan has nothing against."""
+    """Return whether a record has no value although the cell can be run."""
     return cell.skip is None and record.status in ("failed", "timeout", "skipped")
 
 

@@ -128,7 +128,7 @@ class CellContext:
         self._metrics: dict[str, Metric] = {}
 
     def field_state(self, cell: Cell) -> FieldState:
-        """Return the field of a cell, made anew only if it is not among the last ones."""
+        """Return the field of a cell, which is made unless it is among the last ones used."""
         key = cell.field_digest
         if key not in self._fields:
             self._fields[key] = self._make_field(cell)
@@ -138,7 +138,7 @@ class CellContext:
         return self._fields[key]
 
     def forget(self, cell: Cell) -> None:
-        """Drop the fields, since a cell has overwritten something: the next one makes its own anew."""
+        """Drop all fields, because a cell has overwritten something; the next cell makes its own."""
         self._sound[cell.model.selector, cell.dtype] = self.field_state(cell).made
         self._fields.clear()
 

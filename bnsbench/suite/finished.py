@@ -138,7 +138,7 @@ def _has_model(cell: Cell, kept: Kept) -> bool:
 
 
 def _has_metric(cell: Cell, kept: Kept, metric: str) -> bool:
-    """Whether the cell's record holds a value of the metric, or why there is none."""
+    """Return whether the cell's record has a value of the metric, or the reason why there is none."""
     return cell.key in kept and metric in kept[cell.key].metrics
 
 

@@ -43,12 +43,12 @@ class Component:
 
     @property
     def shown(self) -> str:
-        """What people call it."""
+        """The name for people: the selector, with the provider where another plugin has the same name."""
         return self.selector if self.qualified else self.name
 
     @property
     def content(self) -> dict[str, Any]:
-        """What it is, as plain data."""
+        """Everything that identifies it, as plain data."""
         return {
             "name": self.name,
             "provider": self.provider,
@@ -99,7 +99,7 @@ class Cell:
 
     @cached_property
     def field_content(self) -> dict[str, Any]:
-        """What determines the velocity field, the noise and the ground truth; cells that share it share those."""
+        """The facts that determine the velocity field, the noise and the ground truth; cells with the same share those."""
         return {
             "model": self.model.content,
             "guidance": self.guidance,

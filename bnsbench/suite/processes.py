@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 Ended = tuple[Cell, Record]
 
 START_SECONDS = 120.0
-"""What a worker gets on top of the timeout until it has begun its cell: loading torch can take long."""
+"""Seconds on top of the timeout until a worker has begun its cell: loading torch can take long."""
 
 STARTING = "bnsbench worker that starts"
 """The name of a worker process until it is ready for cells."""
@@ -210,7 +210,7 @@ class _Worker:
         return f" ({signal.Signals(-code).name})" if code < 0 else f" (exit code {code})"
 
     def _unguarded(self) -> bool:
-        """Whether the process, which has ended, never came to its first cell because of an unguarded main program."""
+        """Return whether the process ended before its first cell because of an unguarded main program."""
         return not self.began and self.process.exitcode == UNGUARDED
 
 

@@ -42,7 +42,7 @@ class Score:
 
     @property
     def made(self) -> bool:
-        """Whether the metric could be made at all; if not, nobody knows its files."""
+        """Whether the metric could be made; if not, its files are unknown."""
         return self.details.get("made") is not False
 
 
@@ -54,7 +54,7 @@ KINDS: Mapping[SolverKind, SolverWord] = {
     "tuned": "tuned",
     "trained": "learned",
 }
-"""What records call the kinds of solvers."""
+"""The kinds of solvers by their names in records."""
 
 
 class Seconds(TypedDict, total=False):
@@ -138,7 +138,7 @@ class Record:
     replicates: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     def answers(self, cell: Cell) -> bool:
-        """Whether the cell needs no further work: it is final and holds every metric that the cell wants."""
+        """Return whether the cell needs no further work: the record is final and holds every metric of the cell."""
         if self.status in RETRIED:
             return False
         return self.status != "ok" or all(self._has(metric) for metric in cell.metrics)

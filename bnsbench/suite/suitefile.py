@@ -156,7 +156,7 @@ def _own(
 
 
 OVERRIDABLE = Suite.model_fields.keys() - {"name", "summary", "plugins"} | {"guidance", "dtype"}
-"""What a run may replace in a suite: its own fields, and guidance and dtype of every model."""
+"""The options of a run that replace settings of a suite: its own fields, and guidance and dtype of every model."""
 
 _OF_MODELS = frozenset({"guidance", "dtype"})
 _LISTS = frozenset({"models", "solvers", "metrics", "nfe", "guidance"})

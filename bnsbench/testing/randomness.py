@@ -46,7 +46,7 @@ def global_randomness(make: Callable[[], Computation]) -> Verdict:
 
 
 def equal_to_the_bit(first: Sequence[Tensor], second: Sequence[Tensor]) -> bool:
-    """Whether two sequences of tensors agree to the last bit, NaN being equal to itself."""
+    """Return whether two sequences of tensors agree to the last bit; NaN equals itself."""
     pairs = list(zip(first, second, strict=True))
     return all(a.shape == b.shape and torch.equal(a.isnan(), b.isnan()) for a, b in pairs) and all(
         torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in pairs

@@ -54,7 +54,7 @@ class Subject(Generic[SpecT_co]):
 
     @cached_property
     def elsewhere(self) -> dict[str, Any]:
-        """What a process of its own finds: the ``modules`` that listing the plugin loads, a model's ``fingerprint``."""
+        """The findings of a separate process: the ``modules`` that listing the plugin loads, a model's ``fingerprint``."""
         return _in_another_process(self)
 
 

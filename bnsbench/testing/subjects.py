@@ -29,7 +29,7 @@ _FAR_TOO_MANY = 1000
 
 @dataclass(frozen=True)
 class Run:
-    """What a solver did: its end states, the evaluations counted, and the times and precisions that it asked for."""
+    """A run of a solver: its end states, the evaluations counted, and the times and precisions that it asked for."""
 
     x1: Tensor
     nfe: int

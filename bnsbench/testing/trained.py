@@ -39,7 +39,7 @@ class TrainedSubject(SolverSubject):
 
     @cached_property
     def found(self) -> SolverArtefact:
-        """What the first training returns."""
+        """The artefact of the first training."""
         return self.train(self.nfe)
 
     def train(self, nfe: int) -> SolverArtefact:

@@ -1,7 +1,7 @@
 """Ground truth: the ODE solved by adaptive Runge-Kutta (Dormand-Prince 5(4) of torchdiffeq), its own error measured.
 
 All samples of a batch share one step size, so one that cannot be followed would stop the others. Where a batch stops, its
-halves are solved apart, down to the samples that cannot be solved even alone; those are told by name, and the others stay.
+halves are solved apart, down to the samples that cannot be solved even alone; errors name these, and the others are kept.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Trajectory:
 
 @dataclass(frozen=True)
 class Solution:
-    """What became of each sample of a batch.
+    """The adaptive solve of a batch, sample by sample.
 
     times [times] on the CPU, states [times, batch, ...]: NaN for samples that could not be solved. nfe: evaluations per
     sample. stopped: float64 [batch] on the CPU, the time at which the solve of a sample stopped, NaN for those solved.
