@@ -237,7 +237,7 @@ def decibels_of_mean_pairs(decibels: Floats) -> PairIntervals:
     Each end allows for one more sample, on which a solver loses UNSEEN_LOSS times what it loses at most on those seen.
     """
     # With squared errors e, their means m and shares s = e / m, the difference j - i is log m_i - log m_j. The paired
-    # differences s_i - s_j have mean 0, and how uncertain that mean is tells the relative uncertainty of m_i / m_j.
+    # differences s_i - s_j have mean 0; the interval of this mean is that of the relative error of m_i / m_j.
     errors = _errors(decibels)
     means = errors.mean(axis=0)
     shares, levels = errors / means, -np.log(means)

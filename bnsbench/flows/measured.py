@@ -75,7 +75,7 @@ class _Tally:
     open: bool = True
 
     def add(self, positions: Tensor, numbers: int) -> None:
-        # However the states are shaped, so many samples have been evaluated.
+        # Samples are counted by their numbers, so that reshaping states hides none; the count is rounded up.
         rows = -(-numbers // self.numbers)
         self.rows += rows
         # Rows of a part without samples were evaluated for nobody in particular: everybody pays.

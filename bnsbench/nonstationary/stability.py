@@ -32,7 +32,7 @@ def stability(solver: NonStationarySolver, z: Tensor | complex) -> Tensor:
     Returns:
         R(z), shaped like z: complex128 for complex z, float64 for real ones.
     """
-    # The test equation's rate is z / T, so that z is the decay over the whole interval.
+    # The test equation dx/dt = (z / T) x, so that z is its rate times the interval's length.
     is_complex = z.is_complex() if isinstance(z, Tensor) else isinstance(z, complex)
     rate = torch.as_tensor(z, dtype=torch.complex128 if is_complex else torch.float64) / _length(solver)
     a, b = solver.a.to(rate.dtype), solver.b.to(rate.dtype)
