@@ -13,7 +13,7 @@ class BnsbenchError(Exception):
 
 
 class UsageError(BnsbenchError):
-    """Input that cannot be meant: an unknown name, a budget of zero, a malformed file; exit code 2."""
+    """Input that is not valid: an unknown name, a budget of zero, a malformed file; exit code 2."""
 
     exit_code = 2
 

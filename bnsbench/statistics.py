@@ -1,8 +1,8 @@
 """Intervals of means, shares, quantiles and differences over the same noise: every interval of the package is made here.
 
 Samples are independent draws of noise, and solvers are compared sample by sample. Means have Student's interval, extended
-where the values are skewed; the best of many solvers is chosen after looking, so a column of solvers is judged by Holm's
-procedure over all of its pairs.
+where the values are skewed. Which solver is best is known only from the results, so all pairs of solvers are tested at once,
+by Holm's procedure.
 """
 
 from __future__ import annotations
@@ -64,27 +64,31 @@ class Moments:
     @classmethod
     def of(cls, values: Floats) -> Moments:
         """Return the moments of the columns of values [n, m], n >= 2."""
+        # The central moments m2 and m3.
         n = len(values)
         mean = values.mean(axis=0)
         deviations = values - mean
         squares = np.square(deviations)
         variance = squares.mean(axis=0)
         spread = variance**1.5
-        # Values that do not vary have no skewness, and no error.
+        # g = m3 / m2^(3/2) sqrt(n (n - 1)) / (n - 2), Fisher and Pearson's. Values that do not vary have no skewness.
         skewness = (squares * deviations).mean(axis=0) / np.where(spread > 0.0, spread, np.inf)
         skewness *= math.sqrt(n * (n - 1)) / max(n - 2, 1)
+        # The skewness of n normal values has a standard deviation of about sqrt(6 / n).
         significant = np.abs(skewness) > math.sqrt(6.0 / n)
+        # The mean's standard error is s / sqrt(n) = sqrt(m2 / (n - 1)).
         return cls(n, mean, np.sqrt(variance / (n - 1)), np.where(significant, skewness * (1.0 + SHRINKAGE / n), 0.0))
 
     def ends(self, confidence: float) -> Ends:
         """Return Student's intervals, each extended on the side to which its values have their tail.
 
         The quantile of t = (mean - mu) / error under a skewness g is q - g (2 q^2 + 1) / (6 sqrt(n)) to first order
-        (Johnson 1978; Hall 1992, section 3.3). Only what extends Student's interval is taken: a thin tail is less certain
-        than a thick one.
+        (Johnson 1978; Hall 1992, section 3.3). The correction is used only where it extends Student's interval: that a tail
+        is thin is less certain than that it is thick.
         """
         q = float(stdtrit(self.n - 1, 0.5 + confidence / 2))
         shift = self.skewness * (2 * q * q + 1) / (6 * math.sqrt(self.n))
+        # mu = mean - t error: the upper quantile of t gives the lower end, and the other way round.
         low = self.mean - self.error * (q - np.minimum(shift, 0.0))
         return low, self.mean + self.error * (q + np.maximum(shift, 0.0))
 
@@ -102,7 +106,14 @@ def mean_interval(values: ArrayLike, confidence: float = CONFIDENCE) -> tuple[fl
 
 
 def wilson_interval(successes: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Return the score interval of a proportion of n trials (Wilson 1927)."""
+    """Return the score interval of a proportion (Wilson 1927).
+
+    Args:
+        successes: How many trials succeeded, 0 to n.
+        n: Trials, 1 or more.
+        confidence: Between 0 and 1.
+    """
+    # The proportions p with |share - p| <= z sqrt(p (1 - p) / n): between the roots of a quadratic in p.
     z = float(ndtri(0.5 + confidence / 2))
     share = successes / n
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
@@ -120,13 +131,14 @@ def decibels_of_mean_interval(
 ) -> tuple[float, float] | tuple[None, None]:
     """Return the interval of `decibels_of_mean`; (None, None) for fewer than two samples.
 
-    A mean squared error hangs on a few samples, and the worst may not have been drawn: the lower end leaves room for one
-    more sample with UNSEEN times the worst squared error seen.
+    A mean squared error depends on a few samples, and the worst may not have been drawn: the lower end allows for one more
+    sample with UNSEEN times the worst squared error seen.
     """
     numbers = np.asarray(decibels, dtype=np.float64)
     if len(numbers) < 2:
         return None, None
     errors = _errors(numbers)
+    # The interval of u = 1 - e / mean(e), whose mean is 0: for the lower end with the unseen sample, for the upper without.
     more = np.append(errors, UNSEEN * errors.max())
     (worse, _), (_, better) = (Moments.of(1.0 - each[:, None] / each.mean()).ends(confidence) for each in (more, errors))
     # A mean that is larger by u has a logarithm that is larger by log(1 + u), which for large u is far less than u.
@@ -135,25 +147,38 @@ def decibels_of_mean_interval(
 
 
 def quantile_interval(values: ArrayLike, share: float, confidence: float = CONFIDENCE) -> tuple[float | None, float | None]:
-    """Return the interval of the quantile ``share`` of independent values [n], of any distribution.
+    """Return the interval of a quantile of independent values, of any distribution.
 
     Its ends are order statistics, by the binomial number of values below the quantile; an end is None where even the
     outermost value is too uncertain.
+
+    Args:
+        values: [n], in any order.
+        share: Of the distribution that lies below the quantile, between 0 and 1.
+        confidence: Between 0 and 1.
     """
     numbers = np.sort(np.asarray(values, dtype=np.float64))
     tail, n = (1 - confidence) / 2, len(numbers)
     # P(x_(k) > quantile) = P(at most k values lie below it), for k counted from 0.
     below = np.asarray(bdtr(np.arange(n), n, share)) if n else np.empty(0)
+    # The highest k for which that is at most the tail, and the lowest for which it is at least one minus the tail.
     lower, upper = int((below <= tail).sum()) - 1, int((below < 1 - tail).sum())
     low, high = (float(numbers[k]) if 0 <= k < n else None for k in (lower, upper))
     return low, high
 
 
 def replicate_interval(value: float, replicates: ArrayLike, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Return the interval of the expectation of a figure of n samples, such as FID, from bootstrap replicates [B] of it.
+    """Return the interval of the expectation of a figure of n samples, such as FID, from bootstrap replicates of it.
 
-    Replicates are taken less their own mean: resampling repeats the bias of FID at n, which the value keeps, as is custom.
+    Of the replicates only the spread is used and not the mean, because resampling adds the bias of FID at n once more. The
+    value keeps the bias that it has, as is custom.
+
+    Args:
+        value: The figure of the samples themselves.
+        replicates: [B], the figure of resampled samples, B >= 2.
+        confidence: Between 0 and 1.
     """
+    # value +- q s, with s the replicates' standard deviation and Student's q for B - 1 degrees of freedom.
     numbers = np.asarray(replicates, dtype=np.float64)
     half = float(stdtrit(len(numbers) - 1, 0.5 + confidence / 2)) * float(numbers.std(ddof=1))
     return value - half, value + half
@@ -176,8 +201,12 @@ class PairedDifference:
 def paired_difference(a: Sequence[float], b: Sequence[float], confidence: float = CONFIDENCE) -> PairedDifference | None:
     """Return the mean difference b - a of values of the same samples; None if they cannot be paired.
 
-    a and b: values by sample index, equally many and at least two. The interval is `mean_interval`'s of the differences: it
-    covers the choice of noise, not that of model, training or data.
+    The interval is `mean_interval`'s of the differences: it covers the choice of noise, not that of model, training or data.
+
+    Args:
+        a: Values by sample number, two or more.
+        b: As many values of another solver for the same samples.
+        confidence: Between 0 and 1.
     """
     if len(a) != len(b) or len(a) < 2:
         return None
@@ -186,7 +215,13 @@ def paired_difference(a: Sequence[float], b: Sequence[float], confidence: float 
 
 
 def difference(values: Sequence[float], pairs: PairIntervals, confidence: float = CONFIDENCE) -> PairedDifference:
-    """Return the difference of two values with its interval."""
+    """Return the difference of two values with its interval.
+
+    Args:
+        values: The figures of the first and the second solver.
+        pairs: Gives the interval of their one difference.
+        confidence: Between 0 and 1.
+    """
     low, high = pairs(confidence)
     return PairedDifference(values[1] - values[0], float(low[0]), float(high[0]))
 
@@ -199,14 +234,17 @@ def mean_pairs(values: Floats) -> PairIntervals:
 def decibels_of_mean_pairs(decibels: Floats) -> PairIntervals:
     """Return the differences of `decibels_of_mean` of columns [n, k], paired sample by sample, n >= 2.
 
-    Each end leaves room for one more sample, on which a solver loses UNSEEN_LOSS times what it loses at most on those seen.
+    Each end allows for one more sample, on which a solver loses UNSEEN_LOSS times what it loses at most on those seen.
     """
+    # With squared errors e, their means m and shares s = e / m, the difference j - i is log m_i - log m_j. The paired
+    # differences s_i - s_j have mean 0; the interval of this mean is that of the relative error of m_i / m_j.
     errors = _errors(decibels)
     means = errors.mean(axis=0)
     shares, levels = errors / means, -np.log(means)
 
     def row(i: int) -> PairIntervals:
         differences, centre = shares[:, i, None] - shares[:, i + 1 :], levels[i + 1 :] - levels[i]
+        # For the lower end the worst loss of j is extended, for the upper end its largest gain.
         lost, won = (
             Moments.of(np.vstack([differences, UNSEEN_LOSS * end]))
             for end in (np.minimum(differences.min(axis=0), 0.0), np.maximum(differences.max(axis=0), 0.0))
@@ -214,6 +252,7 @@ def decibels_of_mean_pairs(decibels: Floats) -> PairIntervals:
 
         def ends(confidence: float) -> Ends:
             low, high = np.minimum(lost.ends(confidence)[0], 0.0), np.maximum(won.ends(confidence)[1], 0.0)
+            # From ratios to decibels: a mean that is larger by u has a logarithm that is larger by log(1 + u).
             return DECIBELS * (centre - np.log1p(-low)), DECIBELS * (centre + np.log1p(high))
 
         return ends
@@ -224,9 +263,10 @@ def decibels_of_mean_pairs(decibels: Floats) -> PairIntervals:
 def quantile_pairs(values: Floats, share: float) -> PairIntervals:
     """Return the differences of the quantile ``share`` of columns [n, k], paired sample by sample, n >= 2.
 
-    Their standard errors are those of REPLICATES resamples of the samples, the same for all columns. A quantile rests on the
-    share of the samples that lie beyond it, so Student's distribution has that many degrees of freedom, less one.
+    Their standard errors are those of REPLICATES resamples of the samples, the same for all columns. A quantile depends on
+    the samples that lie beyond it, so Student's distribution has that many degrees of freedom, less one.
     """
+    # The same resamples for all columns keep the pairing: what samples have in common cancels in the differences.
     replicates = np.stack([_quantiles(column, share) for column in values.T], axis=1)
     freedom = max(1.0, min(share, 1 - share) * len(values) - 1.0)
     return _spread_pairs(np.quantile(values, share, axis=0), replicates, freedom)
@@ -241,20 +281,27 @@ def replicate_pairs(values: Floats, replicates: Floats) -> PairIntervals:
 
 
 def separations(pairs: PairIntervals, k: int, confidence: float = CONFIDENCE) -> NDArray[np.bool_]:
-    """Return for k solvers whether i lies above j [k, k], where the noise can tell (Holm 1979, over all pairs).
+    """Return whether solver i lies above solver j significantly, bool [k, k], for all pairs at once (Holm 1979).
 
-    With probability ``confidence`` no pair of equal solvers is told apart, whichever of them is looked at: all pairs are
-    tested at once, because the best is only known after looking. It needs no resampling and so no seed, and copes with pairs
-    that differ on few samples, whose resampled t would have no quantile.
+    With probability ``confidence`` no two equal solvers are told apart among all pairs, so that the best may be looked up
+    afterwards. It needs no resampling and so no seed, and copes with pairs that differ on few samples, whose resampled t
+    would have no quantile.
+
+    Args:
+        pairs: Gives the intervals of all k (k - 1) / 2 differences.
+        k: The number of solvers.
+        confidence: Of all pairs together, between 0 and 1.
     """
     i, j = np.triu_indices(k, 1)
     above = np.zeros((k, k), dtype=np.bool_)
     undecided = np.ones(len(i), dtype=np.bool_)
     while undecided.any():
+        # Holm: of m pairs that are left, each is tested at (1 - confidence) / m.
         low, high = pairs(1.0 - (1.0 - confidence) / int(undecided.sum()))
         second, first = undecided & (low > 0.0), undecided & (high < 0.0)
         if not (second | first).any():
             break
+        # Decided pairs leave the procedure, so that the others are tested at a lower confidence in the next round.
         above[j[second], i[second]] = True
         above[i[first], j[first]] = True
         undecided &= ~(second | first)
@@ -277,6 +324,7 @@ def _joined(rows: Sequence[PairIntervals]) -> PairIntervals:
 
 
 def _spread_pairs(values: Floats, replicates: Floats, freedom: float) -> PairIntervals:
+    # The standard error of v_j - v_i is the spread of the replicates' differences, sample noise in common cancelled.
     i, j = np.triu_indices(len(values), 1)
     centre, error = values[j] - values[i], (replicates[:, j] - replicates[:, i]).std(axis=0, ddof=1)
 
@@ -296,6 +344,7 @@ def _counts(n: int) -> NDArray[np.uint16]:
 
 def _quantiles(values: Floats, share: float) -> Floats:
     """Return the quantile of every resample of values [n], interpolated as numpy does, [REPLICATES]."""
+    # numpy's quantile lies between the order statistics of ranks floor(share (n - 1)) and the next.
     order = np.argsort(values, kind="stable")
     place = share * (len(values) - 1)
     rank, part = math.floor(place), place - math.floor(place)
@@ -307,7 +356,8 @@ def _quantiles(values: Floats, share: float) -> Floats:
 
 
 def _counted(counts: NDArray[np.uint16], order: NDArray[np.intp], rank: int) -> NDArray[np.int64]:
-    """Return how many each resample has of the lowest values, cumulated as far as all of them have more than ``rank``."""
+    """Return how many of the lowest values each resample has, cumulated until all resamples have more than ``rank``."""
+    # Low ranks need few columns, so the cumulation is doubled until it is long enough and not made in full.
     length = 2 * rank + 2
     while True:
         counted = np.cumsum(counts[:, order[:length]], axis=1, dtype=np.int64)

@@ -1,4 +1,4 @@
-"""What can be named though no plugin offers it: paths, time grids, objectives, families of trained solvers.
+"""Named choices that do not come from plugins: paths, time grids, objectives, families of trained solvers.
 
 Each room lists its own in a file that imports nothing heavy, so that they can be listed without it; tests hold these lists
 to the code.

@@ -73,9 +73,16 @@ class PluginHost:
     def load(cls, files: Sequence[Path] = (), local: Path | None = None) -> PluginHost:
         """Load the built-ins, the installed plugins, the folder ``local``'s bnsbench_local.py and single files.
 
-        BNSBENCH_PLUGINS, if set, lists the installed and local plugins to load, separated by commas; empty means none.
-        ``files`` are loaded in any case. What is wrong with a plugin is kept in ``problems``; with
-        BNSBENCH_STRICT_PLUGINS=1 it raises BnsbenchError. UsageError if one of the files cannot be read.
+        BNSBENCH_PLUGINS, if set, lists the installed and local plugins to load, separated by commas; empty means none. The
+        faults of plugins are kept in ``problems``.
+
+        Args:
+            files: Single plugin files, which are loaded in any case.
+            local: A folder that may have a bnsbench_local.py, or None.
+
+        Raises:
+            UsageError: If one of the files cannot be read.
+            BnsbenchError: If a plugin is faulty and BNSBENCH_STRICT_PLUGINS is 1.
         """
         sources, problems = find_sources(files, local)
         found = [read(source) for source in sources]
@@ -117,9 +124,17 @@ class PluginHost:
         return _find("metric", self.metrics, selector)
 
     def settled(self, kind: Literal["model", "solver", "metric"], selector: str, provider: str) -> str:
-        """Return the selector as ``provider`` means it: its own component where several plugins offer the name.
+        """Return a selector that a plugin uses, qualified by the plugin's name if it offers one of several such components.
 
-        Any other selector is returned as it is.
+        Any other selector is returned unchanged.
+
+        Args:
+            kind: Of the component.
+            selector: As the plugin writes it.
+            provider: The plugin's name.
+
+        Raises:
+            UsageError: If the selector is malformed.
         """
         given, name, _ = parse_selector(selector)
         offering = {record.provider for record in getattr(self, f"{kind}s") if record.name == name}
@@ -146,7 +161,7 @@ class PluginHost:
         return _one("suite", self.suites, provider, bare)
 
     def cell_finished(self, record: Mapping[str, Any]) -> None:
-        """Show every observer a copy of the record; one that raises is reported once and never fatal."""
+        """Pass a copy of the record to every observer; one that raises is reported once and does not stop the run."""
         for plugin, observe in self.observers.items():
             try:
                 observe(record=copy.deepcopy(record))
@@ -207,6 +222,6 @@ def _known_elsewhere(name: str, records: Sequence[AnySpec]) -> str | None:
 
 
 def _letters(name: str) -> str:
-    """The name as all its spellings have it: sample_dpmpp_2m, dpmpp-2m and DPM++ 2M are one."""
+    """Return the name in a form that all its spellings share: sample_dpmpp_2m, dpmpp-2m and DPM++ 2M have the same."""
     plain = re.sub("[^a-z0-9]", "", name.lower().replace("+", "p"))
     return plain.removeprefix("sample").removesuffix("scheduler")

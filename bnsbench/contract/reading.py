@@ -36,7 +36,7 @@ KINDS: Mapping[str, type[AnySpec]] = {
     "reports": ReportSpec,
     "exporters": ExporterSpec,
 }
-"""What plugins can offer; the hook of each kind is ``bnsbench_<kind>``."""
+"""The kinds of records that plugins offer; the hook of each kind is ``bnsbench_<kind>``."""
 
 HOOKS = (*(f"bnsbench_{kind}" for kind in KINDS), "bnsbench_cell_finished")
 
@@ -46,7 +46,7 @@ _TARGET = re.compile(r"[\w.]+:[\w.]+")
 
 @dataclass
 class Contribution:
-    """What one plugin offers: its records, its observer of finished cells, and what was wrong with it."""
+    """The content of one plugin: its records, its observer of finished cells, and its faults."""
 
     source: PluginSource
     loaded: bool = False
@@ -61,7 +61,7 @@ class Contribution:
 
 
 def read(source: PluginSource) -> Contribution:
-    """Import a plugin and collect its records; whatever is wrong with it ends up in ``problems``."""
+    """Import a plugin and collect its records; its faults are kept in ``problems``."""
     contribution = Contribution(source)
     try:
         plugin = source.load()

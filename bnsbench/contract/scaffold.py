@@ -24,7 +24,7 @@ To be set to the project's address as long as there is no release on the index.
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _FORBIDDEN = re.compile(r"[\s\"\\$`]")
-"""What would end the quotes in which a source stands in the CI file, or mean something to a shell."""
+"""Characters that would end the quotes around a source in the CI file, or mean something to a shell."""
 _FILES = {
     "common/pyproject.toml": "pyproject.toml",
     "common/gitignore": ".gitignore",
@@ -88,7 +88,7 @@ def _words(kind: Kind, name: str, source: str) -> Mapping[str, str]:
 
 
 def _requirement(source: str) -> str:
-    """Return what pip is told to install bnsbench from there."""
+    """Return the requirement by which pip installs bnsbench from that source."""
     if _FORBIDDEN.search(source):
         raise UsageError(f"pip cannot install bnsbench from {source!r}: write a URL such as 'git+https://...', or a folder.")
     if not source:

@@ -27,7 +27,7 @@ _SpecT = TypeVar("_SpecT", bound=Spec)
 class Selection(Generic[SpecT_co]):
     """A component's record with a value for each of its parameters; a solver's is a ``Selection[SolverSpec]``.
 
-    qualified: whether people need the provider to tell it from a component of the same name.
+    qualified: whether its name is shown with the provider, because another component has the same name.
     """
 
     spec: SpecT_co
@@ -73,7 +73,16 @@ class Selection(Generic[SpecT_co]):
 
 
 def select(spec: _SpecT, settings: Mapping[str, str], qualified: bool = False) -> Selection[_SpecT]:
-    """Return the selection of ``spec`` with the settings converted to the types of its parameters' defaults."""
+    """Return the selection of a component with the settings converted to the types of its parameters' defaults.
+
+    Args:
+        spec: The component's record.
+        settings: The texts in the brackets of a selector, by parameter.
+        qualified: Whether its name is shown with the provider.
+
+    Raises:
+        UsageError: If there is no such parameter, or a text is no value of its type.
+    """
     for key in settings:
         if key not in spec.parameters:
             hint = did_you_mean(key, spec.parameters)
@@ -83,7 +92,7 @@ def select(spec: _SpecT, settings: Mapping[str, str], qualified: bool = False) -
 
 
 def tuned(selection: Selection[SolverSpec]) -> Selection[SolverSpec]:
-    """Return the selection as that of a tuned solver, if it is a traced one whose ``grid`` is to be the best one."""
+    """Return the selection of the tuned solver if it is a traced one with ``grid=best``; else the selection itself."""
     spec = selection.spec
     if spec.kind != "traced" or selection.parameters.get("grid") != BEST_GRID:
         return selection

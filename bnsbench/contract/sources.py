@@ -27,7 +27,7 @@ ALLOWED = "BNSBENCH_PLUGINS"
 
 @dataclass(frozen=True)
 class PluginProblem:
-    """Why a plugin, or a part of it, is not in use."""
+    """A fault because of which a plugin, or a part of it, is not in use."""
 
     plugin: str
     reason: str
@@ -52,9 +52,10 @@ class PluginSource:
 
 
 def find_sources(files: Sequence[Path], local: Path | None) -> tuple[list[PluginSource], list[PluginProblem]]:
-    """Return all plugins in loading order, and what was wrong: names taken twice, or asked for but not installed.
+    """Return all plugins in loading order, and problems: names that two have, or that are asked for but not installed.
 
-    Raises UsageError if one of ``files`` cannot be read.
+    Raises:
+        UsageError: If one of ``files`` cannot be read.
     """
     optional = sorted(map(_package_source, entry_points(group=GROUP)), key=lambda source: (source.name, source.origin))
     if local is not None and (local / LOCAL_FILE).is_file():

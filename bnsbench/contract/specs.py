@@ -16,7 +16,7 @@ Scalar = bool | int | float | str
 
 @dataclass(frozen=True)
 class Spec:
-    """What every component declares.
+    """The base of all records: the facts that every component declares.
 
     Attributes:
         name: Lower-case identifier, unique within its provider.
@@ -62,7 +62,7 @@ class Budgets:
     step: int = 1
 
     def reason_against(self, nfe: int) -> str | None:
-        """Why the solver cannot spend exactly ``nfe`` evaluations, or None if it can."""
+        """Return why the solver cannot spend exactly ``nfe`` evaluations, as part of a sentence; None if it can."""
         if nfe < self.minimum:
             return f"needs at least {self.minimum} evaluations, not {nfe}"
         if (nfe - self.minimum) % self.step:

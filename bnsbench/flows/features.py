@@ -1,4 +1,4 @@
-"""What a network sees in a model's samples: features for perceptual objectives and for distances between distributions."""
+"""Feature extractors for a model's samples, for perceptual objectives and for distances between distributions."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class SampleFeatures(ABC):
         """Return the features of decoded samples, by operations that torch can differentiate.
 
         Args:
-            samples: float32 [n, ...], decoded by the model, on any device. Images [n, C, H, W] lie in [-1, 1], and metrics
+            samples: Float32 [n, ...], decoded by the model, on any device. Images [n, C, H, W] lie in [-1, 1], and metrics
                 round them to the 256 levels that a picture file holds. Sound is mono, [n, samples].
 
         Returns:
@@ -51,7 +51,7 @@ class SampleFeatures(ABC):
 
         Args:
             states: [n, *shape], which may require gradients.
-            decode: from end states to the samples that `of_samples` takes, but for the rounding of images.
+            decode: From end states to the samples that `of_samples` takes, but for the rounding of images.
 
         Returns:
             Features [n, width'] through which gradients flow back to the states. Training takes differences between them,

@@ -37,7 +37,13 @@ class BatchField(VelocityField, Protocol):
 
 
 class FunctionField:
-    """A velocity field made from a plain function u(t, x) of one batch."""
+    """A velocity field made from a plain function u(t, x) of one batch.
+
+    Args:
+        function: Returns u_t(x), shaped like x [batch, ...], for a time t that is 0-d or [batch].
+        path: The Gaussian path to which the field belongs.
+        interval: (t_begin, t_end) on which it may be evaluated.
+    """
 
     forwards_per_evaluation = 1
 
@@ -58,7 +64,7 @@ class FunctionField:
 
 
 class CountingField:
-    """A field that counts its evaluations, so that a solver's NFE is measured and not believed.
+    """A velocity field that counts its evaluations, so that a solver's NFE is measured.
 
     nfe: calls so far. evaluations: calls times batch size. forwards: network forwards, per sample.
     """

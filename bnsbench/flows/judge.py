@@ -1,4 +1,4 @@
-"""What tells whether samples show what their conditions ask for."""
+"""Judges: they tell whether samples show what their conditions ask for."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class ConditionJudge(ABC):
         """Return what samples show of their conditions.
 
         Args:
-            shown: what `shown` makes of end states, float32 on the CPU.
-            condition: the conditions [n, ...], on the CPU.
+            shown: What `shown` returns for end states, float32 on the CPU.
+            condition: The conditions [n, ...], on the CPU.
 
         Returns:
             bool [n, parts], or [n, 1] without parts. A sample counts if all of it is found.
@@ -47,8 +47,8 @@ class ConditionJudge(ABC):
         """Return a hexadecimal hash of everything that determines the judgement, such as the classifier's weights."""
 
     def shown(self, states: Tensor) -> Tensor:
-        """Return what is looked at of the ODE's end states [n, *shape]: by default themselves, else for example decoded.
+        """Return what the judge sees of the ODE's end states [n, *shape]: the states, unless overridden, say to decode them.
 
-        A sample without variation in it shows nothing, whatever `found` says of it.
+        A constant sample shows nothing, whatever `found` says of it.
         """
         return states

@@ -1,7 +1,7 @@
-"""What a solver is given: a velocity field that can be evaluated and nothing else, its evaluations counted out of reach.
+"""The velocity field as solvers get it: it can be evaluated and nothing else, and its evaluations are counted out of reach.
 
-A solver that could reach the counter, the bare field or the model would report any NFE that it likes. So the object in its
-hands is empty: the field and the count are looked up by its identity, in the hands of whoever runs the solver.
+A solver that could reach the counter, the bare field or the model could report any NFE. So the object that it gets is empty:
+field and count are looked up by its identity, in a dictionary of this module.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class SolverField:
 
 
 class Meter:
-    """Counts what is spent through ``field``, a `SolverField` made for one run of a solver.
+    """A counter of the evaluations that one run of a solver spends through ``field``, a `SolverField` made for it.
 
     A call on a tensor as large as k batches is k evaluations of every sample, and a call on less than the batch is one of
     every sample, since the field cannot tell which samples it was meant for: `SolverField.part` can.
@@ -75,10 +75,12 @@ class _Tally:
     open: bool = True
 
     def add(self, positions: Tensor, numbers: int) -> None:
+        # Samples are counted by their numbers, so that reshaping states hides none; the count is rounded up.
         rows = -(-numbers // self.numbers)
         self.rows += rows
         # Rows of a part without samples were evaluated for nobody in particular: everybody pays.
         charged = positions if len(positions) or not rows else torch.arange(len(self.counts))
+        # Rows are shared equally by the samples that asked, rounded up; each pays at least one.
         if len(charged):
             times = max(1, -(-rows // len(charged)))
             self.counts.index_add_(0, charged, torch.full_like(charged, times))

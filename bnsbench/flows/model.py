@@ -29,18 +29,19 @@ class Reference:
 class Model(ABC):
     """A frozen generative model; subclass it and implement `predict` and `fingerprint` to add one.
 
-    The other methods are what a model may bring besides: conditions and guidance, texts, decoding, real data, features of
-    its samples and a judge of its conditions. The version of its record changes with features and judge as well as with
-    weights, for by it a run knows what it has measured and trained already.
+    The other methods are what a model may have besides: conditions and guidance, texts, decoding, real data, features of
+    its samples and a judge of its conditions. The version of its record has to change with features and judge as well as
+    with weights, because a run reuses what it has measured and trained for the same version.
 
-    path: the Gaussian path on which it was trained.
-    shape: one sample's shape in the space where the ODE lives.
-    prediction: what `predict` returns.
-    interval: the times on which it may be evaluated; epsilon-VP networks end at 1 - 1e-3.
-    data_range: peak-to-peak range of the data, which PSNR uses.
-    dtype: the precision in which it is meant to be used; states of the ODE are kept in at least float32.
-    sample_rate: of decoded waveforms, [batch, samples] or [batch, channels, samples], in Hz; None for models of anything
-        but sound.
+    Attributes:
+        path: The Gaussian path on which it was trained.
+        shape: One sample's shape in the space where the ODE lives.
+        prediction: What `predict` returns.
+        interval: The times on which it may be evaluated; epsilon-VP networks end at 1 - 1e-3.
+        data_range: Peak-to-peak range of the data, which PSNR uses.
+        dtype: The precision in which it is meant to be used; states of the ODE are kept in at least float32.
+        sample_rate: Of decoded waveforms, [batch, samples] or [batch, channels, samples], in Hz; None for models of
+            anything but sound.
     """
 
     path: Path
@@ -53,7 +54,16 @@ class Model(ABC):
 
     @abstractmethod
     def predict(self, t: Tensor, x: Tensor, condition: Tensor | None) -> Tensor:
-        """Return the prediction at time t (0-d or [batch]) for x [batch, *shape] under condition [batch, ...]."""
+        """Return the network's prediction, of the type that ``prediction`` names.
+
+        Args:
+            t: Time, 0-d or [batch].
+            x: States [batch, *shape] in the model's dtype.
+            condition: Conditions [batch, ...], those of `null_condition` among them under guidance; None if unconditional.
+
+        Returns:
+            The prediction, shaped like x.
+        """
 
     @abstractmethod
     def fingerprint(self) -> str:
@@ -73,8 +83,8 @@ class Model(ABC):
         """Return the condition [...] of one sample that a text asks for.
 
         Args:
-            text: what to make.
-            details: what else the model can be told, such as ``voice=2`` of speech; see `check_details`.
+            text: What to make.
+            details: What else the model can be told, such as ``voice=2`` of speech; see `check_details`.
 
         Raises:
             UsageError: The model does not understand the text or a detail.
@@ -125,18 +135,30 @@ class Model(ABC):
         return 1 if unguided(guidance) else 2
 
     def guided(self, t: Tensor, x: Tensor, condition: Tensor | None, guidance: Guidance) -> Tensor:
-        """Return (1 + w) f(x | condition) - w f(x) in one batch of twice the size; exact for every prediction type.
+        """Return the guided prediction (1 + w) f(x | condition) - w f(x), in one batch of twice the size.
 
-        guidance: w, or one w for each sample [batch]. The conversion to a velocity is affine with weights that sum to
-        one, so guiding the prediction guides the velocity.
+        It is exact for every type of prediction: the velocity is affine in the prediction, and the weights 1 + w and -w sum
+        to one, so that a guided prediction is a guided velocity.
+
+        Args:
+            t: Time, 0-d or [batch].
+            x: States [batch, *shape] in the model's dtype.
+            condition: Conditions [batch, ...], or None.
+            guidance: The scale w, or one for each sample [batch].
+
+        Raises:
+            NotApplicableError: If w is not 0 and the model is unconditional.
         """
+        # w = 0: the conditional network alone, at half the cost.
         if unguided(guidance):
             return self.predict(t, x, condition)
         if condition is None:
             raise NotApplicableError(f"{type(self).__name__} is unconditional, so guidance needs w = 0, not {guidance}.")
+        # f(x | condition) and f(x), in one call of the network.
         both = torch.cat([condition, self.null_condition(condition)])
         time = t if t.ndim == 0 else torch.cat([t, t])
         with_condition, without = self.predict(time, torch.cat([x, x]), both).chunk(2)
+        # f + (1 + w) (f_cond - f) = (1 + w) f_cond - w f
         if isinstance(guidance, Tensor):
             # At least float32, in which torch also takes a weight that is a number: 3.3 is no bfloat16.
             precision = torch.promote_types(without.dtype, torch.float32)
@@ -160,9 +182,17 @@ def check_details(details: Collection[str], known: Collection[str] = ()) -> None
 class ModelField:
     """A model's velocity under classifier-free guidance, u_w = (1 + w) u_cond - w u_uncond (Ho & Salimans 2022).
 
-    guidance w = 0 is the conditional model; w + 1 is the ``guidance_scale`` of diffusers. One guided evaluation is one
-    NFE and two network forwards (``forwards_per_evaluation``). The network gets states in the model's own precision; the
-    velocity comes back in that of the states.
+    One guided evaluation is one NFE and two network forwards (``forwards_per_evaluation``). The network gets states in the
+    model's own precision; the velocity comes back in that of the states.
+
+    Args:
+        model: The model.
+        condition: The conditions [batch, ...] of this batch, or None.
+        guidance: The scale w, or one for each sample [batch]. w = 0 is the conditional model; w + 1 is the
+            ``guidance_scale`` of diffusers.
+
+    Raises:
+        UsageError: The model names a type of prediction that does not exist.
     """
 
     def __init__(self, model: Model, condition: Tensor | None, guidance: Guidance = 0.0) -> None:
@@ -197,6 +227,7 @@ class ModelField:
                 )
 
     def __call__(self, t: Tensor, x: Tensor) -> Tensor:
+        # u = beta x + gamma f_w
         prediction = self.model.guided(t, x.to(self.model.dtype), self.condition, self.guidance).to(x.dtype)
         return to_velocity(self.model.path, self.model.prediction, t, x, prediction)
 

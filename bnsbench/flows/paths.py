@@ -64,6 +64,7 @@ class Path(ABC):
 
     def log_snr(self, t: Tensor | float) -> Tensor:
         """lambda_t = log(alpha_t / sigma_t), bounded by +-LOG_SNR_BOUND (Lu et al. 2022 call it half-logSNR)."""
+        # A difference of logarithms, each finite where alpha or sigma is 0.
         ratio = torch.log(self.alpha(t).clamp_min(_TINY)) - torch.log(self.sigma(t).clamp_min(_TINY))
         return ratio.clamp(-LOG_SNR_BOUND, LOG_SNR_BOUND)
 
@@ -103,6 +104,7 @@ class CondOT(Path):
         return -torch.ones_like(as_time(t))
 
     def time(self, log_snr: Tensor | float) -> Tensor:
+        # lambda = log(t / (1 - t))
         return torch.sigmoid(as_time(log_snr))
 
     def parameters(self) -> dict[str, Any]:
@@ -128,6 +130,7 @@ class Cosine(Path):
         return -(math.pi / 2) * self.alpha(t)
 
     def time(self, log_snr: Tensor | float) -> Tensor:
+        # alpha / sigma = tan(pi t / 2)
         return torch.atan(torch.exp(as_time(log_snr))) * (2 / math.pi)
 
     def parameters(self) -> dict[str, Any]:
@@ -152,6 +155,7 @@ class VariancePreserving(Path):
         return torch.exp(-0.5 * self.rate_integral(t))
 
     def sigma(self, t: Tensor | float) -> Tensor:
+        # sigma^2 = 1 - exp(-B), without cancellation near the data, where B is small.
         variance = -torch.expm1(-self.rate_integral(t))
         # The root's slope is infinite at 0; a line through 0 stands for it there, as steep as d_sigma.
         ends = variance == 0
@@ -165,14 +169,15 @@ class VariancePreserving(Path):
         return self.sigma_d_sigma(t) / self.sigma(t).clamp_min(_SIGMA_FLOOR)
 
     def sigma_d_sigma(self, t: Tensor | float) -> Tensor:
+        # The derivative of sigma^2 + alpha^2 = 1, halved.
         return -self.alpha(t) * self.d_alpha(t)
 
 
 class VP(VariancePreserving):
     """The variance-preserving diffusion with a linear noise rate (Song et al. 2021).
 
-    With s = 1 - t the time that counts from data to noise, alpha = exp(-(beta_min s + (beta_max - beta_min) s^2 / 2) / 2).
-    Equal rates, 0 < beta_min = beta_max, are a constant one: alpha = exp(-beta s / 2).
+    With s = 1 - t, the time from data to noise, alpha = exp(-(beta_min s + (beta_max - beta_min) s^2 / 2) / 2). Equal rates,
+    0 < beta_min = beta_max, are a constant one: alpha = exp(-beta s / 2).
     """
 
     name = "vp"
@@ -184,6 +189,7 @@ class VP(VariancePreserving):
         self.beta_max = float(beta_max)
 
     def rate_integral(self, t: Tensor | float) -> Tensor:
+        # B is the integral of beta_min + (beta_max - beta_min) s from 0 to s.
         s = 1.0 - as_time(t)
         return s * (self.beta_min + 0.5 * (self.beta_max - self.beta_min) * s)
 
@@ -191,8 +197,9 @@ class VP(VariancePreserving):
         return -(self.beta_min + (self.beta_max - self.beta_min) * (1.0 - as_time(t)))
 
     def time(self, log_snr: Tensor | float) -> Tensor:
-        # B = log(1 + exp(-2 lambda)); the positive root of the quadratic in s, in the form without cancellation.
+        # B as a function of lambda, from alpha^2 = exp(-B) = 1 / (1 + exp(-2 lambda)).
         rate = torch.nn.functional.softplus(-2.0 * as_time(log_snr), threshold=1e6)
+        # The positive root of span s^2 / 2 + beta_min s - B = 0, in the form without cancellation.
         span = self.beta_max - self.beta_min
         s = 2.0 * rate / (self.beta_min + torch.sqrt(self.beta_min**2 + 2.0 * span * rate))
         return (1.0 - s).clamp(0.0, 1.0)
@@ -218,6 +225,7 @@ class DiscreteVP(VariancePreserving):
             raise UsageError("DiscreteVP needs alphas_cumprod between 0 and 1, both excluded.")
         self.alphas_cumprod = cumulative
         self._last = len(cumulative) - 1
+        # alphas_cumprod is alpha^2, so lambda = (log alpha^2 - log(1 - alpha^2)) / 2; reversed, since noise is at t = 0.
         log_snr = 0.5 * (np.log(cumulative) - np.log1p(-cumulative))
         self._log_snr = log_snr[::-1].copy()
         nodes = np.arange(len(cumulative)) / self._last
@@ -226,12 +234,30 @@ class DiscreteVP(VariancePreserving):
 
     @classmethod
     def linear(cls, beta_start: float = 1e-4, beta_end: float = 0.02, timesteps: int = 1000) -> DiscreteVP:
-        """The DDPM schedule: T noise rates in arithmetic progression (Ho et al. 2020)."""
+        """The DDPM schedule: T noise rates in arithmetic progression (Ho et al. 2020).
+
+        Args:
+            beta_start: The noise rate of timestep 0, between 0 and 1.
+            beta_end: That of the last timestep.
+            timesteps: Their number T.
+
+        Raises:
+            UsageError: If these rates make no decreasing schedule.
+        """
         return cls(np.cumprod(1.0 - np.linspace(beta_start, beta_end, timesteps, dtype=np.float64)).tolist())
 
     @classmethod
     def scaled_linear(cls, beta_start: float = 0.00085, beta_end: float = 0.012, timesteps: int = 1000) -> DiscreteVP:
-        """The latent-diffusion schedule: square roots of the noise rates in arithmetic progression (Rombach et al. 2022)."""
+        """The latent-diffusion schedule: square roots of the noise rates in arithmetic progression (Rombach et al. 2022).
+
+        Args:
+            beta_start: The noise rate of timestep 0, between 0 and 1.
+            beta_end: That of the last timestep.
+            timesteps: Their number T.
+
+        Raises:
+            UsageError: If these rates make no decreasing schedule.
+        """
         roots = np.linspace(beta_start**0.5, beta_end**0.5, timesteps, dtype=np.float64)
         return cls(np.cumprod(1.0 - roots**2).tolist())
 
@@ -240,10 +266,12 @@ class DiscreteVP(VariancePreserving):
         return (1.0 - as_time(t)) * self._last
 
     def _piece(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the coefficients [4, ...] of the cubic that is valid at t, and how far t is from its left node."""
         index = (t.detach() * self._last).floor().long().clamp(0, self._last - 1)
         return self._cubic.to(t.device)[:, index], t - index.to(torch.float64) / self._last
 
     def log_snr(self, t: Tensor | float) -> Tensor:
+        # Horner's scheme
         c, u = self._piece(as_time(t))
         return ((c[0] * u + c[1]) * u + c[2]) * u + c[3]
 
@@ -252,12 +280,14 @@ class DiscreteVP(VariancePreserving):
         return (3.0 * c[0] * u + 2.0 * c[1]) * u + c[2]
 
     def rate_integral(self, t: Tensor | float) -> Tensor:
+        # B = -log alpha^2 = log(1 + exp(-2 lambda))
         return torch.nn.functional.softplus(-2.0 * self.log_snr(t), threshold=1e6)
 
     def d_rate_integral(self, t: Tensor | float) -> Tensor:
         return -2.0 * torch.sigmoid(-2.0 * self.log_snr(t)) * self._d_log_snr(t)
 
     def time(self, log_snr: Tensor | float) -> Tensor:
+        # Bisection, as lambda increases in t: 60 halvings of [0, 1] are below the resolution of float64.
         target = as_time(log_snr)
         low, high = torch.zeros_like(target), torch.ones_like(target)
         for _ in range(60):
@@ -299,6 +329,7 @@ class EDM(Path):
         return torch.full_like(as_time(t), self.sigma_min - self.sigma_max)
 
     def time(self, log_snr: Tensor | float) -> Tensor:
+        # alpha = 1, so that lambda = -log sigma.
         sigma = torch.exp(-as_time(log_snr))
         return ((self.sigma_max - sigma) / (self.sigma_max - self.sigma_min)).clamp(0.0, 1.0)
 
@@ -332,6 +363,7 @@ class VE(Path):
         return self._log_ratio * self.sigma(t)
 
     def time(self, log_snr: Tensor | float) -> Tensor:
+        # -lambda = log sigma = log sigma_max + t log(sigma_min / sigma_max)
         return ((-as_time(log_snr) - math.log(self.sigma_max)) / self._log_ratio).clamp(0.0, 1.0)
 
     def parameters(self) -> dict[str, Any]:
@@ -369,6 +401,7 @@ class Preconditioned(Path):
         return self.sigma_0**2 * self.base.sigma_d_sigma(t)
 
     def time(self, log_snr: Tensor | float) -> Tensor:
+        # lambda_bar = log(alpha / (sigma_0 sigma)) = lambda - log sigma_0
         return self.base.time(as_time(log_snr) + math.log(self.sigma_0))
 
     def parameters(self) -> dict[str, Any]:

@@ -25,20 +25,35 @@ def check_prediction(prediction: str) -> None:
 
 
 def velocity_coefficients(path: Path, prediction: Prediction, t: Tensor | float) -> tuple[Tensor, Tensor]:
-    """Return float64 (beta_t, gamma_t) with u = beta x + gamma f for the prediction f (Shaul et al. 2024, Table 1)."""
+    """Return float64 (beta_t, gamma_t) with u = beta x + gamma f for the prediction f (Shaul et al. 2024, Table 1).
+
+    Args:
+        path: The Gaussian path on which the network was trained.
+        prediction: What it predicts.
+        t: Times of any shape, which the coefficients keep.
+    """
     alpha, sigma, d_alpha, d_sigma = path.alpha(t), path.sigma(t), path.d_alpha(t), path.d_sigma(t)
     if prediction == "velocity":
         return torch.zeros_like(alpha), torch.ones_like(alpha)
     if prediction == "epsilon":
+        # x1 = (x - sigma eps) / alpha, inserted into u = sigma' eps + alpha' x1
         return d_alpha / alpha, (d_sigma * alpha - sigma * d_alpha) / alpha
     if prediction == "x":
+        # eps = (x - alpha x1) / sigma, likewise
         return d_sigma / sigma, (sigma * d_alpha - d_sigma * alpha) / sigma
+    # eps = (sigma x + alpha v) / N and x1 = (alpha x - sigma v) / N, with N = alpha^2 + sigma^2
     norm = alpha**2 + sigma**2
     return (alpha * d_alpha + path.sigma_d_sigma(t)) / norm, (d_sigma * alpha - d_alpha * sigma) / norm
 
 
 def singularity(path: Path, prediction: Prediction, t: float) -> str | None:
-    """Return why the prediction's coefficients are not finite at time t, as a sentence's part; None if they are."""
+    """Return why the prediction's coefficients are not finite at a time, as part of a sentence; None if they are.
+
+    Args:
+        path: The Gaussian path on which the network was trained.
+        prediction: What it predicts.
+        t: The time.
+    """
     alpha, sigma = float(path.alpha(t)), float(path.sigma(t))
     if prediction == "epsilon" and alpha == 0:
         return "alpha is 0 there, and an epsilon prediction is divided by it"
@@ -53,6 +68,7 @@ def singularity(path: Path, prediction: Prediction, t: float) -> str | None:
 def data_coefficients(path: Path, t: Tensor | float) -> tuple[Tensor, Tensor]:
     """Return float64 (p, q) with x1 = p x + q u, the data prediction that a velocity implies."""
     alpha, sigma, d_alpha, d_sigma = path.alpha(t), path.sigma(t), path.d_alpha(t), path.d_sigma(t)
+    # Cramer's rule for x = sigma eps + alpha x1 and u = sigma' eps + alpha' x1, whose determinant is W.
     wronskian = sigma * d_alpha - d_sigma * alpha
     return -d_sigma / wronskian, sigma / wronskian
 
@@ -60,12 +76,21 @@ def data_coefficients(path: Path, t: Tensor | float) -> tuple[Tensor, Tensor]:
 def noise_coefficients(path: Path, t: Tensor | float) -> tuple[Tensor, Tensor]:
     """Return float64 (p, q) with eps = p x + q u, the noise prediction that a velocity implies."""
     alpha, sigma, d_alpha, d_sigma = path.alpha(t), path.sigma(t), path.d_alpha(t), path.d_sigma(t)
+    # Cramer's rule, as for the data.
     wronskian = sigma * d_alpha - d_sigma * alpha
     return d_alpha / wronskian, -alpha / wronskian
 
 
 def to_velocity(path: Path, prediction: Prediction, t: Tensor | float, x: Tensor, f: Tensor) -> Tensor:
-    """Return the velocity u_t(x) that the prediction f means; t is 0-d or [batch], x and f are [batch, ...]."""
+    """Return the velocity u_t(x) that a network's prediction implies.
+
+    Args:
+        path: The Gaussian path on which the network was trained.
+        prediction: What it predicts.
+        t: Time, 0-d or [batch].
+        x: States [batch, ...].
+        f: The prediction for them, of the same shape.
+    """
     if prediction == "velocity":
         return f
     beta, gamma = velocity_coefficients(path, prediction, t)
@@ -73,13 +98,27 @@ def to_velocity(path: Path, prediction: Prediction, t: Tensor | float, x: Tensor
 
 
 def to_data(path: Path, t: Tensor | float, x: Tensor, u: Tensor) -> Tensor:
-    """Return the data prediction x1 that the velocity u means at (t, x)."""
+    """Return the data prediction x1 that a velocity implies.
+
+    Args:
+        path: The Gaussian path of the field.
+        t: Time, 0-d or [batch].
+        x: States [batch, ...].
+        u: Their velocities, of the same shape.
+    """
     p, q = data_coefficients(path, t)
     return combine(p, x, q, u)
 
 
 def to_noise(path: Path, t: Tensor | float, x: Tensor, u: Tensor) -> Tensor:
-    """Return the noise prediction epsilon that the velocity u means at (t, x)."""
+    """Return the noise prediction epsilon that a velocity implies.
+
+    Args:
+        path: The Gaussian path of the field.
+        t: Time, 0-d or [batch].
+        x: States [batch, ...].
+        u: Their velocities, of the same shape.
+    """
     p, q = noise_coefficients(path, t)
     return combine(p, x, q, u)
 
@@ -91,5 +130,12 @@ def per_sample(coefficient: Tensor, x: Tensor) -> Tensor:
 
 
 def combine(p: Tensor, x: Tensor, q: Tensor, y: Tensor) -> Tensor:
-    """Return p x + q y with coefficients that are 0-d or [batch]."""
+    """Return p x + q y.
+
+    Args:
+        p: Coefficient of x, 0-d or [batch].
+        x: States [batch, ...].
+        q: Coefficient of y, 0-d or [batch].
+        y: [batch, ...], such as predictions.
+    """
     return per_sample(p, x) * x + per_sample(q, y) * y

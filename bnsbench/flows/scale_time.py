@@ -25,11 +25,13 @@ class ScaleTimeField:
 
     @property
     def interval(self) -> tuple[float, float]:
+        # The new times at which the new path has the log-SNR of the old one's ends.
         begin, end = self.field.interval
         times = self.path.time(self.field.path.log_snr(torch.tensor([begin, end], dtype=torch.float64)))
         return float(times[0]), float(times[1])
 
     def __call__(self, t: Tensor, x: Tensor) -> Tensor:
+        # u_bar = (s' / s) x + s t' u(x / s)
         time, scale, d_time, d_log_scale = scale_time(self.field.path, self.path, t)
         u = self.field(time, x / per_sample(scale, x))
         return per_sample(d_log_scale, x) * x + per_sample(scale * d_time, x) * u
@@ -46,16 +48,24 @@ def scale_time(path: Path, new: Path, r: Tensor | float) -> tuple[Tensor, Tensor
     """Return float64 (t_r, s_r, dt/dr, d log s / dr) of the change from ``path`` to ``new`` at the new time r.
 
     s_r = sigma_bar / sigma = alpha_bar / alpha; the larger of the two coefficients is used, so neither end is singular.
+
+    Args:
+        path: The Gaussian path of the original field.
+        new: The path on which it is seen.
+        r: Times on the new path, of any shape, which the results keep.
     """
+    # t_r: where the two paths have the same log-SNR.
     t = path.time(new.log_snr(r))
     alpha, sigma, new_alpha, new_sigma = path.alpha(t), path.sigma(t), new.alpha(r), new.sigma(r)
     d_alpha, d_sigma, new_d_alpha, new_d_sigma = path.d_alpha(t), path.d_sigma(t), new.d_alpha(r), new.d_sigma(r)
+    # s_r = sigma_bar / sigma near the noise, alpha_bar / alpha near the data.
     noisy = sigma > alpha
     scale = torch.where(noisy, new_sigma / sigma, new_alpha / alpha)
-    # With d lambda/dr = W_bar / (alpha_bar sigma_bar) and d lambda/dt = W / (alpha sigma), where
+    # t'_r: with d lambda/dr = W_bar / (alpha_bar sigma_bar) and d lambda/dt = W / (alpha sigma), where
     # W = sigma alpha' - sigma' alpha, their quotient is W_bar / (W s^2).
     wronskian, new_wronskian = sigma * d_alpha - d_sigma * alpha, new_sigma * new_d_alpha - new_d_sigma * new_alpha
     d_time = new_wronskian / (wronskian * scale**2)
+    # s'_r / s_r: the derivative of log s = log sigma_bar(r) - log sigma(t_r), or of the same with alpha.
     from_noise = new_d_sigma / new_sigma - d_sigma / sigma * d_time
     from_data = new_d_alpha / new_alpha - d_alpha / alpha * d_time
     return t, scale, d_time, torch.where(noisy, from_noise, from_data)

@@ -1,4 +1,4 @@
-"""Samples made visible and audible, beside the ground truth of the same noise."""
+"""Pictures and sound files of samples, beside the ground truth of the same noise."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ WINDOW = 512
 
 
 def _nothing(samples: Tensor, truth: Tensor, folder: Path) -> None:
-    """Write nothing: what has no file of its own stands in the overview."""
+    """Write nothing: samples of this modality are in the overview only."""
 
 
 @dataclass(frozen=True)
 class Display:
-    """How samples of one modality are shown.
+    """Functions that show samples of one modality.
 
-    overview(samples, truth, file): one picture of all samples and their ground truth.
-    each(samples, truth, folder): a file for every sample.
+    overview(samples, truth, file): draws one picture of all samples and their ground truth.
+    each(samples, truth, folder): writes a file for every sample.
     """
 
     overview: Callable[[Tensor, Tensor, Path], None]
@@ -43,7 +43,15 @@ class Display:
 
 
 def display_for(modality: str, rate: int | None = None) -> Display:
-    """Return how samples of that modality are shown; UsageError if they cannot be. rate: of sound, in Hz."""
+    """Return the functions that show samples of a modality.
+
+    Args:
+        modality: "image", "audio" or "points".
+        rate: Of sound, in Hz.
+
+    Raises:
+        UsageError: If samples of that modality cannot be shown.
+    """
     known = {"image": Display(draw_images, write_images), "points": Display(draw_points)}
     if rate is not None:
         known["audio"] = Display(draw_sounds, partial(write_sounds, rate=rate))
@@ -53,14 +61,26 @@ def display_for(modality: str, rate: int | None = None) -> Display:
 
 
 def write_images(samples: Tensor, truth: Tensor, folder: Path) -> None:
-    """Write every sample [n, C, H, W] in [-1, 1] as 000.png, ..."""
+    """Write every image as 000.png, 001.png and so on.
+
+    Args:
+        samples: Images [n, C, H, W] in [-1, 1], C = 1 or 3.
+        truth: Not used: the ground truth is in the overview.
+        folder: Where they are written; it has to exist.
+    """
     del truth
     for index, image in enumerate(_pixels(samples)):
         imsave(folder / f"{index:03d}.png", image)
 
 
 def draw_images(samples: Tensor, truth: Tensor, file: Path) -> None:
-    """Draw all samples (left) and truth (right), both images [n, C, H, W] in [-1, 1]."""
+    """Draw all images, each with its ground truth at its right.
+
+    Args:
+        samples: Images [n, C, H, W] in [-1, 1], C = 1 or 3.
+        truth: Their ground truth, of the same shape.
+        file: The picture, with a suffix that says its format.
+    """
     imsave(file, contact_sheet(_pixels(samples), _pixels(truth)))
 
 
@@ -80,7 +100,13 @@ def contact_sheet(left: Pixels, right: Pixels) -> Pixels:
 
 
 def draw_points(samples: Tensor, truth: Tensor, file: Path) -> None:
-    """Draw the first two coordinates of samples and truth, both [n, d], joined by lines."""
+    """Draw the first two coordinates of points and their ground truth, joined by lines.
+
+    Args:
+        samples: Points [n, d].
+        truth: Their ground truth, of the same shape.
+        file: The picture, with a suffix that says its format.
+    """
     points, ends = samples.flatten(1)[:, :2].double().cpu().numpy(), truth.flatten(1)[:, :2].double().cpu().numpy()
     figure = Figure(figsize=(6, 6), layout="constrained")
     axes = figure.add_subplot(aspect="equal")
@@ -92,16 +118,28 @@ def draw_points(samples: Tensor, truth: Tensor, file: Path) -> None:
 
 
 def write_sounds(samples: Tensor, truth: Tensor, folder: Path, rate: int) -> None:
-    """Write waveforms [n, samples] or [n, channels, samples] as 000.wav, ... and their ground truth as 000-truth.wav, ..."""
+    """Write every waveform as 000.wav, 001.wav and so on, and its ground truth as 000-truth.wav.
+
+    Args:
+        samples: Waveforms [n, samples] or [n, channels, samples] in [-1, 1].
+        truth: Their ground truth, of the same shape.
+        folder: Where they are written; it has to exist.
+        rate: In Hz.
+    """
     for index, (sound, reference) in enumerate(zip(samples, truth, strict=True)):
         write_wav(folder / f"{index:03d}.wav", sound, rate)
         write_wav(folder / f"{index:03d}-truth.wav", reference, rate)
 
 
 def draw_sounds(samples: Tensor, truth: Tensor, file: Path) -> None:
-    """Draw the spectrograms of all waveforms [n, samples] or [n, channels, samples], each beside its ground truth.
+    """Draw the spectrograms of all waveforms, each beside its ground truth.
 
     Channels are averaged; the loudest 90 dB are shown.
+
+    Args:
+        samples: Waveforms [n, samples] or [n, channels, samples].
+        truth: Their ground truth, of the same shape.
+        file: The picture, with a suffix that says its format.
     """
     columns = min(4, len(samples))
     rows = math.ceil(len(samples) / columns)

@@ -17,7 +17,13 @@ from bnsbench.errors import one_line
 
 
 def write_wav(file: Path, sound: Tensor, rate: int) -> None:
-    """Write sound [samples] or [channels, samples] in [-1, 1] as 16-bit PCM; louder parts are clipped."""
+    """Write sound as 16-bit PCM; parts beyond full scale are clipped.
+
+    Args:
+        file: The WAV file.
+        sound: [samples] or [channels, samples]; full scale is [-1, 1].
+        rate: In Hz.
+    """
     channels = sound.detach().cpu().double().reshape(-1, sound.shape[-1])
     numbers = (channels.T.clamp(-1.0, 1.0) * 32767.0).round().numpy().astype("<i2")
     with wave.open(str(file), "wb") as clip:
@@ -30,8 +36,11 @@ def write_wav(file: Path, sound: Tensor, rate: int) -> None:
 def read_wav(file: Path) -> tuple[Tensor, int]:
     """Return mono sound [samples] of a WAV file, its channels averaged, and its rate in Hz; [-1, 1] is full scale.
 
-    The file holds PCM of 16, 24 or 32 bits, or floating-point numbers. Raises wave.Error for other files, for those that end
-    before they say and for numbers that are not finite; OSError for files that are not there.
+    The file holds PCM of 16, 24 or 32 bits, or floating-point numbers.
+
+    Raises:
+        wave.Error: If it is another file, or is cut off, or has numbers that are not finite.
+        OSError: If there is no such file.
     """
     from scipy.io import wavfile  # noqa: PLC0415 - slow to import
 
@@ -48,7 +57,7 @@ def read_wav(file: Path) -> tuple[Tensor, int]:
 
 
 _DAMAGE = (ValueError, EOFError, ArithmeticError, UnboundLocalError, struct.error)
-"""What scipy raises for files that end too soon, hold no sound or are compressed."""
+"""The errors of scipy for files that end too soon, hold no sound or are compressed."""
 
 
 def _full_scale_one(numbers: NDArray[Any], file: Path) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Whether samples show what their condition asked for, by the judge that their model brings: classes, captions, words."""
+"""Shares of samples that show what their condition asked for, by the model's own judge: of classes, captions or words."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ class Agreement:
     asks: what conditions have to be; see `ConditionJudge`.
     The interval is Wilson's; details hold the ground-truth samples' own share as ``truth``, and the share of each part that
     the judge names. A sample without variation shows nothing, and counts as missed whatever the judge finds.
-    Raises NotApplicableError for unconditional samples and for models without such a judge, DivergedError for samples that
-    are not finite.
+
+    Raises:
+        NotApplicableError: If the samples are unconditional or the model has no such judge.
+        DivergedError: If samples are not finite.
     """
 
     asks: Asked

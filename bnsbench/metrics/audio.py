@@ -1,4 +1,4 @@
-"""How near sounds are to the ground truth of the same noise: ratios of latents and waveforms, spectral distances."""
+"""Comparisons of sounds with the ground truth of the same noise: ratios of latents and waveforms, spectral distances."""
 
 from __future__ import annotations
 
@@ -39,8 +39,10 @@ class WaveformSnr(PairedMetric):
 
     A vocoder that estimates phases turns nearly equal spectra into waveforms that differ as a whole, so only magnitudes can
     be compared. Silence in place of a sample has 0 dB. A silent truth has no ratio, and its sample counts 0 dB unless it is
-    silent too. Raises NotApplicableError for samples that are no sound, as all metrics of waveforms do, and for sounds too
-    short for a window.
+    silent too.
+
+    Raises:
+        NotApplicableError: If the samples are no sound, as for all metrics of waveforms, or too short for a window.
     """
 
     def compare(self, samples: SampleSet) -> Tensor:
@@ -51,8 +53,8 @@ class WaveformSnr(PairedMetric):
 class SiSdr(PairedMetric):
     """The scale-invariant signal-to-distortion ratio of waveforms in dB (Le Roux et al. 2019), in phase with the truth.
 
-    Silence is undefined, for any scale of the truth fits it; it counts 0 dB, as for the other ratios, and so does a silent
-    truth unless the sample is silent too.
+    For silence it is undefined, since any scale of the truth fits it; it counts 0 dB, as for the other ratios, and so does a
+    silent truth unless the sample is silent too.
     """
 
     def compare(self, samples: SampleSet) -> Tensor:
@@ -81,7 +83,9 @@ class MelCepstralDistortion(PairedMetric):
     """The distance of mel cepstra 1 to 13 in dB: (10 / ln 10) sqrt(2 sum (c - c')^2), mean over frames (Kubichek 1993).
 
     Cepstra are orthonormal cosine transforms of the logarithms of 64 mel bands. Silence lies at the floor of `floored`.
-    Raises NotApplicableError for rates so low that a band holds no frequency.
+
+    Raises:
+        NotApplicableError: If the rate is so low that a band holds no frequency.
     """
 
     worst = 0.95
@@ -97,11 +101,15 @@ class MelCepstralDistortion(PairedMetric):
 
 
 def ratio(signal: Tensor, error: Tensor, silence: float = 0.0) -> Tensor:
-    """Return 10 log10(|signal|^2 / |error|^2) of rows [n, m] in dB, float64.
+    """Return 10 log10(|signal|^2 / |error|^2) of every row in dB, float64.
 
-    Neither is taken below the other's rounding, so equal rows have -20 log10(eps), 138.5 dB in float32, and none has less
-    than the negative of that. A signal nowhere louder than ``silence`` has no ratio: it counts 0 dB, or the most there is if
-    the error is as quiet.
+    Neither power is taken below the other's rounding, so equal rows have -20 log10(eps), 138.5 dB in float32, and none has
+    less than the negative of that. A silent signal has no ratio: it counts 0 dB, or that maximum if the error is silent.
+
+    Args:
+        signal: Rows [n, m].
+        error: Rows [n, m].
+        silence: A row that is nowhere louder than this is silent.
     """
     limits = torch.finfo(signal.dtype)
     power, noise = (part.double().square().sum(dim=1) for part in (signal, error))

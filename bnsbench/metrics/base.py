@@ -1,4 +1,4 @@
-"""What a metric is given and what it returns."""
+"""The input and output of metrics: sets of samples, and values."""
 
 from __future__ import annotations
 
@@ -29,12 +29,14 @@ class SampleSet:
     latents, truth_latents: the end states of the ODE, [n, *shape].
     condition: the conditions [n, ...], None for an unconditional model.
     data_range: peak-to-peak range of the data in the space of the latents.
-    decoder: from end states to samples, the model's own if None. decoded, decoded_truth: give the decoded samples and ground
-        truth, where they are kept already.
-    cache: a folder for what metrics need to compute once only, or None to keep nothing. progress: told by metrics that take
-        long what they are at.
-    Whatever is decoded is looked at before it is handed out: DivergedError if it is not finite, whoever asks.
-    Raises UsageError if the parts do not have the same number of rows or the latents differ in shape.
+    decoder: from end states to samples, the model's own if None.
+    decoded, decoded_truth: give the decoded samples and ground truth, where they are kept already.
+    cache: a folder for what metrics need to compute once only, or None to keep nothing.
+    progress: called by slow metrics with what they are doing.
+    Decoded samples are checked when they are first asked for: DivergedError if they are not finite.
+
+    Raises:
+        UsageError: If the parts do not have the same number of rows or the latents differ in shape.
     """
 
     latents: Tensor
@@ -59,7 +61,7 @@ class SampleSet:
 
     @cached_property
     def samples(self) -> Tensor:
-        """What people see and hear, such as images [n, C, H, W] in [-1, 1]; decoded when it is first asked for."""
+        """The decoded samples, such as images [n, C, H, W] in [-1, 1]; decoded at the first use."""
         return finite(self._decode(self.latents) if self.decoded is None else self.decoded(), "decoded samples")
 
     @cached_property
@@ -87,8 +89,8 @@ class SampleSet:
     def parts(self) -> Iterator[SampleSet]:
         """Yield the set in parts of at most 256 rows, for metrics that need not see all of it at once.
 
-        A set that is small when it is decoded is decoded once for all metrics; the parts of a large one are decoded each
-        time anew, because it would not fit into memory.
+        A set that is small when it is decoded is decoded once for all metrics; the parts of a large one are decoded every
+        time, because it would not fit into memory.
         """
         for start in range(0, len(self), PART):
             rows = slice(start, min(start + PART, len(self)))
@@ -115,9 +117,11 @@ class SampleSet:
     def require_finite(self, decoded: bool = False) -> None:
         """Raise DivergedError if any latent of samples or ground truth is NaN or infinite.
 
-        Decoded ones raise it when they are first looked at, be it by `samples`, `truth` or `parts`, so that metrics of the
-        latents decode nothing. decoded: whether to look at the decoded samples now, as a run does. Of sets too large to be
-        kept decoded that would cost another decoding, and each part is left to the metrics that look at it.
+        Decoded samples raise it when `samples`, `truth` or `parts` decode them; metrics of the latents decode nothing.
+
+        Args:
+            decoded: Whether to decode and check the samples now, as a run does. Sets too large to be kept decoded are left
+                to the metrics that use them, because checking them would decode them once more.
         """
         finite(self.latents, "samples")
         finite(self.truth_latents, "ground-truth samples")
@@ -126,7 +130,7 @@ class SampleSet:
 
 
 def finite(values: Tensor, what: str) -> Tensor:
-    """Return values [n, ...] as they are; DivergedError says how many of ``what`` they are that are not finite."""
+    """Return values [n, ...] unchanged; DivergedError if any is not finite, with their number and their name ``what``."""
     bad = sum(int((~part.flatten(1).isfinite().all(dim=1)).sum()) for part in torch.split(values, PART))
     if bad:
         raise DivergedError(f"{bad} of {len(values)} {what} are not finite.")
@@ -138,10 +142,11 @@ class MetricValue:
     """A metric's value over a sample set.
 
     low, high: the ends of the 95 % interval of the mean, where one exists.
-    details: further numbers, such as the median or the number of samples. info: texts, such as fingerprints.
+    details: further numbers, such as the median or the number of samples.
+    info: texts, such as fingerprints.
     per_sample: one value per sample, where the metric is a mean; paired comparisons use them.
-    replicates: of other metrics, their values of resampled samples, the same samples for every solver of a field, so that
-        replicate b of two solvers is a pair; see `bnsbench.metrics.resampling`.
+    replicates: the values of resampled samples, where it is not. The resamples are the same for every solver of a field, so
+        that replicate b of two solvers is a pair; see `bnsbench.metrics.resampling`.
     """
 
     value: float
@@ -154,10 +159,13 @@ class MetricValue:
 
 
 class Metric(Protocol):
-    """A metric: NotApplicableError where it has no meaning, DivergedError for samples that are not finite.
+    """A metric, a callable from samples to a value.
 
-    One that depends on files may offer ``fingerprint()`` besides, see
-    `bnsbench.metrics.contents.files_fingerprint`.
+    One that depends on files may have a method ``fingerprint()`` besides, see `bnsbench.metrics.contents.files_fingerprint`.
+
+    Raises:
+        NotApplicableError: Where it has no meaning for the samples.
+        DivergedError: If samples are not finite.
     """
 
     def __call__(self, samples: SampleSet) -> MetricValue:

@@ -14,9 +14,9 @@ State = tuple[int, int]
 
 
 def files_fingerprint(metric: object) -> str:
-    """Return the hash of the files that a metric depends on; "" if there are none, or none that it tells of.
+    """Return the hash of the files that a metric depends on; "" if there are none, or the metric has no ``fingerprint()``.
 
-    Its ``fingerprint()``, if it has one, changes with the content of any of them, and is quick, for it is often asked.
+    That method has to change with the content of any of the files, and to be quick, because it is called often.
     """
     fingerprint = getattr(metric, "fingerprint", None)
     return str(fingerprint()) if callable(fingerprint) else ""
@@ -34,14 +34,20 @@ def state_of(file: Path) -> State:
 def content_hash(source: Path, files: Sequence[Path]) -> str:
     """Return the SHA-256 of a file, or of the names, sizes and contents of files in a folder.
 
-    It is taken once in a process while sizes and times of the files stay as they are. files: the file alone, or those in the
-    folder ``source``. Raises UsageError for files that cannot be read.
+    It is computed once in a process while sizes and times of the files stay as they are.
+
+    Args:
+        source: The file or folder.
+        files: The file alone, or those in the folder.
+
+    Raises:
+        UsageError: If a file cannot be read.
     """
     return _hash(source, tuple((file, state_of(file)) for file in files))
 
 
 def joint_hash(parts: Mapping[str, str]) -> str:
-    """Return one hash for those of several sources by what they are, "" if all are empty."""
+    """Return one hash of several, by the names of what they are hashes of; "" if all are empty."""
     said = [f"{name} {found}" for name, found in sorted(parts.items()) if found]
     return hashlib.sha256("\n".join(said).encode()).hexdigest() if said else ""
 

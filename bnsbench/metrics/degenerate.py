@@ -1,4 +1,4 @@
-"""Samples that show nothing, which no metric may reward: without variation, or all the same."""
+"""Degenerate samples, which no metric may reward: without variation, or all the same."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ SAME = 1e-5
 def is_flat(samples: Tensor, level: float = LEVEL) -> Tensor:
     """Return which samples [n, ...] have no variation: every channel is one number, over an image or over time.
 
-    samples: images [n, C, H, W], else the last axis is time. level: what is too small to count.
+    Args:
+        samples: Images [n, C, H, W], else the last axis is time.
+        level: Differences up to this count as none.
     """
     within = (-2, -1) if samples.ndim == 4 else -1
     spread = samples.amax(within) - samples.amin(within)

@@ -57,6 +57,15 @@ class FrechetDistance(FeatureMetric):
     Data with published statistics, mean and covariance, do without real samples; with both, the value is the distance to
     the real samples, and the one to the statistics is among the details as ``to_statistics``. Samples without variety have
     the distance that the formula gives, in which their covariance is zero.
+
+    Args:
+        to: "data" or "truth", the ground-truth samples.
+        weights: Path of Inception-v3's weights, needed for RGB images of models without own features.
+        minimum: Fewest samples accepted; 0 stands for 15 per feature.
+        data: A folder or file of real samples or statistics; "" for the model's own data set.
+
+    Raises:
+        UsageError: If a file is not there.
     """
 
     knows_statistics = True
@@ -114,10 +123,10 @@ class FrechetAudioDistance(FrechetDistance):
 
 
 class KernelDistance(FeatureMetric):
-    """The squared maximum mean discrepancy under a cubic kernel (KID, Binkowski et al. 2018), unbiased: perhaps below 0.
+    """The squared maximum mean discrepancy under a cubic kernel (KID, Binkowski et al. 2018), unbiased, so also below 0.
 
-    A mean over random subsets of at most 1,000 samples; their standard deviation is among the details. Of two values below 0
-    the lower is not better: both say that no difference is seen. Samples without variety have what the formula gives.
+    It is a mean over random subsets of at most 1,000 samples; their standard deviation is among the details. Of two values
+    below 0 the lower is not better: both say that no difference is seen. Samples without variety have the formula's value.
     """
 
     def least(self, width: int) -> int:
@@ -142,9 +151,19 @@ class KernelDistance(FeatureMetric):
 class PrecisionRecall(FeatureMetric):
     """Improved precision (share of samples near the reference) or recall (share of the reference near the samples).
 
-    which: "precision" or "recall". Near is within the distance of the third nearest neighbour (Kynkaanniemi et al. 2019).
-    Copies of one good sample would have precision 1: all samples being the same raises DivergedError there; they have recall
-    0 or nearly so. Few different samples still have a high precision, which is to be read beside recall.
+    Near is within the distance of the third nearest neighbour (Kynkaanniemi et al. 2019). Copies of one good sample would
+    have precision 1, so equal samples raise DivergedError there; they have recall 0 or nearly so. Few different samples
+    still have a high precision, which is to be read beside recall.
+
+    Args:
+        which: "precision" or "recall".
+        to: "data" or "truth", the ground-truth samples.
+        weights: Path of Inception-v3's weights, needed for RGB images of models without own features.
+        minimum: Fewest samples accepted; 0 stands for the metric's own rule.
+        data: A folder or file of real samples; "" for the model's own data set.
+
+    Raises:
+        UsageError: If a file is not there.
     """
 
     fewest = NEIGHBOURS + 1
@@ -185,7 +204,13 @@ class PrecisionRecall(FeatureMetric):
 
 
 def fid(weights: str = "", minimum: int = 0, data: str = "") -> FrechetDistance:
-    """Return the Frechet distance to the data set, the model's own or the one in ``data``."""
+    """Return the Frechet distance to the data set, the model's own or the one in ``data``.
+
+    Args:
+        weights: Path of Inception-v3's weights, needed for RGB images of models without own features.
+        minimum: Fewest samples accepted; 0 stands for 15 per feature.
+        data: A folder or file of real samples or statistics; "" for the model's own data set.
+    """
     return FrechetDistance("data", weights, minimum, data)
 
 
@@ -195,7 +220,13 @@ def fid_gt(weights: str = "", minimum: int = 0) -> FrechetDistance:
 
 
 def fad(network: str = "", minimum: int = 0, data: str = "") -> FrechetAudioDistance:
-    """Return the Frechet audio distance to the data set."""
+    """Return the Frechet audio distance to the data set, the model's own or the one in ``data``.
+
+    Args:
+        network: An exported network's file; "" for the model's own features.
+        minimum: Fewest samples accepted; 0 stands for 15 per feature.
+        data: A folder of WAV files; "" for the model's own data set.
+    """
     return FrechetAudioDistance("data", network, minimum, data)
 
 
@@ -205,7 +236,13 @@ def fad_gt(network: str = "", minimum: int = 0) -> FrechetAudioDistance:
 
 
 def kid(weights: str = "", minimum: int = 0, data: str = "") -> KernelDistance:
-    """Return the kernel distance to the data set."""
+    """Return the kernel distance to the data set, the model's own or the one in ``data``.
+
+    Args:
+        weights: Path of Inception-v3's weights, needed for RGB images of models without own features.
+        minimum: Fewest samples accepted; 0 stands for the metric's own rule.
+        data: A folder or file of real samples; "" for the model's own data set.
+    """
     return KernelDistance("data", weights, minimum, data)
 
 
@@ -215,10 +252,22 @@ def kid_gt(weights: str = "", minimum: int = 0) -> KernelDistance:
 
 
 def precision(weights: str = "", minimum: int = 0, data: str = "") -> PrecisionRecall:
-    """Return the share of samples that lie among the data."""
+    """Return the metric precision, the share of samples that lie among the data.
+
+    Args:
+        weights: Path of Inception-v3's weights, needed for RGB images of models without own features.
+        minimum: Fewest samples accepted; 0 stands for the metric's own rule.
+        data: A folder or file of real samples; "" for the model's own data set.
+    """
     return PrecisionRecall("precision", "data", weights, minimum, data)
 
 
 def recall(weights: str = "", minimum: int = 0, data: str = "") -> PrecisionRecall:
-    """Return the share of the data that lies among the samples."""
+    """Return the metric recall, the share of the data that lies among the samples.
+
+    Args:
+        weights: Path of Inception-v3's weights, needed for RGB images of models without own features.
+        minimum: Fewest samples accepted; 0 stands for the metric's own rule.
+        data: A folder or file of real samples; "" for the model's own data set.
+    """
     return PrecisionRecall("recall", "data", weights, minimum, data)

@@ -1,4 +1,4 @@
-"""The networks that metrics ask for features: a model's own, or Inception-v3 from a local file."""
+"""Feature extractors of metrics: a model's own, or Inception-v3 from a local file."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def extractor_for(model: Model, shape: tuple[int, ...], weights: str = "", use: 
 
 
 def own_extractor(own: SampleFeatures, use: Use = "features") -> Extractor:
-    """Return the extractor that a model brings; NotApplicableError for logits that it does not have."""
+    """Return the model's own extractor; NotApplicableError for logits that it does not have."""
     if use == "logits" and not own.classes:
         raise NotApplicableError(f"The feature extractor {own.name} knows no classes of samples.")
     return Extractor(_Own(own, use), own.classes if use == "logits" else own.width, own.fingerprint())

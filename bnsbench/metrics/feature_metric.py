@@ -1,4 +1,4 @@
-"""What all comparisons of feature distributions share: features, enough of them, the truth's own score, replicates."""
+"""The base of all comparisons of feature distributions: features, enough of them, the truth's own score, replicates."""
 
 from __future__ import annotations
 
@@ -27,22 +27,29 @@ SCORES_KEPT = 64
 class FeatureMetric(ABC):
     """A comparison of the features of all samples with those of the data set or of the ground-truth samples.
 
-    to: "data" or "truth". weights: path of Inception-v3's weights, needed for RGB images of models without own features.
-    minimum: fewest samples accepted; 0 stands for the metric's own rule.
-    data: a folder or file of real samples in place of the model's own data set; see `bnsbench.metrics.real_data`.
-    Details: the number of samples and of real ones, the feature width and what `judge` adds; of comparisons with the data
-    also ``truth``, the score of the ground-truth samples, and ``floor``, see `floor`.
-    Replicates: what `resampled` says; info tells under ``replicates`` why there are none.
-    Raises UsageError for files that are not there, as soon as it is made, and for data that are not like the samples,
-    NotApplicableError for too few samples, samples without an extractor or models without data, DivergedError for samples
-    that are not finite or whose features are not.
+    A value's details are the number of samples and of real ones, the feature width and what `judge` adds; of comparisons
+    with the data also ``truth``, the score of the ground-truth samples, and ``floor``, see `floor`. Its replicates come from
+    `resampled`; where there are none, info says why under ``replicates``.
+
+    It may raise, when called: UsageError for data that are not like the samples; NotApplicableError for too few samples,
+    samples without an extractor or models without data; DivergedError for samples that are not finite or whose features are
+    not.
+
+    Args:
+        to: "data" or "truth", the ground-truth samples.
+        weights: Path of Inception-v3's weights, needed for RGB images of models without own features.
+        minimum: Fewest samples accepted; 0 stands for the metric's own rule.
+        data: A folder or file of real samples; "" for the model's own data set. See `bnsbench.metrics.real_data`.
+
+    Raises:
+        UsageError: If a file is not there.
     """
 
     knows_statistics = False
     weights_kind = "Inception-v3 weights file"
     data_kind = "images"
     fewest = 2
-    """Samples, and real samples, of which the metric is defined at all."""
+    """The fewest samples, and real samples, for which the metric is defined."""
 
     def __init__(self, to: Literal["data", "truth"] = "data", weights: str = "", minimum: int = 0, data: str = "") -> None:
         if weights and self.weights_kind and not Path(weights).is_file():
@@ -92,11 +99,11 @@ class FeatureMetric(ABC):
         return value, {"reference_n": float(len(real.features)), **further}
 
     def check(self, features: Tensor) -> None:
-        """Raise DivergedError for features [n, width] of samples that the metric would be misled by."""
+        """Raise DivergedError for features [n, width] of degenerate samples that the metric would reward."""
         finite(features, "samples' features")
 
     def extractor(self, samples: SampleSet) -> Extractor:
-        """Return what extracts the features."""
+        """Return the feature extractor."""
         return extractor_for(samples.model, samples.form, self.weights)
 
     def prepared(self, values: Tensor) -> Tensor:
@@ -118,7 +125,13 @@ class FeatureMetric(ABC):
         return content_hash(Path(self.weights), (Path(self.weights),)) if self.weights else ""
 
     def floor(self, reference: Tensor, labels: Tensor | None, n: int) -> dict[str, float]:
-        """Return as ``floor`` what as many real images as there are samples score against the rest of the data set."""
+        """Return as ``floor`` the score of real images against the rest of their data set, the best that samples can expect.
+
+        Args:
+            reference: Features of the data set [m, width].
+            labels: Their classes [m], or None.
+            n: The number of images that stand for samples; at most half of the data set is taken.
+        """
         chosen, others = deal(reference, labels, n)
         return {"floor": self.compare(chosen, others)[0]}
 
@@ -187,10 +200,15 @@ class FeatureMetric(ABC):
 
 
 def deal(features: Tensor, labels: Tensor | None, n: int) -> tuple[Tensor, Tensor]:
-    """Return n random real images (at most half of them) and the others, to say what perfect samples would score.
+    """Return a random part of the data set that stands for perfect samples, and the rest of it.
 
-    features [m, width] and labels [m] are those of the data set; with labels, the n images are drawn evenly from the
-    classes, as conditional samples are.
+    Args:
+        features: Of the data set [m, width].
+        labels: Its classes [m], from which the part is drawn evenly, as conditional samples are; None without classes.
+        n: The size of the part, at most half of the data set.
+
+    Returns:
+        The features of the part and those of the rest.
     """
     order = torch.randperm(len(features), generator=torch.Generator().manual_seed(0))
     if labels is not None:

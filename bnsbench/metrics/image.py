@@ -1,4 +1,4 @@
-"""How near images are to the ground truth of the same noise: PSNR, SSIM and a perceptual distance."""
+"""Comparisons of images with the ground truth of the same noise: PSNR, SSIM and a perceptual distance."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ class Ssim(PairedMetric):
 
     Gaussian windows of 11x11 pixels; uniform ones of 7x7 for images with a side below 16. Where a window is constant, the
     formula's own constants decide: an image without variation has a similarity near 0 to one with it.
-    Raises NotApplicableError for samples that are no images of at least 7x7.
+
+    Raises:
+        NotApplicableError: If the samples are no images of at least 7x7.
     """
 
     def compare(self, samples: SampleSet) -> Tensor:
@@ -62,7 +64,9 @@ class Perceptual(PairedMetric):
 
     0 for equal images. At a place where all activations of a layer vanish in one of the images, which they may where it has
     no variation, they have no direction, and the distance there is 1.
-    Raises NotApplicableError for models whose features have no activations of images, or that bring none.
+
+    Raises:
+        NotApplicableError: If the model has no features, or they have no activations of images.
     """
 
     worst = 0.95

@@ -26,12 +26,18 @@ SCORES_KEPT = 64
 class InceptionScore:
     """The Inception Score exp(E KL(p(y|x) || p(y))) (Salimans et al. 2016, section 4), from 1 to the number of classes.
 
-    The mean over ``splits`` parts of the samples in random order, with their standard deviation among the details, and the
-    score of the ground-truth samples as ``truth``. It needs no data. Samples that are all the same have 1, the least.
-    weights: path of Inception-v3's weights, needed for RGB images of models without own features. minimum: fewest samples
-    accepted; 0 stands for four per class in every part.
-    Raises NotApplicableError for too few samples or samples whose classes no extractor knows, DivergedError for samples that
-    are not finite.
+    It is the mean over parts of the samples in random order, with their standard deviation among the details, and the score
+    of the ground-truth samples as ``truth``. It needs no data. Samples that are all the same have 1, the least. It may
+    raise, when called: NotApplicableError for too few samples or samples whose classes no extractor knows; DivergedError for
+    samples that are not finite.
+
+    Args:
+        weights: Path of Inception-v3's weights, needed for RGB images of models without own features.
+        minimum: Fewest samples accepted; 0 stands for four per class in every part.
+        splits: The number of parts, 1 or more.
+
+    Raises:
+        UsageError: If there is no part.
     """
 
     def __init__(self, weights: str = "", minimum: int = 0, splits: int = 10) -> None:

@@ -13,10 +13,12 @@ from bnsbench.statistics import mean_interval
 
 
 class PairedMetric(ABC):
-    """The mean over samples of what `compare` says of each, with its 95 % interval, the median and the worst twentieth.
+    """The mean over samples of `compare`, with its 95 % interval, the median, and the quantile that 5 % are worse than.
 
-    worst: the quantile that only a twentieth of the samples are worse than; 0.05 where higher is better, else 0.95.
-    Raises DivergedError for samples that are not finite, and where a sample's number is not.
+    worst: that quantile; 0.05 where higher is better, else 0.95.
+
+    Raises:
+        DivergedError: If samples are not finite, or the number of one is not.
     """
 
     worst = 0.05
@@ -43,7 +45,14 @@ class PairedMetric(ABC):
 
 
 def mean_of(values: Tensor, worst: float, details: Mapping[str, float], info: Mapping[str, str]) -> MetricValue:
-    """Return the mean of values [n] with its 95 % interval, their median and their quantile ``worst``."""
+    """Return the mean of values with its 95 % interval, their median and a quantile.
+
+    Args:
+        values: [n], one for each sample.
+        worst: Which quantile, between 0 and 1.
+        details: Further numbers for the record.
+        info: Texts for the record.
+    """
     low, high = mean_interval(values)
     quantiles = {
         "n": float(len(values)),

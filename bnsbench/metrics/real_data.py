@@ -1,4 +1,4 @@
-"""Real samples in files, for models that bring none: folders of images or of sounds, .npz files of images or statistics."""
+"""Real samples in files, for models without own data: folders of images or of sounds, .npz files of images or statistics."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ENDINGS = {"images": (".png", ".jpg", ".jpeg"), "sounds": (".wav",)}
 """Of the files that are read of a folder, in small or capital letters."""
 
 FORMATS = ("PNG", "JPEG")
-"""What Pillow may take an image for, whatever its name says: a decoder for each of its many formats is a risk."""
+"""The only formats that Pillow may decode, whatever a file's name: each of its many decoders is a risk."""
 
 MODES = {1: "L", 3: "RGB"}
 """Pillow's name for images of that many channels."""
@@ -42,8 +42,13 @@ REMEDY = (
 class RealData(ABC):
     """Real samples that are read when they are asked for; the length is their number, 0 for statistics alone.
 
-    source: the file or folder. files: what there is to read of it. form: of the samples that it is compared with.
-    Raises UsageError for what cannot be read or does not have that form.
+    Args:
+        source: The file or folder.
+        files: Those to read: the file itself, or the ones in the folder.
+        form: The shape of the samples that they are compared with.
+
+    Raises:
+        UsageError: If a file cannot be read or does not have that form.
     """
 
     kind: str
@@ -129,7 +134,7 @@ class ImageFolder(_Folder):
 
 
 _DAMAGE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning)
-"""What Pillow raises for images that are damaged, of other formats, or larger than it opens."""
+"""The errors of Pillow for images that are damaged, of other formats, or larger than it opens."""
 
 
 def _opened(file: Path) -> Image.Image:
@@ -161,7 +166,7 @@ class SoundFolder(_Folder):
 
 
 _BROKEN = (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, NotImplementedError)
-"""What reading an archive raises that is damaged, or holds arrays of other things than numbers."""
+"""The errors of reading an archive that is damaged, or has arrays of other things than numbers."""
 
 
 class ImageArchive(RealData):

@@ -1,4 +1,4 @@
-"""What has been computed lately, kept while it is likely to be asked for again."""
+"""A small cache of what has been computed most recently."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class Recent(Generic[T]):
-    """The most recently used of what has been computed, at most ``size`` of it."""
+    """The most recently used results by key, at most ``size`` of them."""
 
     def __init__(self, size: int) -> None:
         self._size = size

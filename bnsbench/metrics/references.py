@@ -1,4 +1,4 @@
-"""What samples are compared with: the features of real samples, extracted once and kept."""
+"""The features of real samples, with which generated ones are compared; they are extracted once and kept."""
 
 from __future__ import annotations
 
@@ -50,7 +50,13 @@ class FeatureCache:
         self._entries: OrderedDict[tuple[str, str, int], Tensor] = OrderedDict()
 
     def features(self, extractor: Extractor, key: str, compute: Callable[[], Tensor]) -> Tensor:
-        """Return the features of a set, computing them once while it is among the most recent ones."""
+        """Return the features of a set, which are computed once while the set is among the most recent ones.
+
+        Args:
+            extractor: The extractor, whose fingerprint is part of the key.
+            key: A hash of the set.
+            compute: Extracts the features [n, width].
+        """
         entry = extractor.fingerprint, key, extractor.width
         if entry not in self._entries:
             self._entries[entry] = compute()
@@ -67,18 +73,29 @@ _CACHE = FeatureCache()
 
 
 def features_of(extractor: Extractor, samples: Tensor, labels: Tensor | None = None) -> RealFeatures:
-    """Return the features of samples in memory [n, ...]."""
+    """Return the features of samples in memory.
+
+    Args:
+        extractor: The extractor.
+        samples: [n, ...], as it takes them.
+        labels: Their classes [n], where they are known.
+    """
     key = _digest(samples)
     found = _CACHE.features(extractor, key, lambda: extractor.features(samples))
     return RealFeatures(_joined(key, extractor), found, labels)
 
 
 def features_of_truth(extractor: Extractor, samples: SampleSet, prepared: Callable[[Tensor], Tensor]) -> RealFeatures:
-    """Return the features of the ground truth of samples; ``prepared`` makes of decoded ones what the extractor takes.
+    """Return the features of the ground truth of samples.
 
     They are kept in the samples' cache folder, because all solvers of a field are compared with the same ground truth.
+
+    Args:
+        extractor: The extractor.
+        samples: The samples with their ground truth.
+        prepared: From decoded samples to what the extractor takes, such as bytes.
     """
-    # What decodes them is told by the first part.
+    # The first decoded part stands for the decoder, which has no hash.
     key = _digest(samples.truth_latents, next(samples.parts()).truth)
 
     def compute() -> Tensor:
@@ -97,8 +114,15 @@ def features_of_files(
 ) -> RealFeatures:
     """Return the features of samples in files, extracted batch by batch, and the statistics that come with them.
 
-    cache: a folder that keeps features between processes, for these very files and this extractor. progress: told what is
-    being done. Raises UsageError for files that are not like the samples, or statistics of another extractor alone.
+    Args:
+        extractor: The extractor.
+        data: The files.
+        device: Where they are extracted.
+        cache: A folder that keeps features between processes, by hashes of the files and the extractor; None for none.
+        progress: Called with what is being done.
+
+    Raises:
+        UsageError: If files are not like the samples, or there are only statistics of another extractor.
     """
     tell = progress or _say_nothing
     tell(f"reading {data.source}")

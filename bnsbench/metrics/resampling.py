@@ -84,15 +84,21 @@ def kernel_replicates(features: Tensor, reference: Tensor, paired: bool) -> Tens
 
     All samples are compared, not subsets. With w_i how often sample i is drawn, means over pairs leave out those of a sample
     with its own copies, which would add k(a, a): sum_{i != j} w_i w_j k_ij / (n^2 - sum w_i^2). So the replicates scatter
-    about the estimate itself and not about a larger one. paired: whether the reference is resampled with them, row by row;
-    then the mean of k(a_i, b_j) is (n - 1) / n of that over i != j and 1 / n of the mean of w_i k(a_i, b_i).
+    about the estimate itself and not about a larger one.
+
+    Args:
+        features: Of the samples [n, width].
+        reference: Of the reference [m, width].
+        paired: Whether the reference is resampled with the samples, row by row, as the ground truth of the same noise is.
     """
+    # MMD^2 = E k(x, x') + E k(y, y') - 2 E k(x, y)
     x, y = features.double(), reference.double()
     n, drawn = len(x), weights(len(x))
     within = _pairs(x, x, drawn)
     if not paired:
         between = drawn @ _means(x, y) / n
         return within + _pairs(y, y, torch.ones(1, len(y), dtype=torch.float64)) - 2.0 * between
+    # E k(x, y) of pairs: (n - 1) / n of the mean over i != j, and 1 / n of the mean of w_i k(x_i, y_i).
     own = drawn @ cubic(x[:, None, :], y[:, :, None]).flatten() / n
     between = (n - 1) / n * _pairs(x, y, drawn) + own / n
     return within + _pairs(y, y, drawn) - 2.0 * between
@@ -122,8 +128,12 @@ def _means(x: Tensor, y: Tensor) -> Tensor:
 def precision_replicates(features: Tensor, reference: Tensor, neighbours: int) -> Tensor:
     """Return the shares [100] of resampled samples that lie within the reach of one of the reference.
 
-    A reach is the distance of the nearest neighbour of that rank; see `recall_replicates`.
+    Args:
+        features: Of the samples [n, width].
+        reference: Of the reference [m, width].
+        neighbours: The rank k; the reach of a point is the distance to its k-th nearest neighbour in its own set.
     """
+    # The nearest neighbour of all is the point itself, hence k + 1.
     reach = torch.cat(
         [
             torch.cdist(reference[rows], reference).kthvalue(neighbours + 1).values
@@ -137,9 +147,13 @@ def precision_replicates(features: Tensor, reference: Tensor, neighbours: int) -
 
 
 def recall_replicates(features: Tensor, reference: Tensor, neighbours: int) -> Tensor:
-    """Return the shares [100] of the reference [m, width] that lie within the reach of a resampled sample.
+    """Return the shares [100] of the reference that lie within the reach of a resampled sample.
 
-    A sample's reach is the distance of its nearest neighbour of that rank among the resampled ones, its own copies included.
+    Args:
+        features: Of the samples [n, width].
+        reference: Of the reference [m, width].
+        neighbours: The rank k; a sample's reach is the distance to its k-th nearest neighbour among the resampled ones, its
+            own copies included.
     """
     drawn = weights(len(features))
     reach = _reaches(features, drawn, neighbours)
@@ -172,8 +186,13 @@ def _reaches(features: Tensor, drawn: Tensor, neighbours: int) -> Tensor:
 def inception_replicates(logits: Tensor, splits: int, seed: int) -> Tensor:
     """Return the Inception Scores [100] of resampled logits [n, classes], means over parts of a shuffled resample.
 
-    seed: of the shuffling. With p_i the predictions and q their mean in a part, the score exp(mean KL(p_i || q)) is
+    With p_i the predictions and q their mean in a part, the score exp(mean KL(p_i || q)) is
     exp(mean sum p_i log p_i - sum q log q), of which only means change with the resample.
+
+    Args:
+        logits: Of the samples [n, classes].
+        splits: The number of parts.
+        seed: Of the shuffling.
     """
     p, log_p = (function(logits.double(), dim=1) for function in (torch.softmax, torch.log_softmax))
     order = torch.from_numpy(np.random.RandomState(seed).permutation(len(p)))
@@ -185,6 +204,7 @@ def inception_replicates(logits: Tensor, splits: int, seed: int) -> Tensor:
     for b, row in enumerate(resamples(len(p))):
         shares = torch.zeros(splits, len(p), dtype=torch.float64)
         shares.index_put_((part, row[order]), 1.0 / sizes[part], accumulate=True)
+        # q, and the score of each part
         q = shares @ p
         found[b] = ((shares @ information)[:, 0] - torch.xlogy(q, q).sum(dim=1)).exp().mean()
     return found

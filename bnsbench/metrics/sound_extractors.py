@@ -20,9 +20,15 @@ def sound_extractor(samples: SampleSet, network: str = "") -> Extractor:
     """Return the extractor of waveforms [n, samples]: an exported network, or else the model's own.
 
     Waveforms are mono, as `bnsbench.metrics.audio.mono` makes them.
-    network: a file that `torch.export.save` wrote, of a module from waveforms [n, samples] at the model's rate to features
-    [n, width], with a dynamic n; VGGish and CLAP are exported so. UsageError for a file that is none, NotApplicableError for
-    samples that are no sound, or of a model without own features if there is no network.
+
+    Args:
+        samples: The sounds.
+        network: A file that `torch.export.save` wrote, of a module from waveforms [n, samples] at the model's rate to
+            features [n, width], with a dynamic n; VGGish and CLAP are exported so. "" for the model's own.
+
+    Raises:
+        UsageError: If the file is no such network.
+        NotApplicableError: If the samples are no sound, or there is neither a network nor a model with own features.
     """
     sample_rate(samples)
     if network:

@@ -12,7 +12,7 @@ from bnsbench.flows.model import Model
 class ClassConditionalModel(Model):
     """A model whose conditions are int64 labels [batch]; the number of classes stands for "no condition".
 
-    classes: how many there are; 0 for an unconditional model.
+    classes: their number; 0 for an unconditional model.
     """
 
     classes: int

@@ -1,4 +1,4 @@
-"""What models have in common whose velocity is exact, because their data are a mixture of Gaussians by definition."""
+"""The base of models with an exact velocity: their data are a mixture of Gaussians by definition."""
 
 from __future__ import annotations
 
@@ -31,7 +31,13 @@ class ExactModel(ClassConditionalModel):
 
     @abstractmethod
     def draw(self, labels: Tensor | None, count: int, generator: torch.Generator) -> Tensor:
-        """Draw samples [count, *shape] from the mixture, of the classes ``labels`` [count] if there are any."""
+        """Draw samples [count, *shape] from the mixture.
+
+        Args:
+            labels: Classes [count], or None for samples of any class.
+            count: The number of samples.
+            generator: On the CPU.
+        """
 
     def reference(self) -> Reference:
         return self._draws

@@ -1,4 +1,4 @@
-"""What the embedded classifiers of images have in common as feature extractors."""
+"""The base of feature extractors made from embedded classifiers of images."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class ClassifierFeatures(SampleFeatures):
     """The features of an embedded classifier of images.
 
     Args:
-        name: of the classifier's weights.
-        network: the classifier with these weights, which moves to the device of what it is shown.
-        shape: of the images that it was trained on, [channels, height, width].
+        name: Of the classifier's weights.
+        network: The classifier with these weights, which moves to the device of the samples.
+        shape: Of the images that it was trained on, [channels, height, width].
     """
 
     def __init__(self, name: str, network: ImageClassifier, shape: tuple[int, ...]) -> None:

@@ -13,7 +13,7 @@ Layer = TypeVar("Layer", bound=nn.Module)
 
 
 def zeroed(layer: Layer) -> Layer:
-    """Return the layer with all its parameters set to zero, so that what it adds starts as nothing."""
+    """Return the layer with all its parameters set to zero, so that it adds nothing at the start of training."""
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
     return layer
@@ -23,6 +23,11 @@ class ClockEmbedding(nn.Module):
     """Embed a clock value c in about [-1, 1] by low-frequency Fourier features and a two-layer network.
 
     The highest frequency is low (four periods over [-1, 1]), so the velocity is smooth in time and high-order solvers work.
+
+    Args:
+        width: Of the embedding.
+        frequencies: Their number, in geometric progression from half a period over [-1, 1].
+        highest: The highest angular frequency.
     """
 
     def __init__(self, width: int, frequencies: int = 16, highest: float = 4 * math.pi) -> None:
@@ -59,6 +64,11 @@ class ModulatedBlock(nn.Module):
 
     All blocks of a network share one modulation, to which each adds its own offset (Chen et al. 2024, PixArt-alpha).
     forward(x [batch, n, width], modulation [batch or 1, 6, width]) returns [batch, n, width].
+
+    Args:
+        width: Of a token.
+        heads: Attention heads, which divide the width.
+        expansion: The hidden width of the MLP over the width.
     """
 
     def __init__(self, width: int, heads: int, expansion: int = 4) -> None:
@@ -78,7 +88,15 @@ class ModulatedBlock(nn.Module):
 
 
 class TextEncoder(nn.Module):
-    """A small pre-norm transformer over tokens [batch, length] with learned places; returns [batch, length, width]."""
+    """A small pre-norm transformer over tokens [batch, length] with learned places; returns [batch, length, width].
+
+    Args:
+        vocabulary: The number of different tokens.
+        length: Tokens of a text.
+        width: Of an encoded token.
+        layers: Transformer layers.
+        heads: Attention heads, which divide the width.
+    """
 
     def __init__(self, vocabulary: int, length: int, width: int, *, layers: int = 2, heads: int = 4) -> None:
         super().__init__()

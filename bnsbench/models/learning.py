@@ -27,10 +27,19 @@ CHECKPOINT_EVERY = 500
 class Learner(Generic[Network]):
     """A network in training, with everything that a checkpoint has to hold.
 
-    loss(network, generator) draws its own batch; steps is the whole budget; rate is AdamW's peak learning rate.
-    matrices: parameters that Muon trains instead (Jordan et al. 2024), at a peak rate of 0.02; for the matrices inside
-    transformer blocks it needs about a third fewer steps.
-    average: the exponentially averaged network, which is the one to use.
+    Its attribute ``average`` is the exponentially averaged network, which is the one to use.
+
+    Args:
+        network: The network to train.
+        loss: A function (network, generator) that draws its own batch.
+        steps: The whole budget.
+        rate: AdamW's peak learning rate.
+        seed: Of the generator.
+        matrices: Parameters that Muon trains instead (Jordan et al. 2024), at a peak rate of 0.02; for the matrices inside
+            transformer blocks it needs about a third fewer steps.
+
+    Raises:
+        BnsbenchError: If there are matrices and this torch has no Muon.
     """
 
     def __init__(
@@ -110,7 +119,17 @@ def _optimisers(network: nn.Module, rate: float, matrices: list[Tensor]) -> list
 
 
 def learn(learner: Learner[Any], checkpoint: Path, title: str, progress: bool = True) -> None:
-    """Train to the end of the step budget, from ``checkpoint`` if that file exists; it is renewed every 500 steps."""
+    """Train to the end of the step budget, from the checkpoint if there is one.
+
+    Args:
+        learner: The network in training.
+        checkpoint: A file, written every 500 steps.
+        title: What the bar of progress is headed with.
+        progress: Whether to show that bar.
+
+    Raises:
+        UsageError: If the checkpoint was written for another budget.
+    """
     if checkpoint.exists():
         learner.restore(torch.load(checkpoint, weights_only=True))
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()

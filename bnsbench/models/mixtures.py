@@ -31,7 +31,13 @@ class Mixture:
     per_class: int | None = None
 
     def sample(self, labels: Tensor | None, n: int, generator: torch.Generator) -> Tensor:
-        """Draw [n, d] samples, of the classes ``labels`` [n] if given."""
+        """Draw samples [n, d].
+
+        Args:
+            labels: Classes [n], or None for samples of any class.
+            n: The number of samples.
+            generator: On the CPU.
+        """
         weights = self.weights.expand(n, -1) if labels is None else self.weights * self.members(labels)
         chosen = torch.multinomial(weights, 1, generator=generator)[:, 0]
         noise = torch.randn(n, self.means.shape[1], generator=generator, dtype=self.means.dtype)
@@ -52,6 +58,12 @@ class MixtureModel(ExactModel):
     """The exact velocity field of a Gaussian mixture (in float64 by default) on a given path.
 
     Under every condition the field is exact: the conditional one is that of the class's own mixture.
+
+    Args:
+        mixture: The distribution of the data.
+        path: The Gaussian path.
+        shape: Of a sample, with as many numbers as the mixture has dimensions.
+        end: Of the interval, which begins at 0.
     """
 
     dtype = torch.float64
@@ -99,13 +111,17 @@ class MixtureModel(ExactModel):
         alpha, d_alpha, noise_variance, noise_slope = coefficients
         variances, means = self._variances[components], self._means[components]
         count, dim = means.shape
+        # c_k = x - a mu_k in the eigenbasis of component k.
         basis = self._basis[components].flatten(0, 1)  # [K * d, d], so that one product projects on all components
         centred = (x @ basis.mT).view(-1, count, dim) - alpha * self._projected_means[components]
+        # The marginal of component k at time t is N(a mu_k, a^2 C_k + s^2); G_k is diagonal in its eigenbasis.
         marginal = alpha**2 * variances + noise_variance
         precision = 1.0 / marginal
         gain = (alpha * d_alpha * variances + noise_slope) * precision
+        # r_k is proportional to w_k N(x; a mu_k, a^2 C_k + s^2).
         log_density = -0.5 * ((centred * centred * precision).sum(-1) + marginal.log().sum(-1))
         posterior = torch.softmax(log_density + self._log_weights[components], dim=-1)
+        # sum_k r_k (a' mu_k + G_k c_k)
         correction = (centred * gain * posterior[..., None]).flatten(1) @ basis
         velocity: Tensor = d_alpha[..., 0] * (posterior @ means) + correction
         return velocity
@@ -152,14 +168,17 @@ def aniso5(path: str = "condot") -> MixtureModel:
 def mixture_path(text: str) -> tuple[Path, float]:
     """Return the path that a text means, and the time at which mixtures end on it.
 
-    text: the path's name, with its numbers after colons if the defaults are not meant (a number left out keeps its own):
-        "condot"
-        "cosine"
-        "vp:BETA_MIN:BETA_MAX": from 0.1 to 20; equal ones are a constant rate.
-        "discrete-vp:BETA_START:BETA_END:TIMESTEPS": DDPM's linear schedule, from 1e-4 to 0.02 in 1000.
-        "edm:SIGMA_MIN:SIGMA_MAX": from 0.002 to 80.
-        "ve:SIGMA_MIN:SIGMA_MAX": from 0.01 to 50.
-    UsageError for another path, or numbers that it does not take.
+    The path's numbers follow its name after colons; one that is left out keeps its default:
+
+    - "condot"
+    - "cosine"
+    - "vp:BETA_MIN:BETA_MAX": from 0.1 to 20; equal ones are a constant rate.
+    - "discrete-vp:BETA_START:BETA_END:TIMESTEPS": DDPM's linear schedule, from 1e-4 to 0.02 in 1000.
+    - "edm:SIGMA_MIN:SIGMA_MAX": from 0.002 to 80.
+    - "ve:SIGMA_MIN:SIGMA_MAX": from 0.01 to 50.
+
+    Raises:
+        UsageError: If there is no such path, or it does not take these numbers.
     """
     name, *texts = text.split(":")
     if name not in _PATHS:
@@ -195,7 +214,7 @@ def _number(text: str, path: str) -> float:
 
 
 def _end(path: Path) -> float:
-    """Return where mixtures end on a path: at its own end, or on VP, where sigma's slope is infinite there, just before."""
+    """Return the last time of mixtures on a path: 1, or on VP, where sigma's slope is infinite at 1, a time just before."""
     if not isinstance(path, VP):
         return 1.0
     # At the noise level that the default rate has at VP_END; 9 digits give VP_END itself for that rate.

@@ -18,9 +18,18 @@ def pretrain(
 ) -> dict[str, float]:
     """Train the weights of that name into the folder ``output`` and return their figures, which the manifest records too.
 
-    Goes on from ``output/NAME.checkpoint.pt`` if training was interrupted. ``steps`` replaces the recipe's budget.
-    With ``check`` nothing is trained: the shipped weights are measured again.
-    Raises UsageError for an unknown name and BnsbenchError if figures after the recipe's full budget miss their gate.
+    An interrupted training goes on from ``output/NAME.checkpoint.pt``.
+
+    Args:
+        name: Of the weights, such as "digits-ot".
+        output: The folder.
+        steps: In place of the recipe's budget.
+        check: Train nothing, and measure the shipped weights again.
+        progress: Whether to show a bar of progress.
+
+    Raises:
+        UsageError: If there is no such name, or the budget is less than a step.
+        BnsbenchError: If figures after the recipe's full budget miss their gate.
     """
     if name not in RECIPES:
         raise UsageError(f"There is no recipe named {name!r}; choose from {', '.join(RECIPES)}.")

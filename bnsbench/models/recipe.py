@@ -1,4 +1,4 @@
-"""A recipe: how shipped weights are made from nothing, and the figures that they must reach."""
+"""A recipe: the training of shipped weights, and the figures that they must reach."""
 
 from __future__ import annotations
 
@@ -19,17 +19,26 @@ SEED = 0
 
 
 class Training(Protocol):
-    """Whatever makes the tensors of one name."""
+    """A function that trains the tensors of one name."""
 
     def __call__(self, steps: int, checkpoint: Path, progress: bool) -> dict[str, Tensor]:
-        """Train for so many steps, going on from the checkpoint if there is one, and return the tensors to ship."""
+        """Train, and return the tensors to ship.
+
+        Args:
+            steps: The whole budget.
+            checkpoint: A file from which an interrupted training goes on.
+            progress: Whether to show a bar of progress.
+        """
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the weights of one name are made and measured.
+    """The training and measurement of the weights of one name.
 
-    steps: the whole budget. measure: the figures of the weights in a folder. gates: lower bounds of some of them.
+    steps: the whole budget.
+    train: makes the tensors.
+    measure: returns the figures of the weights in a folder.
+    gates: lower bounds of some figures.
     """
 
     steps: int

@@ -25,9 +25,18 @@ class Shipment:
 def shipped_solver(
     name: str, model: Model, guidance: float, solver: str, nfe: int, version: str, folder: Path = SOLVERS
 ) -> SolverArtefact | None:
-    """Return the shipped solver of a model (by its selector), or None if there is none for these very weights.
+    """Return the shipped solver of a model, or None if there is none for its weights and this version of the solver.
 
-    version: of the solver, which the one that was shipped must have, too. Its training record says that it was shipped.
+    Its training record says that it was shipped.
+
+    Args:
+        name: The model's selector.
+        model: The model, whose fingerprint has to be the solver's.
+        guidance: The scale w.
+        solver: The solver's selector.
+        nfe: Its evaluations.
+        version: Of the solver's record.
+        folder: Where shipped solvers are.
     """
     file = shipped_file(name, guidance, solver, nfe, folder)
     if not file.is_file():
@@ -39,5 +48,13 @@ def shipped_solver(
 
 
 def shipped_file(name: str, guidance: float, solver: str, nfe: int, folder: Path = SOLVERS) -> Path:
-    """Return where the solver of a model, a guidance scale and an NFE is shipped, if it is."""
+    """Return the file in which a solver is shipped, if it is.
+
+    Args:
+        name: The model's selector.
+        guidance: The scale w.
+        solver: The solver's selector.
+        nfe: Its evaluations.
+        folder: Where shipped solvers are.
+    """
     return folder / f"{name_of(f'{name}_w{guidance:g}_{solver}_nfe{nfe}')}.json"

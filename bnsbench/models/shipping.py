@@ -28,7 +28,7 @@ SEED = 0
 SHIPMENTS: tuple[Shipment, ...] = tuple(
     shipment for module in recipe_modules() for shipment in getattr(module, "SHIPMENTS", ())
 )
-"""What is shipped: the ``SHIPMENTS`` of every data set's recipes, if it has any."""
+"""All shipments: the ``SHIPMENTS`` of every data set's recipes, if it has any."""
 
 
 def ship(
@@ -39,9 +39,17 @@ def ship(
     stage: Callable[[str], None],
     progress: Callable[[TrainingStatus], None],
 ) -> Iterator[Path]:
-    """Make the solvers of a shipment that are not in the folder for these very weights and versions, and yield their files.
+    """Make the solvers of a shipment and yield their files; those in the folder for the same weights and version are kept.
 
-    cache: folder for ground truth. stage, progress: told what is being done. An interrupted training goes on where it was.
+    An interrupted training goes on where it was.
+
+    Args:
+        shipment: The model, guidance scale and NFE.
+        host: The plugins.
+        folder: Where shipped solvers are.
+        cache: A folder for ground truth.
+        stage: Called with what is being done.
+        progress: Called with the state of a training.
     """
     selection = host.model(host.settled("model", shipment.model, BUILTIN))
     source = PairSource(

@@ -85,7 +85,7 @@ class CosineBasis:
         return self.bands @ (coefficients @ self.bands.mT)
 
     def spread(self, values: Tensor) -> Tensor:
-        """Return coefficients that equal throughout a band its entry of values [batch, 3, bands, bands]."""
+        """Return coefficients that are constant in every band, with the band's entry of values [batch, 3, bands, bands]."""
         return self.bands.mT @ (values @ self.bands)
 
     def widened(self, lowest: Tensor) -> Tensor:
@@ -125,7 +125,7 @@ class SpectralMixture:
 
 
 class _Moment(NamedTuple):
-    """What depends on the time alone.
+    """The quantities that depend on the time alone.
 
     alpha, d_alpha, noise_variance = sigma^2 and noise_slope = sigma sigma' are [1 or batch, 1, 1]; the classes' marginal
     precisions 1 / (alpha^2 C + sigma^2) are [1 or batch, classes, n], of all bands and of the lowest frequencies.
@@ -183,6 +183,7 @@ class TextureModel(ExactModel):
 
         weigh: from log-densities up to a constant to the weights r, both [batch, classes, variants].
         """
+        # In the cosine basis all covariances are diagonal: u = sum_k r_k (drift_k + gain_k y).
         moment = self._moment(t, x)
         y = self._basis.coefficients(x)
         weights = weigh(self._log_density(y, moment))
@@ -246,11 +247,12 @@ def _row_products(rows: Tensor, matrices: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Texture:
-    """How a class looks.
+    """The appearance of a class.
 
-    level: its picture as a function of x (rightwards) and y (downwards) in (-1, 1) and of the variant; its values from 0
-    to 1 run through the three colours 0xRRGGBB. slope: of its power law. stretch: of horizontal and vertical frequencies in
-    it, so that (2, 0.5) draws horizontal streaks.
+    colours: three, as 0xRRGGBB, through which the values of ``level`` from 0 to 1 run.
+    level: its picture as a function of x (rightwards) and y (downwards) in (-1, 1) and of the variant.
+    slope: of the power law of its spectrum.
+    stretch: of horizontal and vertical frequencies in it, so that (2, 0.5) draws horizontal streaks.
     """
 
     name: str

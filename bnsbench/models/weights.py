@@ -36,7 +36,9 @@ def read_manifest(folder: Path = WEIGHTS) -> dict[str, Any]:
 def load_weights(name: str, folder: Path = WEIGHTS) -> dict[str, Tensor]:
     """Return the tensors of that name in float32, after checking the file against its hash.
 
-    Raises UsageError for a name that the manifest does not list and CorruptFileError for a missing or altered file.
+    Raises:
+        UsageError: If the manifest does not list that name.
+        CorruptFileError: If the file is missing or altered.
     """
     entry = _entry(name, folder)
     file = folder / entry["file"]
@@ -49,9 +51,18 @@ def load_weights(name: str, folder: Path = WEIGHTS) -> dict[str, Tensor]:
 
 
 def load_network(make: Callable[[], _Network], name: str, folder: Path = WEIGHTS) -> _Network:
-    """Return the network that ``make`` builds with the weights of that name, frozen and in evaluation mode.
+    """Return a network with the weights of that name, frozen and in evaluation mode.
 
-    The process's random state stays as it is. Raises what `load_weights` does.
+    The process's random state stays as it is.
+
+    Args:
+        make: Builds the network.
+        name: Of the weights in the manifest.
+        folder: That of the weights.
+
+    Raises:
+        UsageError: If the manifest does not list that name.
+        CorruptFileError: If the file is missing or altered.
     """
     with torch.random.fork_rng(devices=()):  # initial weights are drawn, and thrown away
         network = make()
@@ -60,7 +71,14 @@ def load_network(make: Callable[[], _Network], name: str, folder: Path = WEIGHTS
 
 
 def save_weights(name: str, tensors: Mapping[str, Tensor], training: Mapping[str, Any], folder: Path) -> None:
-    """Write the tensors in float16 and enter their hash and training record in the folder's manifest."""
+    """Write tensors in float16 and enter their hash and training record in the folder's manifest.
+
+    Args:
+        name: Of the weights.
+        tensors: By name.
+        training: JSON-like record.
+        folder: That of the weights; its manifest is made if there is none.
+    """
     halves = {key: value.detach().cpu().to(torch.float16).contiguous() for key, value in tensors.items()}
     content = format_safetensors(halves)
     _write(folder / f"{name}.safetensors", content)

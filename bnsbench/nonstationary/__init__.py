@@ -1,1 +1,1 @@
-"""Non-stationary solvers: the table of numbers that is a solver, the engine that runs it, tracing into it, and its file."""
+"""Non-stationary solvers: the table of coefficients, the engine that runs it, tracing of classic solvers, and its file."""

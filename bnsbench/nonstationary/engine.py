@@ -23,13 +23,16 @@ def recursion(basis: Tensor, evaluate: Evaluate, combine: Combine) -> Iterator[T
     """Yield the states x_1 .. x_n of a non-stationary solver (Shaul et al. 2024, Algorithm 1), one evaluation each.
 
     Args:
-        basis: [n + 1, ...], whose first row is x_0 and is left alone; row j + 1 is filled with u_j.
-        evaluate: gives u_i. It may write into the state that it gets.
-        combine: gives x_{i+1} from what of the basis is known.
+        basis: [n + 1, ...]. Its first row is x_0, which stays; row j + 1 is filled with u_j.
+        evaluate: Returns u_i. It may write into the state that it gets.
+        combine: Returns x_{i+1} from the rows x_0, u_0 .. u_i of the basis.
     """
+    # A copy, since `evaluate` may write into its state and every row of the table weighs x_0 again.
     state = basis[0].clone()
     for i in range(len(basis) - 1):
+        # u_i = u_{t_i}(x_i)
         basis[i + 1] = evaluate(i, state)
+        # x_{i+1} = a_i x_0 + sum_{j<=i} b_ij u_j
         state = combine(i, basis[: i + 2])
         yield state
 
@@ -38,21 +41,22 @@ def recursion(basis: Tensor, evaluate: Evaluate, combine: Combine) -> Iterator[T
 def sample(times: Tensor, rows: Tensor, field: VelocityField, x0: Tensor) -> Tensor:
     """Return the last state x_n of a table for initial states.
 
-    Sums are taken in at least float32. Whether the result is finite is the caller's question: asking it here would make
-    an accelerator wait.
+    Sums are taken in at least float32. The result is not checked for finite numbers, because a check would make an
+    accelerator wait; the caller does it where it matters.
 
     Args:
         times: [n + 1], float64 on the CPU. The field gets them as 0-d tensors on x0's device, float64 where that has it.
-        rows: [n, n + 1], row i being (a_i, b_i0, .., b_ii, 0, ..).
-        field: the velocity field.
-        x0: initial states [batch, ...] in any floating-point precision; they keep their values.
+        rows: [n, n + 1]; row i is (a_i, b_i0, .., b_ii, 0, ..).
+        field: The velocity field.
+        x0: Initial states [batch, ...] in any floating-point precision; they keep their values.
 
     Raises:
-        UsageError: if what the field returns is not shaped like x.
+        UsageError: If what the field returns is not shaped like x.
     """
     precision = torch.promote_types(x0.dtype, torch.float32)
     rows = rows.to(precision).to(x0.device)
     moments = times_on(times, x0.device).unbind()
+    # The matrix with the rows x_0, u_0 .. u_{n-1}, each the whole batch as one flat vector.
     basis = torch.empty(len(rows) + 1, x0.numel(), dtype=precision, device=x0.device)
     basis[0] = x0.reshape(-1)
 
@@ -60,14 +64,15 @@ def sample(times: Tensor, rows: Tensor, field: VelocityField, x0: Tensor) -> Ten
         return _velocity(field, moments[i], state.to(x0.dtype).view(x0.shape)).reshape(-1)
 
     def combine(i: int, known: Tensor) -> Tensor:
-        # With a place for its result, the product is out of reach of an autocast that is meant for the network.
+        # x_{i+1} is the basis times row i. With `out`, an autocast that is meant for the network leaves the product alone.
         return torch.mv(known.T, rows[i, : i + 2], out=torch.empty_like(known[0]))
 
+    # Of all states only the last is kept.
     return deque(recursion(basis, evaluate, combine), maxlen=1).pop().to(x0.dtype).view(x0.shape)
 
 
 def _velocity(field: VelocityField, t: Tensor, x: Tensor) -> Tensor:
-    """Return u_t(x), unless it has another shape than x: a row of the basis would be filled by broadcasting it."""
+    """Return u_t(x); UsageError if its shape is not that of x, since broadcasting would fill the basis all the same."""
     velocity = field(t, x)
     if velocity.shape != x.shape:
         raise UsageError(

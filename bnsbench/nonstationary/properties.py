@@ -1,4 +1,4 @@
-"""What can be read off a table without running it: how well it follows a path, how large it is, how far from another."""
+"""Properties of a table that follow from its numbers alone: errors on a path, size, stability, distance to another table."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Properties:
 
     largest_b: max |b_ij|. noise_error, data_error: largest residuals of `path_residuals`.
     increasing: whether its times increase strictly, as those of one-step and multistep rules without repeated stages do.
-    start_gain: |a_{n-1}|, how much of an error of x_0 reaches the end directly, that is, if the field did not answer to it.
+    start_gain: |a_{n-1}|, the factor by which an error of x_0 reaches the end if all velocities stay what they are.
     noise_gain, largest_noise_gain: of the last state and the largest of any, see `noise_gains`.
     stability_limit: see there. decay_errors: |R(z) - exp(z)| for the z of DECAYS, see `stability`.
     """
@@ -69,12 +69,14 @@ def properties(solver: NonStationarySolver, path: Path) -> Properties:
 def path_residuals(solver: NonStationarySolver, path: Path) -> tuple[Tensor, Tensor]:
     """Return by how much each state misses the path's sigma and alpha, both float64 [n], if the data are a single point.
 
-    A single data point has the straight-forward trajectory x_t = sigma_t eps + alpha_t x_1 with u_t = sigma'_t eps +
+    A single data point x_1 has the trajectory x_t = sigma_t eps + alpha_t x_1 with u_t = sigma'_t eps +
     alpha'_t x_1, so a consistent row i fulfils the two sum rules
     a_i sigma_0 + sum_j b_ij sigma'(t_j) = sigma(t_{i+1}) and a_i alpha_0 + sum_j b_ij alpha'(t_j) = alpha(t_{i+1}).
     On CondOT they say a_i = 1 and sum_j b_ij = t_{i+1} - t_0. Exponential integrators fulfil them on every path.
     """
+    # Row i has velocities at t_0 .. t_i and makes the state at t_{i+1}.
     seen, reached = solver.times[:-1], solver.times[1:]
+    # The factors of eps and of x_1 in that state, less those that the path has there.
     noise = solver.a * path.sigma(seen[0]) + solver.b @ path.d_sigma(seen) - path.sigma(reached)
     data = solver.a * path.alpha(seen[0]) + solver.b @ path.d_alpha(seen) - path.alpha(reached)
     return noise, data

@@ -1,4 +1,4 @@
-"""How a table amplifies errors: exact figures of linear decays and of noisy evaluations, with no model at hand."""
+"""Stability of a table: its exact amplification of linear decays and of errors of evaluations, without any model."""
 
 from __future__ import annotations
 
@@ -24,15 +24,24 @@ def stability(solver: NonStationarySolver, z: Tensor | complex) -> Tensor:
     Inserting u_j = (z / T) x_j into the table gives r_0 = 1, r_{i+1} = a_i + (z / T) sum_{j<=i} b_ij r_j and R = r_n, a
     polynomial of degree n at most with R(0) = a_{n-1}; the exact end state is exp(z). For m equal steps of a Runge-Kutta
     method with stability function S it is S(z / m)^m (Hairer & Wanner 1996, Section IV.2).
-    z may have any shape, which the result keeps; it is complex128 for complex z and float64 for real ones.
+
+    Args:
+        solver: The table.
+        z: Points of the complex plane, of any shape.
+
+    Returns:
+        R(z), shaped like z: complex128 for complex z, float64 for real ones.
     """
+    # The test equation dx/dt = (z / T) x, so that z is its rate times the interval's length.
     is_complex = z.is_complex() if isinstance(z, Tensor) else isinstance(z, complex)
     rate = torch.as_tensor(z, dtype=torch.complex128 if is_complex else torch.float64) / _length(solver)
     a, b = solver.a.to(rate.dtype), solver.b.to(rate.dtype)
 
-    def combine(i: int, known: Tensor) -> Tensor:  # known: (r_0, r_0, .., r_i), since each r_j stands for its own velocity
+    def combine(i: int, known: Tensor) -> Tensor:
+        # r_{i+1} = a_i + (z / T) sum_j b_ij r_j. The basis is (r_0, r_0, .., r_i), since u_j = (z / T) r_j.
         return a[i] + rate.reshape(-1) * (b[i, : i + 1] @ known[1:])
 
+    # r_0 = 1 for every z; one column of the basis is one z.
     basis = rate.new_ones(solver.nfe + 1, rate.numel())
     end = deque(recursion(basis, lambda _, state: state, combine), maxlen=1).pop()
     return end.reshape(rate.shape)
@@ -42,13 +51,16 @@ def stability_limit(solver: NonStationarySolver) -> float:
     """Return the largest L such that |R(z)| <= max(1, |R(0)|) for all real z in [-L, 0]; inf if it is above LARGEST_LIMIT.
 
     For z <= 0 the exact state does not grow, and up to a decay of L the table's does not either. Euler's n equal steps
-    have L = 2 n, midpoint and Heun n, RK4 2.785 n / 4. Where the table multiplies x_0 by |R(0)| = |a_{n-1}| > 1 even
-    without a field, which no L could undo, growth beyond that factor is meant; else the bound is the usual 1.
+    have L = 2 n, midpoint and Heun n, RK4 2.785 n / 4. The bound is the usual 1, unless the table multiplies x_0 by
+    |R(0)| = |a_{n-1}| > 1 even without a field: no L could undo that, so the bound is then this factor.
     """
+    # The growth that is allowed: max(1, |R(0)|).
     bound = max(1.0, float(stability(solver, 0.0).abs())) + _ROUNDING
+    # A scan of decays -z from 0 to LARGEST_LIMIT brackets the first crossing of the bound.
     scan = torch.logspace(-3, math.log10(LARGEST_LIMIT), _SCAN_POINTS, dtype=torch.float64)
     low, high = _crossing(solver, torch.cat([scan.new_zeros(1), scan]), bound)
-    for _ in range(6 if high < math.inf else 0):  # each a hundred times finer
+    # Each round makes the bracket a hundred times narrower.
+    for _ in range(6 if high < math.inf else 0):
         low, high = _crossing(solver, torch.linspace(low, high, 101, dtype=torch.float64), bound)
     return high
 
@@ -57,9 +69,9 @@ def noise_gains(solver: NonStationarySolver) -> Tensor:
     """Return how far independent errors of the evaluations move each state, float64 [n]: ||b_i||_2 / T for x_{i+1}.
 
     If the table gets u_j + e_j with independent e_j of standard deviation s, row i adds sum_j b_ij e_j to the state, whose
-    standard deviation is s ||b_i||_2. It is given relative to s T, what the same error s moves all along the interval.
-    Since the field's answer to moved states is left out, this is the first effect only. Euler's n equal steps end with
-    1 / sqrt(n), the least that a row can have whose weights sum to T.
+    standard deviation is s ||b_i||_2. It is given relative to s T, the shift by a constant error s over the whole interval.
+    This is the direct effect only: velocities would change at the shifted states as well, which is left out. Euler's n equal
+    steps end with 1 / sqrt(n), the least that a row can have whose weights sum to T.
     """
     return solver.b.square().sum(dim=1).sqrt() / _length(solver)
 
@@ -70,7 +82,8 @@ def _length(solver: NonStationarySolver) -> float:
 
 def _crossing(solver: NonStationarySolver, decays: Tensor, bound: float) -> tuple[float, float]:
     """Return the two neighbours of the increasing ``decays`` between which |R(-decay)| first leaves the bound."""
-    outside = ~(stability(solver, -decays).abs() <= bound)  # an overflow is outside, too
+    # Not "> bound": an overflow to NaN is outside, too.
+    outside = ~(stability(solver, -decays).abs() <= bound)
     if not bool(outside.any()):
         return float(decays[-1]), math.inf
     first = int(outside.int().argmax())

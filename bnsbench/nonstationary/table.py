@@ -1,4 +1,4 @@
-"""The non-stationary solver: times and coefficients, which is all that a sampler of a fixed budget is."""
+"""The non-stationary solver: a table of times and coefficients, which is all that a sampler of fixed NFE consists of."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from bnsbench.nonstationary.engine import sample
 class NonStationarySolver:
     """The solver x_{i+1} = a_i x_0 + sum_{j<=i} b_ij u_{t_j}(x_j), i = 0..n-1, with n = NFE (Shaul et al. 2024, Eq. 11).
 
-    Numbers that are given are copied to the CPU in float64 and checked. In training, where they move and autograd follows
-    them, a table is made by `from_rows` instead.
+    The numbers are copied to the CPU in float64 and checked. Training, which needs gradients with respect to them, uses
+    `from_rows` instead.
 
     Args:
         times: float64 [n + 1]; times[:n] are where the field is evaluated, times[n] is where the last state lies. They
@@ -29,7 +29,7 @@ class NonStationarySolver:
         b: float64 [n, n], lower triangular, the weights of the velocities.
 
     Raises:
-        UsageError: if the numbers are no such table.
+        UsageError: If the numbers are no such table.
     """
 
     times: Tensor
@@ -91,6 +91,7 @@ class NonStationarySolver:
 
     def with_open_gaps(self, smallest: float = 1e-4) -> NonStationarySolver:
         """Return the table with no gap below ``smallest`` of the interval, so that repeated times increase; not checked."""
+        # Gaps g_i as shares of T, none below the smallest, and then t_i = t_0 + T sum_{k<=i} g_k / sum g.
         span = self.times[-1] - self.times[0]
         gaps = (self.times.diff() / span).clamp_min(smallest)
         reached = self.times[0] + span * torch.cumsum(gaps / gaps.sum(), 0)[:-1]
@@ -119,6 +120,7 @@ class NonStationarySolver:
             times = torch.tensor(description["times"], dtype=torch.float64)
             a = torch.tensor(description["a"], dtype=torch.float64)
             rows = [torch.tensor(row, dtype=torch.float64) for row in description["b"]]
+            # The file has row i up to its diagonal; beyond it are zeros.
             b = torch.stack([torch.cat([row, row.new_zeros(len(rows) - len(row))]) for row in rows])
             return cls(times, a, b)
         except (KeyError, TypeError, ValueError, RuntimeError, UsageError) as error:
@@ -126,7 +128,7 @@ class NonStationarySolver:
 
 
 def free_entries(n: int) -> tuple[Tensor, Tensor]:
-    """Return the row and column indices of those entries of rows [n, n + 1] that a table has to choose, row by row."""
+    """Return the row and column indices of the entries of rows [n, n + 1] that may be other than 0, row by row."""
     index = torch.tril_indices(n, n + 1, offset=1)
     return index[0], index[1]
 
@@ -136,7 +138,8 @@ def canonical(c: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
 
     Eq. 10 to Eq. 11 of Shaul et al. 2024 (their Proposition 3.1); differentiable in c and d.
     """
-    # With r_i = (a_i, b_i) the recursion is r_i - sum_{0<j<=i} c_ij r_{j-1} = (c_i0, d_i): forward substitution.
+    # Let r_i = (a_i, b_i) be the coefficients of x_{i+1} in x_0, u_0, u_1, ... State j > 0 has those of r_{j-1}, so that the
+    # recursion is r_i - sum_{0<j<=i} c_ij r_{j-1} = (c_i0, d_i): lower triangular with ones on its diagonal.
     n = len(c)
     history = torch.cat([c[:, 1:], c.new_zeros(n, 1)], dim=1)
     right = torch.cat([c[:, :1], d], dim=1)

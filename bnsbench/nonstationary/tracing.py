@@ -1,7 +1,7 @@
 """Tracing: the table of any sampler that is linear in its states and the field's values, found by running it.
 
-A sampler that combines x_0 and velocities cannot tell numbers from what they stand for. Run on basis vectors (x_0 is the
-first, the k-th velocity is the k-th after it), every state that it shows to the field is a row of its table.
+The sampler gets basis vectors in place of numbers: x_0 is the first of them, and its k-th evaluation returns the k-th after
+that. Every state is then the vector of its own coefficients, a row of the table.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ Shape = Callable[[int], tuple[int, ...]]
 """The shape of a state of so many numbers."""
 
 Values = Callable[[int], Tensor]
-"""What the sampler is fed: the initial state for 0, the field's k-th value for k, flat."""
+"""The numbers that a sampler gets, flat: the initial state for 0, the field's k-th value for k."""
 
 MAXIMAL_NFE = 2048
 
 ENLARGEMENT = 2.0**10
-"""What states are multiplied by to tell rounding, which goes with them, from clipping, which does not."""
+"""A factor for all states that tells rounding from clipping: rounding scales with them exactly, clipping does not."""
 
 
 class NotTraceableError(NotApplicableError):
@@ -46,33 +46,44 @@ def trace(
     shape: Shape = lambda numbers: (numbers,),
     tolerance: float = 1e-12,
 ) -> NonStationarySolver:
-    """Return the table of ``sampler`` for fields on ``path`` and ``interval``; NotTraceableError says why it has none.
+    """Return the table of a sampler, found by running it on basis vectors and checked on random states.
 
     The sampler runs six times, in float64 on the CPU, and its linearity is checked on random states of two magnitudes.
     The global random states are left as they were.
 
-    shape: the shape of a state of so many numbers, for samplers that expect more axes than one; the checks join two such
-        states along the first axis.
-    tolerance: the relative deviation from the table that counts as rounding; a sampler that computes in float32 needs
-        about 1e-5.
+    Args:
+        sampler: A function (field, x0) -> x1 that evaluates the field and combines its values.
+        path: The Gaussian path of the fields that it is for.
+        interval: Their times (t_begin, t_end).
+        shape: From a number of entries to the shape of a state, for samplers that expect more axes than one; the checks
+            join two such states along the first axis.
+        tolerance: The relative deviation from the table that counts as rounding; a sampler that computes in float32 needs
+            about 1e-5.
+
+    Raises:
+        NotTraceableError: The sampler has no table; the message says why.
     """
 
     def run(values: Values, size: tuple[int, ...], seed: int = 0) -> _Run:
         with seeded_random_states(seed):
             return _run(sampler, _Probe(path, interval, values, size))
 
+    # Two samples of random numbers, once small and once large: neither may change when the sampler evaluates.
     rows, *rest = shape(4)
     size = (2 * rows, *rest)
     small, large = _random_values(1e-3, size), _random_values(1e3, size)
     first, second = run(small, size), run(large, size)
     _check_times(first, second, interval, tolerance)
+    # A table has no randomness, and acts on each coordinate by itself.
     again, changed = run(small, size, seed=1), run(_changed(large), size)
     _check(again.equals(first), "stochastic: two runs from different random states disagree")
     _check(changed.equals(second, tolerance, without=1), "mixing: coordinates or samples of its states depend on each other")
+    # The tracing: x_0 = e_0 and u_j = e_{j+1}, so that x_{i+1} = (a_i, b_i0, .., b_ii, 0, ..).
     basis = torch.eye(first.nfe + 1, dtype=torch.float64)
     found = run(basis.__getitem__, shape(first.nfe + 1))
     _check_times(first, found, interval, tolerance)
     _check_rows(found.states, tolerance)
+    # The table has to predict the states of the first two runs, or else the sampler is not linear.
     for values, observed in ((small, first), (large, second)):
         deviation = _nonlinearity(found.states, torch.stack([values(k) for k in range(first.nfe + 1)]), observed.states)
         if not deviation <= tolerance:
@@ -83,7 +94,16 @@ def trace(
 
 
 def retrace(sampler: Sampler, path: Path, interval: tuple[float, float], nfe: int) -> NonStationarySolver:
-    """Return the table of a sampler that `trace` has found linear before, for other times, say; it runs once, unchecked."""
+    """Return the table of a sampler that `trace` has found linear before, by one run and without checks.
+
+    It is for the same sampler at other times, for example.
+
+    Args:
+        sampler: A function (field, x0) -> x1.
+        path: The Gaussian path of the fields that it is for.
+        interval: Their times (t_begin, t_end).
+        nfe: Its evaluations.
+    """
     basis = torch.eye(nfe + 1, dtype=torch.float64)
     found = _run(sampler, _Probe(path, interval, basis.__getitem__, (nfe + 1,)))
     return found.solver(interval)
@@ -102,6 +122,7 @@ class _Run:
 
     def solver(self, interval: tuple[float, float]) -> NonStationarySolver:
         """Return the table that a run on basis vectors shows."""
+        # Rounding may have moved a time beyond an end. State 0 is x_0 itself; the others are the rows.
         times = torch.cat([self.times.clamp(*interval), torch.tensor(interval[1:], dtype=torch.float64)])
         return NonStationarySolver(times, self.states[1:, 0], self.states[1:, 1:].tril())
 
@@ -155,6 +176,7 @@ def _run(sampler: Sampler, probe: _Probe) -> _Run:
 
 def _random_values(magnitude: float, size: tuple[int, ...]) -> Values:
     def values(k: int) -> Tensor:
+        # A function of k alone, so that all runs see the same numbers.
         numbers = np.random.default_rng([k, int(magnitude)]).standard_normal(int(np.prod(size)))
         return magnitude * torch.from_numpy(numbers)
 
@@ -198,13 +220,15 @@ def _check_times(run: _Run, other: _Run, interval: tuple[float, float], toleranc
 
 def _check_rows(rows: Tensor, tolerance: float) -> None:
     _check(bool(rows.isfinite().all()), "singular: its coefficients are not all finite")
+    # State 0, where the first evaluation is, has to be x_0 = e_0.
     start = torch.zeros_like(rows[0])
     start[0] = 1.0
     _check(bool((rows[0] - start).abs().max() <= tolerance), "rescaling: its first evaluation is not at the initial state")
 
 
 def _nonlinearity(rows: Tensor, values: Tensor, states: Tensor) -> float:
-    """Return how far observed states are from the sums of the values that the rows say, relative to their terms."""
+    """Return the largest error of the states that the rows predict, relative to the largest sum of their terms' sizes."""
+    # sum_j |b_ij| |u_j| is not small where the terms cancel, so rounding is judged by what was added.
     scale = float((rows.abs() @ values.abs()).max())
     return float((rows @ values - states).abs().max()) / scale
 

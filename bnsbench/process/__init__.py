@@ -1,1 +1,1 @@
-"""What a process has and how it behaves: cores, threads, devices, the cache folder, global random states."""
+"""The process: cores, threads, devices, the cache folder, global random states."""

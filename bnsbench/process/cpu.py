@@ -1,4 +1,4 @@
-"""How a process computes on the CPU: what it does with freed memory, and how its threads wait for each other."""
+"""Settings of the process for speed on the CPU: freed memory is kept, and threads wait for each other asleep."""
 
 from __future__ import annotations
 

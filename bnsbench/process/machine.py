@@ -1,4 +1,4 @@
-"""What a process may use: processor cores, threads, a device, and the folder for what can be computed again."""
+"""The resources of a process: processor cores, threads, a device, and the cache folder."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def threads() -> int:
     """Return the threads of a process that runs cells: BNSBENCH_THREADS, or one.
 
     Another number may change the last bits of results, so it follows neither from the machine nor from the executor;
-    worker processes use the cores. Threads would also wait for each other actively, which a busy machine punishes.
+    worker processes use the cores. Threads would also wait for each other actively, which is slow on a busy machine.
     """
     text = os.environ.get(THREADS, "")
     if text and not (text.isdigit() and int(text) > 0):

@@ -1,4 +1,4 @@
-"""Whether a metric that was measured again agrees with its record: the value, and every number that stands beside it."""
+"""Comparison of a metric that was measured again with its record: the value, and every number that stands beside it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 from bnsbench.suite.record import Record, Score
 
 DECIBELS = {"float64": 0.05}
-"""How far a PSNR may be from the recorded one, by precision."""
+"""The allowed difference of a PSNR from the recorded one, by precision."""
 
 DECIBELS_COARSE = 0.1
 RELATIVE, ABSOLUTE = 0.01, 0.005
-"""How far any other metric may be from the recorded one."""
+"""The allowed difference of any other metric from the recorded one."""
 
 BESIDE = 3.0
-"""How many times further than the value its intervals and quantiles may be: fewer samples decide them."""
+"""The factor by which intervals and quantiles may differ more than the value itself: fewer samples decide them."""
 
 CEILING_MARGIN = 10.0
 """Decibels below the ground truth's ceiling from which on PSNRs are not told apart: the truth's own error shows there."""
@@ -25,9 +25,14 @@ Number = float | None
 
 
 def score_differences(recorded: Record, metric: str, before: Score, found: Record, why: str = "") -> Iterator[str]:
-    """Yield a sentence for everything in which a metric's score differs from the one in a record beyond the tolerances.
+    """Yield a sentence for every difference of a metric's score from its record that is beyond the tolerances.
 
-    why: the reason, if it is known, for the end of a sentence.
+    Args:
+        recorded: The record of the earlier run.
+        metric: The metric's selector.
+        before: Its score in that record.
+        found: The record of the new run.
+        why: What is appended to the sentences as the reason, such as " (the model has changed)".
     """
     now, name = found.metrics[metric], recorded.key
     if before.files != now.files and (before.files or before.value is not None):  # older reasons are silent about files
@@ -56,7 +61,7 @@ def score_differences(recorded: Record, metric: str, before: Score, found: Recor
 def _list_differences(
     recorded: Record, metric: str, found: Record, what: str, limit: Callable[[float], float], why: str
 ) -> Iterator[str]:
-    """Yield a sentence if the values by sample, or the bootstrap replicates, are others on average."""
+    """Yield a sentence if the values by sample, or the bootstrap replicates, have changed by too much on average."""
     before, now = ((each.per_sample if what == "sample" else each.replicates).get(metric, ()) for each in (recorded, found))
     name = recorded.key
     if len(before) != len(now):
@@ -100,7 +105,7 @@ def _allowed(record: Record, value: Number, unit: str) -> float:
 
 
 def _limit(found: Record, unit: str) -> Callable[[float], float]:
-    """Return what takes a value to itself, or to the highest that the ground truth can tell, as it is measured now."""
+    """Return a function that caps a PSNR at the highest that the new run's ground truth resolves; other values stay."""
     if unit != "dB":
         return lambda value: value
     highest = float(found.truth.get("ceiling", math.inf)) - CEILING_MARGIN

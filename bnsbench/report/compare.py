@@ -1,4 +1,4 @@
-"""Two results folders side by side: what changed, in gains over the best classic as well, and whether noise can tell."""
+"""Comparison of two results folders: what has changed, gains over the best classic included, and whether significantly."""
 
 from __future__ import annotations
 
@@ -47,11 +47,17 @@ def compare(a: Iterable[Record], b: Iterable[Record]) -> pd.DataFrame:
 
     The measures are the metrics and, after PSNR, the decibels of the mean squared error and the 5 % quantile. The last rows
     are those of gains: how far learned solvers lead the best classic of their own results, plain or tuned, as MEASURE_gain.
-    a, b: the values; difference: b - a with its paired 95 % interval (low, high) where both used the same noise; samples:
-    how many were paired, of different numbers of samples the first ones, which both have. Each interval is by itself: it
-    sets 5 % of equal cells apart.
-    verdict: "better" or "worse" where the interval excludes 0, "within noise" where it does not, "changed" where nothing
-    can be paired, "only in A", "only in B", or the change of status.
+
+    Args:
+        a: Records of the first run.
+        b: Records of the second.
+
+    Returns:
+        The columns a and b are the values; difference is b - a, with its paired 95 % interval (low, high) where both used
+        the same noise; samples is how many were paired: if the numbers differ, the first ones, which both have. Each
+        interval is for its cell alone, so 5 % of equal cells have one that excludes 0. The verdict is "better" or "worse"
+        where the interval excludes 0, "within noise" where it does not, "changed" where nothing can be paired, "only in A",
+        "only in B", or the change of status.
     """
     before, after = list(a), list(b)
     identities = iter(_identities([*before, *after]))
@@ -84,7 +90,7 @@ def _measures(records: Iterable[Record]) -> list[str]:
 
 
 def _gain_rows(a: Mapping[Identity, Record], b: Mapping[Identity, Record], measure: str) -> Iterator[dict[str, Any]]:
-    """Yield a row for every gain that both sets of records have and that is not the same."""
+    """Yield a row for every gain that is in both sets of records and differs."""
     before, after = (_leads(records, measure) for records in (a, b))
     for identity in before:
         change = _lead_change(before[identity], after[identity], measure) if identity in after else None

@@ -16,7 +16,7 @@ _TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Characters that reverse the order of those after them."""
 
 _MARKDOWN = re.compile(r"[\\`*\[<|~&$]|(?<![^\W_])_|_(?![^\W_])")
-"""What is markup inside a line; an underscore between letters is none."""
+"""Markup inside a line; an underscore between letters is none."""
 
 _HEADING = re.compile(r"[\\`*<|~&$#]|(?<![^\W_])_|_(?![^\W_])|\](?=[(\[])")
 """The same for a line by itself, where a bracket is markup only if another follows, and a number sign may end it."""

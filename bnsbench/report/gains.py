@@ -1,4 +1,4 @@
-"""What learned solvers gain over the best classic of their column, on its best grid, and over the best untuned one.
+"""Gains of learned solvers over the best classic of their column, and over the best one that is not tuned.
 
 The best classic is the one that is best in the measure at hand, of all that ran: plain ones and tuned ones.
 """
@@ -18,9 +18,9 @@ from bnsbench.suite.record import Record
 class Gain:
     """A lead in dB over a classic, with its paired 95 % interval where samples can be paired.
 
-    over: the place of the best classic among the records. The interval is that of the difference to this one; that it was
-    chosen for being the best here can only make the gain look smaller. untuned: the gain over the best classic on a plain
-    grid, None if there is none.
+    over: the index of the best classic among the records. The interval is that of the difference to this one. It was chosen
+        because it is the best here, which can only make the gain look smaller.
+    untuned: the gain over the best classic on a plain grid, None if there is none.
     """
 
     over: int
@@ -31,9 +31,12 @@ class Gain:
 
 
 def gains(records: Sequence[Record], kinds: Sequence[str], measure: str) -> list[Gain | None]:
-    """Return the gain of every learned solver; None for all others, and where no classic or no measure in dB is to be had.
+    """Return the gain of every learned solver; None for all others, and where there is no classic or no measure in dB.
 
-    kinds: of the records' solvers, as the leaderboard has them.
+    Args:
+        records: The records of a run.
+        kinds: Of their solvers, as `bnsbench.report.kinds.kinds` returns them.
+        measure: A metric, "psnr_mse" or "psnr_p05".
     """
     found: list[Gain | None] = [None] * len(records)
     if not _in_decibels(records, measure):
@@ -53,7 +56,7 @@ def gains(records: Sequence[Record], kinds: Sequence[str], measure: str) -> list
 
 
 def _gain(records: Sequence[Record], learned: int, classics: Sequence[int], plain: Sequence[int], measure: str) -> Gain:
-    """Return the gain of one record over those of the classics, by their places."""
+    """Return the gain of one record over those of the classics, all given by their indices."""
 
     def value(index: int) -> float:
         return value_of(records[index], measure) or 0.0

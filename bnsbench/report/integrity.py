@@ -1,4 +1,4 @@
-"""Whether a results folder is what its run left: every file, every number, every reference."""
+"""Checks that a results folder is as its run left it: every file, every number, every reference."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from bnsbench.suite.suitefile import read_suite
 
 
 def faults(store: ResultStore) -> Iterator[str]:
-    """Yield a sentence for everything in the folder that is not as it should be."""
+    """Yield a sentence for every fault of the folder: files missing, changed or damaged, and numbers in contradiction."""
     yield from _changed_files(store.folder)
     try:
         suite = read_suite(store.suite_file)
@@ -111,7 +111,7 @@ def _record_faults(record: Record, store: ResultStore) -> Iterator[str]:
 
 
 def _report_faults(records: Sequence[Record], store: ResultStore) -> Iterator[str]:
-    """Write the leaderboard anew and compare it with the files, line by line."""
+    """Compute the leaderboard from the records and compare it with the files, line by line."""
     settled, notes = settle(records, store.versions())
     yield from notes
     frame = leaderboard(settled, planned_metrics(store))

@@ -1,4 +1,4 @@
-"""What kind of solver a record is of: a classic on its plain grid, a tuned one, a learned one, or one that runs directly."""
+"""The kinds of solvers in records: classic on its plain grid, tuned, learned, or direct, which has no table."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ LEARNED, CLASSIC, TUNED = "learned", "classic", "tuned"
 
 
 def kinds(records: Sequence[Record]) -> list[str]:
-    """Return whether the solvers are "classic", "tuned", "learned" or "direct", as far as the records say it.
+    """Return the kinds of the records' solvers: "classic", "tuned", "learned" or "direct".
 
-    A cell that did not get as far is of the kind that its solver is elsewhere.
+    The record of a cell that failed early does not say it; its solver then has the kind that other records say.
     """
     own = [record.solver.get("kind") or (LEARNED if record.train_forwards else None) for record in records]
     known = {_selector(record): str(kind) for record, kind in zip(records, own, strict=True) if kind}

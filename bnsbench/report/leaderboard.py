@@ -15,7 +15,7 @@ from bnsbench.report.standings import standings
 from bnsbench.suite.record import Record
 
 FIELD = ("model", "guidance", "seed")
-"""What solvers must share to be comparable, besides the NFE."""
+"""The columns that comparable solvers share, besides the NFE."""
 
 IDENTITY = ("model", "guidance", "solver", "nfe", "seed")
 FACTS = (
@@ -27,9 +27,9 @@ TIMINGS = ("seconds", "seconds_training", "seconds_total")
 STANDING, RANKS = "_standing", ("_rank_low", "_rank_high")
 GAIN = ("_gain", "_gain_low", "_gain_high", "_gain_untuned", "_gain_over")
 PARTS = ("", "_low", "_high", "_median", "_p05", "_truth", STANDING, *RANKS, *GAIN)
-"""What may follow a measure's name in a column's: its value, interval, median and 5 % quantile, what the ground truth itself
-has, the standing and the range of ranks (see `bnsbench.report.standings.Standing`); for learned solvers and measures in dB
-the gain over the best classic, its interval, the gain over the best untuned one, and who that best classic is (see
+"""Ends of the names of a measure's columns: its value, interval, median and 5 % quantile, the ground truth's own value, the
+standing and the range of ranks (see `bnsbench.report.standings.Standing`); for learned solvers and measures in dB the gain
+over the best classic, its interval, the gain over the best untuned one, and the name of that best classic (see
 `bnsbench.report.gains.Gain`).
 """
 
@@ -37,13 +37,17 @@ the gain over the best classic, its interval, the gain over the best untuned one
 def leaderboard(records: Iterable[Record], planned: Iterable[str] = ()) -> pd.DataFrame:
     """Return one row per record, in the order given.
 
-    planned: the suite's metrics, which have columns (without a value) even where no record got as far as any metric.
+    Args:
+        records: The records of a run.
+        planned: The suite's metrics, which have columns (without a value) even where no record got as far as any metric.
 
-    Columns: model, guidance, solver, nfe, seed, status; per measure its value and whichever of PARTS exist; kind ("classic",
-    "tuned", "learned" or "direct") of the solver, rule and grid of a tuned one, whether the package shipped it; forwards and
-    train_forwards (network forwards per sample, and in total for training), further FACTS; last, TIMINGS in seconds.
-    The measures are the metrics and, after PSNR, ``psnr_mse`` and ``psnr_p05``; see `bnsbench.report.measures`.
-    ``frame.attrs`` lists the "metrics", PSNR first, the "measures", and the "units" and "directions" of the measures.
+    Returns:
+        Columns: model, guidance, solver, nfe, seed, status; per measure its value and whichever of PARTS exist; kind
+        ("classic", "tuned", "learned" or "direct") of the solver, rule and grid of a tuned one, whether the package shipped
+        it; forwards and train_forwards (network forwards per sample, and in total for training), further FACTS; last,
+        TIMINGS in seconds. The measures are the metrics and, after PSNR, ``psnr_mse`` and ``psnr_p05``; see
+        `bnsbench.report.measures`. ``frame.attrs`` lists the "metrics", PSNR first, the "measures", and the "units" and
+        "directions" of the measures.
     """
     rows = list(records)
     metrics = metric_names(rows) or sorted(dict.fromkeys(planned), key=lambda name: name != PSNR)
@@ -73,7 +77,7 @@ def leaderboard(records: Iterable[Record], planned: Iterable[str] = ()) -> pd.Da
 
 
 def component_names(records: Sequence[Record], kind: Literal["model", "solver"]) -> list[str]:
-    """Return what the records' models or solvers are called: their selectors, with the plugin where another has the name.
+    """Return the names of the records' models or solvers: their selectors, with the plugin's name where two have the same.
 
     Built-in components keep their plain names.
     """

@@ -44,7 +44,8 @@ class Line:
 class Sheet:
     """A table with notes below it.
 
-    of: what all of its columns are values of, such as "NFE", if they are. head: what its lines are, if not solvers.
+    of: the quantity whose values head the columns, such as "NFE"; "" if the columns are different things.
+    head: the heading of the first column.
     """
 
     title: str
@@ -71,12 +72,12 @@ class Matrix:
 
 
 def metrics_of(frame: pd.DataFrame) -> list[str]:
-    """Return the metrics that a leaderboard has, the one that leads it first."""
+    """Return the metrics of a leaderboard, PSNR first."""
     return list(frame.attrs.get("metrics", [name for name in measures_of(frame) if name not in OF_PSNR]))
 
 
 def measures_of(frame: pd.DataFrame) -> list[str]:
-    """Return all that a leaderboard can rank solvers by: its metrics, and further measures of the PSNRs."""
+    """Return the measures by which a leaderboard can rank solvers: its metrics, and further measures of the PSNRs."""
     columns = [name.removesuffix(STANDING) for name in frame.columns if name.endswith(STANDING)]
     return list(frame.attrs.get("measures", columns))
 
@@ -100,7 +101,7 @@ def known_measure(frame: pd.DataFrame, measure: str) -> str:
 
 
 def field_title(field: Sequence[Any], seeds: bool) -> str:
-    """Return what a model, guidance scale and seed are called; ``seeds``: whether the seed needs telling."""
+    """Return the title of a model, guidance scale and seed; ``seeds`` says whether the seed is part of it."""
     model, guidance, seed = field
     return f"{model}, w = {guidance:g}" + (f", seed {seed}" if seeds else "")
 
@@ -156,7 +157,7 @@ def _matrix(title: str, rows: pd.DataFrame, metric: str, direction: str) -> Matr
 
 
 def _truth_that_is_beaten(rows: pd.DataFrame, metric: str, direction: str) -> float | None:
-    """Return what the ground truth itself has, if a solver has better; None otherwise."""
+    """Return the ground truth's own value if a solver's is better; None otherwise."""
     if f"{metric}_truth" not in rows.columns:
         return None
     known = rows[rows[metric].notna() & rows[f"{metric}_truth"].notna()]

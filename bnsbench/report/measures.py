@@ -1,7 +1,7 @@
-"""What solvers are compared by: metrics as recorded, and two further measures of the PSNRs of single samples.
+"""The measures by which solvers are compared: metrics as recorded, and two further measures of the PSNRs of single samples.
 
-The mean of decibels is ruled by the samples that come out best. ``psnr_mse``, the decibels of the mean squared error, is
-ruled by the worst, and ``psnr_p05`` is the PSNR that 5 % of the samples do not reach.
+The mean of decibels depends most on the best samples. ``psnr_mse``, the decibels of the mean squared error, depends most on
+the worst, and ``psnr_p05`` is the PSNR that 5 % of the samples do not reach.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class MeasuredValue:
 
 
 def field_of(record: Record) -> tuple[Any, ...]:
-    """Return what solvers must share to be comparable, but for the NFE: model, guidance scale and seed."""
+    """Return the model, guidance scale and seed of a record, which solvers must share to be comparable, as with the NFE."""
     model = record.cell["model"]
     return model["provider"], model["name"], record.cell["guidance"], record.cell["seed"]
 
@@ -56,7 +56,7 @@ def column_of(record: Record) -> tuple[Any, ...]:
 
 
 def metric_of(measure: str) -> str:
-    """Return the metric that a measure is made of."""
+    """Return the metric from which a measure is computed."""
     return PSNR if measure in OF_PSNR else measure
 
 
@@ -97,9 +97,9 @@ def measured_value(record: Record, measure: str) -> MeasuredValue:
 
 
 def compared_by(record: Record, measure: str) -> tuple[str, int] | None:
-    """Return what a measure of the record can be compared by, and of how many; None if there is nothing.
+    """Return what pairs a measure of this record with others: ("samples" or "replicates", their number); None if nothing.
 
-    Records of one field with the same answer hold values of the same samples, or replicates over the same resamples.
+    Records of one field with the same answer have values of the same samples, or replicates over the same resamples.
     """
     samples, replicates = record.per_sample.get(metric_of(measure), ()), _replicates(record, measure)
     if len(samples) > 1:
@@ -117,9 +117,13 @@ def paired_intervals(records: Sequence[Record], measure: str) -> PairIntervals:
 
 
 def paired_change(a: Record, b: Record, measure: str) -> PairedDifference | None:
-    """Return the difference b - a of a measure over the noise that both have in common, which the caller warrants.
+    """Return the difference b - a of a measure over the samples that both records have; None where nothing can be paired.
 
-    Of records with more samples, the first are compared. None where neither samples nor replicates can be paired.
+    Args:
+        a: A record.
+        b: Another, whose samples started from the same noise; the caller has to see to that. Where one record has more
+            samples than the other, its first ones are compared.
+        measure: A metric, "psnr_mse" or "psnr_p05".
     """
     found = [record.per_sample.get(metric_of(measure), ()) for record in (a, b)]
     common = min(map(len, found))

@@ -70,10 +70,15 @@ class PanelCurve:
 
 
 def draw_metric(frame: pd.DataFrame, metric: str, file: Path) -> None:
-    """Draw the metric over the NFE for every field, as ``file`` with the suffixes .png and .svg.
+    """Draw a metric over the NFE, one panel for every field, as PNG and SVG.
 
     Each panel's best learned solvers and its best classic one, on a tuned grid or not, are emphasised; colours and markers
-    follow from a solver's name.
+    follow from a solver's name. Nothing is drawn if no solver has a value.
+
+    Args:
+        frame: A leaderboard.
+        metric: One of its columns.
+        file: Where to draw; its suffix is replaced by .png and .svg.
     """
     panels = [(key, rows) for key, rows in frame.groupby(list(FIELD), sort=False) if rows[metric].notna().any()]
     if not panels:
@@ -83,10 +88,18 @@ def draw_metric(frame: pd.DataFrame, metric: str, file: Path) -> None:
 
 
 def draw_profile(frame: pd.DataFrame, metric: str, file: Path) -> None:
-    """Draw the performance profiles of a metric in dB, one panel per target, as ``file`` with the suffixes .png and .svg.
+    """Draw the performance profiles of a metric in dB, one panel for every target, as PNG and SVG.
 
     Targets that fewer than SHARED solvers reach anywhere, or that fewer than SHARED fields have, get no panel. The best
     learned solvers and the best classic one are emphasised and named.
+
+    Args:
+        frame: A leaderboard.
+        metric: One of its columns, in dB.
+        file: Where to draw; its suffix is replaced by .png and .svg.
+
+    Raises:
+        UsageError: If the metric is not in dB.
     """
     steps = profile(frame, metric)
     reached = steps[steps["share"] > 0]

@@ -27,7 +27,10 @@ KEYS = (*FIELD, "solver", "kind")
 
 @dataclass(frozen=True)
 class Need:
-    """The NFE that a target needs; bound: "<=" where the least measured NFE exceeds it, ">" where the most misses it."""
+    """The NFE at which a solver reaches a target.
+
+    bound: "<=" if the smallest measured NFE exceeds the target already, ">" if the largest does not reach it, else "".
+    """
 
     nfe: float
     bound: Bound = ""
@@ -68,9 +71,15 @@ def ranks(frame: pd.DataFrame, measure: str) -> pd.DataFrame:
 
 
 def needed_nfe(frame: pd.DataFrame, measure: str, targets: Sequence[float] | None = None) -> pd.DataFrame:
-    """Return the NFE that every solver needs for each target in dB: columns of KEYS, target, nfe and bound (see `Need`).
+    """Return the NFE that every solver needs for each target: columns of KEYS, target, nfe and bound (see `Need`).
 
-    targets: multiples of 5 dB from 20 on, as far as a solver of the field reaches, if none are given.
+    Args:
+        frame: A leaderboard.
+        measure: One of its measures, in dB.
+        targets: In dB; None for the multiples of 5 dB from 20 on, as far as a solver of the field reaches.
+
+    Raises:
+        UsageError: If the measure is not in dB.
     """
     _require_decibels(frame, measure)
     rows = []
@@ -104,7 +113,7 @@ def profile(frame: pd.DataFrame, measure: str) -> pd.DataFrame:
 
 
 def share_at(steps: pd.DataFrame, tau: float) -> float:
-    """Return what the steps of one solver and target come to at tau."""
+    """Return the share of fields of one solver and target at tau, given the steps of `profile`."""
     return float(steps[steps["tau"] <= tau]["share"].max()) if (steps["tau"] <= tau).any() else 0.0
 
 

@@ -1,4 +1,4 @@
-"""Publishing: a finished run, checked, as a folder of results that is there whole or not at all."""
+"""Publishing: copies a finished run, checked, to a folder of results, either whole or not at all."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from bnsbench.suite.store import ResultStore, storage_errors
 
 @dataclass(frozen=True)
 class Publication:
-    """What publishing has done: the folder, records by how they stand to those that were published before, and those gone.
+    """The outcome of publishing: the folder, and the numbers of records by how they compare with those published before.
 
-    new, changed, unchanged, removed: numbers of records.
+    removed: records that were published before and are no longer.
     """
 
     folder: Path
@@ -47,8 +47,17 @@ def publish(
     """Copy a finished run to output/SUITE: its suite, plan, environment, records, solvers, tables, pictures and hashes.
 
     What is published appears whole or not at all, without previews and without what other runs left in the folder.
-    allow_failed: publish cells that failed or timed out. replace: also drop published records that the run does not have.
-    Raises BnsbenchError for a run that is unfinished, damaged or has failures, UsageError where ``replace`` is needed.
+
+    Args:
+        store: The run's results folder.
+        host: The plugins, by which the plan is checked.
+        output: The folder of published results.
+        allow_failed: Publish cells that failed or timed out, too.
+        replace: Drop published records that the run does not have.
+
+    Raises:
+        BnsbenchError: The run is unfinished, damaged or has failures.
+        UsageError: Records would be dropped and ``replace`` is not given, or the output is the run itself.
     """
     target = ResultStore(output / store.folder.name)
     if target.folder.resolve() == store.folder.resolve():
@@ -89,7 +98,7 @@ def _refuse(found: Sequence[str], what: str) -> None:
 
 
 def _compared(records: Sequence[Record], target: ResultStore) -> Publication:
-    """Return how the records stand to those in the target, damaged ones among them."""
+    """Return how the records compare with those in the target, damaged ones among them."""
     before = {file.stem for file in target.cells.glob("*.json")}
     same = sum(record.key in before and _published(target, record.key) == record.to_dict() for record in records)
     both = sum(record.key in before for record in records)

@@ -1,4 +1,4 @@
-"""What a results folder says for people: leaderboard files, pictures, and the hashes of all its files."""
+"""Files that a results folder has for people: leaderboards, pictures, and the hashes of all files."""
 
 from __future__ import annotations
 

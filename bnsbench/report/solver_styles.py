@@ -1,4 +1,4 @@
-"""Which colour and marker a solver has: the same in every picture, so that it is recognised."""
+"""Colours and markers of solvers: the same in every picture, so that a solver is recognised."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Style:
 def styles_of(solvers: Mapping[str, bool]) -> dict[str, Style]:
     """Return the style of every solver, given whether it is learned; no two have the same.
 
-    A style follows from the solver's name. Only where two names come to the same, the later in the alphabet moves on.
+    A style follows from a hash of the solver's name. Where two names have the same, the later in the alphabet gets the next.
     """
     taken: dict[Style, str] = {}
     for name in sorted(solvers):

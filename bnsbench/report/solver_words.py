@@ -1,4 +1,4 @@
-"""What a solver's table and the record of its training say, in words."""
+"""A solver's table and the record of its training in words."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Which solvers of a column can be told apart: the best, those tied with it, and every solver's range of ranks.
+"""Standings of the solvers of a column: the best, those tied with it, and every solver's range of ranks.
 
-A column holds the solvers of one model, guidance scale, seed and NFE. All of its pairs are compared at once, so that the
-statement that the best is better also holds for a best that is chosen after looking.
+A column holds the solvers of one model, guidance scale, seed and NFE. All of its pairs are compared at once, so that it may
+be said of the best that it is better although it is known only from the same results.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ from bnsbench.statistics import separations
 from bnsbench.suite.record import Record
 
 ROUNDING = 1e-6
-"""Relative differences up to this are no lead over the ground truth."""
+"""A value is better than the ground truth's if the relative difference is larger than this."""
 
 
 @dataclass(frozen=True)
 class Standing:
     """Where a solver stands in its column.
 
-    word: "best", "tied" for one that cannot be told from the best, or "". rank_low, rank_high: 1 + how many are better for
-    certain, and how many are not worse for certain; None where nothing can be ranked.
+    word: "best", "tied" for one that is not significantly worse than the best, or "".
+    rank_low: 1 + the number of solvers that are significantly better; None where nothing can be ranked.
+    rank_high: the number of solvers, itself included, that are not significantly worse; None likewise.
     """
 
     word: str = ""
@@ -38,8 +39,8 @@ class Standing:
 def standings(records: Sequence[Record], measure: str) -> list[Standing]:
     """Return every record's standing.
 
-    Nobody stands anywhere where nothing can be compared, and nowhere in a field in which a solver is better than the ground
-    truth itself: there, better values of the measure do not mean more accurate solutions.
+    It is empty where nothing can be compared, and in a whole field if a solver there is better than the ground truth itself:
+    then better values of the measure do not mean more accurate solutions.
     """
     found = [Standing()] * len(records)
     direction = direction_of(records, measure)
@@ -56,7 +57,13 @@ def standings(records: Sequence[Record], measure: str) -> list[Standing]:
 
 
 def better(value: float | None, truth: float | None, direction: str) -> bool:
-    """Whether a value is better than the ground truth's own, beyond rounding; not so where either has none."""
+    """Return whether a value is better than the ground truth's own by more than rounding; False where either is missing.
+
+    Args:
+        value: Of a solver's samples.
+        truth: Of the ground-truth samples.
+        direction: "higher" or "lower", whichever is better.
+    """
     if value is None or truth is None or math.isclose(value, truth, rel_tol=ROUNDING):
         return False
     return value > truth if direction == "higher" else value < truth
@@ -73,7 +80,7 @@ def _groups(
     key: Callable[[Record], tuple[Any, ...]],
     among: Iterable[int] | None = None,
 ) -> Iterable[list[int]]:
-    """Return the places of the records that have a value, in groups of the same key."""
+    """Return the indices of the records that have a value, in groups of the same key."""
     groups: dict[tuple[Any, ...], list[int]] = {}
     for index in range(len(records)) if among is None else among:
         if values[index] is not None:
@@ -99,7 +106,7 @@ def _column(records: Sequence[Record], values: Sequence[float], measure: str, di
 
 
 def _above(records: Sequence[Record], measure: str, known: tuple[str, int] | None, direction: str) -> NDArray[np.bool_]:
-    """Return whether solver i is better than j for certain; those with other evidence than ``known`` are never."""
+    """Return whether solver i is significantly better than j; False for those that cannot be paired with the best."""
     above = np.zeros((len(records), len(records)), dtype=np.bool_)
     members = [k for k, record in enumerate(records) if compared_by(record, measure) == known]
     if known is not None and len(members) > 1:

@@ -35,9 +35,16 @@ _CLOSEST = 0.045  # of an axis, below which two labels would touch
 
 
 def draw_table(table: NonStationarySolver, path: Path, title: str, file: FilePath) -> None:
-    """Draw the table of a solver for fields on ``path`` as a .png or .svg ``file``, whose folder is made if need be.
+    """Draw a solver's table: its times, its coefficients, and how it follows a decay.
 
-    Raises UsageError for another suffix, or if the file cannot be written.
+    Args:
+        table: The table.
+        path: The Gaussian path of the fields that it is for.
+        title: What stands above the picture.
+        file: Ends in .png or .svg; its folder is made if there is none.
+
+    Raises:
+        UsageError: If the file has another suffix or cannot be written.
     """
     if file.suffix.lower() not in SUFFIXES:
         raise UsageError(f"The picture {str(file)!r} must end in {' or '.join(SUFFIXES)}.")

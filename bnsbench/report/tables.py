@@ -21,7 +21,7 @@ from bnsbench.storage.plain_data import as_plain_data
 
 @dataclass(frozen=True)
 class Target:
-    """How a document is written: its tables, the texts in it, the forms of a heading and a remark, and how it begins."""
+    """A format of documents: functions that write a table and escape a text, and forms of heading, remark and title."""
 
     sheet: Callable[[Sheet], str]
     escaped: Callable[[str], str]
@@ -33,23 +33,44 @@ class Target:
 def csv(frame: pd.DataFrame, metric: str = "", view: View = "standings") -> str:
     """Return the rows of a view as CSV: numbers with at most six digits, the same for the same records; timings last.
 
-    metric: of views other than the standings, the first one if none is named.
+    Args:
+        frame: A leaderboard.
+        metric: The metric of a view other than the standings; the first one if "".
+        view: Which numbers: "standings" has all of them; see `VIEWS`.
     """
     return _numbers(frame, metric, view).map(_csv_number).to_csv(index=False, lineterminator="\n")
 
 
 def markdown(frame: pd.DataFrame, metric: str = "", view: View = "standings") -> str:
-    """Return a table per field as GitHub markdown, for one metric or for all of them and the further measures of PSNR."""
+    """Return a table per field as GitHub markdown, for one metric or for all of them and the further measures of PSNR.
+
+    Args:
+        frame: A leaderboard.
+        metric: A measure of it; all if "".
+        view: What the tables show; see `VIEWS`.
+    """
     return _document(frame, metric, view, Target(_markdown_sheet, markdown_line, "## {}\n", "{}", "# Leaderboard\n"))
 
 
 def latex(frame: pd.DataFrame, metric: str = "", view: View = "standings") -> str:
-    """Return a table per field as LaTeX (package booktabs), for one metric or for all and the further measures of PSNR."""
+    """Return a table per field as LaTeX (package booktabs), for one metric or for all and the further measures of PSNR.
+
+    Args:
+        frame: A leaderboard.
+        metric: A measure of it; all if "".
+        view: What the tables show; see `VIEWS`.
+    """
     return _document(frame, metric, view, Target(_latex_sheet, one_line, "% {}\n", "% {}"))
 
 
 def to_json(frame: pd.DataFrame, metric: str = "", view: View = "standings") -> str:
-    """Return the rows of a view as a JSON list of objects, without the entries that have no value; metric as for `csv`."""
+    """Return the rows of a view as a JSON list of objects, without the entries that have no value.
+
+    Args:
+        frame: A leaderboard.
+        metric: The metric of a view other than the standings; the first one if "".
+        view: Which numbers: "standings" has all of them; see `VIEWS`.
+    """
     records = _numbers(frame, metric, view).to_dict("records")
     rows = [{key: as_plain_data(value) for key, value in row.items() if _given(value)} for row in records]
     return json.dumps(rows, indent=1) + "\n"
@@ -108,7 +129,7 @@ def _latex_entry(entry: Entry) -> str:
 
 
 def _csv_number(value: Any) -> Any:
-    """Return floats as text; whole ones, such as counts in a column with gaps, without a fraction."""
+    """Return a float as text, without a fraction if it is whole, as counts in a column with gaps are."""
     if not isinstance(value, float):
         return value
     if not _given(value):

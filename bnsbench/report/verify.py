@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 CEILING_TOLERANCE = CEILING_MARGIN
 """Decibels by which the ground truth's own error may differ where it is measured again.
 
-That of a float32 network is made of rounding: on another processor it was 4 dB away, at 107 dB.
+That of a float32 network consists of rounding: at 107 dB, it was 4 dB different on another processor.
 """
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What a verification found: sentences on what is wrong, records checked, cells run again, and the seed that chose."""
+    """The outcome of a verification: sentences on faults, records checked, cells run again, and the seed of their choice."""
 
     faults: tuple[str, ...]
     records: int
@@ -54,9 +54,16 @@ def verify(
 ) -> Verification:
     """Check every file of a results folder, then run ``cells`` of its cells again (None for all) and compare.
 
-    seed chooses them: one of every model first, then some with trained solvers, then any; None draws one, since cells that
-    are known beforehand are no sample. Cells that have failed, timed out or refused to run are run again in any case, unless
-    ``cells`` is 0. Solvers are not trained again.
+    Cells that have failed, timed out or refused to run are run again in any case, unless ``cells`` is 0. Solvers are not
+    trained again.
+
+    Args:
+        store: The results folder.
+        host: The plugins.
+        listener: Hears of the cells that are run.
+        cells: How many are chosen: one of every model first, then some with trained solvers, then any; None for all.
+        seed: Of the choice. None draws a seed, because a choice that is known beforehand could be prepared for.
+        device: Where they run: "auto", "cpu", "cuda" or "cuda:<i>".
     """
     chosen_by = secrets.randbelow(10**6) if seed is None else seed
     found = list(faults(store))
@@ -76,12 +83,18 @@ def _planned(store: ResultStore, host: PluginHost, records: Mapping[str, Record]
 
 
 def _refused(cell: Cell, record: Record) -> bool:
-    """Whether a record gives no value for a cell that the plan has nothing against."""
+    """Return whether a record has no value although the cell can be run."""
     return cell.skip is None and record.status in ("failed", "timeout", "skipped")
 
 
 def choose(cells: Sequence[Cell], count: int | None, seed: int) -> list[Cell]:
-    """Return ``count`` cells (None for all) in their order: each model once, a third with trained solvers, the rest any."""
+    """Return a random choice of cells in their order: each model once, then a third with trained solvers, the rest any.
+
+    Args:
+        cells: Those to choose from.
+        count: How many; None for all.
+        seed: Of the choice.
+    """
     if count == 0:
         return []
     if count is None or count >= len(cells):
@@ -144,7 +157,7 @@ def _compare(
 
 
 def differences(recorded: Record, found: Record) -> Iterator[str]:
-    """Yield a sentence for everything in which a cell that was run again differs from its record beyond the tolerances."""
+    """Yield a sentence for every difference beyond the tolerances between a cell's record and the cell when run again."""
     name = recorded.key
     if recorded.status != found.status:
         reason = f" ({found.reason})" if found.reason else ""

@@ -1,4 +1,4 @@
-"""Records that were made with two versions of a model, or of a metric's files: no table may mix them."""
+"""Choice of one version where records were made with several of a model, or of a metric's files: no table may mix them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,12 @@ _T = TypeVar("_T")
 def settle(records: Sequence[Record], versions: Mapping[str, str]) -> tuple[list[Record], list[str]]:
     """Return the records with one version of every model and metric, and a sentence for each that has had several.
 
-    versions: the fingerprints that are current, by `model_key` and `metric_key`, even if no record has them yet; without
-    one, the version that most of the records have is taken for it. Records of another model become failed ones, values of
-    other files are left out.
+    Records of another version of a model become failed ones; values from other files of a metric are left out.
+
+    Args:
+        records: Those of a results folder.
+        versions: The current fingerprints, by `model_key` and `metric_key`, even if no record has them yet. Where one is
+            missing, the version that most records have is the current one.
     """
     settled, notes = list(records), []
     for key, found in _models(records).items():

@@ -1,4 +1,4 @@
-"""Leaderboards seen otherwise: gains, ranks with ties, performance profiles, and the NFE that a PSNR needs, as tables."""
+"""Views of a leaderboard as tables: gains, ranks with ties, performance profiles, and the NFE that a PSNR needs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,16 @@ def known_view(name: str) -> View:
 
 
 def view_frame(frame: pd.DataFrame, measure: str, view: View) -> pd.DataFrame:
-    """Return the numbers of a view: the whole leaderboard, `gains_over_classics`, `ranks`, `profile` or `needed_nfe`."""
+    """Return the numbers of a view: the whole leaderboard, `gains_over_classics`, `ranks`, `profile` or `needed_nfe`.
+
+    Args:
+        frame: A leaderboard.
+        measure: One of its measures; profiles and NFE need one in dB.
+        view: One of VIEWS.
+
+    Raises:
+        UsageError: If there is no such view or measure, or the view needs one in dB.
+    """
     if known_view(view) == "standings":
         return frame
     return {"gain": gains_over_classics, "ranks": ranks, "profile": profile, "nfe": needed_nfe}[view](frame, measure)
@@ -64,7 +73,16 @@ def gains_over_classics(frame: pd.DataFrame, measure: str) -> pd.DataFrame:
 
 
 def view_sheets(frame: pd.DataFrame, measure: str, view: View) -> Iterator[Sheet]:
-    """Yield the tables of a view, one for each field; of gains, one for each NFE; of a profile, one for each target."""
+    """Yield the tables of a view, one for each field; of gains, one for each NFE; of a profile, one for each target.
+
+    Args:
+        frame: A leaderboard.
+        measure: One of its measures; profiles and NFE need one in dB.
+        view: One of VIEWS.
+
+    Raises:
+        UsageError: If there is no such view or measure, or the view needs one in dB.
+    """
     if view == "standings":
         yield from (matrix.sheet for matrix in matrices(frame, measure))
         return
@@ -94,7 +112,7 @@ def _gains(nfe: str, rows: pd.DataFrame, seeds: bool) -> Sheet:
 
 
 def _over(row: pd.Series[Any]) -> str:
-    """Return what the best classic is called, with the rule that the solver "tuned" has chosen."""
+    """Return the name of the best classic, with the rule that the solver "tuned" has chosen."""
     rule = str(row["over_rule"] or "")
     return f"{row['over']} ({rule})" if rule and row["over"] == "tuned" else str(row["over"])
 

@@ -1,1 +1,1 @@
-"""Files that are whole or absent, tensors that prove themselves, and plain data."""
+"""Files that are written whole or not at all, tensors with a hash of their content, and plain data."""

@@ -1,4 +1,4 @@
-"""Names of files, and writing them so that a reader, or a run that goes on after an interrupt, never meets half a one."""
+"""Names of files, and writing them whole or not at all, so that no reader finds a file that an interrupt has cut off."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tensors kept on disk to be found again: files that prove themselves whole, or count as absent."""
+"""Files of tensors with a hash of their content; damaged ones count as absent."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ from bnsbench.truth.pairs import Pairs
 
 
 def run_cell(cell: Cell, context: CellContext) -> Record:
-    """Run a cell and return its record, whatever becomes of it; only StorageError and interrupts get out."""
+    """Run a cell and return its record, also where it fails; only StorageError and interrupts are raised."""
     began = time.perf_counter()
     draft = Draft(cell)
     status, reason = _attempt(cell, context, draft)
@@ -103,7 +103,7 @@ def _trained(cell: Cell, context: CellContext, state: FieldState, draft: Draft) 
 
 
 def _judge(cell: Cell, context: CellContext, x: Tensor, draft: Draft) -> None:
-    """Show the end states x [n, ...] to the metrics; BnsbenchError names those that failed."""
+    """Compute the metrics of the end states x [n, ...]; BnsbenchError names those that failed."""
     context.listener.stage("metrics")
     judged = JudgedSamples(cell, context, x)
     judged.samples.require_finite(decoded=True)

@@ -1,4 +1,4 @@
-"""What a process keeps between cells: models, ground truth, metrics."""
+"""The memory of a process between cells: models, ground truth, metrics."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from bnsbench.truth.pairs import Pairs, PairSource
 
 
 class OverwrittenError(BnsbenchError):
-    """What a component was given to look at has been written into."""
+    """A component has written into something that it may only read, such as the ground truth."""
 
     def __init__(self, changed: Sequence[str]) -> None:
         """Name what has been changed."""
@@ -38,11 +38,14 @@ FIELDS_KEPT = 2
 
 @dataclass(frozen=True)
 class Job:
-    """What all cells of a run share; it can be sent to another process.
+    """The settings that all cells of a run share; it can be sent to another process.
 
-    device: such as "cpu" or "cuda:0". cache: folder for ground truth. train: whether missing solvers may be trained.
-    previews: whether a few samples of each cell are kept to look at. retrain: whether to train even where the package ships
-    a solver.
+    cache: folder for ground truth.
+    device: such as "cpu" or "cuda:0".
+    timeout: seconds after which a cell is given up, None for never.
+    train: whether missing solvers may be trained.
+    previews: whether a few samples of each cell are kept to look at.
+    retrain: whether to train even where the package ships a solver.
     """
 
     host: PluginHost
@@ -114,7 +117,7 @@ class FieldState:
 class CellContext:
     """A process's memory between cells: models, pairs and metrics.
 
-    listener: of the cell at work; whoever runs cells may give each its own.
+    listener: hears of the cell that is running; an executor may set another for each cell.
     """
 
     def __init__(self, job: Job) -> None:
@@ -125,7 +128,7 @@ class CellContext:
         self._metrics: dict[str, Metric] = {}
 
     def field_state(self, cell: Cell) -> FieldState:
-        """Return the field of a cell, made anew only if it is not among the last ones."""
+        """Return the field of a cell, which is made unless it is among the last ones used."""
         key = cell.field_digest
         if key not in self._fields:
             self._fields[key] = self._make_field(cell)
@@ -135,7 +138,7 @@ class CellContext:
         return self._fields[key]
 
     def forget(self, cell: Cell) -> None:
-        """Drop the fields, since a cell has overwritten something: the next one makes its own anew."""
+        """Drop all fields, because a cell has overwritten something; the next cell makes its own."""
         self._sound[cell.model.selector, cell.dtype] = self.field_state(cell).made
         self._fields.clear()
 
@@ -164,7 +167,7 @@ class CellContext:
         )
 
     def _stage(self, text: str) -> None:
-        """Tell the listener of the cell at work, which the sources that are kept between cells outlive."""
+        """Tell the listener of the running cell; sources are kept between cells, so they do not know it themselves."""
         self.listener.stage(text)
 
     def _make_field(self, cell: Cell) -> FieldState:
@@ -190,6 +193,12 @@ class CellContext:
 
 
 def decode(model: Model, x: Tensor, batch: int) -> Tensor:
-    """Return what metrics look at for end states x [n, ...], decoded in batches."""
+    """Return end states as metrics see them, decoded in batches.
+
+    Args:
+        model: Its `decode` makes images or sound of states.
+        x: End states [n, ...].
+        batch: The number of samples that are decoded at once.
+    """
     with torch.no_grad():
         return torch.cat([model.decode(part) for part in torch.split(x, batch)])

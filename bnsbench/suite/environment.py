@@ -1,4 +1,4 @@
-"""What computed a run: versions, plugins, processor and threads. Nothing here imports torch."""
+"""The environment of a run: versions, plugins, processor and threads. Nothing here imports torch."""
 
 from __future__ import annotations
 

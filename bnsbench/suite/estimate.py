@@ -1,6 +1,6 @@
-"""What a plan is expected to cost: network forwards by purpose, and hours of a GPU where a suite says what a forward takes.
+"""The expected cost of a plan: network forwards by purpose, and hours of a GPU where a suite says what a forward takes.
 
-An estimate to decide by, from what the embedded models cost in the committed results; records hold what was really spent.
+The estimate uses what the embedded models cost in the committed results; records hold what was really spent.
 """
 
 from __future__ import annotations

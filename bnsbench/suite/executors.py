@@ -30,7 +30,12 @@ class Executor(Protocol):
     def execute(self, cells: Sequence[Cell], job: Job, listener: RunListener) -> Iterator[tuple[Cell, Record]]:
         """Run every cell by `bnsbench.suite.cells.run_cell` and yield it with its record, in the order in which they end.
 
-        Where a cell gets no record of its own (its process died, it took too long), one that says so is yielded.
+        Where a cell makes no record itself (its process died, it took too long), a record that says so is yielded.
+
+        Args:
+            cells: Those to run, in the order of the plan.
+            job: The settings that they share.
+            listener: Hears which cells start, and what they say while they run.
         """
 
 
@@ -42,7 +47,13 @@ class LocalExecutor:
     """
 
     def execute(self, cells: Sequence[Cell], job: Job, listener: RunListener) -> Iterator[tuple[Cell, Record]]:
-        """Run the cells in order."""
+        """Run the cells in order; arguments as of `Executor.execute`.
+
+        Args:
+            cells: Those to run.
+            job: The settings that they share.
+            listener: Hears which cells start, and what they say while they run.
+        """
         import torch  # noqa: PLC0415 (only a run that has work to do loads torch)
 
         from bnsbench.suite.cells import run_cell  # noqa: PLC0415

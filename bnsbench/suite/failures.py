@@ -1,4 +1,4 @@
-"""How errors of cells are told and what they make of the cell."""
+"""Errors of cells: the sentence that is recorded, and the cell's status."""
 
 from __future__ import annotations
 

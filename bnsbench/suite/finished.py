@@ -1,4 +1,4 @@
-"""Which cells are finished: those whose records answer them and come from the model and the files that are here now."""
+"""The cells that need not be run again: their records have all metrics and come from the current model and files."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ Versions = dict[str, str]
 
 @dataclass(frozen=True)
 class Finished:
-    """What a results folder has of a plan.
+    """The finished cells of a plan.
 
-    records: those that answer, by key. versions: the fingerprints now of models and metrics that have changed under finished
-    cells.
+    records: theirs, by key.
+    versions: the current fingerprints of models and metrics that have changed since some records were written.
     """
 
     records: Mapping[str, Record]
@@ -46,10 +46,17 @@ def finished(
 ) -> Finished:
     """Return which of the cells are finished; the listener is told of records that do not count, and why.
 
-    A model of a plugin is made to take its fingerprint, and a metric that was given files; the versions of built-in models
-    hold the hashes of their weights, so nothing is made for them. A record that does not know its model answers for built-in
-    ones alone.
-    retrain: leave out records whose solver was shipped. trust: compare no fingerprints.
+    Fingerprints of a plugin's model, and of a metric that was given files, are taken by making them. The versions of
+    built-in models contain the hashes of their weights, so nothing is made for them. A record without its model's
+    fingerprint counts for built-in models only.
+
+    Args:
+        cells: The plan.
+        store: The results folder.
+        host: The plugins.
+        listener: Hears of records that do not count.
+        retrain: Leave out records whose solver was shipped.
+        trust: Compare no fingerprints.
     """
     kept = _answering(cells, store, listener, retrain)
     versions = store.versions()
@@ -111,7 +118,7 @@ def _answering(cells: Sequence[Cell], store: ResultStore, listener: RunListener,
 
 
 def _held(versions: Versions, records: Collection[Record]) -> Versions:
-    """Return those of the versions that a record has: no table is to leave out trusted records for one that none has."""
+    """Return the versions that some record has; any other would make tables leave out records that are trusted."""
     held = {(model_key(record.cell), record.model.get("fingerprint")) for record in records}
     held |= {(metric_key(name), score.files) for record in records for name, score in record.metrics.items()}
     return {key: version for key, version in versions.items() if (key, version) in held}
@@ -126,22 +133,22 @@ def _by_model(cells: Sequence[Cell]) -> dict[str, list[Cell]]:
 
 
 def _has_model(cell: Cell, kept: Kept) -> bool:
-    """Whether the cell's record says which model made it, or should do so: that of a cell that cannot be run needs none."""
+    """Return whether the cell's record has to say which model made it; that of a cell that cannot be run has none."""
     return cell.key in kept and (cell.skip is None or "fingerprint" in kept[cell.key].model)
 
 
 def _has_metric(cell: Cell, kept: Kept, metric: str) -> bool:
-    """Whether the cell's record holds a value of the metric, or why there is none."""
+    """Return whether the cell's record has a value of the metric, or the reason why there is none."""
     return cell.key in kept and metric in kept[cell.key].metrics
 
 
 def _still(score: Score, files: str) -> bool:
-    """Whether a score holds of a metric that can be made and reads these files."""
+    """Return whether a score still holds for a metric that can be made and reads these files."""
     return score.made and score.files == files
 
 
 def _why(metric: str, scores: Sequence[Score]) -> str:
-    """Return why scores of a metric hold no longer."""
+    """Return why scores of a metric no longer hold."""
     if not any(score.made for score in scores):
         return f"The metric {metric} can be made now"
     # Older records of a metric that did not apply are silent about its files.

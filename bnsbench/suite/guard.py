@@ -1,4 +1,4 @@
-"""What cells share and must leave as it is: a seal on tensors tells whether anybody has written into them."""
+"""Seals on tensors that cells share and may only read: they tell whether anything has written into them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CHUNK = 2**22
 
 @dataclass
 class Seal:
-    """Tensors by what people call them, with what they held when they were added."""
+    """Tensors by their names for people, with checksums from when they were added."""
 
     _kept: dict[str, list[tuple[Tensor, Digest]]] = field(default_factory=dict)
 

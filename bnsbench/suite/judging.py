@@ -1,4 +1,4 @@
-"""Keeping solvers and metrics from each other's numbers: whoever writes into what is shared fails, and nobody else does."""
+"""Protection of shared numbers: a solver or metric that writes into them fails, and no other is affected."""
 
 from __future__ import annotations
 
@@ -18,9 +18,18 @@ from bnsbench.suite.plan import Cell, Component
 
 @contextmanager
 def untouched(cell: Cell, context: CellContext, state: FieldState, own: Seal | None = None) -> Iterator[None]:
-    """Raise OverwrittenError if the block has changed the model, the noise or the truth, or what ``own`` has sealed.
+    """Check that the block leaves the model, the noise and the truth as they are, and what ``own`` has sealed.
 
-    What cells share is made anew for the next one.
+    What cells share is made again for the next one if it has been changed.
+
+    Args:
+        cell: The cell that is running.
+        context: Keeps what cells share.
+        state: The cell's field.
+        own: A seal on further tensors.
+
+    Raises:
+        OverwrittenError: If anything has been changed.
     """
     seal = state.ready
     try:
@@ -35,10 +44,15 @@ def untouched(cell: Cell, context: CellContext, state: FieldState, own: Seal | N
 
 
 class JudgedSamples:
-    """A cell's samples for its metrics, each of which finds them as the solver left them, whatever another has done."""
+    """A cell's samples for its metrics; each gets them as the solver left them, even if another has overwritten them.
+
+    Args:
+        cell: The cell.
+        context: Keeps what cells share.
+        x: End states [n, ...]; metrics get copies of them.
+    """
 
     def __init__(self, cell: Cell, context: CellContext, x: Tensor) -> None:
-        """Keep the end states x [n, ...]; metrics get copies of them."""
         self.cell = cell
         self.context = context
         self.x = x
@@ -50,11 +64,11 @@ class JudgedSamples:
         return self._copy.samples
 
     def metric(self, component: Component) -> Metric:
-        """Return the metric, which fails if it writes into anything, and goes by a sound copy of what it is given."""
+        """Return the metric, wrapped so that it gets an intact copy of the samples and fails if it writes into anything."""
         return _Guarded(self, self.context.metric(component))
 
     def measure(self, metric: Metric) -> MetricValue:
-        """Return the metric's value; OverwrittenError if it has changed what it was given; the next gets it anew."""
+        """Return the metric's value; OverwrittenError if it has changed its copy, which is replaced for the next one."""
         copy = self._copy
         try:
             with untouched(self.cell, self.context, copy.state, copy.seal):
@@ -66,7 +80,7 @@ class JudgedSamples:
 
 @dataclass(frozen=True)
 class _Guarded:
-    """A metric that gets the judged samples as they are now, whatever it is called with."""
+    """A metric that gets the current copy of the judged samples, whatever it is called with."""
 
     judged: JudgedSamples
     metric: Metric
@@ -82,7 +96,7 @@ class _Guarded:
 
 @dataclass(frozen=True)
 class _Copy:
-    """A copy of the end states x [n, ...] with all that metrics look at, sealed."""
+    """A copy of the end states x [n, ...] with everything that metrics see, sealed."""
 
     cell: Cell
     context: CellContext

@@ -20,7 +20,7 @@ _S = TypeVar("_S", bound=Spec)
 class Component:
     """A selected model, solver or metric: its canonical selector and everything that may change its results.
 
-    qualified: whether people need the provider to tell it from another; no part of what it is.
+    qualified: whether its name is shown with the provider, because another plugin has the same name; no part of the key.
     """
 
     name: str
@@ -43,12 +43,12 @@ class Component:
 
     @property
     def shown(self) -> str:
-        """What people call it."""
+        """The name for people: the selector, with the provider where another plugin has the same name."""
         return self.selector if self.qualified else self.name
 
     @property
     def content(self) -> dict[str, Any]:
-        """What it is, as plain data."""
+        """Everything that identifies it, as plain data."""
         return {
             "name": self.name,
             "provider": self.provider,
@@ -75,9 +75,13 @@ class MetricComponent(Component):
 class Cell:
     """One comparison: a model under a guidance scale, sampled by a solver that spends ``nfe`` evaluations per sample.
 
-    kind: of the solver. samples: size of the test split. tolerance: of the ground truth. dtype: None for the model's own.
+    kind: of the solver.
+    samples: size of the test split.
+    tolerance: of the ground truth.
+    dtype: None for the model's own.
     metrics: what its record must hold; not part of the key, so a new metric completes a record instead of starting another.
-    skip: why the cell cannot be run at all, or None. gflops: of a network forward, for estimates.
+    skip: why the cell cannot be run at all, or None.
+    gflops: 10^9 operations of a network forward, for estimates.
     """
 
     model: Component
@@ -95,7 +99,7 @@ class Cell:
 
     @cached_property
     def field_content(self) -> dict[str, Any]:
-        """What determines the velocity field, the noise and the ground truth; cells that share it share those."""
+        """The facts that determine the velocity field, the noise and the ground truth; cells with the same share those."""
         return {
             "model": self.model.content,
             "guidance": self.guidance,

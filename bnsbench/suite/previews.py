@@ -15,9 +15,15 @@ HEARD = 2
 
 
 def write_preview(samples: SampleSet, modality: str, folder: Path, name: str) -> None:
-    """Write name.png into the folder, the first samples beside their ground truth; of sound also WAV files into name/.
+    """Write NAME.png into a folder, the first samples beside their ground truth; for sound also WAV files into NAME/.
 
-    Nothing for samples that cannot be shown: of another modality, or unlike what the model's record says of them.
+    Nothing is written for samples that cannot be shown: of another modality, or unlike what the model's record says of them.
+
+    Args:
+        samples: The cell's samples.
+        modality: Of the model: "image", "audio" or "points".
+        folder: Is made if there is none.
+        name: Of the files, without suffix.
     """
     first = samples.part(slice(COUNT))
     folder.mkdir(parents=True, exist_ok=True)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 Ended = tuple[Cell, Record]
 
 START_SECONDS = 120.0
-"""What a worker gets on top of the timeout until it has begun its cell: loading torch can take long."""
+"""Seconds on top of the timeout until a worker has begun its cell: loading torch can take long."""
 
 STARTING = "bnsbench worker that starts"
 """The name of a worker process until it is ready for cells."""
@@ -41,8 +41,8 @@ UNGUARDED = 64
 def leave_if_starting() -> None:
     """End this process if it is a worker that has got here by importing an unguarded main program.
 
-    Python starts a process by importing the main program anew, and one that runs cells when it is imported would never get
-    any further. The parent is told by the exit code and raises the error.
+    Python starts a process by importing the main program again, and a program that runs cells on import would start
+    processes without end. The parent sees the exit code and raises the error.
     """
     if multiprocessing.current_process().name == STARTING:
         os._exit(UNGUARDED)
@@ -62,7 +62,13 @@ class ProcessExecutor:
     def execute(self, cells: Sequence[Cell], job: Job, listener: RunListener) -> Iterator[Ended]:
         """Run the cells; a worker that dies or exceeds the timeout is replaced by another.
 
-        Raises UsageError if the main program is not fit for worker processes: it has no guard.
+        Args:
+            cells: Those to run.
+            job: The settings that they share.
+            listener: Hears which cells start, and what they say while they run.
+
+        Raises:
+            UsageError: If the main program starts cells without ``if __name__ == "__main__"``.
         """
         leave_if_starting()
         devices = _devices(job.device)
@@ -93,7 +99,7 @@ def _default_workers(devices: Sequence[str]) -> int:
 
 
 def _collect(workers: Sequence[_Worker], listener: RunListener) -> Iterator[Ended]:
-    """Wait for news from any worker, at most until the next deadline, and yield what has ended."""
+    """Wait for messages from any worker, at most until the next deadline, and yield the cells that have ended."""
     busy = {worker.connection: (worker, worker.cell) for worker in workers if worker.cell is not None}
     deadlines = [worker.deadline for worker, _ in busy.values() if worker.deadline is not None]
     patience = max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
@@ -204,7 +210,7 @@ class _Worker:
         return f" ({signal.Signals(-code).name})" if code < 0 else f" (exit code {code})"
 
     def _unguarded(self) -> bool:
-        """Whether the process, which has ended, never came to its first cell because of an unguarded main program."""
+        """Return whether the process ended before its first cell because of an unguarded main program."""
         return not self.began and self.process.exitcode == UNGUARDED
 
 

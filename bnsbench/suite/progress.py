@@ -1,4 +1,4 @@
-"""Who is told what a run does while it works, and an estimate of the time that is left."""
+"""Listeners to the progress of a run, and an estimate of the time that is left."""
 
 from __future__ import annotations
 
@@ -27,7 +27,13 @@ class RunListener(Listener):
         """Take a cell that begins."""
 
     def of_cell(self, cell: Cell, message: Message, content: Any) -> None:
-        """Take a message of a running cell: unless overridden, it is this listener's own with the cell's label before it."""
+        """Take a message of a running cell; unless overridden, pass it to the method of that name with the cell's label.
+
+        Args:
+            cell: The cell.
+            message: The method of `Listener` for which it is meant.
+            content: That method's argument.
+        """
         if message == "training":
             self.training(replace(content, stage=f"{cell.label}: {content.stage}"))
         elif message == "stage":
@@ -56,11 +62,11 @@ class Relay(Listener):
 
 
 class _OfCells(Relay, RunListener):
-    """A run's listener for one who listens to trainings: it passes on what cells say, and leaves out their comings."""
+    """A listener to a run that passes the cells' messages to a plain `Listener`, but not which cells start and end."""
 
 
 def listener_of_run(listener: Listener | None) -> RunListener:
-    """Return a listener as a run needs it; None listens to nothing."""
+    """Return a listener as a run needs it; None stands for one that ignores everything."""
     if isinstance(listener, RunListener):
         return listener
     return RunListener() if listener is None else _OfCells(lambda message, content: getattr(listener, message)(content))

@@ -1,4 +1,4 @@
-"""Which cell a worker takes next: one of the field that it already holds, if there is one."""
+"""The order of cells for workers: a worker's next cell is of the field that it already holds, if there is one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records: what became of a cell, as one checked JSON file."""
+"""Records: the outcome of each cell, as one checked JSON file."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Score:
 
     @property
     def made(self) -> bool:
-        """Whether the metric could be made at all; if not, nobody knows its files."""
+        """Whether the metric could be made; if not, its files are unknown."""
         return self.details.get("made") is not False
 
 
@@ -54,7 +54,7 @@ KINDS: Mapping[SolverKind, SolverWord] = {
     "tuned": "tuned",
     "trained": "learned",
 }
-"""What records call the kinds of solvers."""
+"""The kinds of solvers by their names in records."""
 
 
 class Seconds(TypedDict, total=False):
@@ -98,7 +98,7 @@ class RecordedModel(TypedDict, total=False):
 
 
 class RecordedEnvironment(TypedDict, total=False):
-    """What computed a record: versions, device, its name where it is a GPU, and threads."""
+    """The environment in a record: versions, device, its name where it is a GPU, and threads."""
 
     bnsbench: str
     torch: str
@@ -109,12 +109,16 @@ class RecordedEnvironment(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Record:
-    """What became of a cell; everything is plain JSON data.
+    """The outcome of a cell; everything is plain JSON data.
 
-    key, cell: of the plan. status and reason: the reason is empty where all went well.
-    metrics: selector -> score. per_sample: selector -> values by sample index, of metrics that have them.
+    key, cell: of the plan.
+    status, reason: the reason is empty where all went well.
+    metrics: selector -> score.
+    nfe: evaluations per sample, counted by the field.
+    forwards: network forwards per sample.
+    train_forwards: network forwards that training the solver cost.
+    per_sample: selector -> values by sample index, of metrics that have them.
     replicates: selector -> values of resampled samples, of metrics that have them; see `bnsbench.metrics.resampling`.
-    nfe: counted by the field. forwards: network forwards per sample. train_forwards: those that training the solver cost.
     """
 
     key: str
@@ -134,7 +138,7 @@ class Record:
     replicates: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     def answers(self, cell: Cell) -> bool:
-        """Whether the cell needs no further work: it is final and holds every metric that the cell wants."""
+        """Return whether the cell needs no further work: the record is final and holds every metric of the cell."""
         if self.status in RETRIED:
             return False
         return self.status != "ok" or all(self._has(metric) for metric in cell.metrics)
@@ -200,7 +204,9 @@ def format_record(record: Record) -> str:
 def read_record(file: Path) -> Record:
     """Return the record in a file.
 
-    Raises CorruptFileError if it is not whole, and BnsbenchError if a newer bnsbench wrote it.
+    Raises:
+        CorruptFileError: If it is not whole.
+        BnsbenchError: If a newer bnsbench wrote it.
     """
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
@@ -233,13 +239,13 @@ def _compact(value: Any) -> str:
 
 
 def model_key(cell: Mapping[str, Any]) -> str:
-    """Return what names the model of a cell's content, and its precision, among the versions of a results folder."""
+    """Return the name of a cell's model and precision among the versions of a results folder."""
     model = cell["model"]
     return f"model {model['provider']}/{model['name']} {cell['dtype']}"
 
 
 def metric_key(name: str) -> str:
-    """Return what names a metric among the versions of a results folder."""
+    """Return the name of a metric among the versions of a results folder."""
     return f"metric {name}"
 
 

@@ -32,17 +32,25 @@ Counts = int | Sequence[int]
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What to run, in which a single value or a text such as "euler,heun" stands for a list. None is what the suite says.
+    """The options of a run. A single value, or a text such as "euler,heun", stands for a list; None for what the suite says.
 
-    suite: its name or TOML file. models, solvers, metrics: selectors. nfe: budgets. guidance: scales w of every model.
-    seed: of every noise stream. samples: of every cell. batch: samples per network evaluation, which changes no result.
-    timeout: seconds after which a cell is given up. dtype: precision of every model.
-    device: "auto", "cpu", "cuda" or "cuda:<i>". workers: of the executor "processes".
+    suite: its name or TOML file.
+    models, solvers, metrics: selectors.
+    nfe: budgets.
+    guidance: scales w of every model.
+    seed: of every noise stream.
+    samples: of every cell.
+    batch: samples per network evaluation, which changes no result.
+    timeout: seconds after which a cell is given up.
+    dtype: precision of every model.
+    device: "auto", "cpu", "cuda" or "cuda:<i>".
     executor: a selector, or "auto": worker processes where there are several cores or devices and enough to do. Programs
         that use processes need the usual ``if __name__ == "__main__"``, so "local" is the default here.
+    workers: of the executor "processes".
     results: the folder in which the suite's own folder lies.
-    fresh: run finished cells and training again. retrain: train solvers also where the package ships them.
-    trust_records: do not look whether models and metrics' files are still those that finished cells were made with.
+    fresh: run finished cells and training again.
+    retrain: train solvers also where the package ships them.
+    trust_records: do not compare the fingerprints of models and metrics' files with those in the records.
     """
 
     suite: str | Path = "default"
@@ -81,7 +89,7 @@ class RunPlan:
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """What a run has come to: the results folder, cells by status, and how many of them were run now."""
+    """The outcome of a run: the results folder, cells by status, how many of them were run now, and failed records."""
 
     folder: Path
     counts: Mapping[str, int]
@@ -105,17 +113,25 @@ class RunOutcome:
 
 
 def plan_run(options: RunOptions, host: PluginHost) -> RunPlan:
-    """Return what a run would do, without touching anything; UsageError for what cannot be meant."""
+    """Return the plan of a run, without writing anything; UsageError if an option or the suite is not valid."""
     suite = override(find_suite(str(options.suite), host), **options.overrides())
     _make_executor(options, host)
     return RunPlan(suite, make_plan(suite, host), ResultStore(Path(options.results) / suite.name))
 
 
 def run_suite(options: RunOptions, host: PluginHost, listener: RunListener) -> RunOutcome:
-    """Run the cells of a suite that are not finished and return what became of all.
+    """Run the cells of a suite that are not finished and return the outcome of all.
 
-    Raises UsageError for input that cannot be meant, StorageError if results cannot be written; whatever ends the run,
-    finished cells are kept and the same call goes on with the rest.
+    Whatever ends the run, finished cells are kept, and the same call goes on with the rest.
+
+    Args:
+        options: The suite and what replaces its settings.
+        host: The plugins.
+        listener: Hears of the cells and their progress.
+
+    Raises:
+        UsageError: If an option or the suite is not valid.
+        StorageError: If results cannot be written.
     """
     leave_if_starting()
     plan = plan_run(options, host)
@@ -134,7 +150,14 @@ def run_suite(options: RunOptions, host: PluginHost, listener: RunListener) -> R
 
 
 def find_finished(plan: RunPlan, options: RunOptions, host: PluginHost, listener: RunListener) -> Finished:
-    """Return what a run with these options would find finished; it is what `run_suite` goes by."""
+    """Return the cells that a run with these options would not run again; `run_suite` asks the same.
+
+    Args:
+        plan: From `plan_run` with the same options.
+        options: Those of the run.
+        host: The plugins.
+        listener: Hears of records that do not count.
+    """
     if options.fresh:
         return Finished({})
     return finished(plan.cells, plan.store, host, listener, retrain=options.retrain, trust=options.trust_records)

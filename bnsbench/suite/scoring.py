@@ -31,11 +31,19 @@ class Scored:
 
 
 def score(metrics: Sequence[MetricComponent], make: Callable[[MetricComponent], Metric], samples: SampleSet) -> Scored:
-    """Return what the metrics say of the samples.
+    """Return the scores of the samples under every metric.
 
-    A metric that does not apply keeps its reason in place of a value, and so does one whose value is not finite; one that
-    raises is a fault of the cell. DivergedError passes through. Details of metrics that depend on files hold a hash of these
-    as ``files``, whether there is a value or not; where the metric could not even be made, they say that ``made`` is false.
+    A metric that does not apply, or whose value is not finite, has a reason in place of a value; one that raises any other
+    error is a fault of the cell. Details of metrics that depend on files hold a hash of these as ``files``, whether there is
+    a value or not; where the metric could not even be made, they say that ``made`` is false.
+
+    Args:
+        metrics: Those of the cell.
+        make: Returns the metric of a component.
+        samples: The cell's samples.
+
+    Raises:
+        DivergedError: If a metric finds that the samples have diverged.
     """
     scores: dict[str, Score] = {}
     per_sample: dict[str, tuple[float, ...]] = {}

@@ -1,4 +1,4 @@
-"""The results folder: records, trained solvers and what they were made with, written so that nothing is ever half there.
+"""The results folder: records, trained solvers, suite, plan and environment, every file written whole or not at all.
 
 ``suite.toml`` is the suite after all overrides, ``plan.json`` the keys of its cells in order, ``environment.json`` versions
 and machine; ``cells/`` holds one record per cell, ``solvers/`` one file per trained solver, ``previews/`` pictures and
@@ -80,9 +80,15 @@ class ResultStore:
         write_text(self.record_file(record.key), format_record(record))
 
     def begin(self, suite: str, cells: Sequence[Cell], versions: Mapping[str, str] | None = None) -> None:
-        """Write the resolved suite (TOML text) and the plan, which is also the test whether the folder can be written.
+        """Write the resolved suite and the plan, which also tests whether the folder can be written.
 
-        versions: fingerprints of the models and metrics that have changed since some records of the plan were written.
+        Args:
+            suite: The resolved suite as TOML text.
+            cells: The plan.
+            versions: Fingerprints of the models and metrics that have changed since some records of the plan were written.
+
+        Raises:
+            StorageError: If the folder cannot be written.
         """
         write_text(self.suite_file, suite)
         plan: dict[str, Any] = {"schema": SCHEMA, "cells": [cell.key for cell in cells]}

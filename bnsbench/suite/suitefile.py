@@ -1,4 +1,4 @@
-"""Suite files: what is to be compared, as validated TOML."""
+"""Suite files: models, solvers, NFE and metrics of a comparison, as validated TOML."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Guidance = Annotated[float, Field(ge=0, allow_inf_nan=False), AfterValidator(lam
 Budget = Annotated[int, Field(ge=1)]
 
 OWN = frozenset({"samples", "nfe", "solvers", "metrics"})
-"""What a model may have of its own in a suite."""
+"""Settings that a model of a suite may have in place of the suite's."""
 
 
 def _ascending(budgets: tuple[int, ...]) -> tuple[int, ...]:
@@ -162,18 +162,23 @@ def _own(
 
 
 OVERRIDABLE = Suite.model_fields.keys() - {"name", "summary", "plugins"} | {"guidance", "dtype"}
-"""What a run may replace in a suite: its own fields, and guidance and dtype of every model."""
+"""The options of a run that replace settings of a suite: its own fields, and guidance and dtype of every model."""
 
 _OF_MODELS = frozenset({"guidance", "dtype"})
 _LISTS = frozenset({"models", "solvers", "metrics", "nfe", "guidance"})
 
 
 def override(suite: Suite, **options: Any) -> Suite:
-    """Return the suite with fields replaced by options of the same names (`OVERRIDABLE`); None keeps what the suite says.
+    """Return the suite with fields replaced by options of the same names (`OVERRIDABLE`).
 
-    Lists may be single values, and texts with commas. models: selectors; those that the suite has keep their entries.
-    guidance and dtype: for all models. samples, nfe, solvers and metrics also replace what single models have of their own.
-    UsageError names an option with a value that it cannot take.
+    Args:
+        suite: The suite.
+        options: By name; None keeps what the suite says. Lists may be single values, and texts with commas. The models are
+            selectors, and those that the suite has keep their entries; guidance and dtype are for all models; samples, nfe,
+            solvers and metrics also replace what single models have of their own.
+
+    Raises:
+        UsageError: If an option has a value that it cannot take; the message names it.
     """
     given = {name: _value(name, option) for name, option in options.items() if option is not None}
     content = suite.model_dump()
@@ -189,7 +194,7 @@ def override(suite: Suite, **options: Any) -> Suite:
 
 
 def _value(name: str, option: Any) -> Any:
-    """Return an option as a suite file would say it: a list where it may be one, of plain numbers and texts."""
+    """Return an option as a suite file would have it: a list where it may be one, of plain numbers and texts."""
     plain = option.tolist() if hasattr(option, "tolist") else option  # of NumPy and torch
     if name not in _LISTS:
         return plain
@@ -206,7 +211,7 @@ def _items(item: Any) -> list[Any]:
 
 
 def _option_sentence(error: ValidationError, options: Mapping[str, Any]) -> str:
-    """Return which option cannot be what."""
+    """Return a sentence that names the option and the value that it cannot take."""
     first = error.errors()[0]
     name = next((part for part in reversed(first["loc"]) if part in options), first["loc"][0])
     return f"The option {name} does not take {first['input']!r}: {_lower(first['msg'])}."

@@ -33,7 +33,7 @@ def solver_key(cell: Cell) -> str:
 
 
 def mismatch(artefact: SolverArtefact, cell: Mapping[str, Any]) -> str:
-    """Return in what an artefact is not the one for a cell's content: name, guidance or NFE; "" if it is."""
+    """Return in what an artefact does not fit a cell's content, its name, guidance or NFE, as words; "" if it fits."""
     solver = cell["solver"]
     if artefact.name not in (solver["name"], f"{solver['provider']}/{solver['name']}"):
         return f"the solver {artefact.name} in place of {solver['name']}"
@@ -48,11 +48,12 @@ def mismatch(artefact: SolverArtefact, cell: Mapping[str, Any]) -> str:
 class TrainedSolvers:
     """The trained solvers for one field.
 
-    locks: a folder for lock files. train: whether a missing solver may be trained; if not, CorruptFileError is raised.
+    locks: a folder for lock files.
     host: knows the classic solvers that learned ones start from.
-    listener: told how far trainings are, and of solver files that cannot be used and are trained again.
+    listener: hears of the progress of trainings, and of solver files that cannot be used and are trained again.
+    train: whether a missing solver may be trained; if not, CorruptFileError is raised.
     retrain: whether to train even where the package ships a solver.
-    check: called before what has been trained is kept; it raises if the training has spoilt what it was given.
+    check: called before a trained solver is kept; it raises if the training has written into what it may only read.
     """
 
     store: ResultStore

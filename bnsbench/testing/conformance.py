@@ -1,4 +1,4 @@
-"""One call that runs all checks on a component: what plugin authors call from their tests."""
+"""Functions that run all checks on a component, which plugin authors call from their tests."""
 
 from __future__ import annotations
 
@@ -99,7 +99,17 @@ def check(selector: str, *, plugins: Sequence[Path | str] = (), host: PluginHost
 
 
 def check_component(selector: str, kind: Kind, host: PluginHost, on: str = "") -> Report:
-    """Run all checks on a component of that kind; ``on`` as for `check_metric`."""
+    """Run all checks on a component of known kind.
+
+    Args:
+        selector: Which component.
+        kind: "solver", "model" or "metric".
+        host: The plugins.
+        on: For a metric, the model on whose samples it is checked; the first that fits if empty.
+
+    Raises:
+        UsageError: If the selector means none of that kind, or several.
+    """
     if kind == "solver":
         return check_solver(selector, host=host)
     return check_model(selector, host=host) if kind == "model" else check_metric(selector, on=on, host=host)

@@ -1,4 +1,4 @@
-"""Checks of what a model says of itself: its fingerprint, path, interval, modality and decoding."""
+"""Checks of a model's declarations: its fingerprint, path, interval, modality and decoding."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def fingerprint(subject: Subject[ModelSpec]) -> Verdict:
 
 
 def declarations(subject: Subject[ModelSpec]) -> Verdict:
-    """Check that path, prediction type, interval, shape and data range can be meant."""
+    """Check that path, prediction type, interval, shape and data range are valid."""
     model: Model = subject.selection.make()
     try:
         check_prediction(model.prediction)
@@ -55,7 +55,7 @@ def declarations(subject: Subject[ModelSpec]) -> Verdict:
 
 
 def modality(subject: Subject[ModelSpec]) -> Verdict:
-    """Check that decoded samples are what the modality says, the declared one or that of a model with a sample rate."""
+    """Check that decoded samples fit the modality, the declared one or that of a model with a sample rate."""
     model: Model = subject.selection.make()
     declared, count = model.modality(subject.spec.modality), 2
     with torch.no_grad():

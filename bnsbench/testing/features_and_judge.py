@@ -1,4 +1,4 @@
-"""Checks of what a model may bring for metrics and training: features of its samples, and a judge of its conditions."""
+"""Checks of a model's optional parts for metrics and training: features of its samples, and a judge of its conditions."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def _fingerprint(whose: str, first: str, second: str) -> Verdict | None:
 
 
 def _steady(whose: str, compute: Callable[[slice], Tensor]) -> Verdict | None:
-    """Return what is wrong if results for some rows hang on chance, on random states or on the other rows."""
+    """Return the fault if results for some rows depend on chance, on random states or on the other rows."""
     whole = slice(None)
     for verdict in (repeatable(lambda: [compute(whole)]), global_randomness(lambda: lambda: [compute(whole)])):
         if verdict.status == "failed":

@@ -44,7 +44,7 @@ class MetricSubject(Subject[MetricSpec]):
     on: str = ""
 
     def make(self) -> Metric:
-        """Return the metric, made anew."""
+        """Return a new instance of the metric."""
         metric: Metric = self._fitting[0].make()
         return metric
 
@@ -55,12 +55,12 @@ class MetricSubject(Subject[MetricSpec]):
 
     @property
     def contented(self) -> bool:
-        """Whether it was told to do with few samples, because it asks for more than there are."""
+        """Whether its parameter ``minimum`` has been lowered, because its default asks for more samples than there are."""
         return self._fitting[0] is not self.selection
 
     @cached_property
     def _fitting(self) -> tuple[Selection[MetricSpec], SampleSet]:
-        """The metric, as it is or told to do with few samples, and samples that it judges."""
+        """The metric, with ``minimum`` lowered if it has to be, and samples to which it applies."""
         named = [(self.on, NAMED_COUNT)] if self.on else [(f"{BUILTIN}/{name}", count) for name, count in CANDIDATES]
         made = cache(lambda name, count: sample_set(self.host.model(name).make(), count))
         reasons: dict[str, str] = {}
@@ -91,11 +91,11 @@ class MetricSubject(Subject[MetricSpec]):
 
     @cached_property
     def of_noisy(self) -> MetricValue:
-        """What the metric says of the noisy samples."""
+        """The metric's value for the noisy samples."""
         return self.value(self.noisy)
 
     def value(self, samples: SampleSet) -> MetricValue:
-        """Return what a freshly made metric says of a copy."""
+        """Return the value of a new instance of the metric for a copy of the samples."""
         return self.make()(copied(samples))
 
 
@@ -109,7 +109,7 @@ def sample_set(model: Model, count: int) -> SampleSet:
 
 
 def with_data(model: Model, states: Tensor) -> Model:
-    """Return the model itself, or one with these of its end states as a data set if it brings none of its own."""
+    """Return the model itself if it has a data set, else one that has these of its end states as such."""
     if model.reference() is not None:
         return model
     furnished = copy.copy(model)
@@ -130,7 +130,7 @@ def with_latents(samples: SampleSet, latents: Tensor) -> SampleSet:
 
 
 def copied(samples: SampleSet) -> SampleSet:
-    """Return the set in memory of its own, which a metric may spoil, without decoding it again."""
+    """Return a copy of the set, which a metric may overwrite, without decoding it again."""
     return SampleSet(
         samples.latents.clone(),
         samples.truth_latents.clone(),

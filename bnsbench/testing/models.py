@@ -1,4 +1,4 @@
-"""Checks of what a model predicts: shapes, precision, batches, conditions and guidance."""
+"""Checks of a model's predictions: shapes, precision, batches, conditions and guidance."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def keeps_input(subject: ModelSubject) -> Verdict:
 
 
 def random_state(subject: ModelSubject) -> Verdict:
-    """Check that predicting and decoding neither move nor need the global random states, and weights do not hang on them."""
+    """Check that predicting and decoding neither move nor need the global random states, nor weights depend on them."""
 
     def make() -> Callable[[], list[Tensor]]:
         return partial(_results, subject, subject.selection.make())
@@ -202,7 +202,13 @@ def _unguidable(subject: ModelSubject) -> Verdict:
 
 
 def agree(first: Tensor, second: Tensor, dtype: torch.dtype) -> bool:
-    """Whether two results agree but for rounding in that precision."""
+    """Return whether two results agree up to rounding.
+
+    Args:
+        first: One result.
+        second: The other, of the same shape.
+        dtype: The precision in which they were computed.
+    """
     scale = float(second.abs().max()) + 1e-12
     return float((first - second).abs().max()) <= TOLERANCES.get(dtype, 0.1) * scale
 

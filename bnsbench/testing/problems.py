@@ -30,7 +30,13 @@ class Case:
 
 
 def guided_case(path: Path, interval: tuple[float, float], device: str = "cpu") -> Case:
-    """Return six samples of the conditional `image_model` under guidance w = 1, in float64."""
+    """Return six samples of the conditional `image_model` under guidance w = 1, in float64.
+
+    Args:
+        path: The Gaussian path.
+        interval: The times (t_begin, t_end) of the field.
+        device: Where the field and the initial states are.
+    """
     model = image_model(path, interval).to(device, torch.float64)
     indices = torch.arange(6)
     x0 = float(path.sigma(interval[0])) * noise(0, "conformance", "test", indices, model.shape)

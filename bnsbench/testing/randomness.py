@@ -27,8 +27,9 @@ def repeatable(compute: Computation) -> Verdict:
 def global_randomness(make: Callable[[], Computation]) -> Verdict:
     """Check that a computation neither moves the global random states nor depends on them.
 
-    make: prepares the computation, such as by building networks, which draws weights that are not kept: it may move the
-    states, but the results must not depend on them.
+    Args:
+        make: Prepares the computation, for example by building networks. This draws initial weights, so it may move the
+            states, but the results must not depend on them.
     """
     remedy = "Use a generator of its own, such as torch.Generator().manual_seed(0)."
     results = []
@@ -45,7 +46,7 @@ def global_randomness(make: Callable[[], Computation]) -> Verdict:
 
 
 def equal_to_the_bit(first: Sequence[Tensor], second: Sequence[Tensor]) -> bool:
-    """Whether two sequences of tensors agree to the last bit, NaN being equal to itself."""
+    """Return whether two sequences of tensors agree to the last bit; NaN equals itself."""
     pairs = list(zip(first, second, strict=True))
     return all(a.shape == b.shape and torch.equal(a.isnan(), b.isnan()) for a, b in pairs) and all(
         torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in pairs

@@ -54,7 +54,7 @@ class Subject(Generic[SpecT_co]):
 
     @cached_property
     def elsewhere(self) -> dict[str, Any]:
-        """What a process of its own finds: the ``modules`` that listing the plugin loads, a model's ``fingerprint``."""
+        """The findings of a separate process: the ``modules`` that listing the plugin loads, a model's ``fingerprint``."""
         return _in_another_process(self)
 
 
@@ -140,7 +140,7 @@ RECORD_CHECKS: Mapping[str, Check[Subject[Spec]]] = {
 
 
 def _positional(spec: Spec) -> tuple[object, ...]:
-    """Return stand-ins for what a target of this kind is given before its parameters."""
+    """Return placeholders for the arguments that a target of this kind gets before its parameters."""
     if not isinstance(spec, SolverSpec):
         return ()
     return ("problem", 1) if spec.trained else ("field", "x0", 1)

@@ -1,4 +1,4 @@
-"""What a check finds, and the report of all checks of a component."""
+"""The verdict of a check, and the report of all checks of a component."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ConformanceError(BnsbenchError, AssertionError):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a check says of a component.
+    """The outcome of a check.
 
     status: "hint" for what is not wrong but could be better. finding: one sentence, what was found; perhaps empty if passed.
     remedy: one sentence, what to do; empty where there is nothing to do.
@@ -45,17 +45,17 @@ Check = Callable[[_Subject], Verdict]
 
 
 def passed(finding: str = "") -> Verdict:
-    """Return the verdict on what is in order."""
+    """Return the verdict of a check that has passed."""
     return Verdict("passed", finding)
 
 
 def failed(finding: str, remedy: str) -> Verdict:
-    """Return the verdict on what is wrong."""
+    """Return the verdict of a check that has failed."""
     return Verdict("failed", finding, remedy)
 
 
 def hint(finding: str, remedy: str) -> Verdict:
-    """Return the verdict on what could be better."""
+    """Return the verdict of a check that has passed, with advice on what could be better."""
     return Verdict("hint", finding, remedy)
 
 

@@ -1,4 +1,4 @@
-"""A solver under test: run as the benchmark runs it, watched by the field."""
+"""A solver under test: it runs as in the benchmark, and the field records what it does."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _FAR_TOO_MANY = 1000
 
 @dataclass(frozen=True)
 class Run:
-    """What a solver did: its end states, the evaluations counted, and the times and precisions that it asked for."""
+    """A run of a solver: its end states, the evaluations counted, and the times and precisions that it asked for."""
 
     x1: Tensor
     nfe: int
@@ -74,7 +74,13 @@ class SolverSubject(Subject[SolverSpec]):
         return guided_case(*self.settings[0], device)
 
     def sample(self, nfe: int, field: VelocityField, x0: Tensor) -> Tensor:
-        """Return the solver's end states."""
+        """Return the solver's end states.
+
+        Args:
+            nfe: Evaluations to spend.
+            field: The velocity field.
+            x0: Initial states [batch, ...].
+        """
         x1: Tensor = self.selection.make()(field, x0, nfe)
         return x1
 
@@ -89,7 +95,7 @@ class SolverSubject(Subject[SolverSpec]):
 
 
 class _Watch:
-    """A field that remembers what it is asked, and ends a solver that never does."""
+    """A field that records times and precisions, and stops a solver that goes on without end."""
 
     def __init__(self, field: BatchField, nfe: int) -> None:
         self.field, self.nfe = field, nfe

@@ -39,7 +39,7 @@ class TrainedSubject(SolverSubject):
 
     @cached_property
     def found(self) -> SolverArtefact:
-        """What the first training returns."""
+        """The artefact of the first training."""
         return self.train(self.nfe)
 
     def train(self, nfe: int) -> SolverArtefact:
@@ -132,7 +132,7 @@ TRAINED_CHECKS: Mapping[str, Check[TrainedSubject]] = {
 
 
 def _ignore(status: TrainingStatus) -> None:
-    """Tell nobody how far the training is."""
+    """Ignore the progress of a training."""
 
 
 def _numbers(artefact: SolverArtefact) -> list[Tensor]:

@@ -1,7 +1,7 @@
 """Ground truth: the ODE solved by adaptive Runge-Kutta (Dormand-Prince 5(4) of torchdiffeq), its own error measured.
 
 All samples of a batch share one step size, so one that cannot be followed would stop the others. Where a batch stops, its
-halves are solved apart, down to the samples that cannot be solved even alone; those are told by name, and the others stay.
+halves are solved apart, down to the samples that cannot be solved even alone; errors name these, and the others are kept.
 """
 
 from __future__ import annotations
@@ -40,11 +40,12 @@ class Trajectory:
 
     def along(self, t: Tensor) -> Tensor:
         """Return each sample's state [batch, ...] at its own time t [batch], differentiable in t (as `at`)."""
+        # The piece [t_i, t_{i+1}] of each time, and the place s in [0, 1] within it, through which gradients flow.
         moment = t.to("cpu", torch.float64).contiguous()
         i = (torch.searchsorted(self.times, moment.detach(), right=True) - 1).clamp(0, len(self.times) - 2)
         h = self.times[i + 1] - self.times[i]
         s = (moment - self.times[i]) / h
-        # The cubic Hermite basis h00, h10, h01, h11 at s in [0, 1] between two knots, the tangents scaled by h.
+        # x(s) = h00 x_i + h10 h u_i + h01 x_{i+1} + h11 h u_{i+1} with the cubic Hermite basis.
         blend = (1 + 2 * s) * (1 - s) ** 2, h * s * (1 - s) ** 2, s * s * (3 - 2 * s), h * s * s * (s - 1)
         samples = torch.arange(len(t))
         i = i.to(self.x.device)
@@ -57,7 +58,7 @@ class Trajectory:
 
 @dataclass(frozen=True)
 class Solution:
-    """What became of each sample of a batch.
+    """The adaptive solve of a batch, sample by sample.
 
     times [times] on the CPU, states [times, batch, ...]: NaN for samples that could not be solved. nfe: evaluations per
     sample. stopped: float64 [batch] on the CPU, the time at which the solve of a sample stopped, NaN for those solved.
@@ -79,9 +80,17 @@ class Solution:
 def solve(field: BatchField, x0: Tensor, tolerance: float) -> tuple[Tensor, int]:
     """Return the end state x(t_end) [batch, ...] from x(t_begin) = x0, and the NFE spent.
 
-    tolerance is both the relative and the absolute one. The step size is shared by the batch, so the result depends on
-    the batch within the tolerance; callers that need a reproducible truth keep their batches fixed. DivergedError names
-    the samples that cannot be solved; UsageError for a model whose prediction has no velocity at an end of its interval.
+    The step size is shared by the batch, so the result depends on the batch within the tolerance; callers that need a
+    reproducible truth keep their batches fixed.
+
+    Args:
+        field: The velocity field of the batch.
+        x0: Initial states [batch, ...].
+        tolerance: Of one step, both relative and absolute.
+
+    Raises:
+        DivergedError: Some samples cannot be solved; the message names them.
+        UsageError: The model's prediction has no velocity at an end of its interval.
     """
     found = solve_each(field, x0, tolerance)
     check_solved(found.stopped, tolerance)
@@ -89,9 +98,16 @@ def solve(field: BatchField, x0: Tensor, tolerance: float) -> tuple[Tensor, int]
 
 
 def solve_each(field: BatchField, x0: Tensor, tolerance: float, points: int = 2) -> Solution:
-    """Return the states at ``points`` equidistant times over the field's interval, of all samples that can be solved.
+    """Return the states at equidistant times over the field's interval, of all samples that can be solved.
 
-    Other arguments and UsageError as for `solve`.
+    Args:
+        field: The velocity field of the batch.
+        x0: Initial states [batch, ...].
+        tolerance: Of one step, both relative and absolute.
+        points: The number of times, both ends among them.
+
+    Raises:
+        UsageError: The model's prediction has no velocity at an end of its interval.
     """
     if isinstance(field, ModelField):
         field.check_ends()
@@ -101,9 +117,15 @@ def solve_each(field: BatchField, x0: Tensor, tolerance: float, points: int = 2)
 
 
 def check_solved(stopped: Tensor, tolerance: float, split: str = "") -> None:
-    """Raise DivergedError with the numbers of the samples that stopped [n] (see `Solution`), if any did.
+    """Raise an error if the solve of any sample stopped before the end.
 
-    split: the name of what the samples are numbered in; a batch if empty.
+    Args:
+        stopped: [n], the times at which the solves stopped, NaN for those that did not (see `Solution`).
+        tolerance: That of the solve, for the message.
+        split: The split in which the samples are numbered; "" for a batch.
+
+    Raises:
+        DivergedError: Some have stopped; the message has their numbers.
     """
     bad = torch.nonzero(~stopped.isnan())[:, 0].tolist()
     if not bad:
@@ -118,16 +140,28 @@ def check_solved(stopped: Tensor, tolerance: float, split: str = "") -> None:
 
 
 def ceiling(field: BatchField, x0: Tensor, truth: Tensor, tolerance: float, data_range: float) -> float:
-    """Return the PSNR in dB of ``truth`` against a solve at a tenth of its tolerance: what it can resolve.
+    """Return the PSNR in dB of the ground truth against a solve at a tenth of its tolerance: the most that it can resolve.
 
-    Mean over samples of 10 log10(range^2 / MSE); a PSNR near it says more about the truth than about the solver.
+    It is the mean over samples of 10 log10(range^2 / MSE). A solver's PSNR near it says more about the truth than about the
+    solver.
+
+    Args:
+        field: The velocity field of the batch.
+        x0: Initial states [batch, ...].
+        truth: Their end states, shaped like x0.
+        tolerance: With which the truth was solved.
+        data_range: The data's largest value less the smallest.
+
+    Raises:
+        DivergedError: Some samples cannot be solved at the tighter tolerance.
     """
+    # The tighter solve stands for the exact one: its error is about a tenth of the truth's.
     tighter, _ = solve(field, x0, tolerance / 10)
     return float(psnr_per_sample(truth, tighter, data_range).mean())
 
 
 class _Watch(CountingField):
-    """A counter that remembers where a single sample was: at its last time, or its first velocity that is not finite."""
+    """A counter that remembers where a single sample fails: the time of its first non-finite velocity, or its last."""
 
     time: float | Tensor = math.nan
     broken = False
@@ -141,18 +175,22 @@ class _Watch(CountingField):
 
 def _solve(field: BatchField, x0: Tensor, times: Tensor, tolerance: float) -> Solution:
     """Solve the batch together; if it stops, its halves, and so on."""
+    # All samples in one solve, which is far cheaper where it succeeds.
     watch, size = _Watch(field), len(x0)
     states = _integrate(watch, x0, times, tolerance)
     if states is not None:
         return Solution(times, states, watch.nfe, torch.full((size,), math.nan, dtype=torch.float64))
+    # A sample that stops by itself has no truth, but a time at which it stopped.
     if size <= 1:
         nothing = x0.new_full((len(times), *x0.shape), math.nan)
         # A step that is no number leads to a time that is none.
         moment = float(times[0]) if math.isnan(float(watch.time)) else float(watch.time)
         return Solution(times, nothing, watch.nfe, torch.full((size,), moment, dtype=torch.float64))
+    # Each half gets a step size of its own, so that only the half with the bad sample is divided further.
     halves = slice(0, size // 2), slice(size // 2, size)
     parts = [_solve(field.part(half), x0[half], times, tolerance) for half in halves]
     states = torch.cat([part.states for part in parts], dim=1)
+    # Every sample paid for the solve that stopped, and its share of the halves.
     nfe = watch.nfe + sum(part.nfe * len(part.stopped) for part in parts) / size
     return Solution(times, states, nfe, torch.cat([part.stopped for part in parts]))
 

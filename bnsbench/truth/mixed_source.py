@@ -23,7 +23,9 @@ class MixedSource:
     weights: how much each source counts, all the same if empty.
     condition_weights: how much a condition counts, as a function from conditions [n, ...] to weights [n]; None for all
         the same.
-    Raises UsageError unless there is a source, and a weight above 0 for each or none at all.
+
+    Raises:
+        UsageError: Unless there is a source, and a weight above 0 for each or none at all.
     """
 
     sources: tuple[PairSource, ...]
@@ -40,7 +42,16 @@ class MixedSource:
 
     @classmethod
     def of(cls, source: PairSource, guidance: Sequence[float], weights: Sequence[float] = ()) -> MixedSource:
-        """Return the mixture of a source's model under these guidance scales."""
+        """Return the mixture of a source's model under several guidance scales.
+
+        Args:
+            source: The pairs' model, noise and seed; its own scale is not used.
+            guidance: The scales w.
+            weights: How much each scale counts, above 0; all the same if empty.
+
+        Raises:
+            UsageError: There is no scale, or the weights do not fit.
+        """
         return cls(tuple(replace(source, guidance=w) for w in guidance), tuple(weights))
 
     @property
@@ -87,9 +98,11 @@ class MixedSource:
         kinds = len(self.sources)
         if count < kinds:
             raise UsageError(f"{count} pairs cannot be shared by {kinds} guidance scales; each needs one.")
+        # Source k has the places k, k + kinds, k + 2 kinds, ... below count.
         return [(count - k + kinds - 1) // kinds for k in range(kinds)]
 
     def _joined(self, parts: Sequence[Pairs]) -> Pairs:
+        # Parts one after the other, and the order that deals their samples out in turns.
         kinds, count = len(parts), sum(len(part) for part in parts)
         turns = torch.cat([torch.arange(k, count, kinds) for k in range(kinds)])
         order = torch.argsort(turns)

@@ -17,6 +17,7 @@ Split = Literal["train", "validation", "test"]
 
 def stream_seed(*names: object) -> int:
     """Return a 63-bit seed from the hash of the names' text."""
+    # The separator keeps ("a", "bc") and ("ab", "c") apart.
     text = "\x1f".join(str(name) for name in names)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
@@ -24,7 +25,17 @@ def stream_seed(*names: object) -> int:
 def noise(seed: int, model: str, split: Split, indices: Sequence[int] | Tensor, shape: Sequence[int]) -> Tensor:
     """Return standard normal noise [len(indices), *shape] in float64 on the CPU.
 
-    seed is the suite's; model, the model's name. Row k is a function of (seed, model, split, indices[k], shape) alone.
+    Row k is a function of (seed, model, split, indices[k], shape) alone.
+
+    Args:
+        seed: The suite's.
+        model: The model's name.
+        split: "train", "validation" or "test".
+        indices: Numbers of the samples within the split.
+        shape: Of one sample.
+
+    Raises:
+        UsageError: If there is no such split.
     """
     if split not in get_args(Split):
         raise UsageError(f"There is no split {split!r}; splits are {', '.join(get_args(Split))}.")

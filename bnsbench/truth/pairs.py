@@ -20,13 +20,16 @@ CHUNK = 128
 """Samples that share the adaptive step size; fixed, so that a truth never depends on how many samples are asked for."""
 
 CEILING_SAMPLES = 32
-"""Of the test split, on which the truth's own error is measured: the tighter solve costs more than the truth itself."""
+"""Samples of the test split on which the truth's own error is measured; few, since the tighter solve costs more than it."""
 
 TRAJECTORY_POINTS = 65
+"""Times at which a ground-truth trajectory is kept, both ends among them."""
 
 ROUNDING_PER_TOLERANCE = 64
-"""How far below its unit of rounding a network can be followed: a step averages the rounding of its stages (measured:
-1e-4 in bfloat16 costs no more evaluations than in float32)."""
+"""The smallest tolerance is the network's unit of rounding divided by this: a step averages the rounding of its stages.
+
+As measured, a tolerance of 1e-4 in bfloat16 costs no more evaluations than in float32.
+"""
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,7 @@ class PairSource:
 
     def initial(self, split: Split, indices: Tensor) -> Tensor:
         """Return the initial states of these samples: noise scaled to the path's beginning."""
+        # x_{t_0} = sigma_{t_0} eps; a sampler does not know the data, so alpha_{t_0} x_1 is left out.
         scale = float(self.model.path.sigma(self.model.interval[0]))
         draws = noise(self.seed, self.name, split, indices, self.model.shape)
         return (scale * draws).to(device=self.device, dtype=self.state_dtype)
@@ -199,6 +203,7 @@ class PairSource:
         return tensors
 
     def _key(self, kind: str, split: Split, number: int) -> str:
+        # Everything that decides the numbers of the truth, so that a change of any of it is another file.
         model = self.model
         names = (kind, model.fingerprint(), self.name, model.path.to_dict(), model.interval, self.guidance, self.seed)
         rest = (split, number, self.chunk, self.truth_tolerance, str(model.dtype))

@@ -16,6 +16,11 @@ def psnr_per_sample(samples: Tensor, truth: Tensor, data_range: float) -> Tensor
 
     The root mean squared error is not taken below range * eps of the coarser dtype, to which the states are rounded:
     identical samples have -20 log10(eps), 138.5 dB in float32 and 313.1 dB in float64.
+
+    Args:
+        samples: End states of a solver [n, ...].
+        truth: The exact end states from the same noise, shaped like them.
+        data_range: The data's largest value less the smallest.
     """
     floor = data_range * max(torch.finfo(samples.dtype).eps, torch.finfo(truth.dtype).eps)
     mse = (samples.double() - truth.double()).flatten(1).square().mean(dim=1)

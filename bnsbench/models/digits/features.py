@@ -1,4 +1,4 @@
-"""What the digit classifier sees: features and logits of 8x8 digits."""
+"""Features and logits of 8x8 digits, by the digit classifier."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether images of digits show the class that was asked for, by the digit classifier."""
+"""The judge of digits: the classifier tells whether an image shows the class of its condition."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Digits as an exact model: a Gaussian mixture that was fitted on them."""
+"""Digits as an exact model: a Gaussian mixture fitted to them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bnsbench.models.weights import WEIGHTS, load_weights
 
 
 class DigitMixture(MixtureModel):
-    """A mixture of digits, whose samples are seen and judged as those of the digit networks are."""
+    """A mixture of digits, with the same features and judge as the digit networks."""
 
     def features(self) -> DigitFeatures:
         return digit_features()

@@ -28,7 +28,7 @@ LOG_SNR_SCALE = 5.0
 
 @dataclass(frozen=True)
 class Variant:
-    """How one digits network is trained: its path, what it predicts, the times it covers and the clock it reads."""
+    """The setting of one digits network: its path, its prediction type, the end of its times, and the clock that it gets."""
 
     path: Path
     prediction: Prediction
@@ -36,7 +36,7 @@ class Variant:
     reads_log_snr: bool = False
 
     def clock(self, t: Tensor) -> Tensor:
-        """Return what the network is told of the time, about -1 at noise and 1 at data, in float64."""
+        """Return the network's input for time t, about -1 at noise and 1 at data, in float64."""
         if self.reads_log_snr:
             return self.path.log_snr(t) / LOG_SNR_SCALE
         return 2.0 * t.to(torch.float64) - 1.0
@@ -50,7 +50,13 @@ VARIANTS = {
 
 
 class DigitsModel(ClassConditionalModel):
-    """A class-conditional generator of 8x8 digits; conditions are int64 labels [batch], 10 standing for "no condition"."""
+    """A class-conditional generator of 8x8 digits; conditions are int64 labels [batch], 10 standing for "no condition".
+
+    Args:
+        network: The network with its weights, which is frozen.
+        variant: How it was trained.
+        fingerprint: From `variant_fingerprint`.
+    """
 
     shape = SHAPE
     classes = CLASSES
@@ -90,7 +96,9 @@ class DigitsModel(ClassConditionalModel):
 def digits(variant: str = "ot", folder: FilePath = WEIGHTS) -> DigitsModel:
     """Return the shipped digits network: "ot" (velocity on CondOT), "cos" (v on Cosine) or "vp" (epsilon on VP).
 
-    Raises UsageError for another variant and CorruptFileError if the weights do not match their recorded hash.
+    Raises:
+        UsageError: If there is no such variant.
+        CorruptFileError: If the weights do not match their recorded hash.
     """
     if variant not in VARIANTS:
         raise UsageError(f"There is no digits variant {variant!r}; choose from {', '.join(VARIANTS)}.")

@@ -10,7 +10,10 @@ from bnsbench.models.layers import ClockEmbedding
 
 
 class ResidualBlock(nn.Module):
-    """h + gate * MLP(scale * LayerNorm(h) + shift), modulated from outside (adaptive layer norm, Peebles & Xie 2023)."""
+    """h + gate * MLP(scale * LayerNorm(h) + shift) for h [batch, width] (adaptive layer norm, Peebles & Xie 2023).
+
+    forward(h, shift, scale, gate): the modulation is [batch or 1, width] each. Returns [batch, width].
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -27,6 +30,13 @@ class ResidualMLP(nn.Module):
 
     forward(clock, x, labels): clock is 0-d or [batch]; x is [batch, dim]; labels are int64 in [0, classes], where the
     value ``classes`` means "no condition". Returns [batch, dim].
+
+    Args:
+        dim: Numbers of a sample.
+        classes: Their number.
+        width: Of the residual stream.
+        blocks: Residual blocks.
+        embedding: Width of the embeddings of clock and class.
     """
 
     def __init__(self, dim: int, classes: int, *, width: int = 256, blocks: int = 4, embedding: int = 128) -> None:

@@ -1,4 +1,4 @@
-"""How the digits weights are made: the three networks, their classifier and the Gaussian mixture fitted on digits."""
+"""The training of the digits weights: the three networks, their classifier and the Gaussian mixture fitted to digits."""
 
 from __future__ import annotations
 
@@ -44,6 +44,12 @@ def prediction_loss(network: ResidualMLP, generator: torch.Generator, *, variant
 
     The target at x_t = sigma x_0 + alpha x_1 is the velocity sigma' x_0 + alpha' x_1, the noise x_0 or
     v = alpha x_0 - sigma x_1, as the variant predicts.
+
+    Args:
+        network: The network in training.
+        generator: Of the batch, the noise, the times and the dropped labels.
+        variant: Path, prediction type and clock.
+        data: The training images.
     """
     images, labels = _batch(data, BATCH, generator)
     x1 = images.flatten(1)
@@ -59,7 +65,13 @@ def prediction_loss(network: ResidualMLP, generator: torch.Generator, *, variant
 
 
 def classification_loss(network: DigitClassifier, generator: torch.Generator, *, data: Digits) -> Tensor:
-    """Return cross-entropy plus weighted reconstruction error, both from the features, on one batch of augmented images."""
+    """Return cross-entropy plus weighted reconstruction error, both from the features, on one batch of augmented images.
+
+    Args:
+        network: The classifier in training.
+        generator: Of the batch.
+        data: The training images.
+    """
     images, labels = _batch(data, BATCH // 2, generator)
     features = network.features(images)
     reconstruction = mse_loss(network.decoder(features), images.flatten(1))

@@ -29,7 +29,7 @@ VOCABULARY = ("", *COLOURS, *SHAPES, *(relation.split()[0] for relation in RELAT
 """Words by token; token 0 stands for no word."""
 _SILENT = ("a", "an", "the", "of", "is")
 _PLACES = (len(COLOURS), len(SHAPES), len(RELATIONS), len(COLOURS), len(SHAPES))
-"""How many words there are for each token of a caption: colour, shape, relation, colour, shape."""
+"""The number of words for each token of a caption: colour, shape, relation, colour, shape."""
 _FIRST = (1, 7, 11, 1, 7)
 """The token of the first of them."""
 
@@ -39,7 +39,7 @@ _STRIDE = 1429
 """Has no factor in common with the number of captions, so multiples of it visit them all."""
 
 ATTRIBUTES = {"layout": 2, "first colour": 6, "first shape": 4, "second colour": 6, "second shape": 4}
-"""What can be read off an image, with the number of values; the first object is the one at the left or at the top."""
+"""The attributes of an image, with the number of values; the first object is the one at the left or at the top."""
 
 
 _SIN_60 = 0.75**0.5

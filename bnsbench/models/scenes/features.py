@@ -1,4 +1,4 @@
-"""What the reader of scenes sees: features of 32x32 scenes."""
+"""Features of 32x32 scenes, by the reader of scenes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether scenes show what their captions say, by the reader of scenes."""
+"""The judge of scenes: their reader tells whether they show what their captions say."""
 
 from __future__ import annotations
 

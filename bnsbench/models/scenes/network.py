@@ -35,8 +35,14 @@ class ScenesNetwork(nn.Module):
 
     forward(clock, x, tokens): clock is 0-d or [batch]; x is [batch, 3, 32, 32]; tokens are int64 [batch, 5], all 0 meaning
     "no caption". Returns [batch, 3, 32, 32]. Joint attention as in Esser et al. 2024 (MM-DiT), with shared weights.
-    ``reader`` tells from the pooled words what the image will show; training teaches the encoder to read by it, in place of
-    a text encoder that comes pretrained.
+    ``reader`` predicts from the pooled words what the image will show; by it, training teaches the encoder to read, which
+    larger models leave to a pretrained text encoder.
+
+    Args:
+        channels: Of the convolutions at 16x16.
+        width: Of the tokens.
+        blocks: Transformer blocks at 8x8.
+        heads: Attention heads, which divide the width.
     """
 
     def __init__(self, *, channels: int = 48, width: int = 128, blocks: int = 6, heads: int = 4) -> None:
@@ -72,7 +78,7 @@ class ScenesNetwork(nn.Module):
         return predicted
 
     def _attend(self, h: Tensor, words: Tensor, modulation: Tensor) -> Tensor:
-        """Return what the transformer at 8x8 has to say of [batch, channels, 16, 16]."""
+        """Return the transformer's output at 8x8, brought back to 16x16, for states [batch, channels, 16, 16]."""
         pixels = self.down(pixel_unshuffle(h, 2).flatten(2).transpose(1, 2)) + self.places
         joint = torch.cat([pixels, words], dim=1)
         for block in self.blocks:

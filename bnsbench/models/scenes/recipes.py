@@ -1,4 +1,4 @@
-"""How the scenes weights are made: the text-to-image network and the reader of scenes, both on scenes drawn as they go."""
+"""The training of the scenes weights: the text-to-image network and the reader of scenes, on scenes drawn on the fly."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def classifier_learner(steps: int) -> Learner[SceneClassifier]:
 def generator_loss(network: ScenesNetwork, generator: torch.Generator) -> Tensor:
     """Return the velocity's error on fresh scenes plus, weighted, the error of the text encoder in reading captions.
 
-    Without the latter, a small network is long in finding out that "left of" and "right of" exchange the objects.
+    Without the latter, a small network takes long to find out that "left of" and "right of" exchange the objects.
     """
     x1, tokens = random_scenes(BATCH, generator)
     velocity = velocity_loss(network, x1, tokens, generator)
@@ -52,7 +52,13 @@ def generator_loss(network: ScenesNetwork, generator: torch.Generator) -> Tensor
 def velocity_loss(network: ScenesNetwork, x1: Tensor, tokens: Tensor, generator: torch.Generator) -> Tensor:
     """Return the mean squared error of the velocity x_1 - x_0 at times that are denser near the noise.
 
-    What a caption says is decided there: where is what.
+    The times near the noise decide what a caption is about: which object is where.
+
+    Args:
+        network: The network in training.
+        x1: Images [n, 3, 32, 32].
+        tokens: Their captions [n, 5].
+        generator: Of the noise, the times and the dropped captions.
     """
     x0 = torch.randn(x1.shape, generator=generator)
     t = ((torch.arange(len(x1)) + torch.rand(len(x1), generator=generator)) / len(x1)) ** EARLIER

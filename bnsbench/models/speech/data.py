@@ -1,4 +1,4 @@
-"""What the speech model is told: a word by its letters, a voice, and the part of a reference clip that it has to fill in."""
+"""The conditions of the speech model: a word by its letters, a voice, and the part of a reference clip to be filled in."""
 
 from __future__ import annotations
 
@@ -47,7 +47,14 @@ def spoken(words: Tensor, voices: Tensor) -> Tensor:
 
 
 def filling(words: Tensor, voices: Tensor, clips: Tensor, spans: Tensor) -> Tensor:
-    """Return the conditions [n, 13] that ask to fill in the frames of spans [n, 2] in clips [n], which say these words."""
+    """Return the conditions [n, 13] that ask to fill in a part of reference clips.
+
+    Args:
+        words: Numbers [n] of the words that the clips say.
+        voices: Numbers [n] of their voices.
+        clips: Numbers [n] of the clips.
+        spans: [n, 2], the first frame to fill in and the one after the last.
+    """
     return torch.cat([SPELLINGS[words], voices[:, None], clips[:, None], spans], dim=1)
 
 

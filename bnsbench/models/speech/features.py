@@ -1,4 +1,4 @@
-"""What the recogniser of words hears: features of clips of speech."""
+"""Features of clips of speech, by the recogniser of words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether clips say the word that was asked for, by the recogniser of words."""
+"""The judge of speech: the recogniser of words tells whether a clip says the word of its condition."""
 
 from __future__ import annotations
 

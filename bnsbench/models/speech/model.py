@@ -45,8 +45,16 @@ _STRIDE = 89
 class SpeechModel(Model):
     """A text- and voice-conditional model of log-mel spectrograms on the CondOT path.
 
-    Conditions are rows of `bnsbench.models.speech.data`. task: "synthesis" of a word from nothing, or "infill" of the middle
-    of a reference clip, whose other frames are given.
+    Conditions are rows of `bnsbench.models.speech.data`.
+
+    Args:
+        network: The network with its weights, which is frozen.
+        clips: Reference clips.
+        task: "synthesis" of a word from nothing, or "infill" of the middle of a reference clip whose other frames are given.
+        fingerprint: A hash of weights, clips and task.
+
+    Raises:
+        UsageError: If there is no such task.
     """
 
     shape = (BANDS, FRAMES)

@@ -21,6 +21,11 @@ class SpeechNetwork(nn.Module):
     forward(clock, x, letters, voices, given, known): clock is 0-d or [batch]; x is [batch, 64 bands, 64 frames]; letters are
     int64 [batch, 9], voices int64 [batch], 8 meaning "any"; given [batch, 64, 64] holds the frames that ``known``
     [batch, 64] marks, elsewhere 0. Returns [batch, 64, 64].
+
+    Args:
+        width: Of the tokens.
+        blocks: Transformer blocks.
+        heads: Attention heads, which divide the width.
     """
 
     def __init__(self, *, width: int = 144, blocks: int = 6, heads: int = 4) -> None:

@@ -1,4 +1,4 @@
-"""How the speech weights are made: the generator and the recogniser, on a corpus that espeak-ng speaks, and the clips."""
+"""The training of the speech weights: the generator and the recogniser, on a corpus that espeak-ng speaks, and the clips."""
 
 from __future__ import annotations
 
@@ -48,6 +48,11 @@ def velocity_loss(network: SpeechNetwork, generator: torch.Generator, *, clips: 
     """Return the mean squared error of the velocity x_1 - x_0 at stratified uniform times.
 
     Half of the clips are to be spoken from nothing, of the others a random part is to be filled in (after Le et al. 2023).
+
+    Args:
+        network: The network in training.
+        generator: Of the batch, the noise, the times, the parts and the dropped conditions.
+        clips: The training clips.
     """
     x1, words, voices, ends = _batch(clips, BATCH, generator)
     made = _spans(ends, generator)
@@ -63,7 +68,13 @@ def velocity_loss(network: SpeechNetwork, generator: torch.Generator, *, clips: 
 
 
 def recognition_loss(network: WordClassifier, generator: torch.Generator, *, clips: Clips) -> Tensor:
-    """Return cross-entropies of word and voice plus the weighted error of the thumbnail, all from the features."""
+    """Return cross-entropies of word and voice plus the weighted error of the thumbnail, all from the features.
+
+    Args:
+        network: The classifier in training.
+        generator: Of the batch and the noise on it.
+        clips: The training clips.
+    """
     x1, words, voices, _ = _batch(clips, CLASSIFIER_BATCH, generator)
     features = network.features(x1 + 0.1 * torch.randn(x1.shape, generator=generator))
     thumbnails = avg_pool2d(x1, FRAMES // network.thumbnail).flatten(1)
