@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -32,6 +32,11 @@ def recursion(basis: Tensor, evaluate: Evaluate, combine: Combine) -> Iterator[T
         basis[i + 1] = evaluate(i, state)
         state = combine(i, basis[: i + 2])
         yield state
+
+
+def last(states: Iterator[Tensor]) -> Tensor:
+    """Return the last of one or more states, none of which is kept while the next one is made."""
+    return reduce(lambda _, state: state, states)
 
 
 @torch.no_grad()
@@ -63,7 +68,7 @@ def sample(times: Tensor, rows: Tensor, field: VelocityField, x0: Tensor) -> Ten
         # With a place for its result, the product is out of reach of an autocast that is meant for the network.
         return torch.mv(known.T, rows[i, : i + 2], out=torch.empty_like(known[0]))
 
-    return deque(recursion(basis, evaluate, combine), maxlen=1).pop().to(x0.dtype).view(x0.shape)
+    return last(recursion(basis, evaluate, combine)).to(x0.dtype).view(x0.shape)
 
 
 def _velocity(field: VelocityField, t: Tensor, x: Tensor) -> Tensor:
