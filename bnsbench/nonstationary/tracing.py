@@ -48,7 +48,7 @@ def trace(
 ) -> NonStationarySolver:
     """Return the table of ``sampler`` for fields on ``path`` and ``interval``; NotTraceableError says why it has none.
 
-    The sampler runs six times, in float64 on the CPU, and its linearity is checked on random states of two magnitudes.
+    The sampler runs five times, in float64 on the CPU, and its linearity is checked on random states of two magnitudes.
     The global random states are left as they were.
 
     shape: the shape of a state of so many numbers, for samplers that expect more axes than one; the checks join two such
