@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -37,6 +37,11 @@ def recursion(basis: Tensor, evaluate: Evaluate, combine: Combine) -> Iterator[T
         yield state
 
 
+def last(states: Iterator[Tensor]) -> Tensor:
+    """Return the last of one or more states, none of which is kept while the next one is made."""
+    return reduce(lambda _, state: state, states)
+
+
 @torch.no_grad()
 def sample(times: Tensor, rows: Tensor, field: VelocityField, x0: Tensor) -> Tensor:
     """Return the last state x_n of a table for initial states.
@@ -68,7 +73,7 @@ def sample(times: Tensor, rows: Tensor, field: VelocityField, x0: Tensor) -> Ten
         return torch.mv(known.T, rows[i, : i + 2], out=torch.empty_like(known[0]))
 
     # Of all states only the last is kept.
-    return deque(recursion(basis, evaluate, combine), maxlen=1).pop().to(x0.dtype).view(x0.shape)
+    return last(recursion(basis, evaluate, combine)).to(x0.dtype).view(x0.shape)
 
 
 def _velocity(field: VelocityField, t: Tensor, x: Tensor) -> Tensor:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 
 import torch
 from torch import Tensor
 
-from bnsbench.nonstationary.engine import recursion
+from bnsbench.nonstationary.engine import last, recursion
 from bnsbench.nonstationary.table import NonStationarySolver
 
 LARGEST_LIMIT = 1e6
@@ -43,8 +42,7 @@ def stability(solver: NonStationarySolver, z: Tensor | complex) -> Tensor:
 
     # r_0 = 1 for every z; one column of the basis is one z.
     basis = rate.new_ones(solver.nfe + 1, rate.numel())
-    end = deque(recursion(basis, lambda _, state: state, combine), maxlen=1).pop()
-    return end.reshape(rate.shape)
+    return last(recursion(basis, lambda _, state: state, combine)).reshape(rate.shape)
 
 
 def stability_limit(solver: NonStationarySolver) -> float:
@@ -58,11 +56,14 @@ def stability_limit(solver: NonStationarySolver) -> float:
     bound = max(1.0, float(stability(solver, 0.0).abs())) + _ROUNDING
     # A scan of decays -z from 0 to LARGEST_LIMIT brackets the first crossing of the bound.
     scan = torch.logspace(-3, math.log10(LARGEST_LIMIT), _SCAN_POINTS, dtype=torch.float64)
-    low, high = _crossing(solver, torch.cat([scan.new_zeros(1), scan]), bound)
+    crossing = _crossing(solver, torch.cat([scan.new_zeros(1), scan]), bound)
+    if crossing is None:
+        return math.inf
     # Each round makes the bracket a hundred times narrower.
-    for _ in range(6 if high < math.inf else 0):
-        low, high = _crossing(solver, torch.linspace(low, high, 101, dtype=torch.float64), bound)
-    return high
+    for _ in range(6):
+        finer = torch.linspace(*crossing, 101, dtype=torch.float64)
+        crossing = _crossing(solver, finer, bound) or crossing  # None where only rounding had left the bound
+    return crossing[1]
 
 
 def noise_gains(solver: NonStationarySolver) -> Tensor:
@@ -80,11 +81,11 @@ def _length(solver: NonStationarySolver) -> float:
     return float(solver.times[-1] - solver.times[0])
 
 
-def _crossing(solver: NonStationarySolver, decays: Tensor, bound: float) -> tuple[float, float]:
-    """Return the two neighbours of the increasing ``decays`` between which |R(-decay)| first leaves the bound."""
+def _crossing(solver: NonStationarySolver, decays: Tensor, bound: float) -> tuple[float, float] | None:
+    """Return the neighbours of the increasing ``decays`` between which |R(-decay)| first leaves the bound, or None."""
     # Not "> bound": an overflow to NaN is outside, too.
     outside = ~(stability(solver, -decays).abs() <= bound)
     if not bool(outside.any()):
-        return float(decays[-1]), math.inf
+        return None
     first = int(outside.int().argmax())
     return float(decays[max(first - 1, 0)]), float(decays[first])

@@ -90,7 +90,10 @@ class NonStationarySolver:
         return NonStationarySolver.from_rows(self.times, rows)
 
     def with_open_gaps(self, smallest: float = 1e-4) -> NonStationarySolver:
-        """Return the table with no gap below ``smallest`` of the interval, so that repeated times increase; not checked."""
+        """Return the table with repeated times opened, so that they increase; not checked.
+
+        Gaps below ``smallest`` of the interval become as long, and then all are scaled to fill it.
+        """
         # Gaps g_i as shares of T, none below the smallest, and then t_i = t_0 + T sum_{k<=i} g_k / sum g.
         span = self.times[-1] - self.times[0]
         gaps = (self.times.diff() / span).clamp_min(smallest)

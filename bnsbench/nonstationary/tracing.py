@@ -48,7 +48,7 @@ def trace(
 ) -> NonStationarySolver:
     """Return the table of a sampler, found by running it on basis vectors and checked on random states.
 
-    The sampler runs six times, in float64 on the CPU, and its linearity is checked on random states of two magnitudes.
+    The sampler runs five times, in float64 on the CPU, and its linearity is checked on random states of two magnitudes.
     The global random states are left as they were.
 
     Args:

@@ -217,9 +217,9 @@ def _edm(
     # As in the paper, sigma = 0 comes after sigma_min in a step of its own.
     to_zero = bool(path.log_snr(interval[1]) >= LOG_SNR_BOUND)
     largest, smallest = math.exp(-first / rho), math.exp(-last / rho)
-    root = largest + (smallest - largest) * _fractions(max(steps - to_zero, 1))
+    root = largest + (smallest - largest) * _fractions(steps - to_zero)
     times = path.time(-rho * root.log())
-    return torch.cat([times, times.new_tensor(interval[1:])])[: steps + 1] if to_zero else times
+    return torch.cat([times, times.new_tensor(interval[1:])]) if to_zero else times
 
 
 def _log_snr_range(

@@ -12,8 +12,8 @@ from bnsbench.flows.fields import VelocityField
 from bnsbench.solvers.grids import Grid
 from bnsbench.solvers.levels import Evaluation, Level, ddim_step, grid_levels, noise_step, predict_both, recent
 
-ADAMS_BASHFORTH = ((1.0,), (3 / 2, -1 / 2), (23 / 12, -16 / 12, 5 / 12), (55 / 24, -59 / 24, 37 / 24, -9 / 24))
-"""Weights for one to four values, the newest first, where steps are equal."""
+ADAMS_BASHFORTH = {2: (3 / 2, -1 / 2), 3: (23 / 12, -16 / 12, 5 / 12), 4: (55 / 24, -59 / 24, 37 / 24, -9 / 24)}
+"""Weights for two to four values, the newest first, where steps are equal."""
 
 
 def ipndm(field: VelocityField, x0: Tensor, nfe: int, *, order: int = 4, grid: Grid = "uniform") -> Tensor:
@@ -51,11 +51,9 @@ def ipndm(field: VelocityField, x0: Tensor, nfe: int, *, order: int = 4, grid: G
     for s, t in pairwise(grid_levels(field, grid, nfe)):
         data, noise = predict_both(field, s, x)
         noises = [noise, *noises[: order - 1]]
-        if len(noises) == 1:
-            # DDIM's step, in the form that may begin at alpha = 0.
-            x = ddim_step(x, s, t, data)
-        else:
-            x = noise_step(x, s, t, _sum(ADAMS_BASHFORTH[len(noises) - 1], noises))
+        # A single value takes DDIM's step, in the form that may begin at alpha = 0.
+        weights = ADAMS_BASHFORTH.get(len(noises))
+        x = noise_step(x, s, t, _sum(weights, noises)) if weights else ddim_step(x, s, t, data)
     return x
 
 

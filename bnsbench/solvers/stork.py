@@ -122,7 +122,7 @@ def stage_sums(s: int, exact_times: bool) -> tuple[float, float]:
     sums = []
     for power in (1, 2):
         # The stages' recurrence for a velocity that is theta^power: Y_0 = 0 and u(Y_{j-1}) = c_{j-1}^power.
-        before, newest = 0.0, 0.0
+        before = newest = 0.0
         for stage in rkg2(s, exact_times):
             before, newest = newest, stage.mu * newest + stage.nu * before + stage.mu_tilde * stage.c**power
         sums.append(newest)

@@ -4,12 +4,14 @@ import errno
 import json
 import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from bnsbench.errors import CorruptFileError, UsageError
 from bnsbench.flows.paths import VP, CondOT, Cosine, DiscreteVP, Preconditioned
+from bnsbench.models.shipped import SOLVERS
 from bnsbench.nonstationary.artefact import SCHEMA, SolverArtefact, load_solver
 from bnsbench.nonstationary.table import NonStationarySolver
 
@@ -43,6 +45,21 @@ def test_a_file_keeps_everything(tmp_path, path):
     assert (found.path, found.interval) == (path, (0.0, 0.999))
     assert found.training == saved.training
     assert load_solver(tmp_path / "deep" / "solver.json").fingerprint() == saved.solver.fingerprint()
+
+
+@pytest.mark.parametrize("file", sorted(SOLVERS.glob("*_w0_bns_nfe4.json")), ids=lambda file: file.stem)
+def test_a_file_that_was_written_before_is_written_again_byte_by_byte(tmp_path: Path, file: Path) -> None:
+    SolverArtefact.load(file).save(tmp_path / "again.json")
+    assert (tmp_path / "again.json").read_bytes() == file.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "change", [{"guidance": float("inf")}, {"guidance": (1.0, float("nan"))}, {"interval": (0.0, float("inf"))}]
+)
+def test_numbers_that_json_lacks_are_refused_where_they_mean_something(tmp_path: Path, change: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        artefact(**change).save(tmp_path / "solver.json")
+    assert not list(tmp_path.iterdir())
 
 
 def test_numbers_that_json_lacks_become_null(tmp_path):

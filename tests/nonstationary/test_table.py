@@ -162,6 +162,15 @@ def test_repeated_times_can_be_opened() -> None:
     assert torch.equal(opened.rows, table.rows)
 
 
+@pytest.mark.parametrize(("options", "smallest"), [((), 1e-4), ((0.01,), 0.01), ((0.25,), 0.25)])
+def test_opened_gaps_are_widened_and_then_share_the_interval(options: tuple[float, ...], smallest: float) -> None:
+    table = trace(lambda field, x0: heun(field, x0, 4), CondOT(), (0.1, 0.9))
+    opened = table.with_open_gaps(*options).times.diff()
+    # Heun's gaps are 1/2, 0, 1/2, 0 of the interval: (1/2, s, 1/2, s) is 1 + 2 s too long.
+    expected = [0.8 * gap / (1 + 2 * smallest) for gap in (0.5, smallest, 0.5, smallest)]
+    assert opened.tolist() == pytest.approx(expected, rel=1e-12)
+
+
 def test_opened_gaps_are_at_least_the_smallest_and_the_ends_stay() -> None:
     times = torch.tensor([0.0, 0.0, 0.4, 0.4, 0.4, 0.9, 0.9], dtype=torch.float64)
     opened = NonStationarySolver.from_rows(times, random_table(6).rows).with_open_gaps(1e-2)

@@ -13,7 +13,7 @@ from bnsbench.errors import NotApplicableError
 from bnsbench.flows.fields import FunctionField
 from bnsbench.flows.paths import VP, CondOT
 from bnsbench.nonstationary.table import NonStationarySolver
-from bnsbench.nonstationary.tracing import MAXIMAL_NFE, NotTraceableError, trace
+from bnsbench.nonstationary.tracing import MAXIMAL_NFE, NotTraceableError, Shape, trace
 
 PATH = CondOT()
 
@@ -100,6 +100,20 @@ def test_states_may_have_a_batch_axis():
         return x + field(t, x)
 
     assert_same(trace(sampler, PATH, shape=lambda numbers: (1, 1, 1, numbers)), table([0, 1], [1], [[1]]))
+
+
+@pytest.mark.parametrize(
+    ("shape", "checked"), [(lambda numbers: (1, 1, numbers), (2, 1, 4)), (lambda numbers: (numbers, 1), (8, 1))]
+)
+def test_four_runs_on_two_states_and_one_on_basis_vectors(shape: Shape, checked: tuple[int, ...]) -> None:
+    seen = []
+
+    def sampler(field, x):
+        seen.append(tuple(x.shape))
+        return midpoint(field, x)
+
+    trace(sampler, PATH, shape=shape)
+    assert seen == [checked] * 4 + [shape(3)]  # x_0 and two velocities
 
 
 def test_a_sampler_in_single_precision_needs_a_tolerance():

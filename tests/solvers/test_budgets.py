@@ -16,7 +16,9 @@ from bnsbench.errors import UsageError
 from bnsbench.flows.fields import CountingField, FunctionField
 from bnsbench.flows.paths import EDM, VE, VP, CondOT, Cosine, DiscreteVP, Preconditioned
 from bnsbench.nonstationary.tracing import trace
+from bnsbench.solvers.grids import time_grid
 from bnsbench.solvers.specs import SOLVERS
+from tests.solvers.names import FINITE, table_of
 
 SETTINGS = {
     "condot": (CondOT(), (0.0, 1.0)),
@@ -121,6 +123,15 @@ def test_grids_have_a_step_for_every_so_many_evaluations(solver, setting, spec):
         for wrong in {*range(1, nfe + 3)} - {steps}:
             with pytest.raises(UsageError, match=f"gives {wrong - 1} inner times, but {steps} steps take {steps - 1}"):
                 solver(spec.name, grid=nodes(wrong))(FunctionField(lambda t, x: -x, path, interval), torch.ones(1, 1), nfe)
+
+
+@pytest.mark.parametrize(("path", "interval"), FINITE)
+@pytest.mark.parametrize(("name", "settings"), [("heun", {}), ("edm-heun", {}), ("etd2rk", {}), ("res-2s", {"c2": 1.0})])
+def test_stages_at_the_ends_of_steps_are_evaluated_at_the_grid_s_own_times(path, interval, name, settings):
+    """To the last bit, so that none lies outside of the interval by rounding."""
+    grid = time_grid("quadratic", path, interval, 7)
+    table = table_of(name, {**settings, "grid": grid}, FunctionField(lambda t, x: x, path, interval), 14)
+    assert table.times.tolist() == grid.repeat_interleave(2)[1:].tolist()
 
 
 def nodes(steps):
