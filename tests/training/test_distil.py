@@ -186,12 +186,6 @@ def test_blocks_are_descended_over_in_turn_and_empty_ones_left_out() -> None:
     assert {len(leg.pairs) for leg in made} == {64}
 
 
-def test_as_many_pairs_validate_as_train_within_bounds() -> None:
-    effort = Effort(validation=100, least_validation=20)
-    assert [effort.validation_for(pairs) for pairs in (8, 20, 64, 100, 500)] == [20, 20, 64, 100, 100]
-    assert Effort(validation=10).validation_for(500) == 10
-
-
 def test_blocks_leave_the_other_parameters_where_they_are(source: PairSource) -> None:
     family, (rows, times) = anchored()
     start = family.table(family.start())
