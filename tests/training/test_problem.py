@@ -68,7 +68,8 @@ def test_a_truth_costs_what_the_larger_of_its_sets_has_cost() -> None:
     for evaluations in (100, 300, 200):
         cost.truth("train", replace(pairs, truth_evaluations=evaluations))
     cost.truth("validation", replace(pairs, truth_evaluations=50))
-    assert cost.truths == {"train": 300, "validation": 50}
+    cost.truth("given", replace(pairs, truth_evaluations=0))
+    assert cost.truths == {"train": 300, "validation": 50, "given": 0}
     assert cost.teacher == 350
 
 
@@ -77,6 +78,7 @@ def test_two_rungs_cost_their_sum_and_a_truth_that_both_have_used_once() -> None
     together = spent(11, 22, 33, both=6, upper=7, lower=8)
     assert upper.with_lower(lower) == lower.with_lower(upper) == together
     assert upper.with_lower(Cost()) == upper
+    assert spent(0, 0, 0, upper=0).with_lower(spent(0, 0, 0, lower=0)) == spent(0, 0, 0, upper=0, lower=0)
     assert (upper, lower) == (spent(10, 20, 30, both=5, upper=7), spent(1, 2, 3, both=6, lower=8))
     upper.add(lower)
     assert upper == together
