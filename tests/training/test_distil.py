@@ -171,7 +171,7 @@ def test_rounding_is_the_limit_where_it_makes_up_a_fifth_of_the_error(share: flo
             return limit, 5
 
         monkeypatch.setattr("bnsbench.training.distil.precision_limit", told)
-        return distil(given, 1, FreeTable(euler_table(1)), Choices(pairs=16, iterations=1), Cost())[1]
+        return distil(given, 2, FreeTable(euler_table(2)), Choices(pairs=16, iterations=1), Cost())[1]
 
     reached = train(math.inf)["psnr"]
     record = train(reached - 10 * math.log10(share))
@@ -180,8 +180,8 @@ def test_rounding_is_the_limit_where_it_makes_up_a_fifth_of_the_error(share: flo
     assert (record["stopped"] == words) == (share > 0.2)
     assert asked == [LIMIT_PAIRS, LIMIT_PAIRS]
     # Another truth and two runs beside the two checks of the descent.
-    assert record["spent"]["truths"]["precision, 1 NFE"] == 5 * LIMIT_PAIRS
-    assert record["spent"]["validation"] == 2 * 200 + 2 * LIMIT_PAIRS
+    assert record["spent"]["truths"]["precision, 2 NFE"] == 5 * LIMIT_PAIRS
+    assert record["spent"]["validation"] == 2 * (2 * 200 + 2 * LIMIT_PAIRS)
 
 
 def test_the_seed_decides_the_pairs_and_the_sketches() -> None:
