@@ -95,20 +95,26 @@ def test_models_without_features_have_none_to_train_for(name: str) -> None:
     assert features_of(PluginHost.load().model(name).make()) is None
 
 
-class Loudness(SampleFeatures):
-    name, width = "loudness", 1
+class Seen(SampleFeatures):
+    """What features are shown, in one row for each sample."""
+
+    name, width = "seen", 0
 
     def of_samples(self, samples: torch.Tensor) -> torch.Tensor:
-        assert samples.ndim == 2
         assert samples.dtype == torch.float32
-        return samples.square().sum(dim=1, keepdim=True)
+        return torch.cat([torch.tensor(samples.shape[1:]).float().expand(len(samples), -1), samples.flatten(1)], dim=1)
 
     def fingerprint(self) -> str:
-        return "loudness"
+        return "seen"
 
 
-def test_channels_of_sound_are_averaged_for_features() -> None:
-    features = features_of(Shown((2, 5), Loudness(), rate=16_000))
+@pytest.mark.parametrize(
+    ("shape", "rate", "heard"),
+    [((2, 3), 16_000, [3, 1.5, 2.5, 3.5]), ((6,), 16_000, [6, 0, 1, 2, 3, 4, 5]), ((2, 3), None, [2, 3, 0, 1, 2, 3, 4, 5])],
+    ids=["stereo", "mono", "no sound"],
+)
+def test_channels_of_sound_are_averaged_for_features(shape: tuple[int, ...], rate: int | None, heard: list[float]) -> None:
+    features = features_of(Shown(shape, Seen(), rate=rate))
     assert features is not None
-    stereo = torch.tensor([[[1.0, 2.0, 0.0, 0.0, 3.0], [1.0, 0.0, 0.0, 4.0, -3.0]]], dtype=torch.float64)
-    assert features(stereo).tolist() == [[1.0 + 1.0 + 4.0]]
+    states = torch.arange(6.0, dtype=torch.float64).reshape(1, *shape)
+    assert features(states).tolist() == [heard]
