@@ -74,8 +74,8 @@ def test_a_table_with_a_single_number_that_is_not_finite_is_left_out() -> None:
     good = rule(ab2)(NamedGrid("uniform"))
     rows = good.rows.clone()
     rows[1, 2] = math.nan
-    tables = {"good": good, "bad": NonStationarySolver.from_rows(good.times, rows)}
-    chosen = Judge({name: lambda grid, name=name: tables[name] for name in tables}, 2.0, lambda seen, best: None)
+    bad = NonStationarySolver.from_rows(good.times, rows)
+    chosen = Judge({"good": lambda grid: good, "bad": lambda grid: bad}, 2.0, lambda seen, best: None)
     (found,) = chosen.candidates([("bad", NamedGrid("uniform")), ("good", NamedGrid("uniform"))])
     assert (found.rule, found.psnr) == ("good", -math.inf)  # nobody has judged it yet
     assert "tensor" not in repr(found)
