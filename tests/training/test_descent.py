@@ -6,15 +6,20 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor
 
-from bnsbench.training.descent import CONVERGED, IDLE, SPENT, Descent, Leg, Schedule, State
+from bnsbench.flows.fields import FunctionField
+from bnsbench.flows.paths import CondOT
+from bnsbench.training.descent import ACCURATE, CONVERGED, IDLE, SPENT, Descent, Leg, Schedule, State
 from bnsbench.training.families.parametrisation import FreeTable
 from bnsbench.training.objectives import make_objective
 from bnsbench.training.optimisers.checkpoint import Checkpoint
+from bnsbench.training.optimisers.gauss_newton import GaussNewton, Iterate
 from bnsbench.training.optimisers.selection import IterateSelection
 from bnsbench.training.problem import Cost, Problem
 from bnsbench.truth.pairs import Pairs
-from tests.training.toys import bend, euler_table, plane_source
+from bnsbench.truth.psnr import psnr_per_sample
+from tests.training.toys import as_model_field, bend, euler_table, plain_states, plane_source
 
 N = 3
 SOURCE = plane_source(bend)
@@ -117,6 +122,65 @@ def test_a_leg_converges_after_slow_iterations_in_a_row(train: Pairs, validation
         *_, end = made.steps(State(made.family.start()))
         assert (end.iterations, end.slow) == (slow_iterations, slow_iterations)
         assert made.why_stopped(end) == CONVERGED
+
+
+def test_an_iteration_is_slow_if_it_gains_less_than_the_schedule_says(
+    train: Pairs, validation: Pairs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Losses that are told, from 8 on: a gain of just as much is not slow, and starts the count anew."""
+    told = {7.0: 0, 6.875: 1, 6.625: 0, 6.625 + 2**-40: 1, 6.5: 2, 5.5: 0, 5.375: 1, 5.25: 2, 5.125: 3}
+    losses, evaluate = iter(told), GaussNewton.evaluate
+    monkeypatch.setattr(GaussNewton, "evaluate", lambda self, theta: replace(evaluate(self, theta), loss=8.0))
+
+    def step(self: GaussNewton, iterate: Iterate, iteration: int, damping: float) -> tuple[Iterate, float]:
+        return replace(iterate, loss=next(losses)), damping
+
+    monkeypatch.setattr(GaussNewton, "step", step)
+    made = descent([Leg(train, None, Schedule(slow_iterations=3, slow_gain=0.25))], validation)
+    start, *states = made.steps(State(made.family.start()))
+    assert start.slow == 0
+    assert [state.slow for state in states] == list(told.values())
+    assert made.why_stopped(states[-1]) == CONVERGED
+
+
+@pytest.mark.parametrize("missed", [0.0, 1e-9])
+def test_it_ends_at_the_very_accuracy_that_is_asked_for(missed: float, train: Pairs, validation: Pairs) -> None:
+    """A state that has it is the last one, and no leg begins any more."""
+    made = descent([Leg(train, None, Schedule(iterations=1))] * 2, validation)
+    start = next(iter(made.steps(State(made.family.start()))))
+    table = made.family.table(start.theta)
+    end = plain_states(table, validation.field, validation.x0)[-1]
+    reached = made.selection.best_psnr
+    assert reached == pytest.approx(float(psnr_per_sample(end, validation.x1, 2.0).mean()), abs=1e-9)
+    again = replace(descent(made.legs, validation), enough=reached + missed)
+    states = list(again.steps(State(made.family.start())))
+    assert (len(states) == 1) == (missed == 0)
+    assert (again.why_stopped(states[0]) == ACCURATE.format(reached)) == (missed == 0)
+
+
+class Paid:
+    """A field that notes what it is asked, an evaluation that is differentiated as three."""
+
+    def __init__(self, field: FunctionField, paid: list[int]) -> None:
+        self.field, self.path, self.interval, self.paid = field, field.path, field.interval, paid
+
+    def __call__(self, t: Tensor, x: Tensor) -> Tensor:
+        self.paid.append(len(x) * (3 if x.requires_grad and torch.is_grad_enabled() else 1))
+        return self.field(t, x)
+
+    def part(self, index: Tensor | slice) -> Paid:
+        return self
+
+
+def test_the_soft_teacher_is_paid_for(train: Pairs, validation: Pairs) -> None:
+    paid: list[int] = []
+    field = as_model_field(Paid(FunctionField(bend, CondOT()), paid))
+    for objective in ("mse", "soft-mse"):
+        made = descent([Leg(replace(train, field=field), None, Schedule(iterations=2))], validation, objective=objective)
+        paid.clear()
+        list(replace(made, derivative="difference").steps(State(made.family.start())))
+        assert made.selection.cost.training == sum(paid)
+        assert (max(paid) == 3 * len(train)) == (objective == "soft-mse")
 
 
 def test_it_ends_when_validation_gains_nothing_and_every_leg_has_that_patience_anew(train: Pairs, validation: Pairs) -> None:

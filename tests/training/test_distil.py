@@ -15,8 +15,8 @@ from bnsbench.errors import DivergedError, NotApplicableError, UsageError
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.storage.plain_data import as_plain_data
-from bnsbench.training.descent import ACCURATE, IDLE, SPENT
-from bnsbench.training.distil import Choices, distil, make_legs
+from bnsbench.training.descent import ACCURATE, IDLE, SPENT, Schedule
+from bnsbench.training.distil import LIMIT_PAIRS, ROUND_SLOW_ITERATIONS, Choices, distil, make_legs
 from bnsbench.training.families.classic_rules import Anchored, RuleTimes
 from bnsbench.training.families.parametrisation import FreeTable, LinearMultistep, LogGaps, Parametrisation
 from bnsbench.training.objectives import make_objective
@@ -28,9 +28,9 @@ from bnsbench.training.recipes.bns import train_bns
 from bnsbench.training.tuning.classics import rule_on_grid
 from bnsbench.truth.mixed_source import MixedSource
 from bnsbench.truth.noise import Split
-from bnsbench.truth.pairs import CHUNK, PairSource
+from bnsbench.truth.pairs import CHUNK, Pairs, PairSource
 from bnsbench.truth.source import Source
-from tests.training.toys import SMALL, bend, cross_source, euler_table, plane_source, uniform
+from tests.training.toys import SMALL, PlaneModel, bend, cross_source, euler_table, plane_source, uniform
 
 N = 3
 SOURCE = cross_source(guidance=1.0)
@@ -150,6 +150,40 @@ def test_the_record_says_why_it_stopped(source: PairSource) -> None:
     assert stopped(gain=100.0) == IDLE
 
 
+class Coarse(PlaneModel):
+    """A field of the plane whose network computes in bfloat16."""
+
+    dtype = torch.bfloat16
+
+    def predict(self, t: Tensor, x: Tensor, condition: Tensor | None) -> Tensor:
+        return super().predict(t, x.double(), condition).to(self.dtype)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.19, 0.21, 0.5])
+def test_rounding_is_the_limit_where_it_makes_up_a_fifth_of_the_error(share: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error of rounding alone is told here; the record says why it stopped, and what it has cost to know."""
+    given = problem(PairSource(Coarse(bend), "coarse", tolerance=1e-2), effort=Effort(least_validation=200))
+    asked: list[int] = []
+
+    def train(limit: float) -> dict[str, Any]:
+        def told(table: NonStationarySolver, pairs: Pairs, *_: object) -> tuple[float, int]:
+            asked.append(len(pairs))
+            return limit, 5
+
+        monkeypatch.setattr("bnsbench.training.distil.precision_limit", told)
+        return distil(given, 2, FreeTable(euler_table(2)), Choices(pairs=16, iterations=1), Cost())[1]
+
+    reached = train(math.inf)["psnr"]
+    record = train(reached - 10 * math.log10(share))
+    assert record["psnr"] == reached
+    words = f"the network's bfloat16 arithmetic, which allows {record['precision_limit']:.1f} dB at most, is the limit"
+    assert (record["stopped"] == words) == (share > 0.2)
+    assert asked == [LIMIT_PAIRS, LIMIT_PAIRS]
+    # Another truth and two runs beside the two checks of the descent.
+    assert record["spent"]["truths"]["precision, 2 NFE"] == 5 * LIMIT_PAIRS
+    assert record["spent"]["validation"] == 2 * (2 * 200 + 2 * LIMIT_PAIRS)
+
+
 def test_the_seed_decides_the_pairs_and_the_sketches() -> None:
     ends = [
         distil(problem(cross_source(guidance=1.0, seed=seed)), N, free(), Choices(pairs=16, iterations=2), Cost())[0]
@@ -179,17 +213,34 @@ def test_the_first_leg_is_on_a_part_of_the_pairs_if_there_are_many() -> None:
         assert [len(leg.pairs) for leg in make_legs(SOURCE.pairs("train", count), Choices(), effort)] == legs
 
 
+@pytest.mark.parametrize("blocks", [(), (torch.tensor([0]), torch.tensor([1, 2]))], ids=["all at once", "in turn"])
+def test_legs_go_as_far_as_is_asked_for(blocks: tuple[Tensor, ...]) -> None:
+    """And as far as any other leg where nothing is asked for; the first of several need not be converged on."""
+    pairs = SOURCE.pairs("train", 64)
+    *first, last = (leg.schedule for leg in make_legs(pairs, Choices(), SMALL, blocks))
+    default = Schedule(slow_iterations=ROUND_SLOW_ITERATIONS) if blocks else Schedule()
+    assert last == default
+    told = [leg.schedule for leg in make_legs(pairs, Choices(iterations=7, gain=0.5), SMALL, blocks)]
+    assert told[-1] == replace(default, iterations=7, slow_gain=0.5)
+    assert [schedule.iterations for schedule in told] == [7] * (len(first) + 1)
+    if not blocks:
+        assert first[0].slow_iterations <= last.slow_iterations
+        assert first[0].slow_gain > last.slow_gain
+
+
+@pytest.mark.parametrize("checkpointed", [False, True])
+def test_adam_pays_for_the_way_back_and_for_what_it_computes_again(checkpointed: bool, source: PairSource) -> None:
+    """A backward pass is two evaluations; every other activation is kept."""
+    choices = Choices(optimiser="adam", pairs=16, iterations=2, checkpointed=checkpointed)
+    spent = distil(problem(source), N, free(), choices, Cost())[1]["spent"]
+    assert spent["training"] == 2 * 16 * N * (1 + 2 + (1 if checkpointed else 0))
+
+
 def test_blocks_are_descended_over_in_turn_and_empty_ones_left_out() -> None:
     blocks = (torch.tensor([0, 1]), torch.tensor([], dtype=torch.int64), torch.tensor([2]))
     made = make_legs(SOURCE.pairs("train", 64), Choices(), SMALL, blocks)
     assert [leg.free.tolist() for leg in made if leg.free is not None] == 3 * [[0, 1], [2]]
     assert {len(leg.pairs) for leg in made} == {64}
-
-
-def test_as_many_pairs_validate_as_train_within_bounds() -> None:
-    effort = Effort(validation=100, least_validation=20)
-    assert [effort.validation_for(pairs) for pairs in (8, 20, 64, 100, 500)] == [20, 20, 64, 100, 100]
-    assert Effort(validation=10).validation_for(500) == 10
 
 
 def test_blocks_leave_the_other_parameters_where_they_are(source: PairSource) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from inspect import signature
+from pkgutil import resolve_name
 from typing import Any, get_args
 
 import pytest
@@ -36,6 +38,14 @@ def test_the_families_are_the_solvers_that_are_made_for_a_model():
     for family in FAMILIES:
         assert {option.name: option.default for option in family.options} == dict(solvers[family.name].parameters)
         assert family.written.startswith(f"{family.name}[")
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_who_calls_a_trainer_gets_the_defaults_that_are_listed(family):
+    trainer = resolve_name(PluginHost.load().solver(family.name).spec.target)
+    own = {each.name: each.default for each in signature(trainer).parameters.values() if each.default is not each.empty}
+    shared = {field.name: field.default for field in fields(Choices)} if "choices" in signature(trainer).parameters else {}
+    assert {option.name: option.default for option in family.options} == {**shared, **own}
 
 
 def test_ranges_are_those_of_the_code():

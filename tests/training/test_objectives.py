@@ -1,15 +1,26 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 from torch import Tensor
 
 from bnsbench.errors import NotApplicableError, UsageError
-from bnsbench.training.objectives import OBJECTIVES, SMALLEST_ERROR, make_objective
+from bnsbench.training.families.parametrisation import FreeTable
+from bnsbench.training.objectives import OBJECTIVES, SMALLEST_ERROR, Objective, count_features, make_objective
+from bnsbench.training.optimisers.adam import objective_loss
+from bnsbench.training.optimisers.forward_derivatives import Derivative
+from bnsbench.training.optimisers.gauss_newton import GaussNewton, Iterate
+from bnsbench.training.optimisers.rollout import run
+from bnsbench.training.optimisers.selection import IterateSelection
+from bnsbench.training.optimisers.soft_teacher import soften
+from bnsbench.training.problem import Cost, Problem
 from bnsbench.truth.pairs import Pairs, PairSource
 from tests.flows.toy import GaussianModel
+from tests.training.toys import cross_source, plain_states, random_table
 
 
 def images(count: int = 4) -> Pairs:
@@ -110,6 +121,20 @@ def test_features_of_the_truth_are_computed_once_for_each_of_a_few_sets() -> Non
         torch.testing.assert_close(found, expected.flatten(1))
 
 
+def test_features_cost_three_times_as_much_where_they_are_differentiated() -> None:
+    """Every sample once forwards, and twice on the way back."""
+    cost = Cost()
+    counted = count_features(features, cost)
+    assert counted is not None
+    assert count_features(None, cost) is None
+    x = images(4).x1
+    for grad, enabled, each in ((False, True, 1), (False, False, 1), (True, False, 1), (True, True, 3)):
+        before = cost.features
+        with torch.set_grad_enabled(enabled):
+            assert torch.equal(counted(x.clone().requires_grad_(grad)).detach(), features(x))
+        assert cost.features - before == each * 4
+
+
 def test_features_are_differentiated_in_the_state_alone() -> None:
     objective, pairs = make_objective("log-features", features), images()
     states, times = seen(4, 1)
@@ -144,6 +169,68 @@ def test_trajectory_residuals_move_with_the_times_as_the_truth_does() -> None:
     velocities = [pairs.field(t, x) for t, x in zip(moments.detach(), truth, strict=True)]
     expected = torch.stack([-(weights[:, 3 * i : 3 * i + 3] * velocities[i]).sum(1) for i in range(2)])
     torch.testing.assert_close(slope, expected, rtol=0, atol=1e-4)
+
+
+class Watching(Objective):
+    """The plain error, which notes what it is shown."""
+
+    def __init__(self, whole: bool) -> None:
+        super().__init__("soft-mse", logarithmic=False)
+        self.whole = whole
+        self.shown: list[tuple[Tensor, Tensor]] = []
+
+    def residuals(self, pairs: Pairs, states: Tensor, times: Tensor) -> Tensor:
+        self.shown.append((states.detach(), times.detach()))
+        return states[-1] - pairs.x1 + 0 * times[-1, :, None]
+
+
+FAMILY = FreeTable(random_table(3))
+
+
+def by_adam(objective: Objective, pairs: Pairs) -> None:
+    objective_loss(FAMILY, objective)(FAMILY.start(), pairs)
+
+
+def by_selection(objective: Objective, pairs: Pairs) -> None:
+    selection = IterateSelection(Problem(cross_source()), objective, pairs, 3, Cost(), 1)
+    selection.check(FAMILY.table(FAMILY.start()), "test", 0, 1)
+
+
+def by_soft_teacher(objective: Objective, pairs: Pairs) -> None:
+    soften(FAMILY.table(FAMILY.start()), objective, pairs, pairs.x0, 0.1)
+
+
+def by_gauss_newton(objective: Objective, pairs: Pairs, derivative: Derivative) -> None:
+    table = FAMILY.table(FAMILY.start())
+    iterate = Iterate(FAMILY.start(), table, run(table, pairs.field, pairs.x0), 0.0)
+    GaussNewton(FAMILY, objective, pairs, Cost(), derivative=derivative, precision=torch.float64).system(iterate, 1)
+
+
+@pytest.mark.parametrize(
+    "showing",
+    [
+        by_adam,
+        by_selection,
+        by_soft_teacher,
+        partial(by_gauss_newton, derivative="backward"),
+        partial(by_gauss_newton, derivative="forward"),
+        partial(by_gauss_newton, derivative="difference"),
+    ],
+    ids=["adam", "selection", "soft teacher", "backward", "forward", "difference"],
+)
+@pytest.mark.parametrize("whole", [False, True], ids=["end", "whole"])
+def test_every_optimiser_shows_an_objective_the_states_and_times_that_it_looks_at(
+    showing: Callable[[Objective, Pairs], None], whole: bool
+) -> None:
+    pairs = cross_source().pairs("train", 5)
+    objective, table = Watching(whole), FAMILY.table(FAMILY.start())
+    showing(objective, pairs)
+    states = torch.stack(plain_states(table, pairs.field, pairs.x0))
+    times = table.times[1:, None].expand(3, 5)
+    for found_states, found_times in objective.shown:
+        torch.testing.assert_close(found_states, states if whole else states[-1:])
+        torch.testing.assert_close(found_times, times if whole else times[-1:])
+    assert objective.shown
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)

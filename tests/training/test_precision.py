@@ -4,15 +4,18 @@ import pytest
 import torch
 from torch import Tensor
 
+from bnsbench.flows.fields import FunctionField
 from bnsbench.flows.model import Model
 from bnsbench.flows.paths import CondOT
 from bnsbench.models.digits.mixture import digits_gmm
+from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.training.precision import precision_limit
 from bnsbench.training.problem import Problem
 from bnsbench.training.recipes.bns import train_bns
-from bnsbench.truth.pairs import PairSource
+from bnsbench.truth.ground_truth import solve
+from bnsbench.truth.pairs import Pairs, PairSource
 from bnsbench.truth.psnr import psnr_per_sample
-from tests.training.toys import bend, cross_source, euler_table, plane_source
+from tests.training.toys import as_model_field, bend, cross_source, euler_table, plane_source
 
 
 class Rounded(Model):
@@ -56,6 +59,24 @@ def test_the_limit_is_what_separates_the_rounded_field_from_the_one_that_is_not(
     measured = float(psnr_per_sample(torch.as_tensor(error)[:, None].sqrt(), torch.zeros(48, 1).double(), 2.0).mean())
     assert limit == pytest.approx(measured, abs=3.0)
     assert 30 < limit < 90
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("factor", [0.0, 1.0, 3.0])
+def test_the_limit_on_a_field_that_does_nothing_has_a_closed_form(dtype: torch.dtype, factor: float) -> None:
+    """A table that multiplies by ``factor`` and a truth that is its noise, rounded by half a unit at most, evenly spread.
+
+    Two values that are off by r x_0 / 2, r from -eps to eps, are eps^2 x_0^2 / 12 apart in the mean square, half of it each
+    one's own, for the table and for the truth alike.
+    """
+    x0 = torch.randn(16, 20_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    still = as_model_field(FunctionField(lambda t, x: torch.zeros_like(x), CondOT()))
+    rows = torch.tensor([[factor, 0.0]], dtype=torch.float64)
+    table = NonStationarySolver.from_rows(torch.tensor([0.0, 1.0], dtype=torch.float64), rows)
+    limit, nfe = precision_limit(table, Pairs(x0, x0, still, 0.0), dtype, 1e-3, 2.0)
+    errors = (factor**2 + 1) / 2 * torch.finfo(dtype).eps ** 2 / 12 * x0.square().mean(1)
+    assert limit == pytest.approx(float((10 * torch.log10(4.0 / errors)).mean()), abs=0.05)
+    assert nfe == solve(still, x0, 1e-3)[1] > 0
 
 
 def test_a_finer_precision_allows_more_by_the_ratio_of_the_units() -> None:

@@ -1,12 +1,79 @@
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any, cast
+
 import pytest
 import torch
 
-from bnsbench.contract import PluginHost
+from bnsbench.contract import PluginHost, Selection
+from bnsbench.contract.specs import SolverSpec
+from bnsbench.errors import BnsbenchError, UsageError
 from bnsbench.flows.features import SampleFeatures
-from bnsbench.training.trainer import features_of
+from bnsbench.nonstationary.artefact import SolverArtefact
+from bnsbench.solvers.runge_kutta import midpoint
+from bnsbench.training.problem import Problem, TrainingStatus
+from bnsbench.training.trainer import features_of, make_problem, train_solver
+from bnsbench.truth.pairs import PairSource
+from tests.flows.toy import SineField
 from tests.metrics.shown import Shown
+from tests.training.toys import SMALL, cross_source, euler_table
+
+SOURCE = cross_source(guidance=1.0)
+
+
+def nobody(nfe: int) -> SolverArtefact:
+    raise AssertionError(f"nobody asked for {nfe} evaluations")
+
+
+def made_problem(source: PairSource, **more: Any) -> Problem:
+    settings = {"previous": nobody, "progress": lambda status: None, "checkpoint": Path("state.pt"), **more}
+    return make_problem(source, PluginHost.load(), **settings)
+
+
+def test_a_problem_has_all_that_it_is_made_of() -> None:
+    told: list[TrainingStatus] = []
+    made = made_problem(SOURCE, progress=told.append, checkpoint=Path("there.pt"))
+    assert (made.source, made.previous, made.checkpoint, made.features) == (SOURCE, nobody, Path("there.pt"), None)
+    status = TrainingStatus(nfe=3, stage="test", iteration=1, total=2, psnr=30.0)
+    made.report(status)
+    assert told == [status]
+
+
+def test_a_problem_knows_the_host_s_classic_solvers_and_none_that_is_trained() -> None:
+    classic = made_problem(SOURCE).classic
+    assert classic is not None
+    found, x0 = classic("midpoint"), torch.randn(3, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    assert (found.stages, found.grid) == (2, "uniform")
+    torch.testing.assert_close(found.sample(SineField(), x0, 4), midpoint(SineField(), x0, 4))
+    assert classic("ab2[grid=quadratic]").grid == "quadratic"
+    with pytest.raises(UsageError, match="'bns' is itself trained"):
+        classic("bns")
+
+
+def test_a_trained_solver_bears_its_selector_s_name() -> None:
+    selection = PluginHost.load().solver("bns[pairs=16,iterations=1,init=euler]")
+    made = train_solver(selection, Problem(SOURCE, effort=SMALL), 2)
+    assert made.name == selection.name == "bns[init=euler,iterations=1,pairs=16]"
+    assert (made.solver.nfe, made.model, made.guidance) == (2, "cross", 1.0)
+
+
+@pytest.mark.parametrize("nfe", [2, 3, 4])
+def test_a_trained_solver_of_another_nfe_is_refused(nfe: int) -> None:
+    class Fixed:
+        """Makes a table of three evaluations whatever it is asked for."""
+
+        name = "fixed"
+
+        def make(self) -> Any:
+            return lambda problem, nfe: problem.artefact("plain", euler_table(3), {}, 0.0)
+
+    selection = cast("Selection[SolverSpec]", Fixed())
+    if nfe == 3:
+        assert train_solver(selection, Problem(SOURCE), nfe).name == "fixed"
+    else:
+        with pytest.raises(BnsbenchError, match=f"fixed trained for 3 evaluations instead of {nfe}"):
+            train_solver(selection, Problem(SOURCE), nfe)
 
 
 @pytest.mark.parametrize("name", ["digits-ot", "digits-gmm", "scenes", "speech"])
@@ -28,20 +95,26 @@ def test_models_without_features_have_none_to_train_for(name: str) -> None:
     assert features_of(PluginHost.load().model(name).make()) is None
 
 
-class Loudness(SampleFeatures):
-    name, width = "loudness", 1
+class Seen(SampleFeatures):
+    """What features are shown, in one row for each sample."""
+
+    name, width = "seen", 0
 
     def of_samples(self, samples: torch.Tensor) -> torch.Tensor:
-        assert samples.ndim == 2
         assert samples.dtype == torch.float32
-        return samples.square().sum(dim=1, keepdim=True)
+        return torch.cat([torch.tensor(samples.shape[1:]).float().expand(len(samples), -1), samples.flatten(1)], dim=1)
 
     def fingerprint(self) -> str:
-        return "loudness"
+        return "seen"
 
 
-def test_channels_of_sound_are_averaged_for_features() -> None:
-    features = features_of(Shown((2, 5), Loudness(), rate=16_000))
+@pytest.mark.parametrize(
+    ("shape", "rate", "heard"),
+    [((2, 3), 16_000, [3, 1.5, 2.5, 3.5]), ((6,), 16_000, [6, 0, 1, 2, 3, 4, 5]), ((2, 3), None, [2, 3, 0, 1, 2, 3, 4, 5])],
+    ids=["stereo", "mono", "no sound"],
+)
+def test_channels_of_sound_are_averaged_for_features(shape: tuple[int, ...], rate: int | None, heard: list[float]) -> None:
+    features = features_of(Shown(shape, Seen(), rate=rate))
     assert features is not None
-    stereo = torch.tensor([[[1.0, 2.0, 0.0, 0.0, 3.0], [1.0, 0.0, 0.0, 4.0, -3.0]]], dtype=torch.float64)
-    assert features(stereo).tolist() == [[1.0 + 1.0 + 4.0]]
+    states = torch.arange(6.0, dtype=torch.float64).reshape(1, *shape)
+    assert features(states).tolist() == [heard]

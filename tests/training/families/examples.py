@@ -45,9 +45,14 @@ def rule_of(sampler: Sampler, stages: int = 1, path: Path | None = None) -> Rule
     return on
 
 
-def traced(sampler: Sampler, n: int) -> NonStationarySolver:
+def traced(sampler: Sampler, n: int, interval: tuple[float, float] = (0.0, 1.0)) -> NonStationarySolver:
     """A classic solver on its own grid."""
-    return trace(lambda field, x0: sampler(field, x0, n), CondOT())
+    return trace(lambda field, x0: sampler(field, x0, n), CondOT(), interval)
+
+
+def late(n: int) -> NonStationarySolver:
+    """A random table on an interval that neither begins at 0 nor ends at 1."""
+    return NonStationarySolver.from_rows(0.2 + 0.7 * random_table(n).times, random_table(n).rows)
 
 
 def somewhere(family: Parametrisation, seed: int = 3) -> Tensor:
@@ -107,6 +112,20 @@ EXAMPLES: dict[str, Example] = {
     ),
     "decoupled multistep": Example(Decoupled(LinearMultistep(uniform(4)), Cosine(), "v"), traced(euler, 4)),
     "decoupled free": Example(Decoupled(FreeTable(random_table(4)), CondOT(), "x"), random_table(4)),
+    "free, from 0.2 to 0.9": Example(FreeTable(late(4)), late(4), last_row=True),
+    "multistep, from 0.2 to 0.9": Example(
+        LinearMultistep(torch.linspace(0.2, 0.9, 5, dtype=torch.float64)), traced(euler, 4, (0.2, 0.9))
+    ),
+    "scale-time, order 1, from 0.2 to 0.9": Example(
+        ScaleTime(5, (0.2, 0.9), 1), traced(euler, 5, (0.2, 0.9)), logarithms=10
+    ),
+    "scale-time, order 2, from 0.2 to 0.9": Example(
+        ScaleTime(6, (0.2, 0.9), 2), traced(midpoint, 6, (0.2, 0.9)), logarithms=12
+    ),
+    "rule times, from 0.2 to 0.9": Example(
+        RuleTimes(rule_of(unipc), 0.2 + 0.7 * uniform(4)), rule_of(unipc)(0.2 + 0.7 * uniform(4)), differentiable=False
+    ),
+    "decoupled x, from 0.2 to 0.9": Example(Decoupled(FreeTable(late(4)), CondOT(), "x"), late(4)),
     "decoupled velocity": Example(Decoupled(FreeTable(random_table(4)), CondOT(), "velocity"), random_table(4)),
     "block of times": Example(_block(FreeTable(random_table(5)), slice(4)), random_table(5)),
     "block of rows": Example(_block(FreeTable(random_table(5)), slice(4, None)), random_table(5), last_row=True),

@@ -19,7 +19,7 @@ from bnsbench.solvers.unipc import unipc
 from bnsbench.training.families.classic_rules import Anchored, Decoupled, RuleTimes
 from bnsbench.training.families.parametrisation import Block, FreeTable, LinearMultistep, LogGaps, Parametrisation
 from tests.flows.toy import SineField
-from tests.training.families.examples import EXAMPLES, Sampler, by_differences, nodes, rule_of, somewhere
+from tests.training.families.examples import EXAMPLES, Sampler, by_differences, late, nodes, rule_of, somewhere
 from tests.training.toys import random_table, uniform
 
 FAMILIES: dict[str, Parametrisation] = {name: example.family for name, example in EXAMPLES.items()}
@@ -138,44 +138,46 @@ class Told:
         return self
 
 
-CASES: dict[str, tuple[Sampler, int, Path, Prediction, float]] = {
-    "velocity": (unipc, 1, CondOT(), "velocity", 1.0),
-    "epsilon": (unipc, 1, VP(), "epsilon", 0.999),
-    "epsilon, discrete": (dpm_solver_pp_2m, 1, DiscreteVP.linear(), "epsilon", 1.0),
-    "epsilon, two stages": (heun, 2, VP(), "epsilon", 0.999),
-    "x": (dpm_solver_pp_2m, 1, CondOT(), "x", 1.0),
-    "x, two stages": (midpoint, 2, VP(), "x", 0.999),
-    "v": (ddim, 1, Cosine(), "v", 1.0),
-    "v, two stages": (heun, 2, VP(), "v", 0.999),
-    "v, in time": (ab2, 1, Cosine(), "v", 1.0),
+CASES: dict[str, tuple[Sampler, int, Path, Prediction, tuple[float, float]]] = {
+    "velocity": (unipc, 1, CondOT(), "velocity", (0.0, 1.0)),
+    "epsilon": (unipc, 1, VP(), "epsilon", (0.0, 0.999)),
+    "epsilon, discrete": (dpm_solver_pp_2m, 1, DiscreteVP.linear(), "epsilon", (0.0, 1.0)),
+    "epsilon, two stages": (heun, 2, VP(), "epsilon", (0.0, 0.999)),
+    "x": (dpm_solver_pp_2m, 1, CondOT(), "x", (0.0, 1.0)),
+    "x, two stages": (midpoint, 2, VP(), "x", (0.0, 0.999)),
+    "v": (ddim, 1, Cosine(), "v", (0.0, 1.0)),
+    "v, two stages": (heun, 2, VP(), "v", (0.0, 0.999)),
+    "v, in time": (ab2, 1, Cosine(), "v", (0.0, 1.0)),
+    "v, from 0.2 to 0.9": (heun, 2, Cosine(), "v", (0.2, 0.9)),
 }
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_decoupled_rule_uses_the_predictions_for_the_times_that_are_told(case: str) -> None:
     """The rule itself, run on a field that tells its network other times, against the table on the plain field."""
-    sampler, stages, path, prediction, end = CASES[case]
-    family = Decoupled(RuleTimes(rule_of(sampler, stages, path), end * uniform(4)), path, prediction)
+    sampler, stages, path, prediction, (begin, end) = CASES[case]
+    grid = begin + (end - begin) * uniform(4)
+    family = Decoupled(RuleTimes(rule_of(sampler, stages, path), grid), path, prediction)
     start = family.start()
     theta = start + 0.3 * torch.randn(len(start), generator=torch.Generator().manual_seed(5), dtype=torch.float64)
     n = 4 * stages
     assert len(theta) == 3 + n - 1
-    inner = rule_of(sampler, stages, path)(LogGaps(end * uniform(4)).times(theta[:3]))
-    told = [0.0]
+    inner = rule_of(sampler, stages, path)(LogGaps(grid).times(theta[:3]))
+    told = [begin]
     for t, shift in zip(inner.times[1:-1].tolist(), theta[3:].tolist(), strict=True):
-        part = min(t / end, 1 - 1e-15)
-        told.append(end / (1 + math.exp(-(math.log(part / (1 - part)) + shift))))
+        part = min((t - begin) / (end - begin), 1 - 1e-15)
+        told.append(begin + (end - begin) / (1 + math.exp(-(math.log(part / (1 - part)) + shift))))
     x0 = torch.randn(3, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    expected = sampler(Told(path, prediction, (0.0, end), told), x0, n, grid=nodes(torch.cat([inner.times[::stages]])))
+    expected = sampler(Told(path, prediction, (begin, end), told), x0, n, grid=nodes(torch.cat([inner.times[::stages]])))
 
     def velocity(t: Tensor, x: Tensor) -> Tensor:
         return to_velocity(path, prediction, t, x, network(t, x))
 
     table = family.table(theta)
     torch.testing.assert_close(table.times[:-1], torch.tensor(told, dtype=torch.float64), rtol=0, atol=1e-8)
-    found = table(FunctionField(velocity, path, (0.0, end)), x0)
+    found = table(FunctionField(velocity, path, (begin, end)), x0)
     torch.testing.assert_close(found, expected, rtol=1e-7, atol=1e-7)
-    assert (found - inner(FunctionField(velocity, path, (0.0, end)), x0)).abs().max() > 1e-3
+    assert (found - inner(FunctionField(velocity, path, (begin, end)), x0)).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("name", [name for name in FAMILIES if name.startswith("decoupled")])
@@ -186,6 +188,7 @@ def test_without_shifts_a_decoupled_family_is_the_family(name: str) -> None:
         "decoupled rule": RuleTimes(rule_of(unipc, path=VP()), 0.999 * uniform(5)),
         "decoupled x": RuleTimes(rule_of(ab2), uniform(4)),
         "decoupled multistep": LinearMultistep(uniform(4)),
+        "decoupled x, from 0.2 to 0.9": FreeTable(late(4)),
     }.get(name, FreeTable(random_table(4)))
     theta = torch.cat([somewhere(inner), torch.zeros(len(family.start()) - len(inner.start()), dtype=torch.float64)])
     assert (family.log_gaps, family.logarithms) == (inner.log_gaps, inner.logarithms)

@@ -203,6 +203,18 @@ def test_steps_are_in_proportion_to_the_states(precision: torch.dtype) -> None:
         torch.testing.assert_close(derivative, 2 * x * direction + step * direction**2, rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.parametrize("precision", [torch.float64, torch.float32])
+@pytest.mark.parametrize(("begin", "end"), [(0.0, 0.1), (0.0, 1.0), (0.0, 80.0), (0.2, 0.9)])
+def test_steps_in_time_are_in_proportion_to_the_interval(precision: torch.dtype, begin: float, end: float) -> None:
+    """One step h in time errs on t^2 by h exactly, which is the promised part of the interval."""
+    field = FunctionField(lambda t, x: t**2 * torch.ones_like(x), CondOT(), (begin, end))
+    x, t = draw(3, 4), 0.6 * begin + 0.4 * end
+    for dt in (1.0, -3.0):
+        found = differentiate(precision, field, x, torch.zeros(1, 3, 4, dtype=torch.float64), t, dt)
+        step = DIFFERENCE_STEPS[precision] * (end - begin)
+        torch.testing.assert_close(found, torch.full_like(found, 2 * t * dt + step * abs(dt)), rtol=1e-8, atol=0)
+
+
 @pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
 def test_differences_below_float32_are_central(precision: torch.dtype) -> None:
     x, dx = draw(3, 4), draw(2, 3, 4, seed=8)

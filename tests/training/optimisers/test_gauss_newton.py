@@ -11,6 +11,7 @@ from scipy.interpolate import CubicHermiteSpline
 from scipy.linalg import hadamard
 from torch import Tensor
 
+from bnsbench.flows.fields import BatchField
 from bnsbench.models.digits.mixture import digits_gmm
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.training.families.parametrisation import Block, Coefficients, FreeTable, LinearMultistep, Parametrisation
@@ -192,34 +193,46 @@ def test_drawn_sketches_are_new_at_every_iteration_and_their_mean_is_the_exact_m
     np.testing.assert_allclose(mean, exact.curvature / scale / scale[:, None], rtol=0, atol=0.08)
 
 
-def test_samples_taken_in_parts_add_up_to_the_same_system(many: Pairs) -> None:
-    family, pairs = FAMILIES["free"], many.part(slice(COUNT))
+class Asked:
+    """A field that notes how many samples it is asked about, in all of its parts."""
+
+    forwards_per_evaluation = 1
+
+    def __init__(self, field: BatchField, asked: list[int]) -> None:
+        self.field, self.path, self.interval, self.asked = field, field.path, field.interval, asked
+
+    def __call__(self, t: Tensor, x: Tensor) -> Tensor:
+        self.asked.append(len(x))
+        return self.field(t, x)
+
+    def part(self, index: Tensor | slice) -> Asked:
+        return Asked(self.field.part(index), self.asked)
+
+
+@pytest.mark.parametrize(("samples", "parts"), [(0.5, [1] * COUNT), (5, [5, 5, 2]), (11.9, [11, 1]), (12, [12]), (99, [12])])
+@pytest.mark.parametrize("name", ["mse", "log-trajectory"])
+def test_samples_taken_in_parts_hold_so_many_numbers_and_add_up_to_the_same_system(
+    many: Pairs, name: str, samples: float, parts: list[int]
+) -> None:
+    """Two tangents, of states and of velocities, for every parameter and compared state of two coordinates."""
+    family, asked, pairs = FAMILIES["free"], list[int](), many.part(slice(COUNT))
     iterate = at(family, somewhere(family), pairs)
-    whole = newton(family, "log-trajectory", pairs, derivative="forward").system(iterate, 1)
-    of_five_samples = 5 * 2 * N * len(iterate.theta) * 2
-    parts = newton(family, "log-trajectory", pairs, derivative="forward", numbers_held=of_five_samples)
-    torch.testing.assert_close(parts.system(iterate, 1), whole)
+    whole = newton(family, name, pairs, derivative="forward").system(iterate, 1)
+    held = math.floor(samples * 2 * N * len(iterate.theta) * 2)
+    watched = replace(pairs, field=as_model_field(Asked(pairs.field, asked)))
+    found = newton(family, name, watched, derivative="forward", numbers_held=held).system(iterate, 1)
+    torch.testing.assert_close(found, whole)
+    assert [size for size, _ in itertools.groupby(asked)] == [size for size, _ in itertools.groupby(parts)]
+    assert len(asked) % len(parts) == 0
+    assert sum(asked) * len(parts) == len(asked) * COUNT
 
 
 @pytest.mark.parametrize("derivative", ["backward", "difference"])
 def test_the_cost_is_what_the_field_is_asked(pairs: Pairs, derivative) -> None:
-    class Counted:
-        forwards_per_evaluation = 1
-
-        def __init__(self, field) -> None:
-            self.field, self.path, self.interval = field, field.path, field.interval
-
-        def __call__(self, t: Tensor, x: Tensor) -> Tensor:
-            asked.append(len(x))
-            return self.field(t, x)
-
-        def part(self, index) -> Counted:
-            return Counted(self.field.part(index))
-
     asked: list[int] = []
     family = FAMILIES["free"]
     rows = 2.9 * COUNT / len(family.start())  # three sketches
-    counted = replace(pairs, field=as_model_field(Counted(pairs.field)))
+    counted = replace(pairs, field=as_model_field(Asked(pairs.field, asked)))
     descent = newton(family, "mse", counted, derivative=derivative, precision=torch.float64, rows_per_parameter=rows)
     iterate = descent.evaluate(family.start())
     assert descent.cost.training == sum(asked) == N * COUNT

@@ -42,6 +42,18 @@ def test_the_first_pass_for_logarithms_is_weighted_least_squares() -> None:
     np.testing.assert_allclose(row.numpy(), solved_by_lstsq(basis, target, weights), rtol=1e-9)
 
 
+@pytest.mark.parametrize("ridge", [1e-3, 0.3, 4.0])
+def test_a_ridge_pulls_every_column_s_part_to_nothing_alike(ridge: float) -> None:
+    """Least squares with a row more for every column, of a part of the column's own weighted root mean square."""
+    basis, target, weights = regression()
+    root, dim = weights.sqrt()[:, None], basis.shape[2] ** 0.5
+    columns = (root * basis / dim).reshape(3, -1).T.numpy()
+    left = np.concatenate([columns, ridge**0.5 * np.diag(np.linalg.norm(columns, axis=0))])
+    right = np.concatenate([(root * target / dim).reshape(-1).numpy(), np.zeros(3)])
+    row = RowRegression(basis, target, weights).solve(MSE, 1, ridge)
+    np.testing.assert_allclose(row.numpy(), np.linalg.lstsq(left, right, rcond=None)[0], rtol=1e-9)
+
+
 @pytest.mark.parametrize("objective", [LOG_MSE, MSE], ids=lambda objective: objective.name)
 def test_no_search_finds_a_better_row(objective: EndError) -> None:
     basis, target, weights = regression()

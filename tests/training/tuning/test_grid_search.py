@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -27,7 +28,7 @@ from bnsbench.training.tuning.grid_search import (
 )
 from bnsbench.truth.pairs import Pairs
 from bnsbench.truth.psnr import psnr_per_sample
-from tests.training.toys import as_model_field, cross_source
+from tests.training.toys import as_model_field, cross_source, euler_table
 
 SOURCE = cross_source()
 N = 4
@@ -69,6 +70,17 @@ def test_states_that_are_not_finite_come_last() -> None:
     assert [each.rule for each in chosen.measure([bad, good], SOURCE.pairs("train", 8))] == ["ab2", "bad"]
 
 
+def test_a_table_with_a_single_number_that_is_not_finite_is_left_out() -> None:
+    good = rule(ab2)(NamedGrid("uniform"))
+    rows = good.rows.clone()
+    rows[1, 2] = math.nan
+    bad = NonStationarySolver.from_rows(good.times, rows)
+    chosen = Judge({"good": lambda grid: good, "bad": lambda grid: bad}, 2.0, lambda seen, best: None)
+    (found,) = chosen.candidates([("bad", NamedGrid("uniform")), ("good", NamedGrid("uniform"))])
+    assert (found.rule, found.psnr) == ("good", -math.inf)  # nobody has judged it yet
+    assert "tensor" not in repr(found)
+
+
 def two_splits() -> tuple[Pairs, Pairs]:
     return SOURCE.pairs("train", 8), SOURCE.pairs("validation", 8)
 
@@ -92,6 +104,84 @@ def test_the_default_grid_is_among_those_judged_last() -> None:
     assert NamedGrid("uniform") in {each.grid for each in ranking.finalists}
     assert [each.psnr for each in ranking.finalists] == sorted((each.psnr for each in ranking.finalists), reverse=True)
     assert ranking.by_rule["ab2"] == ranking.finalists[0]
+
+
+def test_finalists_are_ranked_by_their_mean_over_all_pairs_of_both_splits() -> None:
+    train, validation = SOURCE.pairs("train", 8), SOURCE.pairs("validation", 24)
+    ranking = search(judge(ab2=ab2), [("ab2", grid) for grid in COARSE], train, validation, HEATS, Cost())
+    for each in ranking.finalists:
+        ends = [ab2(pairs.field, pairs.x0, N, grid=str(each.grid)) for pairs in (train, validation)]
+        values = psnr_per_sample(torch.cat(ends), torch.cat([train.x1, validation.x1]), 2.0)
+        assert each.psnr == pytest.approx(float(values.mean()), abs=1e-9)
+    assert len(ranking.finalists) > 1
+
+
+def test_a_single_grid_without_options_wins_alone() -> None:
+    ranking = search(judge(ab2=ab2), [("ab2", NamedGrid("chebyshev"))], *two_splits(), HEATS, Cost())
+    assert [(each.rule, each.grid) for each in ranking.finalists] == [("ab2", NamedGrid("chebyshev"))]
+    assert list(ranking.by_rule) == ["ab2"]
+
+
+class Told(Judge):
+    """A judge that is told what grids are worth, and notes which it is asked about together."""
+
+    def __init__(self, value: Callable[[NamedGrid], float]) -> None:
+        super().__init__({"told": lambda grid: euler_table(N)}, 2.0, lambda seen, best: None)
+        self.value, self.asked = value, list[list[NamedGrid]]()
+
+    def measure(self, candidates: Sequence[Candidate], pairs: Pairs) -> list[Candidate]:
+        self.asked.append([each.grid for each in candidates])
+        return sorted((replace(each, psnr=self.value(each.grid)) for each in candidates), key=lambda each: -each.psnr)
+
+
+BEGIN = NamedGrid("kumaraswamy", (1.0, 1.0))
+FIRST, *_, LAST = neighbours(BEGIN, 1.0)
+
+
+def hill(grid: NamedGrid) -> float:
+    """A parabola whose top is a third of a step away in one option, and half a step in the other."""
+    return -sum(
+        (math.log(option) / STEPS[True] - top) ** 2 for option, top in zip(grid.options, (1 / 3, 1 / 2), strict=True)
+    )
+
+
+HILLTOP = parabola_top(
+    Candidate("told", BEGIN, euler_table(N), hill(BEGIN)), {g: hill(g) for g in neighbours(BEGIN, 1.0)}, 1.0
+)
+
+
+def asked_by(value: Callable[[NamedGrid], float], *heats: Heat) -> list[list[NamedGrid]]:
+    """Return the batches that a race from BEGIN is judged in before it ends."""
+    told = Told(value)
+    search(told, [("told", BEGIN)], *two_splits(), heats, Cost())
+    return told.asked
+
+
+@pytest.mark.parametrize("top", [30.0, 0.0], ids=["peak", "plain"])
+def test_steps_get_half_as_long_where_no_neighbour_is_better(top: float) -> None:
+    rounds = asked_by(lambda grid: top if grid == BEGIN else 0.0, Heat(8, 1.0, leaders=1, rounds=3))
+    around = [batch for batch in rounds if len(batch) == 4]
+    assert around == [list(neighbours(BEGIN, scale)) for scale in (1.0, 0.5, 0.25)]
+
+
+def test_steps_get_half_as_long_at_the_top_of_the_parabolas() -> None:
+    assert HILLTOP is not None
+    around = [batch for batch in asked_by(hill, Heat(8, 1.0, leaders=1, rounds=2)) if len(batch) == 4]
+    assert around == [list(neighbours(BEGIN, 1.0)), list(neighbours(HILLTOP, 0.5))]
+
+
+@pytest.mark.parametrize("better", [FIRST, LAST], ids=str)
+def test_steps_stay_as_long_where_a_neighbour_is_the_best(better: NamedGrid) -> None:
+    around = [
+        batch for batch in asked_by(lambda grid: float(grid == better), Heat(8, 1.0, leaders=1, rounds=2)) if len(batch) == 4
+    ]
+    assert around == [list(neighbours(BEGIN, 1.0)), list(neighbours(better, 1.0))]
+
+
+@pytest.mark.parametrize("heat", [Heat(8, 1.0), Heat(8, 1.0, leaders=1), Heat(8, 1.0, rounds=2)], ids=str)
+def test_a_heat_refines_nothing_unless_it_has_leaders_and_rounds(heat: Heat) -> None:
+    """The start is judged on training pairs and once more on validation pairs."""
+    assert asked_by(hill, heat) == [[BEGIN], [BEGIN]]
 
 
 def test_the_best_grid_of_every_rule_is_the_best_that_was_seen() -> None:
@@ -144,7 +234,9 @@ def test_a_jump_goes_a_step_uphill_where_there_is_no_top() -> None:
     assert parabola_top(centre, {}, 1.0) is None
 
 
-def test_every_evaluation_is_counted() -> None:
+@pytest.mark.parametrize("default", ["uniform", "logsnr:-1:0.5"])
+def test_every_evaluation_is_counted(default: str) -> None:
+    """Those of default grids too that no heat has left, here of two rules."""
     spent = []
 
     class Watched:
@@ -162,9 +254,11 @@ def test_every_evaluation_is_counted() -> None:
 
     train, validation = (replace(pairs, field=as_model_field(Watched(pairs.field))) for pairs in two_splits())
     cost = Cost()
-    start_with = [(name, grid) for name in ("ab2", "euler") for grid in COARSE]
-    search(judge(ab2=ab2, euler=euler), start_with, train, validation, HEATS, cost)
+    start_with = [(name, grid) for name in ("ab2", "euler") for grid in (NamedGrid.parse(default), *COARSE)]
+    heats = (Heat(2, 0.5), Heat(8, 1.0, leaders=20, rounds=1))
+    ranking = search(judge(ab2=ab2, euler=euler), start_with, train, validation, heats, cost)
     assert cost.training + cost.validation == sum(spent)
+    assert cost.validation == N * len(validation) * len(ranking.finalists)
 
 
 def test_a_step_moves_one_option() -> None:
@@ -182,6 +276,20 @@ def test_a_step_moves_one_option() -> None:
     assert list(neighbours(NamedGrid("chebyshev"), 1.0)) == []
     assert list(neighbours(NamedGrid("edm"), 1.0)) == []
     assert len(list(neighbours(NamedGrid("edm", (7.0,)), 1.0))) == 2
+
+
+@pytest.mark.parametrize("family", ["kumaraswamy", "power", "shifted", "edm", "logsnr", "inner"])
+def test_a_step_is_a_fifth_of_an_option_or_half_a_unit_of_log_snr(family: str) -> None:
+    options = {"power": (2.0,), "shifted": (2.0,), "edm": (7.0, 0.05, 20.0)}.get(family, (-3.0, 4.0))
+    options = (1.5, 2.0) if family == "kumaraswamy" else options
+    around = list(neighbours(NamedGrid(family, options), 1.0))
+    assert len(around) == 2 * len(options)
+    for i, (up, down) in enumerate(zip(around[::2], around[1::2], strict=True)):
+        units = family in {"logsnr", "inner"}
+        ends = (options[i] + 0.5, options[i] - 0.5) if units else (options[i] * 1.2, options[i] / 1.2)
+        assert (up.options[i], down.options[i]) == pytest.approx(ends, rel=2e-3)
+        for grid in (up, down):
+            assert (*grid.options[:i], options[i], *grid.options[i + 1 :]) == options
 
 
 @pytest.mark.parametrize("grid", COARSE, ids=str)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -9,12 +12,17 @@ from bnsbench.contract import PluginHost
 from bnsbench.errors import NotApplicableError, UsageError
 from bnsbench.nonstationary.tracing import trace
 from bnsbench.solvers.adams_bashforth import ab3
-from bnsbench.training.problem import Classic, Problem
+from bnsbench.training.problem import Classic, Cost, Problem, TrainingStatus
+from bnsbench.training.tuning.grid_search import Heat, Judge, Ranking
 from bnsbench.training.tuning.tuned_classics import PAIRS, tune, tune_rule, tuned_classics
+from bnsbench.truth.mixed_source import MixedSource
+from bnsbench.truth.noise import Split
+from bnsbench.truth.pairs import Pairs
 from bnsbench.truth.psnr import psnr_per_sample
 from tests.training.toys import cross_source
 
 SOURCE = cross_source()
+SPLITS: tuple[Split, ...] = ("train", "validation")
 N = 6
 
 
@@ -55,12 +63,52 @@ def test_the_choice_is_among_the_rules_that_are_asked_for() -> None:
 def test_the_record_counts_ground_truth_search_and_choice() -> None:
     record = tune_rule(Problem(SOURCE), N, "ab2").training
     source = SOURCE.coarser(1e-5, PAIRS)
-    truth = sum(source.pairs(split, PAIRS).nfe * PAIRS for split in ("train", "validation"))
+    truth = sum(source.pairs(split, PAIRS).nfe * PAIRS for split in SPLITS)
     forwards = record["forwards"]
     assert forwards["teacher"] == SOURCE.forwards_per_evaluation * truth
     assert forwards["training"] > SOURCE.forwards_per_evaluation * N * record["candidates"] * 4
     assert forwards["validation"] == SOURCE.forwards_per_evaluation * N * PAIRS * len(record["finalists"])
     assert {each["rule"] for each in record["finalists"]} == {record["rule"]}
+
+
+def test_the_search_tells_how_far_it_is() -> None:
+    told: list[TrainingStatus] = []
+    record = tune_rule(Problem(SOURCE, progress=told.append), N, "ab2").training
+    truth = SOURCE.forwards_per_evaluation * sum(SOURCE.coarser(1e-5, PAIRS).pairs(s, PAIRS).nfe * PAIRS for s in SPLITS)
+    assert {(status.nfe, status.stage) for status in told} == {(N, "grid search")}
+    seen = [status.iteration for status in told]
+    assert seen == sorted(set(seen))
+    assert seen[-1] == record["candidates"] < told[-1].total
+    assert len({status.total for status in told}) == 1
+    # The first batch is told before it is paid for; in the end everything is.
+    spent = [status.forwards for status in told]
+    assert spent == sorted(spent)
+    assert (spent[0], told[1].forwards) == (truth, truth + SOURCE.forwards_per_evaluation * N * 2 * seen[0])
+    assert spent[-1] == sum(record["forwards"].values())
+
+
+@pytest.mark.parametrize(
+    ("guidance", "pairs", "expected"),
+    [(0.0, 8, [1, 6, 8]), (0.0, 5, [1, 5, 5]), ((0.0, 1.0, 2.0), 8, [3, 6, 8]), ((0.0, 1.0, 2.0), 4, [3, 4, 4])],
+    ids=str,
+)
+def test_heats_take_no_more_pairs_than_there_are_and_one_of_every_scale_at_least(
+    guidance: float | tuple[float, ...], pairs: int, expected: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last heat takes all of them, whatever it says itself."""
+    asked: list[Heat] = []
+
+    def search(judge: Judge, start: object, train: Pairs, validation: Pairs, heats: Sequence[Heat], cost: Cost) -> Ranking:
+        asked.extend(heats)
+        assert len(train) == len(validation) == pairs
+        return Ranking((), {})
+
+    monkeypatch.setattr("bnsbench.training.tuning.tuned_classics.search", search)
+    source = SOURCE if isinstance(guidance, float) else MixedSource.of(SOURCE, guidance)
+    heats = (Heat(1, 0.1), Heat(6, 0.2, leaders=1), Heat(2, 0.3, leaders=2, rounds=3))
+    found = tuned_classics(Problem(source), 4, ["euler"], pairs, heats)
+    assert asked == [replace(heat, pairs=count) for heat, count in zip(heats, expected, strict=True)]
+    assert (found.pairs, found.seen) == (pairs, 0)
 
 
 def test_rules_that_cannot_spend_the_budget_are_left_out() -> None:
