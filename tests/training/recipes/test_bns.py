@@ -122,7 +122,7 @@ def test_a_given_start_is_descended_from(source: PairSource, tmp_path: Path) -> 
     assert scaled["start"]["name"] == "euler sigma_0=2"
     assert plain["start"]["table"]["times"] == pytest.approx([0.0, 0.25, 0.5, 0.75, 1.0])
     assert scaled["start"]["table"]["times"] != plain["start"]["table"]["times"]
-    assert plain["psnr"] >= plain["curve"][0]["psnr"]
+    assert plain["psnr"] >= plain["curve"][0]["psnr"] - 1e-4  # which is rounded
     trained = train_bns(problem(source), 4, pairs=128, iterations=6)
     trained.save(tmp_path / "bns.json")
     other = replace(source, guidance=2.0)
