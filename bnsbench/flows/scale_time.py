@@ -44,6 +44,16 @@ class ScaleTimeField:
         return scale_time(self.field.path, self.path, r)[1]
 
 
+def time_at(path: Path, log_snr: Tensor) -> Tensor:
+    """Return `Path.time` of log-SNR of any shape, differentiable also where a path finds its times by a search."""
+    with torch.no_grad():
+        t = path.time(log_snr)
+        # d lambda/dt = (sigma alpha' - sigma' alpha) / (alpha sigma), whose inverse is the derivative of the time.
+        alpha, sigma = path.alpha(t), path.sigma(t)
+        inverse = alpha * sigma / (sigma * path.d_alpha(t) - path.d_sigma(t) * alpha)
+    return t + inverse * (log_snr - log_snr.detach()) if log_snr.requires_grad else t
+
+
 def scale_time(path: Path, new: Path, r: Tensor | float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return float64 (t_r, s_r, dt/dr, d log s / dr) of the change from ``path`` to ``new`` at the new time r.
 
@@ -55,7 +65,7 @@ def scale_time(path: Path, new: Path, r: Tensor | float) -> tuple[Tensor, Tensor
         r: Times on the new path, of any shape, which the results keep.
     """
     # t_r: where the two paths have the same log-SNR.
-    t = path.time(new.log_snr(r))
+    t = time_at(path, new.log_snr(r))
     alpha, sigma, new_alpha, new_sigma = path.alpha(t), path.sigma(t), new.alpha(r), new.sigma(r)
     d_alpha, d_sigma, new_d_alpha, new_d_sigma = path.d_alpha(t), path.d_sigma(t), new.d_alpha(r), new.d_sigma(r)
     # s_r = sigma_bar / sigma near the noise, alpha_bar / alpha near the data.

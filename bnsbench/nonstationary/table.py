@@ -100,6 +100,27 @@ class NonStationarySolver:
         reached = self.times[0] + span * torch.cumsum(gaps / gaps.sum(), 0)[:-1]
         return NonStationarySolver.from_rows(torch.cat([self.times[:1], reached, self.times[-1:]]), self.rows)
 
+    def with_idle(self, n: int) -> NonStationarySolver:
+        """Return the table of ``n`` evaluations that ends where this one does; not checked.
+
+        Those that are added lie in the middle of the widest gaps, at states halfway between their neighbours, and nothing
+        weighs their velocities.
+        """
+        table = self
+        while table.nfe < n:
+            table = table._with_one_idle()
+        return table
+
+    def _with_one_idle(self) -> NonStationarySolver:
+        i = int(self.times.diff().argmax())
+        # x_new = (x_i + x_{i+1}) / 2, after which every row has a zero for u_new.
+        rows = self.rows
+        before = rows[i - 1] if i > 0 else torch.eye(self.nfe + 1, dtype=rows.dtype)[0]
+        rows = torch.cat([rows[:i], 0.5 * (before + rows[i])[None], rows[i:]])
+        rows = torch.cat([rows[:, : i + 2], rows.new_zeros(self.nfe + 1, 1), rows[:, i + 2 :]], dim=1)
+        middle = 0.5 * (self.times[i] + self.times[i + 1])
+        return NonStationarySolver.from_rows(torch.cat([self.times[: i + 1], middle[None], self.times[i + 1 :]]), rows)
+
     def __call__(self, field: VelocityField, x0: Tensor) -> Tensor:
         """Return the last state for initial states x0 [batch, ...]."""
         return sample(self.times, self.rows, field, x0)

@@ -5,8 +5,8 @@ import itertools
 import pytest
 import torch
 
-from bnsbench.flows.paths import VP, CondOT, Cosine, Path, Preconditioned
-from bnsbench.flows.scale_time import ScaleTimeField, scale_time
+from bnsbench.flows.paths import EDM, VE, VP, CondOT, Cosine, DiscreteVP, Path, Preconditioned
+from bnsbench.flows.scale_time import ScaleTimeField, scale_time, time_at
 from bnsbench.truth.ground_truth import solve
 from tests.flows.toy import GaussianModel, SineField
 
@@ -77,3 +77,39 @@ def test_a_part_is_changed_in_the_same_way() -> None:
     changed = ScaleTimeField(field, Cosine())
     x, t = torch.ones(3, 3, dtype=torch.float64), torch.tensor(0.3)
     torch.testing.assert_close(changed.part(slice(2, 3))(t, x[2:]), changed(t, x)[2:])
+
+
+PATHS = [CondOT(), Cosine(), VP(), DiscreteVP.linear(), EDM(), VE(), Preconditioned(CondOT(), 5.0)]
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.name)
+def test_a_time_has_the_inverse_derivative_of_its_log_snr(path: Path) -> None:
+    t = torch.linspace(0.07, 0.93, 12, dtype=torch.float64)
+    log_snr = path.log_snr(t).requires_grad_()
+    found = time_at(path, log_snr)
+    torch.testing.assert_close(found.detach(), t, rtol=1e-9, atol=1e-12)
+    (slope,) = torch.autograd.grad(found.sum(), log_snr)
+    h = 1e-6
+    steps = (path.log_snr(t + h) - path.log_snr(t - h)) / (2 * h)
+    torch.testing.assert_close(slope * steps, torch.ones_like(t), rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.name)
+def test_a_time_is_the_path_s_and_has_no_gradient_unless_it_is_asked_for(path: Path) -> None:
+    log_snr = torch.linspace(-3, 3, 7, dtype=torch.float64)
+    found = time_at(path, log_snr)
+    assert not found.requires_grad
+    assert torch.equal(found, path.time(log_snr))
+    assert torch.equal(time_at(path, log_snr.clone().requires_grad_()).detach(), found)
+
+
+@pytest.mark.parametrize("path", [DiscreteVP.linear(), VP()], ids=lambda path: path.name)
+def test_a_change_of_time_and_scale_can_be_differentiated(path: Path) -> None:
+    """Also where times are found by a search, which autograd does not follow."""
+    r = torch.tensor([0.2, 0.5, 0.9], dtype=torch.float64)
+    for part in range(2):  # the time itself, and the scale at it
+        derivative = torch.autograd.functional.jacobian(lambda at, part=part: scale_time(path, CondOT(), at)[part], r)
+        h = 1e-6
+        difference = (scale_time(path, CondOT(), r + h)[part] - scale_time(path, CondOT(), r - h)[part]) / (2 * h)
+        torch.testing.assert_close(derivative.diagonal(), difference, rtol=1e-5, atol=1e-8)
+        assert not (derivative - derivative.diagonal().diag()).any()

@@ -13,7 +13,7 @@ from bnsbench.flows.paths import CondOT
 from bnsbench.nonstationary.table import NonStationarySolver, canonical, free_entries
 from bnsbench.nonstationary.tracing import trace
 from bnsbench.solvers.runge_kutta import heun
-from tests.training.toys import random_table
+from tests.training.toys import bend, plain_states, random_table
 
 
 def random_solver(n: int, seed: int = 0) -> NonStationarySolver:
@@ -185,3 +185,41 @@ def test_a_row_can_be_replaced() -> None:
     replaced = random_table(5).with_row(2, row)
     assert torch.equal(replaced.rows[2, :4], row)
     assert torch.equal(replaced.rows[1], random_table(5).rows[1])
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_idle_evaluations_change_no_end(n: int) -> None:
+    table = random_table(n)
+    x0 = torch.randn(6, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    expected = plain_states(table, bend, x0)[-1]
+    for more in range(4):
+        longer = table.with_idle(n + more)
+        assert longer.nfe == n + more
+        longer.validated()
+        assert (longer.times.diff() > 0).all()
+        assert torch.equal(longer.times[[0, -1]], table.times[[0, -1]])
+        assert set(table.times.tolist()) <= set(longer.times.tolist())
+        torch.testing.assert_close(plain_states(longer, bend, x0)[-1], expected, rtol=1e-13, atol=1e-13)
+
+
+def test_idle_evaluations_halve_the_widest_gaps() -> None:
+    times = torch.tensor([0.0, 0.5, 0.8, 1.0], dtype=torch.float64)
+    table = NonStationarySolver.from_rows(times, random_table(3).rows)
+    expected = {3: [0.5, 0.3, 0.2], 4: [0.25, 0.25, 0.3, 0.2], 5: [0.25, 0.25, 0.15, 0.15, 0.2]}
+    for n, gaps in expected.items():
+        assert table.with_idle(n).times.diff().tolist() == pytest.approx(gaps)
+    assert table.with_idle(2) is table
+
+
+def test_idle_evaluations_lie_halfway_between_their_neighbours() -> None:
+    """The first one by numbers: x_1 = x_0 + h u_0 / 2, whose velocity nothing weighs."""
+    single = NonStationarySolver(torch.tensor([0.0, 2.0]), torch.tensor([0.9]), torch.tensor([[1.8]]))
+    found = single.with_idle(2)
+    assert found.times.tolist() == [0.0, 1.0, 2.0]
+    assert found.rows.flatten().tolist() == pytest.approx([0.95, 0.9, 0.0, 0.9, 1.8, 0.0])
+    x0 = torch.randn(3, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    table = NonStationarySolver.from_rows(torch.tensor([0.0, 0.2, 0.9, 1.0], dtype=torch.float64), random_table(3).rows)
+    before, after = plain_states(table, bend, x0), plain_states(table.with_idle(4), bend, x0)
+    torch.testing.assert_close(after[1], 0.5 * (before[0] + before[1]), rtol=1e-13, atol=1e-13)
+    for i, j in ((0, 0), (1, 2), (2, 3)):
+        torch.testing.assert_close(after[j], before[i], rtol=1e-13, atol=1e-13)
