@@ -17,9 +17,14 @@ from torchdiffeq import odeint
 from bnsbench.errors import DivergedError
 from bnsbench.flows.fields import BatchField, CountingField
 from bnsbench.flows.model import ModelField
+from bnsbench.flows.paths import CondOT
 from bnsbench.flows.precision import time_dtype, times_on
 from bnsbench.flows.predictions import per_sample
+from bnsbench.flows.scale_time import ScaleTimeField
 from bnsbench.truth.psnr import psnr_per_sample
+
+STRAIGHT = CondOT()
+"""The straight path, on which velocities and states are of one size throughout."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,7 @@ def solve(field: BatchField, x0: Tensor, tolerance: float) -> tuple[Tensor, int]
     return found.states[-1], math.ceil(found.nfe)
 
 
-def solve_each(field: BatchField, x0: Tensor, tolerance: float, points: int = 2) -> Solution:
+def solve_each(field: BatchField, x0: Tensor, tolerance: float, points: int = 2, straight: bool = False) -> Solution:
     """Return the states at equidistant times over the field's interval, of all samples that can be solved.
 
     Args:
@@ -105,15 +110,32 @@ def solve_each(field: BatchField, x0: Tensor, tolerance: float, points: int = 2)
         x0: Initial states [batch, ...].
         tolerance: Of one step, both relative and absolute.
         points: The number of times, both ends among them.
+        straight: Whether it is solved as seen on the straight path, where the same noise levels take the same steps
+            whatever path a model has; the times are equidistant there.
 
     Raises:
         UsageError: The model's prediction has no velocity at an end of its interval.
     """
     if isinstance(field, ModelField):
         field.check_ends()
+    if straight and field.path != STRAIGHT:
+        return _solve_straight(field, x0, tolerance, points)
     times = torch.linspace(*field.interval, points, dtype=torch.float64)
     with torch.no_grad():
         return _solve(field, x0, times, tolerance)
+
+
+def _solve_straight(field: BatchField, x0: Tensor, tolerance: float, points: int) -> Solution:
+    """Return the states at times that are equidistant on the straight path, told on the field's own."""
+    changed = ScaleTimeField(field, STRAIGHT)
+    # x_bar = s_r x, from s_0 x_0; where a solve stops is told as a time of the field's own path.
+    found = solve_each(changed, float(changed.scale(changed.interval[0])) * x0, tolerance, points)
+    scale = changed.scale(found.times)
+    times = field.path.time(STRAIGHT.log_snr(found.times)).clamp(*field.interval)
+    times[0], times[-1] = field.interval
+    stopped = field.path.time(STRAIGHT.log_snr(found.stopped))
+    states = found.states / scale.to(found.states).reshape(-1, *(1,) * x0.ndim)
+    return Solution(times, states, found.nfe, torch.where(found.stopped.isnan(), found.stopped, stopped))
 
 
 def check_solved(stopped: Tensor, tolerance: float, split: str = "") -> None:

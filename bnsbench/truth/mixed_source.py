@@ -12,7 +12,8 @@ from bnsbench.errors import UsageError
 from bnsbench.flows.model import Model
 from bnsbench.truth.ground_truth import Trajectory
 from bnsbench.truth.noise import Split
-from bnsbench.truth.pairs import CHUNK, Pairs, PairSource
+from bnsbench.truth.pairs import CHUNK, TAUGHT_CHUNK, Pairs, PairSource
+from bnsbench.truth.teacher import Teacher
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,11 @@ class MixedSource:
         """Return the mixture with the truth solved no finer than the tolerance, ``chunk`` samples in all together."""
         share = max(1, -(-chunk // len(self.sources)))
         return replace(self, sources=tuple(source.coarser(tolerance, share) for source in self.sources))
+
+    def taught(self, teacher: Teacher, chunk: int = TAUGHT_CHUNK) -> MixedSource:
+        """Return the mixture with the truth solved by a teacher, ``chunk`` samples in all together."""
+        share = max(1, -(-chunk // len(self.sources)))
+        return replace(self, sources=tuple(source.taught(teacher, share) for source in self.sources))
 
     def _shares(self, count: int) -> list[int]:
         kinds = len(self.sources)

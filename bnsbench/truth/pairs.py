@@ -1,4 +1,8 @@
-"""Pairs of noise and ground truth for a model under guidance: the same for every solver, cached on disk in fixed chunks."""
+"""Pairs of noise and truth for a model under guidance, cached on disk in fixed chunks.
+
+The noise is the same for every solver, and so is the ground truth that solvers are judged by; trainings may learn from a
+coarser one, which a teacher solves.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +17,21 @@ from torch import Tensor
 
 from bnsbench.flows.model import Model, ModelField
 from bnsbench.storage.tensors import read_tensors, write_tensors
-from bnsbench.truth.ground_truth import Solution, Trajectory, ceiling, check_solved, solve_each
+from bnsbench.truth.ground_truth import Solution, Trajectory, ceiling, check_solved
 from bnsbench.truth.noise import Split, noise
+from bnsbench.truth.teacher import WAY_POINTS, Adaptive, Teacher
 
 CHUNK = 128
 """Samples that share the adaptive step size; fixed, so that a truth never depends on how many samples are asked for."""
 
+TAUGHT_CHUNK = 32
+"""Samples that a teacher of its own solves together."""
+
 CEILING_SAMPLES = 32
 """Samples of the test split on which the truth's own error is measured; few, since the tighter solve costs more than it."""
 
-TRAJECTORY_POINTS = 65
-"""Times at which a ground-truth trajectory is kept, both ends among them."""
+WAY = f"trajectory-{WAY_POINTS}"
+"""What files of trajectories are called; a teacher may have other points than these."""
 
 ROUNDING_PER_TOLERANCE = 64
 """The smallest tolerance is the network's unit of rounding divided by this: a step averages the rounding of its stages.
@@ -75,6 +83,7 @@ class PairSource:
     tolerance: of the adaptive solver; for a network below float32 it is not taken below what its rounding lets one see.
     cache: a folder for solved chunks, or None to keep nothing.
     progress: called with a sentence before each chunk that must be solved. chunk: samples that are solved together.
+    teacher: solves in place of the adaptive rule, for trainings.
     """
 
     model: Model
@@ -86,6 +95,7 @@ class PairSource:
     device: str = "cpu"
     progress: Callable[[str], None] | None = None
     chunk: int = CHUNK
+    teacher: Teacher | None = None
 
     def initial(self, split: Split, indices: Tensor) -> Tensor:
         """Return the initial states of these samples: noise scaled to the path's beginning."""
@@ -125,8 +135,7 @@ class PairSource:
 
     def trajectories(self, split: Split, count: int = CHUNK) -> Pairs:
         """Return the first ``count`` pairs of a split with their ground-truth trajectories; as `pairs`."""
-        kind = f"trajectory-{TRAJECTORY_POINTS}"
-        chunks = [self._cached(kind, split, number, self._solve_trajectory) for number in self._chunks_of(count)]
+        chunks = [self._cached(WAY, split, number, self._solve_trajectory) for number in self._chunks_of(count)]
         self._check_solved(chunks, split, count)
         x, u = (torch.cat([chunk[name] for chunk in chunks], dim=1)[:, :count].to(self.device) for name in ("x", "u"))
         nfe, evaluations = self._cost(chunks)
@@ -140,6 +149,14 @@ class PairSource:
         For searches that need a few samples only: of fewer samples, fewer are hard, so the shared steps are longer, too.
         """
         return replace(self, tolerance=max(tolerance, self.tolerance), chunk=chunk)
+
+    @property
+    def _solver(self) -> Teacher:
+        return self.teacher or Adaptive(self.truth_tolerance)
+
+    def taught(self, teacher: Teacher, chunk: int = TAUGHT_CHUNK) -> PairSource:
+        """Return a source of the same noise whose truth a teacher solves, in chunks of that size."""
+        return replace(self, teacher=teacher, chunk=chunk)
 
     def _chunks_of(self, count: int) -> range:
         return range(-(-count // self.chunk))
@@ -155,7 +172,9 @@ class PairSource:
         return float(self._cached(kind, "test", 0, self._measure_ceiling)["ceiling"])
 
     def _chunk(self, split: Split, number: int) -> dict[str, Tensor]:
-        return self._cached("end", split, number, self._solve_end)
+        # A way that is known has the end, too; it was solved on the way's own steps, which only a teacher may choose.
+        way = None if self.teacher is None else self._known(WAY, split, number)
+        return self._cached("end", split, number, self._solve_end) if way is None else {**way, "x1": way["x"][-1]}
 
     def _check_solved(self, chunks: Sequence[Mapping[str, Tensor]], split: Split, count: int) -> None:
         """Raise DivergedError if one of the first ``count`` samples has no truth: leaving it out would flatter."""
@@ -167,14 +186,12 @@ class PairSource:
         check_solved(stopped, self.truth_tolerance, split)
 
     def _solve_end(self, split: Split, indices: Tensor) -> dict[str, Tensor]:
-        found = solve_each(self.field(indices), self.initial(split, indices), self.truth_tolerance)
+        found = self._solver.ends(self.field(indices), self.initial(split, indices))
         return {"x1": found.states[-1], **_account(found)}
 
     def _solve_trajectory(self, split: Split, indices: Tensor) -> dict[str, Tensor]:
-        field = self.field(indices)
-        found = solve_each(field, self.initial(split, indices), self.truth_tolerance, TRAJECTORY_POINTS)
-        way = found.trajectory(field)
-        return {"times": way.times, "x": way.x, "u": way.u, **_account(found, TRAJECTORY_POINTS)}
+        found, way = self._solver.way(self.field(indices), self.initial(split, indices))
+        return {"times": way.times, "x": way.x, "u": way.u, **_account(found)}
 
     def _measure_ceiling(self, split: Split, indices: Tensor) -> dict[str, Tensor]:
         truth = self._chunk(split, 0)["x1"][:CEILING_SAMPLES].to(self.device)
@@ -188,8 +205,7 @@ class PairSource:
     def _cached(
         self, kind: str, split: Split, number: int, compute: Callable[[Split, Tensor], dict[str, Tensor]]
     ) -> dict[str, Tensor]:
-        file = None if self.cache is None else self.cache / f"{self._key(kind, split, number)}.safetensors"
-        found = None if file is None else read_tensors(file)
+        found = self._known(kind, split, number)
         if found is not None:
             return found
         if self.progress is not None:
@@ -198,19 +214,27 @@ class PairSource:
             )
         indices = torch.arange(number * self.chunk, (number + 1) * self.chunk)
         tensors = {key: value.cpu().contiguous() for key, value in compute(split, indices).items()}
-        if file is not None:
-            write_tensors(file, tensors)
+        if self.cache is not None:
+            write_tensors(self._file(self.cache, kind, split, number), tensors)
         return tensors
+
+    def _known(self, kind: str, split: Split, number: int) -> dict[str, Tensor] | None:
+        """Return a chunk that has been solved before, None if it has not or nothing is kept."""
+        return None if self.cache is None else read_tensors(self._file(self.cache, kind, split, number))
+
+    def _file(self, folder: FilePath, kind: str, split: Split, number: int) -> FilePath:
+        return folder / f"{self._key(kind, split, number)}.safetensors"
 
     def _key(self, kind: str, split: Split, number: int) -> str:
         # Everything that decides the numbers of the truth, so that a change of any of it is another file.
         model = self.model
         names = (kind, model.fingerprint(), self.name, model.path.to_dict(), model.interval, self.guidance, self.seed)
-        rest = (split, number, self.chunk, self.truth_tolerance, str(model.dtype))
+        solved = self.truth_tolerance if self.teacher is None else self.teacher.name
+        rest = (split, number, self.chunk, solved, str(model.dtype))
         return hashlib.sha256(repr((names, rest)).encode()).hexdigest()[:40]
 
 
-def _account(found: Solution, more: int = 0) -> dict[str, Tensor]:
-    """Return what a solve cost per sample, ``more`` evaluations included, and where samples stopped, if any did."""
-    nfe = torch.tensor(math.ceil(found.nfe) + more)
+def _account(found: Solution) -> dict[str, Tensor]:
+    """Return what a solve cost per sample, and where samples stopped, if any did."""
+    nfe = torch.tensor(math.ceil(found.nfe))
     return {"nfe": nfe} if bool(found.stopped.isnan().all()) else {"nfe": nfe, "stopped": found.stopped}

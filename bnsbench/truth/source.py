@@ -6,7 +6,8 @@ from typing import Protocol
 
 from bnsbench.flows.model import Model
 from bnsbench.truth.noise import Split
-from bnsbench.truth.pairs import CHUNK, Pairs
+from bnsbench.truth.pairs import CHUNK, TAUGHT_CHUNK, Pairs
+from bnsbench.truth.teacher import Teacher
 
 
 class Source(Protocol):
@@ -30,3 +31,4 @@ class Source(Protocol):
     def pairs(self, split: Split, count: int) -> Pairs: ...
     def trajectories(self, split: Split, count: int = CHUNK) -> Pairs: ...
     def coarser(self, tolerance: float, chunk: int) -> Source: ...
+    def taught(self, teacher: Teacher, chunk: int = TAUGHT_CHUNK) -> Source: ...

@@ -6,7 +6,8 @@ import torch
 from bnsbench.errors import UsageError
 from bnsbench.flows.guidance import guidance_in_words
 from bnsbench.truth.mixed_source import MixedSource
-from bnsbench.truth.pairs import CHUNK, PairSource
+from bnsbench.truth.pairs import CHUNK, TAUGHT_CHUNK, PairSource
+from bnsbench.truth.teacher import Adaptive
 from tests.flows.toy import GaussianModel
 
 SCALES = (0.0, 1.3, 4.0)
@@ -171,6 +172,20 @@ def test_a_coarser_mixture_is_of_coarser_sources() -> None:
     assert [(source.guidance, source.tolerance, source.chunk) for source in coarse.sources] == [(w, 1e-3, 3) for w in SCALES]
     assert coarse.weights == (1.0, 2.0, 3.0)
     assert mixture().coarser(1e-9, 1).sources[0].chunk == 1
+
+
+def test_a_taught_mixture_is_of_taught_sources() -> None:
+    teacher = Adaptive(1e-4, straight=True)
+    taught = mixture(weights=(1.0, 2.0, 3.0)).taught(teacher, 8)
+    told = [(source.guidance, source.teacher, source.chunk) for source in taught.sources]
+    assert told == [(w, teacher, 3) for w in SCALES]
+    assert taught.weights == (1.0, 2.0, 3.0)
+    assert mixture().taught(teacher, 1).sources[0].chunk == 1
+    assert mixture().taught(teacher).sources[0].chunk == -(-TAUGHT_CHUNK // 3)
+    pairs, fine = taught.pairs("train", 6), mixture().pairs("train", 6)
+    assert torch.equal(pairs.x0, fine.x0)
+    torch.testing.assert_close(pairs.x1, fine.x1, rtol=0, atol=1e-3)
+    assert pairs.truth_evaluations < fine.truth_evaluations / 10
 
 
 @pytest.mark.parametrize(

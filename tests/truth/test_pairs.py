@@ -9,10 +9,13 @@ import torch
 from torch import Tensor
 
 from bnsbench.errors import DivergedError
-from bnsbench.flows.model import Model
+from bnsbench.flows.fields import BatchField
+from bnsbench.flows.model import Model, ModelField
 from bnsbench.flows.paths import EDM, CondOT
 from bnsbench.storage import tensors as tensor_files
-from bnsbench.truth.pairs import CHUNK, PairSource
+from bnsbench.truth.ground_truth import Solution, Trajectory
+from bnsbench.truth.pairs import CHUNK, TAUGHT_CHUNK, PairSource
+from bnsbench.truth.teacher import Adaptive
 from tests.flows.toy import GaussianModel
 
 
@@ -262,3 +265,87 @@ def test_what_could_be_solved_is_kept_together_with_what_could_not(tmp_path: Pat
 
 def test_the_ceiling_is_that_of_the_samples_that_have_a_truth() -> None:
     assert 70 < PairSource(Faulty(), "gaussian", tolerance=1e-5).ceiling() < 150
+
+
+class Known:
+    """A teacher that knows the flow of the Gaussian model, and stops at three times on its way."""
+
+    def __init__(self, name: str = "closed form") -> None:
+        self.name = name
+        self.solved: list[tuple[str, int]] = []
+
+    def ends(self, field: BatchField, x0: Tensor) -> Solution:
+        self.solved.append(("ends", len(x0)))
+        return self._solution(field, x0, [0.0, 1.0], 3.0)
+
+    def way(self, field: BatchField, x0: Tensor) -> tuple[Solution, Trajectory]:
+        self.solved.append(("way", len(x0)))
+        found = self._solution(field, x0, [0.0, 0.5, 1.0], 7.0)
+        return found, found.trajectory(field)
+
+    def _solution(self, field: BatchField, x0: Tensor, times: list[float], nfe: float) -> Solution:
+        assert isinstance(field, ModelField)
+        assert isinstance(field.model, GaussianModel)
+        assert field.condition is not None
+        states = torch.stack([field.model.flow(x0, field.condition, end=t) for t in times])
+        stopped = torch.full((len(x0),), math.nan, dtype=torch.float64)
+        return Solution(torch.tensor(times, dtype=torch.float64), states, nfe, stopped)
+
+
+def test_a_teacher_solves_in_chunks_of_its_own() -> None:
+    teacher = Known()
+    taught = source().taught(teacher)
+    pairs = taught.pairs("train", TAUGHT_CHUNK + 1)
+    assert teacher.solved == [("ends", TAUGHT_CHUNK)] * 2
+    assert torch.equal(pairs.x0, source().pairs("train", TAUGHT_CHUNK + 1).x0)
+    torch.testing.assert_close(pairs.x1, GaussianModel().flow(pairs.x0, torch.arange(len(pairs)) % 3))
+    assert (pairs.nfe, pairs.truth_evaluations) == (3, 2 * 3 * TAUGHT_CHUNK)
+    way = source().taught(teacher, 8).trajectories("train", 3)
+    assert teacher.solved[2:] == [("way", 8)]
+    assert way.trajectory is not None
+    assert way.trajectory.times.tolist() == [0.0, 0.5, 1.0]
+    assert torch.equal(way.x1, pairs.x1[:3])
+    assert (way.nfe, way.truth_evaluations) == (7, 7 * 8)
+
+
+def test_a_way_that_is_kept_gives_its_ends(tmp_path: Path) -> None:
+    told: list[str] = []
+    taught = source(tmp_path, progress=told.append).taught(Known())
+    way = taught.trajectories("train", 40)
+    assert len(told) == 2
+    pairs = taught.pairs("train", 33)
+    assert len(told) == 2
+    assert pairs.trajectory is None
+    assert torch.equal(pairs.x1, way.x1[:33])
+    assert pairs.truth_evaluations == way.truth_evaluations
+    # What is beyond is solved, and no way is known from its ends.
+    taught.pairs("train", 65)
+    assert len(told) == 3
+    taught.trajectories("train", 65)
+    assert len(told) == 4
+
+
+def test_the_ends_of_a_source_without_a_teacher_are_solved_as_ends(tmp_path: Path) -> None:
+    """So that the truth of a test does not depend on whether somebody has looked at its way."""
+    told: list[str] = []
+    plain = source(tmp_path, progress=told.append)
+    plain.trajectories("test", 3)
+    plain.pairs("test", 3)
+    assert len(told) == 2
+
+
+def test_every_teacher_has_files_of_its_own(tmp_path: Path) -> None:
+    kept = source(tmp_path)
+    for number, teacher in enumerate((None, Known(), Known("another"), Adaptive(1e-4), Adaptive(1e-8, straight=True))):
+        asked = kept if teacher is None else kept.taught(teacher, CHUNK)
+        asked.pairs("train", 1)
+        assert len(list(tmp_path.glob("*.safetensors"))) == number + 1
+    kept.taught(Known(), 8).pairs("train", 1)
+    assert len(list(tmp_path.glob("*.safetensors"))) == 6
+
+
+def test_samples_that_a_teacher_cannot_solve_are_named() -> None:
+    faulty = PairSource(Faulty(), "gaussian", tolerance=1e-4).taught(Adaptive(1e-4, straight=True))
+    for ask in (faulty.pairs, faulty.trajectories):
+        with pytest.raises(DivergedError, match=r"of 2 of 50 samples of the train split .* samples 5, 40\. At t = 0\."):
+            ask("train", 50)
