@@ -21,7 +21,16 @@ TRAINING_FLOORS = (
     *("known_choices", "problem", "objectives", "families", "optimisers", "precision", "descent", "tuning"),
     *("recipes", "trainer"),
 )
-"""The rooms of training, from the ground up; `distil` stands in the room of the descent, whose whole it is."""
+"""The rooms of training, from the ground up."""
+
+INSIDE = {
+    "floor": "objectives",
+    "teaching": "descent",
+    "distil": "descent",
+    "listener": "problem",
+    "__init__": "problem",
+}
+"""Modules of training that stand in a room of another name: what a descent is made of is one with it."""
 
 
 def modules_imported(file: Path) -> Iterator[str]:
@@ -62,7 +71,7 @@ def test_no_room_imports_from_above() -> None:
 
 
 def training_arrows() -> set[tuple[str, str]]:
-    rooms = {name: name for name in TRAINING_FLOORS} | {"distil": "descent", "listener": "problem", "__init__": "problem"}
+    rooms = {name: name for name in TRAINING_FLOORS} | INSIDE
     return {arrow for arrow in arrows(PACKAGE / "training", rooms) if "__init__" not in arrow}
 
 

@@ -13,10 +13,12 @@ from bnsbench.suite.plan import Cell
 
 TRUTH_EVALUATIONS = 160
 """Evaluations of a ground truth: 107 to 218 on the embedded models; 160 to 320 in Shaul et al. 2024."""
-TRAINING_PASSES = 80
-"""Times that a training goes through its pairs with n evaluations each: 50 (n = 4) to 120 (n = 16)."""
-PAIRS = 512
-"""Training pairs if the solver does not say, and as many to validate."""
+TEACHER_EVALUATIONS = 48
+"""Evaluations of a training's truth: 24 to 96 of a long table, or those of the adaptive rule for accurate solvers."""
+TRAINING_PASSES = 60
+"""Times that a training goes through its pairs with n evaluations each, validation included: 45 (n = 4) to 70 (n = 8)."""
+PAIRS, VALIDATION_PAIRS = 256, 64
+"""Training pairs if the solver does not say, as most trainings come to, and those to validate on."""
 
 TUNING_RUNS = 600
 """Samples that the search for a time grid takes from noise to data: 400 for one rule, 800 for all."""
@@ -55,7 +57,7 @@ def estimate(cells: Iterable[Cell]) -> Estimate:
         "sampling": [(cell, cell.nfe * cell.samples) for cell in wanted],
         "truth": [(cell, TRUTH_EVALUATIONS * cell.samples) for cell in truths.values()],
         "training": [
-            *((cell, TRUTH_EVALUATIONS * 2 * _pairs(cell)) for cell in taught.values()),
+            *((cell, TEACHER_EVALUATIONS * (_pairs(cell) + VALIDATION_PAIRS)) for cell in taught.values()),
             *((cell, TRAINING_PASSES * cell.nfe * _pairs(cell)) for cell in trained),
             *((cell, TRUTH_EVALUATIONS * 2 * TUNING_PAIRS) for cell in searched.values()),
             *((cell, TUNING_RUNS * cell.nfe) for cell in tuned),

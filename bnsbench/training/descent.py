@@ -10,17 +10,23 @@ import torch
 from torch import Tensor
 
 from bnsbench.training.families.parametrisation import Block, Parametrisation
+from bnsbench.training.floor import floor_under, share_at
 from bnsbench.training.objectives import Objective
 from bnsbench.training.optimisers.forward_derivatives import Derivative
 from bnsbench.training.optimisers.gauss_newton import GaussNewton, Iterate
 from bnsbench.training.optimisers.selection import IterateSelection
 from bnsbench.training.optimisers.soft_teacher import EVALUATIONS, soft_radius, soften
+from bnsbench.training.teaching import Teaching
 from bnsbench.truth.pairs import Pairs
 
 IDLE = "no further gain on the validation pairs"
 CONVERGED = "converged on the training pairs"
 SPENT = "all iterations are spent"
 ACCURATE = "accurate to {:g} dB on the validation pairs"
+MORE_PAIRS = "; more training pairs would gain less than {:.2g} dB"
+
+DECIBELS_PER_NAT = 4.343
+"""10 / log 10: mean squared errors that are a nat apart are so many decibels apart."""
 
 
 @dataclass(frozen=True)
@@ -32,22 +38,32 @@ class Schedule:
         slow_iterations: in a row after which the leg has converged; slow is one that lowers the training loss by less than
             ``slow_gain``.
         slow_gain: in nats.
+        leaving_gain: in nats, in place of ``slow_gain`` where another leg follows, on which the rest can be gained.
         damping: of the first step.
     """
 
     iterations: int = 40
-    slow_iterations: int = 3
-    slow_gain: float = 3e-3
+    slow_iterations: int = 2
+    slow_gain: float = 1e-2
+    leaving_gain: float = 3e-2
     damping: float = 1e-3
 
 
 @dataclass(frozen=True)
 class Leg:
-    """A leg of a descent: the pairs that it is on, the parameters that are free (None for all of them), and its schedule."""
+    """A leg of a descent.
 
-    pairs: Pairs
+    Args:
+        pairs: so many of the training split.
+        free: the parameters that are free, by index; None for all of them.
+        schedule: when it ends.
+        least_excess: nats that the parameters have to lose by the fewer pairs of the leg before, or the leg is left out.
+    """
+
+    pairs: int
     free: Tensor | None
     schedule: Schedule
+    least_excess: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -59,8 +75,12 @@ class State:
         leg: the number of the leg; -1 before the first one has begun.
         iterations: so far, and of these in this leg.
         damping: of the next step.
-        slow: iterations in a row, up to now, that were slow.
+        slow: iterations in a row, up to now, that were slow, and those that were too slow to stay on the leg.
+        still: iterations so far at which no step lowered the loss.
         rejected: trials so far whose states left the finite numbers.
+        excess: nats that the parameters lose because the leg has no more pairs, as far as is known.
+        floor: under which the last step was chosen, an error.
+        level: the number of the teacher (see `Teaching`).
         noise: as far as a soft teacher has moved it.
     """
 
@@ -70,7 +90,12 @@ class State:
     iterations_in_leg: int = 0
     damping: float = 0.0
     slow: int = 0
+    leaving: int = 0
+    still: int = 0
     rejected: int = 0
+    excess: float = torch.inf
+    floor: float = 0.0
+    level: int = 0
     noise: Tensor | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -92,7 +117,10 @@ class Descent:
         family: what the table has to choose.
         objective: whose loss is lowered on the pairs of the legs, one leg after the other.
         legs: the legs.
+        teaching: gives them their pairs.
+        along: whether the objective looks at the way.
         selection: keeps the iterate with the least validation loss, and counts the cost.
+        floor: share of the median error that the floor ends at.
         enough: PSNR in dB on the validation pairs from which on the descent ends.
         seed: of the sketches.
         derivative: how the network is differentiated.
@@ -102,7 +130,10 @@ class Descent:
     family: Parametrisation
     objective: Objective
     legs: Sequence[Leg]
+    teaching: Teaching
+    along: bool
     selection: IterateSelection
+    floor: float
     enough: float
     seed: int
     derivative: Derivative
@@ -111,36 +142,56 @@ class Descent:
     def steps(self, state: State) -> Iterator[State]:
         """Go on from a state to the end; yield the state at the beginning of every leg and after every iteration."""
         for number in range(max(state.leg, 0), len(self.legs)):
-            if self._accurate:
+            resumed = number == state.leg
+            if self._accurate or not (resumed or self._worth(state, self.legs[number])):
                 return
             leg = self.legs[number]
-            resumed = number == state.leg
-            family = Block(self.family, state.theta, torch.arange(len(state.theta)) if leg.free is None else leg.free)
-            newton, iterate = self._begin(leg, family, state if resumed else replace(state, noise=None), resumed)
             if not resumed:
-                state = State(
-                    theta=family.whole(iterate.theta),
+                self._sharpen()
+                state = replace(state, noise=None)
+            pairs = self._pairs(leg)
+            newton, iterate = self._begin(leg, pairs, state, resumed)
+            if not resumed:
+                state = replace(
+                    state,
+                    theta=self._block(leg, state).whole(iterate.theta),
                     leg=number,
-                    iterations=state.iterations,
+                    iterations_in_leg=0,
                     damping=leg.schedule.damping,
+                    slow=0,
+                    leaving=0,
                     rejected=newton.rejected,
+                    floor=newton.floor,
+                    level=self.teaching.level,
                 )
                 self._check(state, iterate)
                 self.selection.idle = 0
                 yield state
-            while not self.why_stopped(state):
+            while self._outgrown or not self.why_stopped(state):
+                if self._outgrown:
+                    self._sharpen()
+                    pairs = self._pairs(leg)
+                    newton, iterate = self._begin(leg, pairs, state, resumed=False)
+                    state = replace(state, slow=0, leaving=0, level=self.teaching.level)
                 if self.objective.soft:
-                    newton, iterate = self._soften(leg, newton, iterate)
-                loss = iterate.loss
-                iterate, damping = newton.step(iterate, state.iterations + 1, state.damping)
-                state = State(
-                    theta=family.whole(iterate.theta),
-                    leg=number,
+                    newton, iterate = self._soften(pairs, newton, iterate)
+                iterate = newton.under(self._floor(state, iterate), iterate)
+                before = iterate.loss
+                iterate, damping = newton.step(iterate, state.iterations, state.damping)
+                # While the floor comes down, an iteration that gains little says nothing of the next one.
+                gain, settled = before - iterate.loss, share_at(state.iterations, self.floor) <= self.floor
+                state = replace(
+                    state,
+                    theta=self._block(leg, state).whole(iterate.theta),
                     iterations=state.iterations + 1,
                     iterations_in_leg=state.iterations_in_leg + 1,
                     damping=damping,
-                    slow=state.slow + 1 if loss - iterate.loss < leg.schedule.slow_gain else 0,
+                    slow=state.slow + 1 if settled and gain < leg.schedule.slow_gain else 0,
+                    leaving=state.leaving + 1 if settled and gain < leg.schedule.leaving_gain else 0,
+                    still=state.still + (not gain > 0),
                     rejected=newton.rejected,
+                    excess=newton.excess,
+                    floor=newton.floor,
                     noise=newton.pairs.x0 if self.objective.soft else None,
                 )
                 self._check(state, iterate)
@@ -148,41 +199,81 @@ class Descent:
 
     def why_stopped(self, state: State) -> str:
         """Return why the leg ends here, or "" if it goes on."""
-        schedule = self.legs[state.leg].schedule
+        schedule, following = self.legs[state.leg].schedule, self.legs[state.leg + 1 :][:1]
+        goes_on = bool(following) and self._worth(state, following[0])
         if self._accurate:
             return ACCURATE.format(self.enough)
         if self.selection.exhausted:
-            return IDLE
-        if state.slow >= schedule.slow_iterations:
-            return CONVERGED
+            return self._in_full(IDLE, following)
+        if (state.leaving if goes_on else state.slow) >= schedule.slow_iterations:
+            return self._in_full(CONVERGED, following)
         return SPENT if state.iterations_in_leg >= schedule.iterations else ""
+
+    def _in_full(self, reason: str, following: Sequence[Leg]) -> str:
+        """Return the reason, with what a leg on more pairs would have gained, if there is one."""
+        return "".join([reason, *(MORE_PAIRS.format(DECIBELS_PER_NAT * leg.least_excess) for leg in following)])
+
+    def _worth(self, state: State, leg: Leg) -> bool:
+        """Whether the parameters lose so much by having too few pairs that a leg on more of them is worth its cost."""
+        return state.excess >= leg.least_excess
 
     @property
     def _accurate(self) -> bool:
-        return self.selection.best_psnr >= self.enough
+        return self.selection.best_psnr >= self.enough and not self._outgrown
 
-    def _begin(self, leg: Leg, family: Block, state: State, resumed: bool) -> tuple[GaussNewton, Iterate]:
-        """Return the leg's optimiser and the iterate from which it goes on."""
+    @property
+    def _outgrown(self) -> bool:
+        """Whether the student has come so near to its truth that this one's own error counts."""
+        return self.teaching.outgrown(self.selection.best_psnr)
+
+    def _floor(self, state: State, iterate: Iterate) -> float:
+        share = share_at(state.iterations, self.floor)
+        return floor_under(share, iterate.errors) if self.objective.logarithmic else 0.0
+
+    def _sharpen(self) -> None:
+        """See to a truth that is fine enough for the best table so far."""
+        if self.teaching.sharpen(self.selection.best_psnr):
+            self._validate_anew()
+
+    def _pairs(self, leg: Leg) -> Pairs:
+        """Return the leg's pairs, by a finer teacher than before if the present one cannot solve them."""
+        before = self.teaching.level
+        pairs = self.teaching.pairs("train", leg.pairs, self.along)
+        if self.teaching.level != before:
+            self._validate_anew()
+        return pairs
+
+    def _validate_anew(self) -> None:
+        """Validate on the truth of the teacher at work."""
+        self.selection.idle = 0
+        self.selection.measure_again(self.teaching.pairs("validation", len(self.selection.pairs), self.along))
+
+    def _block(self, leg: Leg, state: State) -> Block:
+        """Return the leg's free parameters of a state."""
+        return Block(self.family, state.theta, torch.arange(len(state.theta)) if leg.free is None else leg.free)
+
+    def _begin(self, leg: Leg, pairs: Pairs, state: State, resumed: bool) -> tuple[GaussNewton, Iterate]:
+        """Return an optimiser on the leg's pairs and the state's iterate, from which it goes on."""
+        family = self._block(leg, state)
         newton = GaussNewton(
             family=family,
             objective=self.objective,
-            pairs=leg.pairs if state.noise is None else replace(leg.pairs, x0=state.noise),
+            pairs=pairs if state.noise is None else replace(pairs, x0=state.noise),
             cost=self.selection.cost,
             seed=self.seed,
             derivative=self.derivative,
             precision=self.precision,
+            floor=state.floor if resumed else 0.0,
             rejected=state.rejected,
         )
-        spent = self.selection.cost.to_dict()
+        if resumed:  # as it was, and paid for before the interruption
+            return newton, newton.present(family.start())
         iterate = newton.evaluate(family.start())
-        if resumed:  # it was paid for before the interruption
-            self.selection.cost.restore(spent)
-            newton.rejected = state.rejected
-        return newton, iterate
+        return newton, newton.under(self._floor(state, iterate), iterate)
 
-    def _soften(self, leg: Leg, newton: GaussNewton, iterate: Iterate) -> tuple[GaussNewton, Iterate]:
+    def _soften(self, pairs: Pairs, newton: GaussNewton, iterate: Iterate) -> tuple[GaussNewton, Iterate]:
         """Let the noise come a step towards the student, and run it from there."""
-        noise, nfe = leg.pairs.x0, iterate.table.nfe
+        noise, nfe = pairs.x0, iterate.table.nfe
         softer = soften(iterate.table, self.objective, newton.pairs, noise, soft_radius(noise[0].numel(), nfe))
         self.selection.cost.training += EVALUATIONS * nfe * len(noise)
         newton = replace(newton, pairs=softer)

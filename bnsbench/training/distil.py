@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast, get_args
 
 import torch
@@ -21,21 +21,19 @@ from bnsbench.training.optimisers.forward_derivatives import Derivative
 from bnsbench.training.optimisers.selection import IterateSelection
 from bnsbench.training.precision import COARSE, precision_limit
 from bnsbench.training.problem import Cost, Effort, Problem
-from bnsbench.truth.noise import Split
+from bnsbench.training.teaching import Teaching
 from bnsbench.truth.pairs import Pairs
 
 OPTIMISERS = ("gauss-newton", "adam")
 
 CHECKS = 3
 """Validations without a gain after which Gauss-Newton stops; Adam goes to its end."""
-FIRST_SLOW_ITERATIONS, FIRST_SLOW_GAIN = 2, 0.03
-"""When the descent leaves the first part of the pairs, which need not be converged on."""
 ROUNDS, ROUND_SLOW_ITERATIONS = 3, 2
 """How often blocks of parameters are descended over in turn, and when each is left for the next."""
 
 NEAR_LIMIT = 7.0
 """Decibels below the limit of the network's precision from which on rounding makes up a fifth of the error or more."""
-LIMIT_PAIRS = 128
+LIMIT_PAIRS = 64
 """Validation pairs on which the limit is measured."""
 
 
@@ -48,10 +46,12 @@ class Choices:
         optimiser: "gauss-newton" or "adam".
         derivative: how Gauss-Newton differentiates the network: "backward", or "forward" and "difference" where
             backpropagation does not fit.
-        pairs: to train on; 0 for the default.
+        pairs: to train on at last; 0 for as many as still gain something (see `Effort`).
         iterations: at most; 0 for the default.
-        gain: nats that three iterations must gain for a descent to go on, however accurate it is; 0 for the default, which
-            is content with 90 dB.
+        gain: nats that iterations must gain for a descent to go on, however accurate it is; 0 for the default, which is
+            content with 90 dB.
+        floor: share of the median error below which a sample's error counts no more, of logarithmic objectives: the
+            nearer to 0, the more the mean of decibels counts, and the nearer to 1, the mean squared error.
         rate: Adam's learning rate, 0 for 5e-3 (of the published recipe 5e-4).
         checkpointed: whether Adam recomputes activations.
 
@@ -65,6 +65,7 @@ class Choices:
     pairs: int = 0
     iterations: int = 0
     gain: float = 0.0
+    floor: float = 0.03
     rate: float = 0.0
     checkpointed: bool = False
 
@@ -73,8 +74,8 @@ class Choices:
             raise UsageError(f"There is no optimiser {self.optimiser!r}; choose from {', '.join(OPTIMISERS)}.")
         if self.derivative not in get_args(Derivative):
             raise UsageError(f"There is no derivative {self.derivative!r}; choose from {', '.join(get_args(Derivative))}.")
-        if min(self.pairs, self.iterations, self.gain, self.rate) < 0:
-            raise UsageError("Pairs, iterations, gain and rate cannot be negative.")
+        if min(self.pairs, self.iterations, self.gain, self.floor, self.rate) < 0:
+            raise UsageError("Pairs, iterations, gain, floor and rate cannot be negative.")
 
 
 def distil(
@@ -86,6 +87,8 @@ def distil(
     *,
     blocks: Sequence[Tensor] = (),
     loss: Loss | None = None,
+    teaching: Teaching | None = None,
+    rivals: Sequence[NonStationarySolver] = (),
 ) -> tuple[NonStationarySolver, dict[str, Any]]:
     """Return the family's best table and the training record.
 
@@ -97,6 +100,8 @@ def distil(
         cost: what the family's start has already spent; added to.
         blocks: increasing indices of parameters to descend over in turn; all at once if empty.
         loss: of the parameters, in place of the objective's own, for Adam; the objective still selects.
+        teaching: the truth, if the family's start has used it already; it counts where ``cost`` does.
+        rivals: tables that are known already, of which the best is returned if no iterate is better.
 
     Raises:
         UsageError: for choices that do not go together.
@@ -108,18 +113,23 @@ def distil(
     # The pairs, with their trajectories where objective or loss look at the way.
     along = loss is not None or objective.whole
     count = choices.pairs or problem.effort.pairs
-    train = _pairs(problem, "train", count, along, cost)
-    validation = _pairs(problem, "validation", problem.effort.validation_for(count), along, cost)
+    teaching = teaching or Teaching(problem, cost)
+    if by_adam:
+        teaching.level = len(teaching.teachers) - 1  # the finest, for a descent that has no legs at whose ends to look again
+    validation = teaching.pairs("validation", problem.effort.validation, along)
     # The descent, which a saved state shortens.
     gain = choices.gain or IterateSelection.smallest_gain
-    selection = IterateSelection(problem, objective, validation, nfe, cost, patience=CHECKS, smallest_gain=gain)
+    selection = IterateSelection(problem, objective, validation, nfe, cost, CHECKS, gain, choices.floor)
+    for rival in rivals:
+        selection.check(rival, "known already", 0, 1)
     checkpoint = Checkpoint(problem.checkpoint)
     if by_adam:
         chosen = loss or objective_loss(family, objective, choices.checkpointed)
-        stopped, rejected = _by_adam(family, chosen, train, choices, selection, checkpoint), 0
+        train = teaching.pairs("train", count, along)
+        found: dict[str, Any] = {"stopped": _by_adam(family, chosen, train, choices, selection, checkpoint), "pairs": count}
     else:
-        legs = make_legs(train, choices, problem.effort, blocks)
-        stopped, rejected = _by_gauss_newton(family, legs, choices, selection, checkpoint)
+        legs = make_legs(count, choices, problem.effort, blocks)
+        found = _by_gauss_newton(family, legs, teaching, along, choices, selection, checkpoint)
     checkpoint.remove()
     # The best table so far, and how it was found.
     table = selection.result()
@@ -130,31 +140,40 @@ def distil(
         "objective": choices.objective,
         "optimiser": choices.optimiser,
         "derivative": choices.derivative,
-        "pairs": count,
+        "floor": choices.floor,
         "validation_pairs": len(validation),
-        "tolerance": problem.source.truth_tolerance,
+        "teacher": teaching.teacher.name,
+        "teacher_psnr": teaching.error(),
         "psnr": selection.best_psnr,
         "loss": selection.best_loss,
-        "stopped": stopped,
-        "rejected": rejected,
+        **found,
         **cost.record(problem.source),
         "curve": selection.curve.points,
     }
     return table, {**record, **limit}
 
 
-def make_legs(train: Pairs, choices: Choices, effort: Effort, blocks: Sequence[Tensor] = ()) -> list[Leg]:
-    """Return the legs of a Gauss-Newton descent: on a part of the pairs first, or over blocks of parameters in turn."""
+def make_legs(count: int, choices: Choices, effort: Effort, blocks: Sequence[Tensor] = ()) -> list[Leg]:
+    """Return the legs of a Gauss-Newton descent.
+
+    Most of the way is as good on a few pairs, and costs less; a leg on more of them is left out where they would gain
+    little, unless the user has asked for so many. With blocks of parameters, all pairs and the blocks in turn.
+
+    Args:
+        count: pairs at most.
+        choices: what the user has chosen.
+        effort: how the pairs grow.
+        blocks: as of `distil`.
+    """
     most, gain = choices.iterations or Schedule.iterations, choices.gain or Schedule.slow_gain
-    count = len(train)
     if blocks:
         schedule = Schedule(most, ROUND_SLOW_ITERATIONS, gain)
-        return [Leg(train.part(slice(count)), block, schedule) for _ in range(ROUNDS) for block in blocks if len(block)]
-    legs = [Leg(train.part(slice(count)), None, Schedule(most, slow_gain=gain))]
-    if count >= effort.first_least:
-        first = Schedule(most, FIRST_SLOW_ITERATIONS, FIRST_SLOW_GAIN)
-        legs.insert(0, Leg(train.part(slice(count // effort.first_share)), None, first))
-    return legs
+        return [Leg(count, block, schedule) for _ in range(ROUNDS) for block in blocks if len(block)]
+    parts = [part for part in effort.parts if part < count]
+    schedule = Schedule(most, slow_gain=gain, leaving_gain=max(gain, Schedule.leaving_gain))
+    legs = [Leg(part, None, schedule) for part in (*parts, count)]
+    least = 0.0 if choices.pairs else effort.least_excess
+    return [replace(leg, least_excess=least if number else 0.0) for number, leg in enumerate(legs)]
 
 
 def _require_gauss_newton(by_adam: bool, objective: Objective, blocks: Sequence[Tensor], choices: Choices) -> None:
@@ -162,13 +181,6 @@ def _require_gauss_newton(by_adam: bool, objective: Objective, blocks: Sequence[
         raise UsageError("Parameters can be trained in turn by the optimiser gauss-newton only.")
     if by_adam and objective.soft:
         raise UsageError("The soft teacher is offered with the optimiser gauss-newton.")
-
-
-def _pairs(problem: Problem, split: Split, count: int, along: bool, cost: Cost) -> Pairs:
-    source = problem.source
-    found = source.trajectories(split, count) if along else source.pairs(split, count)
-    cost.truth(f"{split}, {'trajectories' if along else 'ends'}", found)
-    return found
 
 
 def _by_adam(
@@ -184,15 +196,24 @@ def _by_adam(
 
 
 def _by_gauss_newton(
-    family: Parametrisation, legs: Sequence[Leg], choices: Choices, selection: IterateSelection, checkpoint: Checkpoint
-) -> tuple[str, int]:
-    """Descend by Gauss-Newton, from the saved state if there is one; return why it ended, and the trials rejected."""
+    family: Parametrisation,
+    legs: Sequence[Leg],
+    teaching: Teaching,
+    along: bool,
+    choices: Choices,
+    selection: IterateSelection,
+    checkpoint: Checkpoint,
+) -> dict[str, Any]:
+    """Descend by Gauss-Newton, from the saved state if there is one; return what the record says of it."""
     problem = selection.problem
     descent = Descent(
         family=family,
         objective=selection.objective,
         legs=legs,
+        teaching=teaching,
+        along=along,
         selection=selection,
+        floor=choices.floor,
         enough=math.inf if choices.gain else problem.effort.enough,
         seed=problem.source.seed,
         derivative=cast("Derivative", choices.derivative),
@@ -201,11 +222,19 @@ def _by_gauss_newton(
     saved = checkpoint.load()
     state = None if saved is None else State.from_dict(saved)
     if saved is not None and state is not None:
+        teaching.level = state.level
+        selection.pairs = teaching.pairs("validation", len(selection.pairs), along)
         selection.restore(saved["selection"])
     end = start = state or State(family.start())
     for end in descent.steps(start):
         checkpoint.save({**end.to_dict(), "selection": selection.state()})
-    return descent.why_stopped(end), end.rejected
+    return {
+        "pairs": legs[end.leg].pairs,
+        "stopped": descent.why_stopped(end),
+        "iterations": end.iterations,
+        "still": end.still,
+        "rejected": end.rejected,
+    }
 
 
 def _precision(problem: Problem, table: NonStationarySolver, selection: IterateSelection) -> dict[str, Any]:
@@ -213,7 +242,9 @@ def _precision(problem: Problem, table: NonStationarySolver, selection: IterateS
     model = problem.source.model
     if torch.finfo(model.dtype).eps <= COARSE:
         return {}
-    pairs, tolerance = selection.pairs.part(slice(LIMIT_PAIRS)), problem.source.truth_tolerance
+    # Not on a teacher's truth, whose own error would be taken for rounding.
+    pairs, tolerance = problem.source.pairs("validation", LIMIT_PAIRS), problem.source.truth_tolerance
+    selection.cost.truth("validation, precision", pairs)
     limit, nfe = precision_limit(table, pairs, model.dtype, tolerance, model.data_range)
     selection.cost.truths[f"precision, {table.nfe} NFE"] = nfe * len(pairs)
     selection.cost.validation += 2 * table.nfe * len(pairs)

@@ -1,8 +1,13 @@
 """What a solver is trained for: residuals of every sample, and how their mean squares add up to one loss.
 
 With e_s = |r_s|^2 / m the mean square of a sample's m residuals and w_s its weight (all weights sum to one), the loss is
-sum_s w_s log e_s ("log-" objectives: every sample's decibels count alike) or log sum_s w_s e_s (the others: the logarithm
-of the mean, so that losses are nats in both cases and their differences are relative). Optimisers know nothing else.
+sum_s w_s log (e_s + f) ("log-" objectives: every sample's decibels count alike) or log sum_s w_s e_s (the others: the
+logarithm of the mean, so that losses are nats in both cases and their differences are relative). Optimisers know nothing
+else.
+
+The floor f is what keeps the logarithm off its cusps: where a sample can be hit exactly, least squares with weights 1 / e_s
+hits one, and no later step helps. Descents lower it on the way (`bnsbench.training.floor`). Samples far below it count no
+more, so it is also the knob between the mean of decibels (f = 0) and the mean squared error (f large).
 """
 
 from __future__ import annotations
@@ -63,15 +68,21 @@ class Objective(ABC):
         """Return the mean squared residuals e_s [N] in float64."""
         return self.residuals(pairs, states, times).double().square().mean(1)
 
-    def loss(self, errors: Tensor, weights: Tensor) -> Tensor:
-        """Return the loss in nats (0-d) of errors [N] with weights [N] that sum to one."""
-        errors = errors.clamp_min(SMALLEST_ERROR)
-        return (weights * errors.log()).sum() if self.logarithmic else (weights * errors).sum().log()
+    def loss(self, errors: Tensor, weights: Tensor, floor: float = 0.0) -> Tensor:
+        """Return the loss in nats (0-d).
 
-    def importance(self, errors: Tensor, weights: Tensor) -> Tensor:
-        """Return d loss / d e_s [N], by which least squares reweights each sample."""
+        Args:
+            errors: e_s [N].
+            weights: w_s [N], summing to one.
+            floor: f, an error; objectives that are not logarithmic have none.
+        """
         errors = errors.clamp_min(SMALLEST_ERROR)
-        return weights / errors if self.logarithmic else weights / (weights * errors).sum()
+        return (weights * (errors + floor).log()).sum() if self.logarithmic else (weights * errors).sum().log()
+
+    def importance(self, errors: Tensor, weights: Tensor, floor: float = 0.0) -> Tensor:
+        """Return d loss / d e_s [N], by which least squares reweights each sample; arguments as for `loss`."""
+        errors = errors.clamp_min(SMALLEST_ERROR)
+        return weights / (errors + floor) if self.logarithmic else weights / (weights * errors).sum()
 
 
 class EndError(Objective):

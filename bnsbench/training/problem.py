@@ -55,26 +55,19 @@ class Effort:
     """How many pairs a training takes, and how far it goes, where the user has not said so.
 
     Args:
-        pairs: to train on, about as many as the paper's 520: half of them lose less than 0.1 dB, and twice as many gain a
-            few hundredths.
-        validation: pairs to validate on at most; within this bound and the next, as many as there are to train on.
-        least_validation: pairs to validate on at least, unless ``validation`` is less.
-        first_share: the descent begins on one in so many of the pairs, where most of the way is as good and costs less.
-        first_least: pairs below which it begins on all of them.
+        pairs: to train on at most.
+        parts: how many pairs the legs before the last one are on.
+        least_excess: nats that a table has to lose by having no more pairs for the next leg to be worth its cost.
+        validation: pairs to validate on.
         enough: PSNR in dB on the validation pairs from which on a training ends; 90 dB are an error of 3e-5 of the data's
             range.
     """
 
     pairs: int = 512
-    validation: int = 1024
-    least_validation: int = 256
-    first_share: int = 8
-    first_least: int = 512
+    parts: tuple[int, ...] = (32, 128, 256)
+    least_excess: float = 0.025
+    validation: int = 64
     enough: float = 90.0
-
-    def validation_for(self, pairs: int) -> int:
-        """Return how many pairs to validate on, for so many to train on."""
-        return min(self.validation, max(self.least_validation, pairs))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,16 @@ from dataclasses import replace
 
 import pytest
 
-from bnsbench.suite.estimate import PAIRS, PEAK_TFLOPS, TRAINING_PASSES, TRUTH_EVALUATIONS, UTILISATION, estimate
+from bnsbench.suite.estimate import (
+    PAIRS,
+    PEAK_TFLOPS,
+    TEACHER_EVALUATIONS,
+    TRAINING_PASSES,
+    TRUTH_EVALUATIONS,
+    UTILISATION,
+    VALIDATION_PAIRS,
+    estimate,
+)
 from bnsbench.suite.plan import make_plan
 from bnsbench.suite.suitefile import read_suite
 
@@ -21,7 +30,7 @@ def test_forwards_by_purpose(cells):
     n, forwards_of_both_scales = cells[0].samples, 1 + 2
     assert found.sampling == 3 * (2 + 4) * n * forwards_of_both_scales
     assert found.truth == TRUTH_EVALUATIONS * n * forwards_of_both_scales
-    teaching = 2 * TRUTH_EVALUATIONS * PAIRS
+    teaching = TEACHER_EVALUATIONS * (PAIRS + VALIDATION_PAIRS)
     assert found.training == (teaching + (2 + 4) * TRAINING_PASSES * PAIRS) * forwards_of_both_scales
 
 
@@ -48,4 +57,5 @@ def test_hours_are_operations_by_speed(cells, dtype):
 
 def test_pairs_of_the_solver_count(cells):
     few = [replace(cell, solver=replace(cell.solver, parameters={"pairs": 64})) if cell.trained else cell for cell in cells]
-    assert estimate(few).training * PAIRS == estimate(cells).training * 64
+    fewer = (PAIRS - 64) * (TEACHER_EVALUATIONS + (2 + 4) * TRAINING_PASSES)
+    assert estimate(cells).training - estimate(few).training == fewer * (1 + 2)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -64,6 +65,32 @@ def test_importance_is_the_derivative_of_the_loss(name: str, weights: Tensor) ->
     errors = ERRORS.clone().requires_grad_()
     (derivative,) = torch.autograd.grad(objective.loss(errors, weights), errors)
     torch.testing.assert_close(objective.importance(ERRORS, weights), derivative)
+
+
+@pytest.mark.parametrize("floor", [0.0, 1e-3, 0.4, 10.0])
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_a_floor_is_added_to_errors_in_logarithms_and_to_nothing_else(name: str, floor: float) -> None:
+    """Loss by its formula, importance by the slope of that formula in every sample's error."""
+    objective = make_objective(name, features)
+
+    def loss(errors: np.ndarray) -> float:
+        if objective.logarithmic:
+            return float(np.dot(WEIGHTS.numpy(), np.log(errors + floor)))
+        return float(np.log(np.dot(WEIGHTS.numpy(), errors)))
+
+    assert float(objective.loss(ERRORS, WEIGHTS, floor)) == pytest.approx(loss(ERRORS.numpy()), abs=1e-12)
+    found = objective.importance(ERRORS, WEIGHTS, floor)
+    for s, error in enumerate(ERRORS.tolist()):
+        h = 1e-3 * error * np.eye(len(ERRORS))[s]
+        slope = (loss(ERRORS.numpy() + h) - loss(ERRORS.numpy() - h)) / (2e-3 * error)
+        assert float(found[s]) == pytest.approx(slope, rel=1e-6)
+
+
+def test_a_high_floor_makes_the_mean_of_decibels_the_mean_squared_error() -> None:
+    """log(e + f) = log f + e / f + .., so that far below the floor all errors weigh as they are."""
+    logarithmic, plain = (make_objective(name, None).importance for name in ("log-mse", "mse"))
+    found, wanted = logarithmic(ERRORS, WEIGHTS, 1e9), plain(ERRORS, WEIGHTS)
+    torch.testing.assert_close(found / found.sum(), wanted / wanted.sum())
 
 
 @pytest.mark.parametrize("name", ["mse", "log-mse"])
@@ -202,7 +229,7 @@ def by_soft_teacher(objective: Objective, pairs: Pairs) -> None:
 
 def by_gauss_newton(objective: Objective, pairs: Pairs, derivative: Derivative) -> None:
     table = FAMILY.table(FAMILY.start())
-    iterate = Iterate(FAMILY.start(), table, run(table, pairs.field, pairs.x0), 0.0)
+    iterate = Iterate(FAMILY.start(), table, run(table, pairs.field, pairs.x0), torch.ones(len(pairs)), 0.0)
     GaussNewton(FAMILY, objective, pairs, Cost(), derivative=derivative, precision=torch.float64).system(iterate, 1)
 
 

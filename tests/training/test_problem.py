@@ -25,17 +25,21 @@ def spent(training: int, validation: int, features: int, **truths: int) -> Cost:
 def test_as_much_is_done_as_the_documents_say() -> None:
     effort = Effort()
     said = [option.meaning for family in FAMILIES for option in family.options if option.name == "pairs"]
-    assert sum(text.endswith(f"0 for the default, {effort.pairs}") for text in said) == len(FAMILIES) - 1  # not of a search
+    assert (
+        sum(text.endswith(f"0 for as many as gain, {effort.pairs} at most") for text in said) == len(FAMILIES) - 1
+    )  # not of a search
     method = " ".join(METHOD.read_text().split())
-    assert f"at {effort.enough:g} dB, or when its iterations are spent" in method
-    assert f"Where there are {effort.first_least} pairs or more it begins on an eighth of them" in method
-    assert effort.first_share == 8
+    *most, last = (*effort.parts, effort.pairs)
+    assert f"in *legs* on {', '.join(map(str, most))} and {last} pairs" in method
+    assert f"only where the excess is at least {effort.least_excess} nats, a tenth of a decibel" in method
+    assert f"is measured on {effort.validation} validation pairs" in method
+    assert f"or at {effort.enough:g} dB" in method
 
 
-def test_as_many_pairs_validate_as_train_within_bounds() -> None:
-    effort = Effort(validation=100, least_validation=20)
-    assert [effort.validation_for(pairs) for pairs in (8, 20, 64, 100, 500)] == [20, 20, 64, 100, 100]
-    assert Effort(validation=10).validation_for(500) == 10
+def test_pairs_grow() -> None:
+    effort = Effort()
+    assert list(effort.parts) == sorted(set(effort.parts))
+    assert effort.parts[-1] < effort.pairs
 
 
 def test_whoever_listens_is_told_and_nobody_has_to() -> None:

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from bnsbench.flows.fields import VelocityField
 from bnsbench.flows.model import Model, ModelField
-from bnsbench.flows.paths import CondOT
+from bnsbench.flows.paths import CondOT, Path
 from bnsbench.models.mixtures import Mixture, MixtureModel
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.training.problem import Effort
 from bnsbench.truth.pairs import PairSource
 
-SMALL = Effort(validation=64, first_least=64)
+SMALL = Effort(parts=(32,))
 """Fewer pairs to validate on than a user has, and a first leg that a test can afford."""
 
 
@@ -58,6 +58,19 @@ def cross() -> MixtureModel:
 def cross_source(**more) -> PairSource:
     """Return the pairs of `cross`."""
     return PairSource(cross(), "cross", **{"tolerance": 1e-5, **more})
+
+
+def blobs(dim: int = 36) -> Mixture:
+    """Return three Gaussians, each of another width in every direction, in so many dimensions that trainings are short."""
+    generator = torch.Generator().manual_seed(0)
+    means = 0.5 * torch.randn(3, dim, generator=generator, dtype=torch.float64)
+    widths = 0.1 + 0.3 * torch.rand(3, dim, generator=generator, dtype=torch.float64)
+    return Mixture(torch.full((3,), 1 / 3, dtype=torch.float64), means, widths.diag_embed())
+
+
+def blobs_source(path: Path | None = None, end: float = 1.0, **more) -> PairSource:
+    """Return the pairs of `blobs`."""
+    return PairSource(MixtureModel(blobs(), path or CondOT(), (36,), end), "blobs", **{"tolerance": 1e-5, **more})
 
 
 def as_model_field(field: VelocityField) -> ModelField:

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from bnsbench.errors import NotApplicableError
+from bnsbench.flows.paths import Path
+from bnsbench.nonstationary.change_of_path import CANONICAL, on_path
 from bnsbench.nonstationary.table import NonStationarySolver, free_entries
 
 
@@ -92,25 +94,43 @@ def rows_of(values: Tensor, n: int) -> Tensor:
 
 
 class FreeTable(Parametrisation):
-    """Every table: the family of BNS (Shaul et al. 2024), with n (n + 5) / 2 - 1 parameters besides its two ends."""
+    """Every table: the family of BNS (Shaul et al. 2024), with n (n + 5) / 2 - 1 parameters besides its two ends.
+
+    theta: log-gaps and rows of the table as it is told on the canonical path, so that a field has the same parameters, and
+    the same descent, on whatever path it comes.
+
+    Args:
+        table: Where training starts, for fields on ``path``.
+        path: That of the field.
+    """
 
     holds_last_row = True
 
-    def __init__(self, table: NonStationarySolver) -> None:
-        self._start = table
-        self._gaps = LogGaps(table.times)
+    def __init__(self, table: NonStationarySolver, path: Path = CANONICAL) -> None:
+        self._path, self._ends = path, table.times[[0, -1]]
+        self._start = on_path(table, path, CANONICAL)
+        self._gaps = LogGaps(self._start.times)
         self.log_gaps = table.nfe - 1
 
     def start(self) -> Tensor:
         return torch.cat([self._gaps.start, self._start.rows[free_entries(self._start.nfe)]])
 
     def table(self, theta: Tensor) -> NonStationarySolver:
-        return NonStationarySolver.from_rows(
-            self._gaps.times(theta[: self.log_gaps]), rows_of(theta[self.log_gaps :], self._start.nfe)
-        )
+        return self._told(self._canonical(theta))
 
     def with_last_row(self, theta: Tensor, row: Tensor) -> Tensor:
+        if self._path != CANONICAL:
+            canonical = self._canonical(theta)
+            told = self._told(canonical).with_row(canonical.nfe - 1, row)
+            row = on_path(told, self._path, CANONICAL).rows[-1]
         return torch.cat([theta[: -len(row)], row])
+
+    def _told(self, canonical: NonStationarySolver) -> NonStationarySolver:
+        return on_path(canonical, CANONICAL, self._path, self._ends)
+
+    def _canonical(self, theta: Tensor) -> NonStationarySolver:
+        rows = rows_of(theta[self.log_gaps :], self._start.nfe)
+        return NonStationarySolver.from_rows(self._gaps.times(theta[: self.log_gaps]), rows)
 
 
 class Coefficients(Parametrisation):

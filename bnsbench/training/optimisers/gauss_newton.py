@@ -31,6 +31,8 @@ from bnsbench.training.problem import Cost
 from bnsbench.truth.noise import stream_seed
 from bnsbench.truth.pairs import Pairs
 
+EXCESS_DAMPING = 1e-6
+"""Directions with less effect, of parameters of unit effect, are not known from a sketch."""
 LARGEST_LOG_STEP = 2.0
 """A step changes no logarithm, of a gap of times, say, by more than this."""
 LARGEST_DAMPING = 1e6
@@ -40,17 +42,20 @@ DAMPING_GROWTH = 30.0
 """By which the damping grows while no step helps."""
 LEAST_EFFECT = 1e-6
 """A parameter whose effect is smaller than this part of all effects is lost in rounding, and stays."""
+ONE_BY_ONE = 4
+"""Residuals of a sample up to which none is sketched."""
 LAST_ROW_PASSES, LAST_ROW_RIDGE = 6, 1e-12
 """Of the regression that gives the last row of every table that is tried."""
 
 
 @dataclass(frozen=True)
 class Iterate:
-    """Parameters, their table with its run on the training pairs, and its loss in nats."""
+    """Parameters, their table with its run on pairs, every sample's error [N], and the loss in nats."""
 
     theta: Tensor
     table: NonStationarySolver
     rollout: Rollout
+    errors: Tensor
     loss: float
 
 
@@ -69,7 +74,9 @@ class GaussNewton:
         rows_per_parameter: rows of the sketched Jacobian, which set the number of sketches for a number of pairs.
         damping_factors: multiples of the damping that are tried beside each other.
         numbers_held: how many numbers of tangents are held at once; the samples are taken in parts that keep to it.
+        floor: of the objective (see `bnsbench.training.objectives`), an error.
         rejected: trials so far whose states left the finite numbers.
+        excess: nats that the present parameters lose because there are no more pairs, by the last system; see `_excess`.
     """
 
     family: Parametrisation
@@ -79,10 +86,12 @@ class GaussNewton:
     seed: int = 0
     derivative: Derivative = "backward"
     precision: torch.dtype = torch.float32
-    rows_per_parameter: float = 3.0
+    rows_per_parameter: float = 2.0
     damping_factors: tuple[float, ...] = (1.0, 10.0, 0.1)
     numbers_held: int = 2**25
+    floor: float = 0.0
     rejected: int = 0
+    excess: float = math.inf
 
     def __post_init__(self) -> None:
         self.weights = self.pairs.sample_weights()
@@ -91,8 +100,8 @@ class GaussNewton:
         """Return the next iterate and damping.
 
         The damping adapts by the measured loss: the best of a few multiples is kept; while none improves, it grows, and if
-        it grows too large the iterate stays. A step that helps is doubled while that helps more, since Gauss-Newton falls
-        short in the narrow valleys that an easy field has.
+        it grows too large the iterate stays. A step that helps more than was foretold is doubled while that
+        helps yet more, since Gauss-Newton falls short in the narrow valleys that an easy field has.
         """
         # The sketched normal equations,
         gradient, curvature = self.system(iterate, iteration)
@@ -105,12 +114,21 @@ class GaussNewton:
             dampings = [factor * tried for factor in self.damping_factors]
             trials = {value: self.evaluate(iterate.theta + move(value)) for value in dampings}
             kept = min(trials, key=lambda value: trials[value].loss)
-            # and a step is accepted only if it lowers the loss.
-            if trials[kept].loss < iterate.loss:
-                longer = lengthen(self.evaluate, trials[kept], iterate.theta, move(kept))
-                return longer, max(kept, LEAST_DAMPING)
+            # and a step is accepted only if it lowers the loss. One that lowers it by more than the model of the loss says,
+            # loss(step) = loss + 2 g.step + step.H.step, falls short of the valley's end.
+            found, step = trials[kept], move(kept)
+            if found.loss < iterate.loss:
+                foretold = -float(2 * gradient @ step + step @ curvature @ step)
+                if iterate.loss - found.loss > foretold:
+                    found = lengthen(self.evaluate, found, iterate.theta, step)
+                return found, max(kept, LEAST_DAMPING)
             tried *= DAMPING_GROWTH
         return iterate, damping
+
+    def under(self, floor: float, iterate: Iterate) -> Iterate:
+        """Return the iterate as it is under another floor, which is taken from here on; its last row may be another."""
+        self.floor = floor
+        return self._with_last_row(self._iterate(iterate.theta, iterate.table, iterate.rollout))
 
     def evaluate(self, theta: Tensor) -> Iterate:
         """Run the table of these parameters, its last row the least-squares one if family and objective allow it."""
@@ -119,16 +137,32 @@ class GaussNewton:
         self.cost.training += table.nfe * len(pairs)
         if not bool(torch.isfinite(rollout.basis).all()):
             self.rejected += 1
-            return Iterate(theta, table, rollout, math.inf)
-        plain = Iterate(theta, table, rollout, self._loss(table, rollout))
+            nothing = torch.full((len(pairs),), torch.inf, dtype=torch.float64)
+            return Iterate(theta, table, rollout, nothing, math.inf)
+        return self._with_last_row(self._iterate(theta, table, rollout))
+
+    def present(self, theta: Tensor) -> Iterate:
+        """Return the iterate of parameters that have been tried before, as they are: nothing is solved for or counted."""
+        table = self.family.table(theta)
+        return self._iterate(theta, table, run(table, self.pairs.field, self.pairs.x0))
+
+    def _iterate(self, theta: Tensor, table: NonStationarySolver, rollout: Rollout) -> Iterate:
+        with torch.no_grad():
+            errors = self.objective.errors(self.pairs, *rollout.compared(table, self.objective.whole)).cpu()
+        loss = float(self.objective.loss(errors, self.weights, self.floor))
+        return Iterate(theta, table, rollout, errors, loss if math.isfinite(loss) else math.inf)
+
+    def _with_last_row(self, plain: Iterate) -> Iterate:
+        """Return the better one of the iterate and that with the best last row."""
         if not self.objective.exact_end or not self.family.holds_last_row:
             return plain
         # No evaluation comes after the last row, so that its best value costs none.
-        regression = RowRegression(rollout.basis, pairs.x1.flatten(1), self.weights)
-        row = regression.solve(self.objective, LAST_ROW_PASSES, LAST_ROW_RIDGE)
+        table, rollout = plain.table, plain.rollout
+        regression = RowRegression(rollout.basis, self.pairs.x1.flatten(1), self.weights)
+        row = regression.solve(self.objective, LAST_ROW_PASSES, LAST_ROW_RIDGE, self.floor)
         solved = table.with_row(table.nfe - 1, row)
-        rollout = rollout.with_end(torch.tensordot(row.to(rollout.end), rollout.basis, dims=1))
-        better = Iterate(self.family.with_last_row(theta, row), solved, rollout, self._loss(solved, rollout))
+        moved = rollout.with_end(torch.tensordot(row.to(rollout.end), rollout.basis, dims=1))
+        better = self._iterate(self.family.with_last_row(plain.theta, row), solved, moved)
         return better if better.loss < plain.loss else plain
 
     def system(self, iterate: Iterate, iteration: int) -> tuple[Tensor, Tensor]:
@@ -159,11 +193,19 @@ class GaussNewton:
         rows = rows @ jacobian
         self.cost.training += (table.nfe - 1) * len(pairs) * (1 + 2 * len(cotangents))
         sketch = rows[1:].flatten(0, 1)
-        return rows[0].sum(0) / residuals.shape[1], sketch.T @ sketch / (len(signs) * residuals.shape[1])
+        curvature = sketch.T @ sketch / (len(signs) * residuals.shape[1])
+        self.excess = _excess(rows[0] / residuals.shape[1], curvature, self.weights)
+        return rows[0].sum(0) / residuals.shape[1], curvature
 
     def _random_signs(self, parameters: int, residuals: Tensor, nfe: int, iteration: int) -> Tensor:
-        """Return z = +-1 [sketches, N, m], so many sketches that their rows suffice for the parameters."""
-        sketches = max(1, math.ceil(self.rows_per_parameter * parameters / len(residuals)))
+        """Return z = +-1 [sketches, N, m], so many sketches that their rows suffice for the parameters.
+
+        Where there are hardly more residuals than sketches, the residuals one by one: then the matrix is exact.
+        """
+        sketches, size = max(1, math.ceil(self.rows_per_parameter * parameters / len(residuals))), residuals.shape[1]
+        if size <= max(sketches, ONE_BY_ONE):
+            each = math.sqrt(size) * torch.eye(size)  # since the matrix is the mean over sketches
+            return each.to(residuals)[:, None, :].expand(-1, len(residuals), -1)
         generator = torch.Generator().manual_seed(stream_seed(self.seed, "sketch", nfe, iteration))
         return torch.randint(0, 2, (sketches, *residuals.shape), generator=generator).to(residuals) * 2 - 1
 
@@ -174,17 +216,19 @@ class GaussNewton:
         size = jacobian.shape[1]
         states, times = rollout.compared(table, self.objective.whole)
         importance = self._importance(self.objective.residuals(self.pairs, states, times))
-        gradient = torch.zeros(size, dtype=torch.float64)
+        gradients = torch.zeros(len(self.pairs), size, dtype=torch.float64)
         curvature = torch.zeros(size, size, dtype=torch.float64)
         held = max(1, self.numbers_held // (2 * table.nfe * size * states.shape[2]))
         for start in range(0, len(self.pairs), held):
             part = slice(start, start + held)
             residuals, derivatives = self._residual_derivatives(table, jacobian, rollout, part)
             weight = importance[part].to(residuals.device)[:, None]
-            gradient += torch.einsum("pnm,nm->p", derivatives, weight * residuals).cpu()
+            gradients[part] = torch.einsum("pnm,nm->np", derivatives, weight * residuals).cpu()
             root = (derivatives * weight.sqrt()).flatten(1)
             curvature += (root @ root.T).cpu()
-        return gradient / residuals.shape[1], curvature / residuals.shape[1]
+        gradients, curvature = gradients / residuals.shape[1], curvature / residuals.shape[1]
+        self.excess = _excess(gradients, curvature, self.weights)
+        return gradients.sum(0), curvature
 
     def _residual_derivatives(
         self, table: NonStationarySolver, jacobian: Tensor, rollout: Rollout, part: slice
@@ -214,13 +258,31 @@ class GaussNewton:
 
     def _importance(self, residuals: Tensor) -> Tensor:
         """Return W_s = d loss / d e_s [N]."""
-        return self.objective.importance(residuals.double().square().mean(1).cpu(), self.weights)
+        return self.objective.importance(residuals.double().square().mean(1).cpu(), self.weights, self.floor)
 
-    def _loss(self, table: NonStationarySolver, rollout: Rollout) -> float:
-        with torch.no_grad():
-            errors = self.objective.errors(self.pairs, *rollout.compared(table, self.objective.whole)).cpu()
-        loss = float(self.objective.loss(errors, self.weights))
-        return loss if math.isfinite(loss) else math.inf
+
+def _excess(gradients: Tensor, curvature: Tensor, weights: Tensor) -> float:
+    """Return the nats that parameters fitted to N samples are expected to lose on others: tr(H^-1 V) / 2 N.
+
+    V is the scatter of the samples' own gradients: where they pull in different directions, other samples would have led
+    elsewhere (Takeuchi's criterion). Meant for parameters near their optimum.
+
+    Args:
+        gradients: Half of each sample's gradient [N, p], times its weight.
+        curvature: Half the matrix H [p, p].
+        weights: Of the samples [N], summing to one.
+
+    Returns:
+        inf where gradients or matrix are not finite.
+    """
+    if not bool(gradients.isfinite().all() & curvature.isfinite().all()):
+        return math.inf
+    effect = curvature.diagonal().sqrt()
+    scale = torch.where(effect > LEAST_EFFECT * effect.norm(), effect, torch.inf)
+    each = gradients / weights[:, None] / scale
+    values, vectors = torch.linalg.eigh(curvature / scale / scale[:, None])
+    along = ((each @ vectors).square() * weights[:, None]).sum(0)
+    return float((along / values.clamp_min(EXCESS_DAMPING)).sum() * weights.square().sum())
 
 
 def _vector_jacobian_product(residuals: Tensor, states: Tensor, times: Tensor, cotangent: Tensor) -> tuple[Tensor, Tensor]:

@@ -38,6 +38,10 @@ class Rollout:
         """Return each sample's mean squared error [N] in float64 against ``truth`` [N, d]."""
         return (self.end - truth).double().square().mean(1)
 
+    def part(self, index: slice) -> Rollout:
+        """Return the run of a part of the samples."""
+        return Rollout(self.basis[:, index], self.states[:, index])
+
     def with_end(self, end: Tensor) -> Rollout:
         """Return the rollout with another last state."""
         return Rollout(self.basis, torch.cat([self.states[:-1], end[None]]))

@@ -1,7 +1,7 @@
 """Rows by weighted least squares: the exact last row, and the rows that follow a trajectory.
 
 For fixed times and earlier rows, a row is linear: x_{i+1} = Phi theta with Phi = [x_0, u_0, .., u_i]. Minimising the mean
-of log MSE is the same least-squares problem with the sample weights w_s / MSE_s, found by iteration.
+of log (MSE + f) is the same least-squares problem with the sample weights w_s / (MSE_s + f), found by iteration.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from bnsbench.training.floor import floor_under
 from bnsbench.training.objectives import Objective
 
 
@@ -30,20 +31,23 @@ class RowRegression:
         joined = joined / self.scale[:, None]
         self.gram = (joined @ joined.transpose(1, 2) / joined.shape[2]).cpu()
 
-    def solve(self, objective: Objective, passes: int, ridge: float) -> Tensor:
+    def solve(self, objective: Objective, passes: int, ridge: float, floor: float = 0.0, share: float = 0.0) -> Tensor:
         """Return the row [m] that minimises the objective.
 
         Args:
             objective: on x_n - x_1, logarithmic or not.
             passes: solves at most, the first by plain weights; an objective that is not logarithmic needs one.
             ridge: added to the normal equations, relative to columns of unit norm.
+            floor: of the objective, an error.
+            share: of the median error that the row leaves, which is the floor where it is higher.
         """
         weights = self.weights
         row = torch.zeros(self.size, dtype=torch.float64)
         for _ in range(passes if objective.logarithmic else 1):
             row = self._weighted(weights, ridge)
             # d loss / d e_s of the errors that this row leaves: each sample's weight in the next pass.
-            weights = objective.importance(self._errors(row), self.weights)
+            errors = self._errors(row)
+            weights = objective.importance(errors, self.weights, max(floor, floor_under(share, errors)))
         scale = self.scale.cpu()
         return torch.mul(row, scale[-1] / scale[:-1])
 
@@ -59,6 +63,9 @@ class RowRegression:
         return solution / norm
 
     def _errors(self, row: Tensor) -> Tensor:
-        """Return the mean squared errors [N] that a row leaves, from the Gram matrices alone."""
-        residual = torch.cat([row, row.new_tensor([-1.0])])
+        """Return the mean squared errors [N] that a row of scaled columns leaves, from the Gram matrices alone.
+
+        They are told in the target's own units, as a floor is.
+        """
+        residual = torch.cat([row, row.new_tensor([-1.0])]) * self.scale[-1].cpu()
         return torch.einsum("i,sij,j->s", residual, self.gram, residual)

@@ -12,8 +12,9 @@ from torch import Tensor
 from bnsbench.errors import DivergedError
 from bnsbench.flows.guidance import guidance_in_words
 from bnsbench.nonstationary.table import NonStationarySolver
+from bnsbench.training.floor import floor_under
 from bnsbench.training.objectives import SMALLEST_ERROR, Objective
-from bnsbench.training.optimisers.rollout import Rollout, run
+from bnsbench.training.optimisers.rollout import run
 from bnsbench.training.problem import Cost, Problem, TrainingStatus, ValidationCurve
 from bnsbench.truth.pairs import Pairs
 from bnsbench.truth.psnr import decibels
@@ -53,8 +54,11 @@ class IterateSelection:
         cost: where the evaluations are counted.
         patience: checks in a row without a gain of ``smallest_gain`` after which there is no point in going on.
         smallest_gain: of the validation loss, in nats.
+        floor: share of the median error that is the objective's floor; of two tables, the better one has the lower floor,
+            under which both are measured.
         curve: the validation PSNR so far.
         best: the best table so far, if any was finite, with its loss in nats and its PSNR in dB.
+        best_errors: every validation sample's error by that table.
         idle: checks in a row without a gain.
     """
 
@@ -64,11 +68,13 @@ class IterateSelection:
     nfe: int
     cost: Cost
     patience: int
-    smallest_gain: float = 3e-3
+    smallest_gain: float = 1e-2
+    floor: float = 0.0
     curve: ValidationCurve = field(default_factory=ValidationCurve)
     best: NonStationarySolver | None = None
     best_loss: float = math.inf
     best_psnr: float = -math.inf
+    best_errors: Tensor | None = None
     idle: int = 0
 
     @property
@@ -80,15 +86,12 @@ class IterateSelection:
         self, table: NonStationarySolver, stage: str, iteration: int, total: int, damping: float | None = None
     ) -> None:
         """Measure a table, keep it if it is the best, and report."""
-        rollout = run(table, self.pairs.field, self.pairs.x0)
-        self.cost.validation += table.nfe * len(self.pairs)
-        loss = self._loss(table, rollout)
-        errors = rollout.errors(self.pairs.x1.flatten(1))
-        value = mean_psnr(errors, self.pairs.sample_weights(), self.problem.source.model.data_range)
+        errors, value = self._measure(table)
+        loss, gain = self._loss(errors), self._gain(errors)
         self.curve.add(self.cost, value, loss=round(loss, 6), iteration=iteration)
-        self.idle = 0 if loss < self.best_loss - self.smallest_gain else self.idle + 1
-        if loss < self.best_loss:
-            self.best, self.best_loss, self.best_psnr = table, loss, value
+        self.idle = 0 if gain > self.smallest_gain else self.idle + 1
+        if gain > 0:
+            self.best, self.best_loss, self.best_psnr, self.best_errors = table, loss, value, errors
         spent = sum(self.cost.forwards(self.problem.source).values())
         self.problem.report(
             TrainingStatus(
@@ -103,24 +106,52 @@ class IterateSelection:
             )
         )
 
-    def _loss(self, table: NonStationarySolver, rollout: Rollout) -> float:
+    def measure_again(self, pairs: Pairs) -> None:
+        """Take other pairs, of a finer truth, to validate on from here on, and measure the best table on them."""
+        self.pairs = pairs
+        if self.best is not None:
+            self.best_errors, self.best_psnr = self._measure(self.best)
+            self.best_loss = self._loss(self.best_errors)
+
+    def _measure(self, table: NonStationarySolver) -> tuple[Tensor, float]:
+        """Return the objective's error of every sample [N], infinite if a state is not finite, and the PSNR in dB."""
+        rollout = run(table, self.pairs.field, self.pairs.x0)
+        self.cost.validation += table.nfe * len(self.pairs)
+        value = mean_psnr(
+            rollout.errors(self.pairs.x1.flatten(1)), self.pairs.sample_weights(), self.problem.source.model.data_range
+        )
         if not bool(rollout.states.isfinite().all()):
-            return math.inf
+            return torch.full((len(self.pairs),), math.inf, dtype=torch.float64), value
         with torch.no_grad():
-            errors = self.objective.errors(self.pairs, *rollout.compared(table, self.objective.whole)).cpu()
-        loss = float(self.objective.loss(errors, self.pairs.sample_weights()))
-        return loss if math.isfinite(loss) else math.inf
+            return self.objective.errors(self.pairs, *rollout.compared(table, self.objective.whole)).cpu(), value
+
+    def _gain(self, errors: Tensor) -> float:
+        """Return the nats by which a table with these errors is better than the best one, under the floor of the better."""
+        if not bool(errors.isfinite().all()):
+            return -math.inf
+        if self.best_errors is None:
+            return math.inf
+        floor = floor_under(self.floor, errors, self.best_errors)
+        return self._loss(self.best_errors, floor) - self._loss(errors, floor)
+
+    def _loss(self, errors: Tensor, floor: float | None = None) -> float:
+        """Return the loss of errors [N] in nats, under their own floor if none is given."""
+        if not bool(errors.isfinite().all()):
+            return math.inf
+        under = floor_under(self.floor, errors) if floor is None else floor
+        return float(self.objective.loss(errors, self.pairs.sample_weights(), under))
 
     def state(self) -> dict[str, Any]:
         """Return what has been found so far, as tensors and plain numbers."""
         best = None if self.best is None else {"times": self.best.times.detach(), "rows": self.best.rows.detach()}
         found = {"best": best, "best_loss": self.best_loss, "best_psnr": self.best_psnr, "idle": self.idle}
-        return {**found, "curve": self.curve.points, "cost": self.cost.to_dict()}
+        return {**found, "best_errors": self.best_errors, "curve": self.curve.points, "cost": self.cost.to_dict()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a saved state."""
         self.best = None if state["best"] is None else NonStationarySolver.from_rows(**state["best"])
         self.best_loss, self.best_psnr, self.idle = state["best_loss"], state["best_psnr"], state["idle"]
+        self.best_errors = state["best_errors"]
         self.curve.points = state["curve"]
         self.cost.restore(state["cost"])
 

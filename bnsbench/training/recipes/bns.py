@@ -1,16 +1,16 @@
 """BNS: a free non-stationary solver trained for one field and one NFE (Shaul et al., ICML 2024).
 
-The default recipe starts from rows regressed on ground-truth trajectories, descends by sketched Gauss-Newton and climbs a
-ladder over NFE, each rung starting from the time grid of the one below. ``recipe="paper"`` is the published one.
+The default recipe races a few starts whose rows are regressed on true trajectories, descends from the best by sketched
+Gauss-Newton on few pairs and then more, and climbs a ladder over NFE, on which what a rung has learned is among the starts
+of the next one. ``recipe="paper"`` is the published one.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 from typing import Any
-
-from torch import Tensor
 
 from bnsbench.errors import UsageError
 from bnsbench.nonstationary.artefact import SolverArtefact
@@ -18,11 +18,15 @@ from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.training.distil import Choices, distil
 from bnsbench.training.families.parametrisation import FreeTable
 from bnsbench.training.problem import Cost, Problem
-from bnsbench.training.recipes.initial import given_start, greedy_start, start_grids, transfer_times
+from bnsbench.training.recipes.initial import given_start
 from bnsbench.training.recipes.paper import PaperRecipe, train_paper
+from bnsbench.training.recipes.start import FEW_DIMENSIONS, Start, choose_start
+from bnsbench.training.teaching import Teaching
 
-LADDERS = {"standard": (4, 8, 12, 16, 20, 24, 32), "every": tuple(range(4, 65)), "none": ()}
-"""NFE of the rungs; a rung's time grid starts the next one's."""
+LADDERS = {"standard": (8, 12, 16, 20, 24, 32), "every": tuple(range(4, 65)), "none": ()}
+"""NFE of the rungs; what a rung has learned is among the starts of the next one."""
+LOW_RUNGS = (4,)
+"""Rungs that the standard ladder has besides in few dimensions, where starts matter more and evaluations cost little."""
 
 
 def train_bns(
@@ -66,11 +70,21 @@ def train_bns(
     return problem.artefact("bns", table, {"recipe": recipe, **record}, began)
 
 
-def rung_below(nfe: int, ladder: str = "standard") -> int | None:
-    """Return the NFE whose solver starts the one for ``nfe``, or None at the foot of the ladder."""
+def rung_below(nfe: int, ladder: str = "standard", dimensions: int | None = None) -> int | None:
+    """Return the NFE whose solver is among the starts of the one for ``nfe``, or None at the foot of the ladder.
+
+    Args:
+        nfe: evaluations of the table.
+        ladder: of `LADDERS`.
+        dimensions: numbers of one sample; many if None.
+
+    Raises:
+        UsageError: for a ladder that does not exist.
+    """
     if ladder not in LADDERS:
         raise UsageError(f"There is no ladder {ladder!r}; choose from {', '.join(LADDERS)}.")
-    below = [rung for rung in LADDERS[ladder] if rung < nfe]
+    few = ladder == "standard" and dimensions is not None and dimensions <= FEW_DIMENSIONS
+    below = [rung for rung in (*(LOW_RUNGS if few else ()), *LADDERS[ladder]) if rung < nfe]
     return max(below) if below else None
 
 
@@ -78,24 +92,19 @@ def _train_default(
     problem: Problem, nfe: int, choices: Choices, init: str, sigma_0: float, ladder: str
 ) -> tuple[NonStationarySolver, dict[str, Any]]:
     cost = Cost()
-    # The rung below, trained first if the caller has not got it: its times are where this one's begin.
-    rung = None if init else rung_below(nfe, ladder)
+    # The rung below, trained first if the caller has not got it: what it has learned is among this one's starts.
+    rung = None if init else rung_below(nfe, ladder, math.prod(problem.source.model.shape))
     below = None if rung is None or problem.previous is None else problem.previous(rung)
+    teaching = Teaching(problem, cost)
     if init:
-        start, name = given_start(problem, nfe, init, sigma_0, cost)
+        start = Start(*given_start(problem, nfe, init, sigma_0, cost))
     else:
-        start, name = greedy_start(problem, _first_times(problem, nfe, below), cost)
+        start = choose_start(problem, nfe, None if below is None else below.solver, teaching)
     # From there, every number of the table descends at once.
-    table, record = distil(problem, nfe, FreeTable(start), choices, cost)
-    record = {"start": {"name": name, "table": start.to_dict()}, **record}
+    family = FreeTable(start.table, problem.source.model.path)
+    table, record = distil(problem, nfe, family, choices, cost, rivals=(*start.rivals, start.table), teaching=teaching)
+    record = {"start": start.record(), **record}
     return table, record if below is None else {**record, **_in_all(problem, cost, below)}
-
-
-def _first_times(problem: Problem, nfe: int, below: SolverArtefact | None) -> dict[str, Tensor]:
-    model = problem.source.model
-    if below is None:
-        return start_grids(model.path, model.interval, nfe)
-    return {f"bns at {below.solver.nfe} NFE": transfer_times(below.solver.times, nfe)}
 
 
 def _in_all(problem: Problem, cost: Cost, below: SolverArtefact) -> dict[str, Any]:

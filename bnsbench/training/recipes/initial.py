@@ -13,6 +13,7 @@ from bnsbench.flows.fields import BatchField
 from bnsbench.flows.guidance import guidance_in_words
 from bnsbench.flows.paths import Path
 from bnsbench.nonstationary.artefact import SolverArtefact
+from bnsbench.nonstationary.change_of_path import CANONICAL, canonical_times, from_canonical_times
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.nonstationary.tracing import trace
 from bnsbench.solvers.grids import time_grid
@@ -27,10 +28,12 @@ from bnsbench.truth.pairs import CHUNK, Pairs
 
 ROW_PASSES, ROW_RIDGE = 2, 1e-11
 """Of the regression of a greedy row, whose errors the later rows can still make up for."""
+ROW_FLOOR = 0.3
+"""Share of the median error below which a sample's error weighs no more, lest a row hits single samples exactly."""
 LAST_ROW_PASSES, LAST_ROW_RIDGE = 8, 1e-12
 """Of the regression of the last row, after which there is no other."""
 
-START_GRIDS = ("uniform", "shifted:3", "logsnr:-3:3", "logsnr:-5:5", "quadratic")
+START_GRIDS = ("uniform", "logsnr:-3:3", "quadratic")
 """Grids that between them suit the paths in use: steps equal in time, in log-SNR, and gathered at either end."""
 
 
@@ -39,8 +42,25 @@ def start_grids(path: Path, interval: tuple[float, float], steps: int) -> dict[s
     return {name: time_grid(name, path, interval, steps) for name in START_GRIDS}
 
 
-def transfer_times(times: Tensor, n: int) -> Tensor:
-    """Return a grid [n + 1] that follows the shape of another: monotone cubic interpolation of i / n -> t_i."""
+def canonical_grids(path: Path, interval: tuple[float, float], steps: int) -> dict[str, Tensor]:
+    """Return the grids [steps + 1] of START_GRIDS by name, made on the canonical path: the same noise levels on any path."""
+    ends = canonical_times(torch.tensor(interval, dtype=torch.float64), path)
+    begin, end = ends.tolist()
+    grids = {name: time_grid(name, CANONICAL, (begin, end), steps) for name in START_GRIDS}
+    return {name: from_canonical_times(times, path, interval) for name, times in grids.items()}
+
+
+def transfer_times(times: Tensor, n: int, path: Path = CANONICAL) -> Tensor:
+    """Return a grid [n + 1] that follows the shape of another: monotone cubic interpolation of i / n -> t_i.
+
+    Args:
+        times: the other grid.
+        n: steps.
+        path: on which the times are; they are interpolated on the canonical one.
+    """
+    if path != CANONICAL:
+        found = transfer_times(canonical_times(times, path), n)
+        return from_canonical_times(found, path, (float(times[0]), float(times[-1])))
     known = torch.linspace(0, 1, len(times), dtype=torch.float64)
     shape = PchipInterpolator(known.numpy(), times.numpy())
     new = torch.from_numpy(shape(torch.linspace(0, 1, n + 1, dtype=torch.float64).numpy()))
@@ -61,7 +81,8 @@ def greedy_table(times: Tensor, pairs: Pairs) -> NonStationarySolver:
         last = i == n - 1
         target = pairs.x1 if last else trajectory.at(float(times[i + 1]))
         passes, ridge = (LAST_ROW_PASSES, LAST_ROW_RIDGE) if last else (ROW_PASSES, ROW_RIDGE)
-        rows[i, : i + 2] = RowRegression(basis, target.flatten(1), weights).solve(LOG_MSE, passes, ridge)
+        regression = RowRegression(basis, target.flatten(1), weights)
+        rows[i, : i + 2] = regression.solve(LOG_MSE, passes, ridge, share=ROW_FLOOR)
         state: Tensor = torch.tensordot(rows[i, : i + 2].to(basis), basis, dims=1)
         return state
 

@@ -19,7 +19,7 @@ from bnsbench.solvers.unipc import unipc
 from bnsbench.training.families.classic_rules import Anchored, Decoupled, RuleTimes
 from bnsbench.training.families.parametrisation import Block, FreeTable, LinearMultistep, LogGaps, Parametrisation
 from tests.flows.toy import SineField
-from tests.training.families.examples import EXAMPLES, Sampler, by_differences, late, nodes, rule_of, somewhere
+from tests.training.families.examples import EXAMPLES, Sampler, by_differences, late, nodes, rule_of, somewhere, up_to
 from tests.training.toys import random_table, uniform
 
 FAMILIES: dict[str, Parametrisation] = {name: example.family for name, example in EXAMPLES.items()}
@@ -189,6 +189,7 @@ def test_without_shifts_a_decoupled_family_is_the_family(name: str) -> None:
         "decoupled x": RuleTimes(rule_of(ab2), uniform(4)),
         "decoupled multistep": LinearMultistep(uniform(4)),
         "decoupled x, from 0.2 to 0.9": FreeTable(late(4)),
+        "decoupled free on vp": FreeTable(up_to(0.999), VP()),
     }.get(name, FreeTable(random_table(4)))
     theta = torch.cat([somewhere(inner), torch.zeros(len(family.start()) - len(inner.start()), dtype=torch.float64)])
     assert (family.log_gaps, family.logarithms) == (inner.log_gaps, inner.logarithms)

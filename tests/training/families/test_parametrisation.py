@@ -5,6 +5,9 @@ import torch
 from torch import Tensor
 
 from bnsbench.errors import NotApplicableError
+from bnsbench.flows.paths import CondOT
+from bnsbench.models.mixtures import MixtureModel
+from bnsbench.nonstationary.change_of_path import on_path
 from bnsbench.training.families.parametrisation import (
     Block,
     Coefficients,
@@ -16,8 +19,8 @@ from bnsbench.training.families.parametrisation import (
     rows_of,
     with_entries,
 )
-from tests.training.families.examples import by_differences, somewhere
-from tests.training.toys import random_table, uniform
+from tests.training.families.examples import PATHS, by_differences, somewhere, up_to
+from tests.training.toys import cross, random_table, uniform
 
 FAMILIES: dict[str, Parametrisation] = {
     "free": FreeTable(random_table(5)),
@@ -40,6 +43,40 @@ def test_the_numbers_of_parameters_are_the_papers() -> None:
         assert len(LinearMultistep(uniform(n)).start()) == n * (n + 1) // 2 - 1
         # S4S ties the times: the n + 1 of them are what BNS has more.
         assert len(Coefficients(random_table(n)).start()) == n * (n + 5) // 2 + 1 - (n + 1)
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_a_free_table_has_the_same_parameters_on_every_path(name: str) -> None:
+    """It is one solver for one field, told in other times and scales."""
+    path, end = PATHS[name]
+    table = up_to(end)
+    told = on_path(table, path, CondOT())
+    family, straight = FreeTable(table, path), FreeTable(told)
+    torch.testing.assert_close(family.start(), straight.start(), rtol=1e-12, atol=1e-12)
+    gaps = told.times.diff()
+    torch.testing.assert_close(family.start()[:3], (gaps[:-1] / gaps[-1]).log(), rtol=1e-10, atol=1e-10)
+    theta = somewhere(family)
+    moved, expected = family.table(theta), straight.table(theta)
+    torch.testing.assert_close(path.log_snr(moved.times[1:-1]), CondOT().log_snr(expected.times[1:-1]))
+    # The states of both on the field of one mixture, which are each other's but for the paths' scales.
+    x0 = torch.randn(3, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    model, straight_model = (MixtureModel(cross().mixture, each, (2,)) for each in (path, CondOT()))
+    fields = [each.field(torch.tensor([0, 1, 0])) for each in (model, straight_model)]
+    first, last = (CondOT().sigma(told.times[0]) / path.sigma(0.0), CondOT().alpha(told.times[-1]) / path.alpha(end))
+    ends = moved(fields[0], float(path.sigma(0.0)) * x0), expected(fields[1], first * float(path.sigma(0.0)) * x0)
+    torch.testing.assert_close(ends[1] / last, ends[0], rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_a_free_table_on_any_path_takes_the_last_row_that_is_given(name: str) -> None:
+    path, end = PATHS[name]
+    family = FreeTable(up_to(end), path)
+    theta = somewhere(family)
+    row = torch.tensor([0.3, -1.0, 2.0, 0.5, -0.7], dtype=torch.float64)
+    found = family.table(family.with_last_row(theta, row))
+    torch.testing.assert_close(found.rows[-1], row, rtol=1e-11, atol=1e-12)
+    torch.testing.assert_close(found.rows[:-1], family.table(theta).rows[:-1], rtol=0, atol=0)
+    assert torch.equal(found.times, family.table(theta).times)
 
 
 def test_coefficients_leave_the_times_alone() -> None:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 from scipy.interpolate import CubicHermiteSpline
-from scipy.linalg import hadamard
 from torch import Tensor
 
-from bnsbench.flows.fields import BatchField
+from bnsbench.flows.fields import BatchField, FunctionField
+from bnsbench.flows.paths import CondOT
 from bnsbench.models.digits.mixture import digits_gmm
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.training.families.parametrisation import Block, Coefficients, FreeTable, LinearMultistep, Parametrisation
@@ -74,9 +74,9 @@ def somewhere(family: Parametrisation) -> Tensor:
 
 
 def at(family: Parametrisation, theta: Tensor, pairs: Pairs) -> Iterate:
-    """Return the iterate of these very parameters, its last row not solved for."""
+    """Return the iterate of these very parameters, its last row not solved for, without errors for a system to look at."""
     table = family.table(theta)
-    return Iterate(theta, table, run(table, pairs.field, pairs.x0), 0.0)
+    return Iterate(theta, table, run(table, pairs.field, pairs.x0), torch.full((len(pairs),), torch.nan), 0.0)
 
 
 def plain_residuals(name: str, table: NonStationarySolver, pairs: Pairs) -> np.ndarray:
@@ -98,20 +98,22 @@ def plain_weights(pairs: Pairs) -> np.ndarray:
     return (pairs.weights.double() / pairs.weights.double().sum()).numpy()
 
 
-def plain_loss(name: str, table: NonStationarySolver, pairs: Pairs) -> float:
+def plain_loss(name: str, table: NonStationarySolver, pairs: Pairs, floor: float = 0.0) -> float:
     errors, weights = (plain_residuals(name, table, pairs) ** 2).mean(1), plain_weights(pairs)
-    return float((weights * np.log(errors)).sum() if name.startswith("log-") else np.log((weights * errors).sum()))
+    return float((weights * np.log(errors + floor)).sum() if name.startswith("log-") else np.log((weights * errors).sum()))
 
 
 @dataclass
 class Exact:
-    """What the system should be, from central differences of the residuals."""
+    """What the system should be, from central differences of the residuals, with these J [N, m, p] and W [N] themselves."""
 
     gradient: np.ndarray
     curvature: np.ndarray
+    jacobian: np.ndarray
+    importance: np.ndarray
 
 
-def exact_system(name: str, family: Parametrisation, theta: Tensor, pairs: Pairs) -> Exact:
+def exact_system(name: str, family: Parametrisation, theta: Tensor, pairs: Pairs, floor: float = 0.0) -> Exact:
     step = 1e-6
     columns = []
     for k in range(len(theta)):
@@ -121,10 +123,21 @@ def exact_system(name: str, family: Parametrisation, theta: Tensor, pairs: Pairs
     jacobian = np.stack(columns, axis=2)
     residuals = plain_residuals(name, family.table(theta), pairs)
     errors, weights = (residuals**2).mean(1), plain_weights(pairs)
-    importance = weights / errors if name.startswith("log-") else weights / (weights * errors).sum()
+    importance = weights / (errors + floor) if name.startswith("log-") else weights / (weights * errors).sum()
     m = residuals.shape[1]
     gradient = np.einsum("s,sm,smp->p", importance, residuals, jacobian) / m
-    return Exact(gradient, np.einsum("s,smp,smq->pq", importance, jacobian, jacobian) / m)
+    return Exact(gradient, np.einsum("s,smp,smq->pq", importance, jacobian, jacobian) / m, jacobian, importance)
+
+
+def sketched(exact: Exact, signs: np.ndarray) -> Exact:
+    """The system whose matrix is seen through these signs [K, N, m]."""
+    rows = np.einsum("s,ksm,smp->ksp", np.sqrt(exact.importance), signs, exact.jacobian).reshape(-1, len(exact.gradient))
+    return replace(exact, curvature=rows.T @ rows / (len(signs) * signs.shape[2]))
+
+
+def rows_for(sketches: int, family: Parametrisation) -> float:
+    """Return the rows per parameter that ask for so many sketches of COUNT pairs."""
+    return (sketches - 0.5) * COUNT / len(family.start())
 
 
 def assert_matches(found: tuple[Tensor, Tensor], exact: Exact, tolerance: float) -> None:
@@ -135,59 +148,100 @@ def assert_matches(found: tuple[Tensor, Tensor], exact: Exact, tolerance: float)
     np.testing.assert_allclose(scaled, exact.curvature / scale / scale[:, None], rtol=0, atol=tolerance)
 
 
+@pytest.mark.parametrize("floor", [0.0, 0.05])
 @pytest.mark.parametrize("kind", FAMILIES)
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_the_gradient_is_exact_and_sign_patterns_that_average_to_the_identity_give_the_exact_matrix(
-    pairs: Pairs, kind: str, name: str, monkeypatch: pytest.MonkeyPatch
+def test_backwards_both_gradient_and_matrix_are_exact_where_residuals_are_no_more_than_sketches(
+    pairs: Pairs, kind: str, name: str, floor: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Nothing is drawn then."""
     family = FAMILIES[kind]
     theta = somewhere(family)
     residuals = plain_residuals(name, family.table(theta), pairs).shape[1]
-    patterns = torch.from_numpy(hadamard(residuals))
-
-    def every_pattern(low: int, high: int, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-        assert (low, high, shape) == (0, 2, (residuals, COUNT, residuals))
-        return ((patterns + 1) // 2)[:, None].expand(shape)
-
-    monkeypatch.setattr(torch, "randint", every_pattern)
-    rows = (residuals - 0.5) * COUNT / len(theta)
-    found = newton(family, name, pairs, rows_per_parameter=rows).system(at(family, theta, pairs), 1)
-    assert_matches(found, exact_system(name, family, theta, pairs), 1e-6)
+    monkeypatch.delattr(torch, "randint")
+    descent = newton(family, name, pairs, rows_per_parameter=rows_for(residuals, family), floor=floor)
+    found = descent.system(at(family, theta, pairs), 1)
+    assert_matches(found, exact_system(name, family, theta, pairs, floor), 1e-6)
 
 
+def draws(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
+    """Return the list to which every drawing of signs is added, as 0 and 1."""
+    drawn, randint = list[Tensor](), torch.randint
+
+    def noting(*args, **more) -> Tensor:
+        drawn.append(randint(*args, **more))
+        return drawn[-1]
+
+    monkeypatch.setattr(torch, "randint", noting)
+    return drawn
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+@pytest.mark.parametrize("name", ["log-trajectory", "trajectory"])
+@pytest.mark.parametrize("sketches", [1, 5, 2 * N - 1])
+def test_else_the_matrix_is_seen_through_random_signs_and_the_gradient_is_exact(
+    pairs: Pairs, kind: str, name: str, sketches: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    family, drawn = FAMILIES[kind], draws(monkeypatch)
+    theta = somewhere(family)
+    descent = newton(family, name, pairs, rows_per_parameter=rows_for(sketches, family))
+    found = descent.system(at(family, theta, pairs), 1)
+    (signs,) = drawn
+    assert signs.shape == (sketches, COUNT, 2 * N)
+    assert set(signs.unique().tolist()) == {0, 1}
+    exact = exact_system(name, family, theta, pairs)
+    assert_matches(found, sketched(exact, 2.0 * signs.numpy() - 1.0), 1e-6)
+    # Far from the exact one with few sketches, so that the two can be told apart.
+    scale = exact.curvature.diagonal() ** 0.5
+    assert np.abs((found[1].numpy() - exact.curvature) / scale / scale[:, None]).max() > 1e-2
+
+
+@pytest.mark.parametrize(("width", "asked"), [(4, 0), (5, 1)])
+def test_up_to_four_residuals_are_never_sketched(
+    pairs: Pairs, width: int, asked: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    family, drawn = FAMILIES["multistep"], draws(monkeypatch)
+    aim = make_objective("features", smooth_features(width=width))
+    descent = GaussNewton(family, aim, pairs, Cost(), rows_per_parameter=0.1)
+    descent.system(at(family, somewhere(family), pairs), 1)
+    assert [signs.shape for signs in drawn] == asked * [(1, COUNT, 5)]
+
+
+@pytest.mark.parametrize("floor", [0.0, 0.05])
 @pytest.mark.parametrize("derivative", ["forward", "difference"])
 @pytest.mark.parametrize("kind", FAMILIES)
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_forwards_both_gradient_and_matrix_are_exact(pairs: Pairs, kind: str, name: str, derivative) -> None:
+def test_forwards_both_gradient_and_matrix_are_exact(pairs: Pairs, kind: str, name: str, derivative, floor: float) -> None:
     family = FAMILIES[kind]
     theta = somewhere(family)
-    descent = newton(family, name, pairs, derivative=derivative, precision=torch.float64)
+    descent = newton(family, name, pairs, derivative=derivative, precision=torch.float64, floor=floor)
     found = descent.system(at(family, theta, pairs), 1)
-    assert_matches(found, exact_system(name, family, theta, pairs), 1e-6 if derivative == "forward" else 1e-4)
+    assert_matches(found, exact_system(name, family, theta, pairs, floor), 1e-6 if derivative == "forward" else 1e-4)
 
 
+@pytest.mark.parametrize("floor", [0.0, 0.05])
 @pytest.mark.parametrize("name", ["log-mse", "mse", "log-features", "trajectory"])
-def test_twice_the_gradient_is_the_slope_of_the_loss(pairs: Pairs, name: str) -> None:
+def test_twice_the_gradient_is_the_slope_of_the_loss(pairs: Pairs, name: str, floor: float) -> None:
     family = FAMILIES["free"]
     theta = somewhere(family)
-    gradient, _ = newton(family, name, pairs).system(at(family, theta, pairs), 1)
+    gradient, _ = newton(family, name, pairs, floor=floor).system(at(family, theta, pairs), 1)
     for k in range(len(theta)):
         h = 1e-6 * torch.eye(len(theta), dtype=torch.float64)[k]
-        ahead, behind = (plain_loss(name, family.table(theta + sign * h), pairs) for sign in (1, -1))
+        ahead, behind = (plain_loss(name, family.table(theta + sign * h), pairs, floor) for sign in (1, -1))
         assert 2 * float(gradient[k]) == pytest.approx((ahead - behind) / 2e-6, rel=1e-5, abs=1e-5)
 
 
 def test_drawn_sketches_are_new_at_every_iteration_and_their_mean_is_the_exact_matrix(pairs: Pairs) -> None:
-    family = FAMILIES["free"]
-    theta = somewhere(family)
+    family, name = FAMILIES["free"], "log-trajectory"
+    theta, rows = somewhere(family), rows_for(7, family)
     iterate = at(family, theta, pairs)
-    descent = newton(family, "log-mse", pairs, rows_per_parameter=14.0)
-    drawn = [descent.system(iterate, iteration)[1] for iteration in range(30)]
+    descent = newton(family, name, pairs, rows_per_parameter=rows)
+    drawn = [descent.system(iterate, iteration)[1] for iteration in range(40)]
     assert not torch.equal(drawn[0], drawn[1])
-    assert torch.equal(drawn[0], newton(family, "log-mse", pairs, rows_per_parameter=14.0).system(iterate, 0)[1])
-    other = newton(family, "log-mse", pairs, rows_per_parameter=14.0, seed=1)
+    assert torch.equal(drawn[0], newton(family, name, pairs, rows_per_parameter=rows).system(iterate, 0)[1])
+    other = newton(family, name, pairs, rows_per_parameter=rows, seed=1)
     assert not torch.equal(drawn[0], other.system(iterate, 0)[1])
-    exact = exact_system("log-mse", family, theta, pairs)
+    exact = exact_system(name, family, theta, pairs)
     scale = np.sqrt(exact.curvature.diagonal())
     mean = torch.stack(drawn).mean(0).numpy() / scale / scale[:, None]
     np.testing.assert_allclose(mean, exact.curvature / scale / scale[:, None], rtol=0, atol=0.08)
@@ -227,21 +281,26 @@ def test_samples_taken_in_parts_hold_so_many_numbers_and_add_up_to_the_same_syst
     assert sum(asked) * len(parts) == len(asked) * COUNT
 
 
-@pytest.mark.parametrize("derivative", ["backward", "difference"])
-def test_the_cost_is_what_the_field_is_asked(pairs: Pairs, derivative) -> None:
+@pytest.mark.parametrize(
+    ("name", "derivative", "cotangents"),
+    [("mse", "backward", 1 + 2), ("trajectory", "backward", 1 + 3), ("mse", "difference", 0)],
+    ids=["residuals", "sketches", "difference"],
+)
+def test_the_cost_is_what_the_field_is_asked(pairs: Pairs, name: str, derivative, cotangents: int) -> None:
+    """Two residuals one by one, three sketches of eight, or no way back at all."""
     asked: list[int] = []
     family = FAMILIES["free"]
-    rows = 2.9 * COUNT / len(family.start())  # three sketches
     counted = replace(pairs, field=as_model_field(Asked(pairs.field, asked)))
-    descent = newton(family, "mse", counted, derivative=derivative, precision=torch.float64, rows_per_parameter=rows)
+    rows = rows_for(3, family)
+    descent = newton(family, name, counted, derivative=derivative, precision=torch.float64, rows_per_parameter=rows)
     iterate = descent.evaluate(family.start())
     assert descent.cost.training == sum(asked) == N * COUNT
     descent.system(iterate, 1)
     if derivative == "difference":
         assert descent.cost.training == sum(asked)
-    else:  # every evaluation but the first once more, and a backward pass, twice as dear, for each of four cotangents
+    else:  # every evaluation but the first once more, and a backward pass, twice as dear, for each cotangent
         assert sum(asked) == (2 * N - 1) * COUNT
-        assert descent.cost.training == sum(asked) + (N - 1) * COUNT * 2 * 4
+        assert descent.cost.training == sum(asked) + (N - 1) * COUNT * 2 * cotangents
 
 
 @pytest.mark.parametrize("name", ["log-mse", "mse"])
@@ -427,8 +486,196 @@ def test_a_step_that_helps_is_doubled_while_it_helps(lowest: float, reached: flo
     nowhere = Rollout(torch.zeros(2, 1, 1), torch.zeros(2, 1, 1))
 
     def parabola(theta: Tensor) -> Iterate:
-        return Iterate(theta, table, nowhere, float((theta - lowest) ** 2))
+        return Iterate(theta, table, nowhere, torch.ones(1), float((theta - lowest) ** 2))
 
     zero, one = torch.zeros(()), torch.ones(())
     found = lengthen(parabola, parabola(one), zero, one)
     assert float(found.theta) == reached
+
+
+@pytest.mark.parametrize("beyond", [1e-3, -1e-3])
+def test_a_step_is_doubled_only_if_it_helps_more_than_was_foretold(
+    pairs: Pairs, beyond: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A loss that is the quadratic model's, and by a little more or less below it wherever a step leads."""
+    family = FAMILIES["multistep"]
+    descent = newton(family, "mse", pairs)
+    start = descent.evaluate(family.start())
+    size = len(start.theta)
+    generator = torch.Generator().manual_seed(4)
+    root = torch.randn(2 * size, size, generator=generator, dtype=torch.float64)
+    curvature = root.T @ root
+    gradient = curvature @ (0.05 * torch.randn(size, generator=generator, dtype=torch.float64))
+    asked: list[Tensor] = []
+
+    def evaluate(theta: Tensor) -> Iterate:
+        step = theta - start.theta
+        asked.append(step)
+        return replace(start, theta=theta, loss=start.loss + float(2 * gradient @ step + step @ curvature @ step) - beyond)
+
+    monkeypatch.setattr(descent, "system", lambda *_: (gradient, curvature))
+    monkeypatch.setattr(descent, "evaluate", evaluate)
+    found, damping = descent.step(start, 1, 1.0)
+    trials = len(descent.damping_factors)
+    wanted = solved_by_numpy(gradient, curvature, damping, family.logarithms)
+    assert damping == pytest.approx(0.1)  # the least damped step is nearest to the parabola's end
+    if beyond < 0:
+        assert len(asked) == trials
+        torch.testing.assert_close(found.theta - start.theta, wanted)
+    else:  # twice as far is no better on a parabola, but that is known only once it has been tried
+        assert len(asked) == trials + 1
+        torch.testing.assert_close(asked[-1], 2 * wanted)
+
+
+@pytest.mark.parametrize("name", ["log-mse", "mse"])
+def test_under_another_floor_the_last_row_is_another_and_nothing_is_evaluated(many: Pairs, name: str) -> None:
+    family = FAMILIES["free"]
+    descent = newton(family, name, many)
+    bare = descent.evaluate(somewhere(family))
+    floor, spent = float(bare.errors.median()), descent.cost.training
+    found = descent.under(floor, bare)
+    assert descent.floor == floor
+    assert descent.cost.training == spent
+    torch.testing.assert_close(found.table.rows[:-1], bare.table.rows[:-1])
+    assert found.loss == pytest.approx(plain_loss(name, found.table, many, floor), abs=1e-9)
+    errors = (plain_residuals(name, found.table, many) ** 2).mean(1)
+    np.testing.assert_allclose(found.errors.numpy(), errors, rtol=1e-6)
+    torch.testing.assert_close(family.table(found.theta).rows, found.table.rows)
+    if name == "mse":  # there is no floor
+        assert found.loss == pytest.approx(bare.loss, abs=1e-12)
+        return
+    assert found.loss < plain_loss(name, bare.table, many, floor) - 1e-3
+    # Least squares by NumPy from pass to pass, with the weights W / (e + f).
+    states = [many.x0, *plain_states(found.table, many.field, many.x0)]
+    velocities = [many.field(t, x) for t, x in zip(found.table.times[:-1], states, strict=False)]
+    basis, target = np.stack([column.numpy() for column in (many.x0, *velocities)]), many.x1.numpy()
+    counts = plain_weights(many)
+    for _ in range(6):
+        root = np.sqrt(counts)[:, None]
+        row = np.linalg.lstsq((root * basis).reshape(N + 1, -1).T, (root * target).ravel(), rcond=None)[0]
+        residuals = np.einsum("i,isd->sd", row, basis) - target
+        counts = plain_weights(many) / ((residuals**2).mean(1) + floor)
+    np.testing.assert_allclose(found.table.rows[-1].numpy(), row, rtol=1e-5, atol=1e-7)
+
+
+def test_under_a_floor_rows_that_are_not_solved_for_stay(pairs: Pairs) -> None:
+    family = FAMILIES["multistep"]
+    descent = newton(family, "log-mse", pairs)
+    bare = descent.evaluate(somewhere(family))
+    found = descent.under(0.3, bare)
+    assert torch.equal(found.table.rows, bare.table.rows)
+    assert found.loss == pytest.approx(plain_loss("log-mse", bare.table, pairs, 0.3), abs=1e-9)
+
+
+def test_parameters_that_were_tried_before_are_run_again_as_they_are(pairs: Pairs) -> None:
+    """Under a floor, the last row that was kept is not what a new solve without one would give."""
+    family = FAMILIES["free"]
+    descent = newton(family, "log-mse", pairs, floor=0.1)
+    kept = descent.evaluate(somewhere(family))
+    other = newton(family, "log-mse", pairs)
+    found = other.present(kept.theta)
+    assert torch.equal(found.table.rows, kept.table.rows)
+    torch.testing.assert_close(found.errors, kept.errors)
+    assert found.loss == pytest.approx(plain_loss("log-mse", kept.table, pairs), abs=1e-9)
+    assert other.cost.training == 0
+    assert other.evaluate(kept.theta).loss < found.loss - 1e-3
+
+
+@pytest.mark.parametrize("derivative", ["backward", "forward"])
+def test_a_start_whose_states_are_not_finite_stays_and_says_nothing_of_pairs(pairs: Pairs, derivative) -> None:
+    family = FreeTable(NonStationarySolver.from_rows(uniform(N), 1e200 * euler_table(N).rows))
+    descent = newton(family, "log-mse", pairs, derivative=derivative)
+    broken = descent.evaluate(family.start())
+    assert broken.loss == math.inf
+    assert (broken.errors == math.inf).all()
+    assert descent.under(0.1, broken).loss == math.inf
+    assert descent.step(broken, 1, 0.5) == (broken, 0.5)
+    assert descent.excess == math.inf
+
+
+def refit(x0: np.ndarray, noise: np.ndarray) -> tuple[GaussNewton, Iterate]:
+    """One step whose two numbers are fitted to x_1 = 0.5 x_0 - 0.3 u_0 + noise, where u_0 is x_0 with its entries turned."""
+    start = torch.from_numpy(x0)
+    field = as_model_field(FunctionField(lambda t, x: x.roll(1, -1), CondOT()))
+    given = Pairs(start, 0.5 * start - 0.3 * start.roll(1, -1) + torch.from_numpy(noise), field, 0.0)
+    family = FreeTable(euler_table(1))
+    descent = newton(family, "mse", given)
+    return descent, descent.evaluate(family.start())
+
+
+def excess_of(descent: GaussNewton, iterate: Iterate) -> float:
+    descent.system(iterate, 0)
+    return descent.excess
+
+
+@pytest.mark.parametrize(("count", "dim"), [(50, 4), (200, 4), (200, 30)])
+def test_the_excess_of_a_linear_model_with_gaussian_noise_is_its_parameters_by_its_numbers(count: int, dim: int) -> None:
+    """p / (N m), as every textbook has it, whatever the noise's size."""
+    draw = np.random.default_rng(0)
+    for size in (1.0, 1e-4):
+        found = [
+            excess_of(*refit(draw.standard_normal((count, dim)), size * draw.standard_normal((count, dim))))
+            for _ in range(20)
+        ]
+        assert np.mean(found) == pytest.approx(2 / (count * dim), rel=0.12)
+
+
+def test_the_excess_is_what_refits_lose_on_all_samples_where_noise_is_uneven() -> None:
+    """Noise that grows as |x_0|^2, so that few samples decide: a simulation by NumPy, far from p / (N m)."""
+    draw, count, dim, refits = np.random.default_rng(1), 400, 2, 300
+
+    def sample(many: int) -> tuple[np.ndarray, np.ndarray]:
+        x0 = draw.standard_normal((many, dim))
+        return x0, (x0**2).sum(1, keepdims=True) * draw.standard_normal((many, dim))
+
+    # By moments of Gaussians: E |x|^4 = 8 is the least error of all, and the design of two numbers is the identity.
+    least, lost = 8.0, []
+    for _ in range(refits):
+        x0, noise = sample(count)
+        columns = np.stack([x0.ravel(), np.roll(x0, 1, -1).ravel()], axis=1)
+        off = np.linalg.lstsq(columns, noise.ravel(), rcond=None)[0]
+        lost.append(np.log1p((off @ off) / least))
+    told = [excess_of(*refit(*sample(count))) for _ in range(20)]
+    assert np.mean(told) == pytest.approx(np.mean(lost), rel=0.2)
+    assert np.mean(told) > 2.5 * 2 / (count * dim)
+
+
+@pytest.mark.parametrize("name", ["log-mse", "mse", "log-trajectory"])
+def test_the_excess_is_takeuchi_s_criterion(pairs: Pairs, name: str) -> None:
+    """tr(H^-1 V) / 2 N by NumPy from differences of the residuals; of samples that weigh alike, N is their number."""
+    family = FAMILIES["multistep"]
+    theta, even = somewhere(family), replace(pairs, weights=torch.ones(COUNT))
+    exact, residuals = exact_system(name, family, theta, even), plain_residuals(name, family.table(theta), even)
+    each = 2 * COUNT * np.einsum("s,sm,smp->sp", exact.importance, residuals, exact.jacobian) / residuals.shape[1]
+    scatter, hessian = each.T @ each / COUNT, 2 * exact.curvature
+    wanted = np.trace(np.linalg.solve(hessian, scatter)) / (2 * COUNT)
+    rows = rows_for(residuals.shape[1], family)
+    for derivative in ("backward", "forward"):
+        descent = newton(family, name, even, derivative=derivative, rows_per_parameter=rows)
+        assert descent.excess == math.inf
+        descent.system(at(family, theta, even), 1)
+        assert descent.excess == pytest.approx(wanted, rel=1e-3)
+
+
+def test_samples_of_no_weight_do_not_count_for_the_excess(pairs: Pairs) -> None:
+    family = FAMILIES["multistep"]
+    theta = somewhere(family)
+    half = replace(pairs.part(slice(6)), weights=torch.ones(6))
+    weights = torch.cat([torch.ones(6), torch.full((COUNT - 6,), 1e-12)])
+    found = [newton(family, "mse", given) for given in (half, replace(pairs, weights=weights))]
+    for descent in found:
+        descent.system(at(family, theta, descent.pairs), 1)
+    assert found[1].excess == pytest.approx(found[0].excess, rel=1e-4)
+
+
+def test_parameters_without_an_effect_have_no_excess(many: Pairs) -> None:
+    """Where all velocities are nothing, only the one number counts that the last row gives x_0."""
+    even = replace(many, weights=torch.ones(len(many)), x1=many.x1 + 0.1 * many.x0.sin())
+    still = replace(even, field=as_model_field(FunctionField(lambda t, x: 0 * x, CondOT())))
+    family = Coefficients(euler_table(N))
+    descent = newton(family, "mse", still)
+    descent.system(at(family, family.start(), still), 1)
+    residuals = still.x0 - still.x1
+    error = residuals.square().mean()
+    each, hessian = 2 * (residuals * still.x0).mean(1) / error, 2 * still.x0.square().mean() / error
+    assert descent.excess == pytest.approx(float(each.square().mean() / hessian) / (2 * len(still)), rel=1e-6)

@@ -88,3 +88,42 @@ def test_empty_columns_get_nothing() -> None:
     assert row[1] == 0
     alone = RowRegression(basis[[0, 2]], target, weights).solve(LOG_MSE, 3, 1e-12)
     torch.testing.assert_close(row[[0, 2]], alone)
+
+
+def floored_loss(row: np.ndarray, basis: Tensor, target: Tensor, weights: Tensor, floor: float) -> float:
+    errors = ((np.einsum("i,isd->sd", row, basis.numpy()) - target.numpy()) ** 2).mean(1)
+    return float((weights.numpy() * np.log(errors + floor)).sum())
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-3, 40.0])
+@pytest.mark.parametrize("floor", [0.03, 1.0, 30.0])
+def test_no_search_finds_a_better_row_under_a_floor(floor: float, unit: float) -> None:
+    """The floor is an error, so that in other units of the target it is another number."""
+    basis, target, weights = regression()
+    target, floor = unit * target, unit**2 * floor
+    scales = SCALES.numpy() / unit
+    row = RowRegression(basis, target, weights).solve(LOG_MSE, 300, 0.0, floor).numpy() * scales
+
+    def loss(scaled: np.ndarray) -> float:
+        return floored_loss(scaled / scales, basis, target, weights, floor)
+
+    best = minimize(loss, row + 0.05, method="Nelder-Mead", options={"xatol": 1e-10, "fatol": 1e-13})
+    assert loss(row) == pytest.approx(best.fun, abs=1e-8)
+    np.testing.assert_allclose(row, best.x, atol=1e-4)
+    bare = RowRegression(basis, target, weights).solve(LOG_MSE, 300, 0.0).numpy() * scales
+    assert loss(bare) > loss(row) + 1e-4
+
+
+@pytest.mark.parametrize("share", [0.1, 1.0])
+def test_a_share_of_the_median_error_is_the_floor_where_it_is_higher(share: float) -> None:
+    """Once the passes have converged, the row is that under a floor of its own median error's share."""
+    basis, target, weights = regression()
+    regressed = RowRegression(basis, target, weights)
+    row = regressed.solve(LOG_MSE, 400, 0.0, 0.0, share)
+    errors = (torch.einsum("i,isd->sd", row, basis) - target).square().mean(1)
+    floor = share * float(errors.median())
+    torch.testing.assert_close(regressed.solve(LOG_MSE, 400, 0.0, floor), row, rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(regressed.solve(LOG_MSE, 400, 0.0, 0.9 * floor, share), row, rtol=1e-6, atol=1e-9)
+    higher = regressed.solve(LOG_MSE, 400, 0.0, 10 * floor)
+    assert torch.equal(regressed.solve(LOG_MSE, 400, 0.0, 10 * floor, share), higher)
+    assert not torch.allclose(higher, row, rtol=1e-3)

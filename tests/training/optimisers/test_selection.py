@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -150,7 +151,7 @@ def test_every_check_is_reported_counted_and_drawn(pairs: Pairs) -> None:
 
 
 def test_a_restored_selection_goes_on_as_the_saved_one(pairs: Pairs) -> None:
-    saved, restored = selection(pairs), selection(pairs)
+    saved, restored = selection(pairs, floor=0.5), selection(pairs, floor=0.5)
     saved.check(scaled(euler_table(3), 1.2), "test", 0, 3)
     saved.check(scaled(euler_table(3), 1.3), "test", 1, 3)
     restored.restore(saved.state())
@@ -160,6 +161,93 @@ def test_a_restored_selection_goes_on_as_the_saved_one(pairs: Pairs) -> None:
     assert restored.cost == saved.cost
     assert torch.equal(restored.result().rows, saved.result().rows)
     assert (restored.best_loss, restored.best_psnr) == (saved.best_loss, saved.best_psnr)
+    assert restored.best_errors is not None
+    assert saved.best_errors is not None
+    assert torch.equal(restored.best_errors, saved.best_errors)
     empty = selection(pairs)
     empty.restore(selection(pairs).state())
-    assert empty.best is None
+    assert (empty.best, empty.best_errors) == (None, None)
+
+
+def errors_of(table: NonStationarySolver, pairs: Pairs) -> np.ndarray:
+    return (plain_states(table, pairs.field, pairs.x0)[-1] - pairs.x1).square().mean(1).numpy()
+
+
+def floored_loss(errors: np.ndarray, pairs: Pairs, floor: float) -> float:
+    assert pairs.weights is not None
+    weights = pairs.weights.double().numpy()
+    return float((weights * np.log(errors + floor)).sum() / weights.sum())
+
+
+def lower_median(errors: np.ndarray) -> float:
+    return float(np.sort(errors)[(len(errors) - 1) // 2])
+
+
+def told(table: NonStationarySolver, pairs: Pairs, hit: float, missed: float) -> Pairs:
+    """Pairs of which the table hits the first to ``hit`` and misses the others by ``missed``."""
+    off = torch.full((len(pairs), 1), missed, dtype=torch.float64)
+    off[0] = hit
+    return replace(pairs, x1=plain_states(table, pairs.field, pairs.x0)[-1] + off)
+
+
+def test_two_tables_are_compared_under_the_floor_of_the_better(pairs: Pairs) -> None:
+    """By plain logarithms a table that hits one sample of four exactly is the better one; under a floor it is not."""
+    near, wide = euler_table(3), scaled(euler_table(3), 1.02)
+    few = replace(told(wide, pairs.part(slice(4)), 1e-6, 0.05), weights=torch.ones(4))
+    errors = {table: errors_of(table, few) for table in (near, wide)}
+    assert floored_loss(errors[wide], few, 0.0) < floored_loss(errors[near], few, 0.0) - 0.5
+    for floor, picked in ((0.0, wide), (3.0, near)):
+        shared = floor * min(map(lower_median, errors.values()))
+        losses = {table: floored_loss(errors[table], few, shared) for table in errors}
+        for first, second in ((near, wide), (wide, near)):
+            chosen = selection(few, floor=floor)
+            chosen.check(first, "test", 0, 1)
+            chosen.check(second, "test", 1, 1)
+            best = chosen.result()
+            assert best is picked is min(losses, key=lambda table: losses[table])
+            own = floor * lower_median(errors[best])
+            assert chosen.best_loss == pytest.approx(floored_loss(errors[best], few, own), abs=1e-9)
+            assert chosen.idle == (0 if best is second else 1)
+
+
+@pytest.mark.parametrize("missed", [1e-6, -1e-6])
+def test_a_gain_is_that_under_the_shared_floor(pairs: Pairs, missed: float) -> None:
+    """Which differs from the difference of losses under floors of their own."""
+    first, second = scaled(euler_table(3), 1.3), euler_table(3)
+    errors = [errors_of(table, pairs) for table in (first, second)]
+    floor = 2.0 * min(map(lower_median, errors))
+    gain = floored_loss(errors[0], pairs, floor) - floored_loss(errors[1], pairs, floor)
+    own = [floored_loss(each, pairs, 2.0 * lower_median(each)) for each in errors]
+    assert abs(own[0] - own[1] - gain) > 1e-2
+    chosen = selection(pairs, floor=2.0, smallest_gain=gain + missed)
+    for table in (first, second):
+        chosen.check(table, "test", 0, 1)
+    assert chosen.result() is second
+    assert chosen.idle == (1 if missed > 0 else 0)
+
+
+def test_on_a_finer_truth_the_best_table_so_far_is_measured_again(pairs: Pairs) -> None:
+    chosen = selection(pairs, floor=0.5)
+    empty = selection(pairs)
+    table = euler_table(3)
+    chosen.check(scaled(table, 1.3), "test", 0, 2)
+    chosen.check(table, "test", 1, 2)
+    points, spent = list(chosen.curve.points), chosen.cost.validation
+    finer = replace(pairs, x1=pairs.x1 + 0.3)
+    for each in (chosen, empty):
+        each.measure_again(finer)
+        assert each.pairs is finer
+    assert chosen.result() is table
+    errors = errors_of(table, finer)
+    assert chosen.best_errors is not None
+    np.testing.assert_allclose(chosen.best_errors.numpy(), errors, rtol=1e-12)
+    assert chosen.best_psnr == pytest.approx(psnr(table, finer, 2.0), abs=1e-9)
+    assert chosen.best_loss == pytest.approx(floored_loss(errors, finer, 0.5 * lower_median(errors)), abs=1e-9)
+    assert chosen.curve.points == points
+    assert chosen.cost.validation == spent + 3 * len(finer)
+    assert (empty.best, empty.best_errors, empty.cost.validation) == (None, None, 0)
+    # What comes next is measured on the finer truth as well: the worse one of before may be better there.
+    ahead = replace(finer, x1=plain_states(scaled(table, 1.3), finer.field, finer.x0)[-1] + 1e-3)
+    chosen.measure_again(ahead)
+    chosen.check(scaled(table, 1.3), "test", 2, 2)
+    assert torch.equal(chosen.result().rows, scaled(table, 1.3).rows)

@@ -1,30 +1,35 @@
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from bnsbench.errors import BnsbenchError, UsageError
+from bnsbench.flows.paths import CondOT
 from bnsbench.models.digits.mixture import digits_gmm
+from bnsbench.models.mixtures import MixtureModel
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.tracing import trace
 from bnsbench.solvers.runge_kutta import midpoint
 from bnsbench.training.optimisers.selection import psnr
-from bnsbench.training.problem import Effort, Problem, TrainingStatus
+from bnsbench.training.problem import Problem, TrainingStatus
 from bnsbench.training.recipes.bns import LADDERS, rung_below, train_bns
-from bnsbench.training.recipes.initial import transfer_times
+from bnsbench.training.recipes.initial import START_GRIDS
 from bnsbench.truth.mixed_source import MixedSource
 from bnsbench.truth.pairs import PairSource
 from bnsbench.truth.source import Source
-from tests.training.toys import bend, cross_source, plane_source, smooth_features
+from tests.flows.toy import GaussianModel
+from tests.training.toys import SMALL, bend, blobs, blobs_source, cross, cross_source, plane_source, smooth_features
 
 
 def problem(source: Source, **more) -> Problem:
     """The problem of training for a source, validated on fewer pairs than a user's."""
-    return Problem(source, effort=Effort(validation=128), **more)
+    return Problem(source, effort=SMALL, **more)
 
 
 @pytest.fixture(scope="module")
@@ -56,47 +61,117 @@ def test_training_is_reproducible_and_the_artefact_survives_the_file(source: Pai
     assert len(loaded.training["start"]["table"]["a"]) == 2
 
 
-def test_forwards_count_the_network_and_all_purposes(source: PairSource) -> None:
-    unguided = replace(source, guidance=0.0, cache=None)
-    costs = {}
-    for name, given in (("guided", source), ("unguided", unguided)):
-        record = train_bns(problem(given), 2, pairs=40, iterations=1).training
-        costs[name] = record["forwards"]
-        assert set(record["forwards"]) == {"teacher", "training", "validation"}
-        # Five grids, each with a regression and a comparison on 128 trajectories, come before the descent.
-        start = 5 * 2 * 2 * 128
-        assert record["curve"][0]["evaluations"] == start + 2 * 40
-    assert costs["guided"]["validation"] == 2 * costs["unguided"]["validation"] == 2 * 2 * 2 * 128
+class Watched(torch.autograd.Function):
+    """The identity, which notes every sample that passes through it backwards as two forwards."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, seen: list[int]) -> Tensor:
+        ctx.seen = seen
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        ctx.seen.append(2 * len(gradients[0]))
+        return gradients[0], None
 
 
-def test_a_rung_starts_from_the_grid_below(source: PairSource) -> None:
+class Counted(MixtureModel):
+    """The toy, with the samples that its network has seen."""
+
+    seen: list[int]
+
+    def predict(self, t: Tensor, x: Tensor, condition: Tensor | None) -> Tensor:
+        self.seen.append(len(x))
+        watched: Tensor = Watched.apply(x, self.seen)
+        return super().predict(t, watched, condition)
+
+
+@pytest.mark.parametrize("guidance", [0.0, 1.0])
+def test_forwards_count_the_network_and_all_purposes(guidance: float, tmp_path: Path) -> None:
+    """By a network that counts for itself: teachers, starts, the descent and its validation."""
+    model = Counted(cross().mixture, CondOT(), (2,))
+    model.seen = []
+    given = PairSource(model, "cross", guidance, tolerance=1e-5, cache=tmp_path)
+    record = train_bns(problem(given), 3, pairs=40, iterations=2).training
+    assert set(record["forwards"]) == {"teacher", "training", "validation"}
+    assert sum(record["forwards"].values()) == sum(model.seen)
+    model.seen.clear()
+    again = train_bns(problem(given), 3, pairs=40, iterations=2).training
+    assert again["forwards"] == record["forwards"]
+    # What is kept on disk has been paid for.
+    assert sum(model.seen) == again["forwards"]["training"] + again["forwards"]["validation"]
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> PairSource:
+    return blobs_source(cache=tmp_path_factory.mktemp("wide"))
+
+
+def test_a_rung_starts_from_what_the_rung_below_has_learned(wide: PairSource) -> None:
     asked: list[int] = []
-    below = train_bns(problem(source), 4, pairs=40, iterations=2)
+    below = train_bns(problem(wide), 4, pairs=40, iterations=2)
 
     def previous(nfe: int) -> SolverArtefact:
         asked.append(nfe)
         return below
 
-    artefact = train_bns(problem(source, previous=previous), 6, pairs=40, iterations=1)
-    assert asked == [4]
-    assert artefact.training["start"]["name"] == "greedy on bns at 4 NFE"
-    began = torch.tensor(artefact.training["start"]["table"]["times"], dtype=torch.float64)
-    torch.testing.assert_close(began, transfer_times(below.solver.times, 6))
+    artefact = train_bns(problem(wide, previous=previous), 9, pairs=40, iterations=1)
+    assert asked == [8]
+    tried = artefact.training["start"]["tried"]
+    grids = {f"greedy on {name}" for name in (*START_GRIDS, "those of 4 NFE")}
+    assert set(tried) == {*grids, "4 NFE and idle evaluations"}
+    assert artefact.training["start"]["name"] in tried
+    assert artefact.training["rung_below"] == 4
     for ladder in ("none", "standard"):
-        first = train_bns(problem(source, previous=previous), 4, ladder=ladder, pairs=40, iterations=1)
-        assert "bns at" not in first.training["start"]["name"]
-    assert asked == [4]
-    train_bns(problem(source, previous=previous), 6, ladder="every", pairs=40, iterations=1)
-    assert asked == [4, 5]
-    train_bns(problem(source, previous=previous), 6, ladder="none", pairs=40, iterations=1)
-    assert asked == [4, 5]
+        first = train_bns(problem(wide, previous=previous), 8, ladder=ladder, pairs=40, iterations=1)
+        assert set(first.training["start"]["tried"]) == {f"greedy on {name}" for name in START_GRIDS}
+    assert asked == [8]
+    train_bns(problem(wide, previous=previous), 9, ladder="none", pairs=40, iterations=1)
+    train_bns(problem(wide, previous=previous), 6, ladder="every", pairs=40, iterations=1)
+    assert asked == [8, 5]
+
+
+def test_the_ladder_has_a_low_rung_in_few_dimensions_alone(source: PairSource) -> None:
+    asked: list[int] = []
+
+    def refuse(nfe: int) -> SolverArtefact:
+        asked.append(nfe)
+        raise KeyboardInterrupt
+
+    few, many = (PairSource(GaussianModel(dim=dim), "gaussian", tolerance=1e-3) for dim in (32, 33))
+    for given, nfe in ((source, 8), (few, 5), (many, 9)):
+        with pytest.raises(KeyboardInterrupt):
+            train_bns(problem(given, previous=refuse), nfe, pairs=16, iterations=1)
+    assert asked == [4, 4, 8]
+    train_bns(problem(many, previous=refuse), 5, pairs=16, iterations=1)
+    assert asked == [4, 4, 8]
+
+
+def test_a_table_does_not_fall_behind_the_rung_below(wide: PairSource) -> None:
+    """However little it is trained, and on hardly any pairs: there is the table below with an idle evaluation."""
+    below = train_bns(problem(wide), 7, pairs=128, iterations=14)
+    alone, made = (
+        train_bns(problem(wide, previous=lambda nfe: below), 8, ladder=ladder, pairs=2, iterations=1)
+        for ladder in ("none", "every")
+    )
+    test = wide.pairs("test", 128)
+    before, after, without = (psnr(found.solver, test, 2.0) for found in (below, made, alone))
+    assert after > before - 0.1
+    assert without < before - 1
+    # It is looked at before any step.
+    assert made.training["curve"][0]["psnr"] == pytest.approx(below.training["psnr"], abs=0.1)
 
 
 def test_the_ladders() -> None:
-    standard = {1: None, 4: None, 5: 4, 8: 4, 9: 8, 12: 8, 13: 12, 16: 12, 18: 16, 24: 20, 32: 24, 40: 32}
+    standard = {1: None, 4: None, 8: None, 9: 8, 12: 8, 13: 12, 16: 12, 18: 16, 24: 20, 32: 24, 40: 32}
     assert {n: rung_below(n) for n in standard} == standard
-    assert {n: rung_below(n, "every") for n in (3, 4, 5, 6, 20, 64)} == {3: None, 4: None, 5: 4, 6: 5, 20: 19, 64: 63}
-    assert {rung_below(n, "none") for n in range(1, 70)} == {None}
+    assert {n: rung_below(n, dimensions=33) for n in standard} == standard
+    low = {**standard, 5: 4, 8: 4}
+    assert {n: rung_below(n, dimensions=32) for n in low} == low
+    every = {3: None, 4: None, 5: 4, 6: 5, 20: 19, 64: 63}
+    for dimensions in (None, 2, 100):
+        assert {n: rung_below(n, "every", dimensions) for n in every} == every
+        assert {rung_below(n, "none", dimensions) for n in range(1, 70)} == {None}
     assert set(LADDERS) == {"standard", "every", "none"}
     with pytest.raises(UsageError, match=r"no ladder 'rope'; choose from standard, every, none"):
         rung_below(8, "rope")
@@ -104,9 +179,15 @@ def test_the_ladders() -> None:
 
 def test_progress_is_reported_with_the_best_so_far(source: PairSource) -> None:
     told: list[TrainingStatus] = []
-    train_bns(problem(source, progress=told.append), 2, pairs=40, iterations=4)
-    assert [status.iteration for status in told] == list(range(len(told)))
-    assert {status.total for status in told} == {4}
+    # Under no floor in the end, so that of two tables the one with the lower loss is the better one.
+    train_bns(problem(source, progress=told.append), 2, pairs=40, iterations=4, floor=0.0)
+    # The start is looked at first; every leg begins with the iterate at which the one before has ended.
+    steps = [after.iteration - before.iteration for before, after in itertools.pairwise(told)]
+    assert told[0].iteration == 0
+    assert set(steps) <= {0, 1}
+    assert steps.count(0) <= 2
+    assert steps.count(1) >= 2
+    assert {status.total for status in told[1:]} == {2 * 4}
     assert {status.nfe for status in told} == {2}
     losses = [status.loss for status in told if status.loss is not None]
     assert len(losses) == len(told)
@@ -210,29 +291,34 @@ def test_the_paper_s_recipe_takes_no_other_objective(source: PairSource) -> None
         train_bns(problem(source), 2, recipe="paper", objective="mse")
 
 
-def test_a_rung_costs_what_the_rungs_below_have_cost_too_and_each_truth_once(source: PairSource) -> None:
+def test_a_rung_costs_what_the_rungs_below_have_cost_too_and_each_truth_once(tmp_path: Path) -> None:
+    """By a network that counts for itself through all rungs, whose truths are kept."""
+    model = Counted(blobs(), CondOT(), (36,))
+    model.seen = []
+    source = PairSource(model, "blobs", tolerance=1e-5, cache=tmp_path)
     known: dict[int, SolverArtefact] = {}
 
     def trained(nfe: int) -> SolverArtefact:
         if nfe not in known:
-            known[nfe] = train_bns(problem(source, previous=trained), nfe, pairs=40, iterations=2)
+            known[nfe] = train_bns(problem(source, previous=trained), nfe, ladder="every", pairs=40, iterations=2)
         return known[nfe]
 
-    upper, lower = trained(8).training, trained(4).training
+    upper, lower = trained(6).training, trained(5).training
+    assert sorted(known) == [4, 5, 6]
+    assert sum(upper["forwards"].values()) == sum(model.seen)
     own = upper["own_forwards"]
     for kind in ("training", "validation"):
         assert upper["forwards"][kind] == own[kind] + lower["forwards"][kind]
-    assert upper["forwards"]["teacher"] == own["teacher"] == lower["forwards"]["teacher"]
-    third = trained(12).training
-    assert third["forwards"]["training"] == upper["forwards"]["training"] + third["own_forwards"]["training"]
-    alone = train_bns(problem(source, previous=trained), 8, ladder="none", pairs=40, iterations=2).training
+    assert own["teacher"] < upper["forwards"]["teacher"] < own["teacher"] + lower["forwards"]["teacher"]
+    alone = train_bns(problem(source, previous=trained), 6, ladder="none", pairs=40, iterations=2).training
     assert "own_forwards" not in alone
 
 
-def test_a_rung_below_whose_record_has_forwards_alone_is_paid_for_as_well(source: PairSource) -> None:
+def test_a_rung_below_whose_record_has_forwards_alone_is_paid_for_as_well(wide: PairSource) -> None:
     """As have the records of shipped solvers and of other software."""
-    lower = train_bns(problem(source), 4, pairs=40, iterations=2)
+    lower = train_bns(problem(wide), 4, pairs=40, iterations=2)
     bare = replace(lower, training={"forwards": lower.training["forwards"]})
-    upper = train_bns(problem(source, previous=lambda nfe: bare), 8, pairs=40, iterations=2).training
+    given = problem(wide, previous=lambda nfe: bare)
+    upper = train_bns(given, 5, ladder="every", pairs=40, iterations=2).training
     for kind, count in upper["forwards"].items():
         assert count == upper["own_forwards"][kind] + lower.training["forwards"][kind]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path as FilePath
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bnsbench.errors import CorruptFileError, NotApplicableError, UsageError
-from bnsbench.flows.paths import VP, CondOT, Cosine
+from bnsbench.flows.paths import EDM, VE, VP, CondOT, Cosine, DiscreteVP, Path
 from bnsbench.models.mixtures import MixtureModel
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.table import NonStationarySolver
@@ -22,6 +22,7 @@ from bnsbench.training.optimisers.selection import psnr
 from bnsbench.training.problem import Classic, Cost, Problem
 from bnsbench.training.recipes.initial import (
     START_GRIDS,
+    canonical_grids,
     given_start,
     greedy_start,
     greedy_table,
@@ -49,7 +50,7 @@ def on_path(path, end: float = 1.0) -> MixtureModel:
     return MixtureModel(cross().mixture, path, (2,), end)
 
 
-def file_of(table: NonStationarySolver, folder: Path, source: PairSource, **more) -> str:
+def file_of(table: NonStationarySolver, folder: FilePath, source: PairSource, **more) -> str:
     """Write a trained solver's file for a source and return its path."""
     model = source.model
     facts = {"path": model.path, "interval": model.interval, "model": source.name, "guidance": source.guidance, **more}
@@ -67,6 +68,21 @@ def test_start_grids_span_the_interval_with_increasing_times() -> None:
             assert (times.diff() > 0).all()
     given = torch.linspace(0, 0.999, 6, dtype=torch.float64)
     torch.testing.assert_close(start_grids(VP(), (0.0, 0.999), 5)["uniform"], given)
+
+
+def test_canonical_grids_are_the_same_noise_levels_on_every_path() -> None:
+    for path in (CondOT(), VP(), Cosine(), EDM(), VE(), DiscreteVP.linear()):
+        end = 0.999 if path == VP() else 1.0
+        grids = canonical_grids(path, (0.0, end), 5)
+        assert tuple(grids) == START_GRIDS
+        first, last = CondOT().time(path.log_snr(torch.tensor([0.0, end], dtype=torch.float64))).tolist()
+        known = start_grids(CondOT(), (first, last), 5)
+        for name, times in grids.items():
+            assert (float(times[0]), float(times[-1]), len(times)) == (0.0, end, 6)
+            assert (times.diff() > 0).all()
+            levels, expected = path.log_snr(times[1:-1]), CondOT().log_snr(known[name][1:-1])
+            torch.testing.assert_close(levels, expected, rtol=1e-7, atol=1e-7)
+    torch.testing.assert_close(canonical_grids(CondOT(), (0.0, 1.0), 5)["uniform"], uniform(5))
 
 
 def test_the_greedy_start_is_the_best_over_its_grids(source: PairSource) -> None:
@@ -128,7 +144,7 @@ def test_a_classic_comes_through_the_problem(source: PairSource) -> None:
     torch.testing.assert_close(table.rows, start(source, "euler")[0].rows)
 
 
-def test_a_file_for_the_same_nfe_is_the_start_whatever_its_guidance(source: PairSource, tmp_path: Path) -> None:
+def test_a_file_for_the_same_nfe_is_the_start_whatever_its_guidance(source: PairSource, tmp_path: FilePath) -> None:
     given = random_table(N)
     for guidance, words in ((1.0, "1"), (7.5, "7.5"), ((0.0, 2.0), "0,2")):
         file = file_of(given, tmp_path, source, guidance=guidance)
@@ -139,7 +155,7 @@ def test_a_file_for_the_same_nfe_is_the_start_whatever_its_guidance(source: Pair
         assert all(part in name for part in words.split(","))
 
 
-def test_a_file_for_another_nfe_lends_its_times_to_greedy_rows(source: PairSource, tmp_path: Path) -> None:
+def test_a_file_for_another_nfe_lends_its_times_to_greedy_rows(source: PairSource, tmp_path: FilePath) -> None:
     given = random_table(3)
     table, name = start(source, file_of(given, tmp_path, source))
     torch.testing.assert_close(table.times, transfer_times(given.times, N))
@@ -149,7 +165,7 @@ def test_a_file_for_another_nfe_lends_its_times_to_greedy_rows(source: PairSourc
 
 
 @pytest.mark.parametrize(("path", "end"), [(Cosine(), 1.0), (VP(), 0.999)])
-def test_a_file_for_another_path_lends_its_log_snrs(source: PairSource, path, end: float, tmp_path: Path) -> None:
+def test_a_file_for_another_path_lends_its_log_snrs(source: PairSource, path, end: float, tmp_path: FilePath) -> None:
     given = random_table(N)
     file = file_of(given, tmp_path, source)
     other = replace(source, model=on_path(path, end), name="other", cache=None)
@@ -163,7 +179,7 @@ def test_a_file_for_another_path_lends_its_log_snrs(source: PairSource, path, en
     assert name == "greedy on bns at 4 NFE for cross w=1"
 
 
-def test_a_file_for_another_path_and_nfe_lends_both(source: PairSource, tmp_path: Path) -> None:
+def test_a_file_for_another_path_and_nfe_lends_both(source: PairSource, tmp_path: FilePath) -> None:
     """Its times are carried over first, and then interpolated."""
     given = random_table(6)
     other = replace(source, model=on_path(Cosine()), name="other", cache=None)
@@ -173,7 +189,7 @@ def test_a_file_for_another_path_and_nfe_lends_both(source: PairSource, tmp_path
     torch.testing.assert_close(table.times, transfer_times(carried, N), rtol=1e-6, atol=1e-6)
 
 
-def test_carried_times_that_fall_together_are_opened(source: PairSource, tmp_path: Path) -> None:
+def test_carried_times_that_fall_together_are_opened(source: PairSource, tmp_path: FilePath) -> None:
     """A path that ends early holds fewer log-SNRs than the file's."""
     times = torch.tensor([0.0, 0.5, 0.9999, 0.99999, 1.0], dtype=torch.float64)
     file = file_of(NonStationarySolver.from_rows(times, random_table(N).rows), tmp_path, source)
@@ -184,7 +200,7 @@ def test_carried_times_that_fall_together_are_opened(source: PairSource, tmp_pat
     assert float(table.times[1]) == pytest.approx(0.5, abs=1e-3)
 
 
-def test_what_cannot_be_started_from_is_refused(source: PairSource, tmp_path: Path) -> None:
+def test_what_cannot_be_started_from_is_refused(source: PairSource, tmp_path: FilePath) -> None:
     with pytest.raises(NotApplicableError, match=r"midpoint.*5|5.*midpoint|even|evaluations"):
         start(source, "midpoint", nfe=5)
     with pytest.raises(UsageError, match="no built-in solver 'magic'"):
@@ -202,7 +218,7 @@ def test_what_cannot_be_started_from_is_refused(source: PairSource, tmp_path: Pa
         given_start(Problem(source, classic=lambda name: Classic(one_too_many)), N, "greedy-one", 1.0, Cost())
 
 
-def test_uniform_times_come_through_a_file_unchanged(source: PairSource, tmp_path: Path) -> None:
+def test_uniform_times_come_through_a_file_unchanged(source: PairSource, tmp_path: FilePath) -> None:
     rows = random_table(N).rows
     table, _ = start(source, file_of(NonStationarySolver.from_rows(uniform(N), rows), tmp_path, source))
     torch.testing.assert_close(table.times, uniform(N))
@@ -218,6 +234,21 @@ def test_transferred_times_keep_ends_and_shape() -> None:
     torch.testing.assert_close(transfer_times(coarse, 8)[::2], coarse)
 
 
+@pytest.mark.parametrize(("path", "end"), [(VP(), 0.999), (EDM(), 1.0), (Cosine(), 1.0)])
+def test_times_are_transferred_as_those_of_the_straight_path(path: Path, end: float) -> None:
+    coarse = end * uniform(4) ** 1.5
+    fine = transfer_times(coarse, 8, path)
+    assert fine[[0, -1]].tolist() == [0.0, end]
+    assert (fine.diff() > 0).all()
+    torch.testing.assert_close(fine[::2], coarse, rtol=1e-8, atol=1e-10)
+
+    def straight(times: Tensor) -> Tensor:
+        """alpha / (alpha + sigma), which is the time on the straight path."""
+        return path.alpha(times) / (path.alpha(times) + path.sigma(times))
+
+    torch.testing.assert_close(straight(fine), transfer_times(straight(coarse), 8), rtol=1e-7, atol=1e-9)
+
+
 @pytest.mark.parametrize("n", [4, 8])
 def test_the_greedy_table_beats_the_rules_on_its_grid(n: int) -> None:
     source = PairSource(GaussianModel(scale=0.3, dim=4), "gaussian", guidance=1.0, tolerance=1e-8)
@@ -229,27 +260,31 @@ def test_the_greedy_table_beats_the_rules_on_its_grid(n: int) -> None:
         assert found > psnr(table, pairs, 2.0) + 3
 
 
-def best_row(basis: Tensor, target: Tensor, weights: Tensor, passes: int) -> np.ndarray:
-    """The row of least mean log error by passes of lstsq, each weighted by the errors that the one before has left."""
+def best_row(basis: Tensor, target: Tensor, weights: Tensor, passes: int, share: float) -> np.ndarray:
+    """The row of least mean log error by passes of lstsq, each weighted by the errors that the one before has left.
+
+    share: of the median error, which is added to every error.
+    """
     columns, importance = basis.transpose(0, 1).numpy(), weights.numpy()
     for _ in range(passes):
         root = np.sqrt(importance)[:, None]
         left = np.stack([(root * columns[:, j]).ravel() for j in range(len(basis))], axis=1)
         row = np.linalg.lstsq(left, (root * target.numpy()).ravel(), rcond=None)[0]
-        importance = weights.numpy() / ((np.einsum("j,sjd->sd", row, columns) - target.numpy()) ** 2).mean(1)
+        errors = ((np.einsum("j,sjd->sd", row, columns) - target.numpy()) ** 2).mean(1)
+        importance = weights.numpy() / (errors + share * np.median(errors))
     return row
 
 
 def test_every_row_but_the_last_is_the_best_one_step_on_the_true_trajectory() -> None:
-    pairs = cross_source(tolerance=1e-8).trajectories("train", 40)
-    pairs = replace(pairs, weights=torch.rand(40, generator=torch.Generator().manual_seed(0)) + 0.1)
+    pairs = cross_source(tolerance=1e-8).trajectories("train", 41)
+    pairs = replace(pairs, weights=torch.rand(41, generator=torch.Generator().manual_seed(0)) + 0.1)
     assert pairs.trajectory is not None
     table = greedy_table(uniform(3), pairs)
     states = [pairs.x0, *plain_states(table, pairs.field, pairs.x0)]
     velocities = [pairs.field(table.times[i], states[i]) for i in range(2)]
     for i, target in enumerate([pairs.trajectory.at(1 / 3), pairs.trajectory.at(2 / 3)]):
         basis = torch.stack([pairs.x0, *velocities[: i + 1]])
-        row = torch.from_numpy(best_row(basis, target, pairs.sample_weights(), passes=2))
+        row = torch.from_numpy(best_row(basis, target, pairs.sample_weights(), passes=2, share=0.3))
         torch.testing.assert_close(table.rows[i, : i + 2], row)
 
 

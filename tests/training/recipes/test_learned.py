@@ -17,9 +17,10 @@ from bnsbench.training.optimisers.selection import psnr
 from bnsbench.training.problem import Classic, Cost, Problem
 from bnsbench.training.recipes import learned
 from bnsbench.training.recipes.initial import start_grids
+from bnsbench.training.teaching import LONG
 from bnsbench.training.tuning.classics import best_grid, rule_on_grid
 from bnsbench.training.tuning.tuned_classics import RULES, tuned_classics
-from bnsbench.truth.pairs import PairSource
+from bnsbench.truth.pairs import TAUGHT_CHUNK, PairSource
 from tests.training.toys import SMALL, cross_source, smooth_features
 
 Trainer = Callable[..., SolverArtefact]
@@ -182,7 +183,7 @@ def test_the_truth_of_the_search_for_a_grid_is_paid_for_where_training_needs_ano
     """An objective of whole trajectories never looks at the ends on which the grid was chosen."""
     truths = learned.train_dss(problem(source), N, objective="own", pairs=16, iterations=1).training["spent"]["truths"]
     assert truths["train, ends"] == source.pairs("train", 128).truth_evaluations
-    assert truths["train, trajectories"] > 0
+    assert sum(count for name, count in truths.items() if name.startswith("train, unipc")) >= TAUGHT_CHUNK * LONG[0]
 
 
 def test_the_best_rule_is_the_one_that_a_search_finds_and_is_paid_for(source: PairSource) -> None:
@@ -202,8 +203,12 @@ def test_a_single_step_leaves_a_table_all_the_same(source: PairSource, name: str
     assert made.solver.nfe == 1
     assert made.training["loss"] <= made.training["curve"][0]["loss"]
     if name == "s4s":
-        turned = learned.train_s4s(problem(source), 1, alternate=True, pairs=16, iterations=2)
-        assert turned.training["psnr"] == pytest.approx(made.training["psnr"], abs=0.1)
+        # Under one floor from the first iteration on, however many there are.
+        fixed, turned = (
+            learned.train_s4s(problem(source), 1, alternate=alternate, pairs=16, iterations=2, floor=1.0).training
+            for alternate in (False, True)
+        )
+        assert turned["psnr"] == pytest.approx(fixed["psnr"], abs=0.01)
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -1,0 +1,160 @@
+"""The start of a BNS training, chosen by what it becomes: the best of a few that have descended a little.
+
+The grid whose regressed rows are best says little of where a descent from there ends, so the best few starts are all taken a
+few steps, on few pairs, and judged on validation pairs.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bnsbench.nonstationary.change_of_path import CANONICAL, on_path
+from bnsbench.nonstationary.table import NonStationarySolver
+from bnsbench.training.families.parametrisation import FreeTable
+from bnsbench.training.floor import floor_under, share_at
+from bnsbench.training.objectives import LOG_MSE
+from bnsbench.training.optimisers.gauss_newton import GaussNewton, Iterate
+from bnsbench.training.optimisers.rollout import run
+from bnsbench.training.optimisers.selection import mean_psnr
+from bnsbench.training.problem import Problem
+from bnsbench.training.recipes.initial import canonical_grids, greedy_table, transfer_times
+from bnsbench.training.teaching import Teaching
+from bnsbench.truth.pairs import Pairs
+
+FOLLOWED = 32
+"""Pairs on whose trajectories rows are regressed."""
+ROUNDS = ((16, 1, 1),)
+"""Of the race: pairs, steps on them, and how many starts are left."""
+FEW_DIMENSIONS, FEW_ROUNDS = 32, ((16, 1, 5), (32, 8, 2), (128, 8, 1))
+"""In so few dimensions descents from different starts end differently, so the race is longer."""
+DAMPING = 1e-3
+"""Of the first step."""
+GROWTH = 5.0
+"""Decibels by which a descent lifts a start, about, so that the truth is fine enough for what comes of it."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a training starts.
+
+    Args:
+        table: the table.
+        name: what it has come from.
+        rivals: tables that are known besides, which a training must not fall behind.
+        tried: by name, the validation PSNR in dB of every start that has descended.
+    """
+
+    table: NonStationarySolver
+    name: str
+    rivals: tuple[NonStationarySolver, ...] = ()
+    tried: dict[str, float] | None = None
+
+    def record(self) -> dict[str, Any]:
+        """Return what the training record says of it."""
+        return {"name": self.name, "table": self.table.to_dict(), "tried": self.tried or {}}
+
+
+def choose_start(problem: Problem, nfe: int, below: NonStationarySolver | None, teaching: Teaching) -> Start:
+    """Return the best start for a table of ``nfe`` evaluations.
+
+    Args:
+        problem: the field to train for.
+        nfe: evaluations of the table.
+        below: a table of fewer evaluations that has been trained for the field, if there is one.
+        teaching: the truth, whose cost is counted with what is spent here.
+
+    Raises:
+        DivergedError: if a sample of the pairs has no truth.
+    """
+    model, cost = problem.source.model, teaching.cost
+    pairs = teaching.pairs("train", max(FOLLOWED, teaching.least), along=True)
+    # Rows regressed on grids: those of known shapes, and the trained times of the table below.
+    grids = canonical_grids(model.path, model.interval, nfe)
+    if below is not None:
+        grids[f"those of {below.nfe} NFE"] = transfer_times(below.times, nfe, model.path)
+    tables = {f"greedy on {name}": greedy_table(times, pairs) for name, times in grids.items()}
+    cost.training += len(tables) * nfe * len(pairs)
+    # The table below with idle evaluations, than which no table of more evaluations need be worse.
+    rivals = () if below is None else (_with_idle(below, nfe, problem),)
+    tables |= {f"{below.nfe} NFE and idle evaluations": rival for rival in rivals if below is not None}
+    few = pairs.part(slice(max(ROUNDS[0][0], teaching.least)))
+    attempts = [Attempt(name, problem, table, few, teaching) for name, table in tables.items()]
+    # A truth that is fine enough for what they become.
+    teaching.sharpen(max(attempt.psnr for attempt in attempts) + GROWTH)
+    validation = teaching.pairs("validation", problem.effort.validation)
+    tried: dict[str, float] = {}
+    for count, steps, left in FEW_ROUNDS if math.prod(model.shape) <= FEW_DIMENSIONS else ROUNDS:
+        few = teaching.pairs("train", max(count, teaching.least))
+        for attempt in attempts:
+            attempt.descend(few, steps)
+        errors = [attempt.errors_on(validation) for attempt in attempts]
+        order = sorted(range(len(attempts)), key=lambda number: _loss(errors[number], errors))
+        for number in order:
+            value = mean_psnr(errors[number], validation.sample_weights(), model.data_range)
+            tried[attempts[number].name] = value
+        attempts = [attempts[number] for number in order[:left]]
+    return Start(attempts[0].table, attempts[0].name, rivals, tried)
+
+
+class Attempt:
+    """A start that descends a few steps on few pairs.
+
+    Args:
+        name: what it has come from.
+        problem: the field to train for.
+        table: the start.
+        pairs: to look at it on.
+        teaching: whose cost is added to.
+    """
+
+    def __init__(self, name: str, problem: Problem, table: NonStationarySolver, pairs: Pairs, teaching: Teaching) -> None:
+        self.name, self.problem, self.cost = name, problem, teaching.cost
+        self.damping, self.steps = DAMPING, 0
+        self.family = FreeTable(table.with_open_gaps(), problem.source.model.path)
+        self.newton, self.iterate = self._on(pairs, self.family.start())
+
+    def descend(self, pairs: Pairs, steps: int) -> None:
+        """Take so many steps on these pairs."""
+        self.newton, self.iterate = self._on(pairs, self.iterate.theta)
+        for _ in range(steps):
+            floor = floor_under(share_at(self.steps, 0.0), self.iterate.errors)
+            self.iterate = self.newton.under(floor, self.iterate)
+            self.iterate, self.damping = self.newton.step(self.iterate, self.steps, self.damping)
+            self.steps += 1
+
+    @property
+    def table(self) -> NonStationarySolver:
+        """The table that it has become."""
+        return self.iterate.table
+
+    @property
+    def psnr(self) -> float:
+        """The PSNR on its pairs in dB."""
+        weights = self.newton.pairs.sample_weights()
+        return mean_psnr(self.iterate.errors, weights, self.problem.source.model.data_range)
+
+    def errors_on(self, pairs: Pairs) -> Tensor:
+        """Return its table's error on each of other pairs [N]."""
+        self.cost.validation += self.table.nfe * len(pairs)
+        return run(self.table, pairs.field, pairs.x0).errors(pairs.x1.flatten(1)).cpu()
+
+    def _on(self, pairs: Pairs, theta: Tensor) -> tuple[GaussNewton, Iterate]:
+        newton = GaussNewton(self.family, LOG_MSE, pairs, self.cost, self.problem.source.seed)
+        return newton, newton.evaluate(theta)
+
+
+def _loss(errors: Tensor, all_errors: list[Tensor]) -> float:
+    """Return the mean log error under a floor of the least median of all that are compared; inf if one is not finite."""
+    value = float((errors + floor_under(1.0, *all_errors)).log().mean())
+    return value if bool(errors.isfinite().all()) else torch.inf
+
+
+def _with_idle(table: NonStationarySolver, nfe: int, problem: Problem) -> NonStationarySolver:
+    """Return the table with idle evaluations in the widest gaps of the canonical path."""
+    path = problem.source.model.path
+    return on_path(on_path(table, path, CANONICAL).with_idle(nfe), CANONICAL, path, table.times[[0, -1]])

@@ -1,0 +1,187 @@
+"""The truth that a training learns from: as fine as its student needs, and no finer.
+
+A long table of a multistep rule with steps of equal log-SNR comes within 50 to 60 dB of a network's truth in a quarter of
+the evaluations of an adaptive rule, whose worst sample sets everybody's steps. Its error is measured on a few samples, and
+where the student comes near it, the next finer teacher takes over. The truth of a test stays exact.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from bnsbench.errors import DivergedError
+from bnsbench.flows.fields import BatchField
+from bnsbench.nonstationary.table import NonStationarySolver
+from bnsbench.nonstationary.tracing import trace
+from bnsbench.solvers.unipc import unipc
+from bnsbench.training.optimisers.rollout import run
+from bnsbench.training.problem import Cost, Problem
+from bnsbench.truth.ground_truth import Solution, Trajectory
+from bnsbench.truth.noise import Split
+from bnsbench.truth.pairs import Pairs
+from bnsbench.truth.psnr import psnr_per_sample
+from bnsbench.truth.teacher import Adaptive, Teacher
+
+LONG = (24, 32, 48, 64, 96)
+"""Evaluations of the long tables, of third order on steps of equal log-SNR."""
+TOLERANCES = (1e-5, 1e-6, 1e-7, 1e-8, 1e-9)
+"""Of the adaptive rule, where no table is fine enough; none finer than the problem's own."""
+MARGIN = 15.0
+"""Decibels by which a truth has to be better than its student: an error of 15 dB less moves the student's by 3 %."""
+LEAST_MARGIN = 10.0
+"""Decibels below which a truth is too near to its student to go on with."""
+PROBED = 8
+"""Samples on which the error of a teacher is measured, against the next finer one."""
+
+
+@dataclass(frozen=True)
+class LongTable:
+    """A teacher that is a table of many evaluations.
+
+    Args:
+        table: For the path and interval of the fields that it solves.
+        rule: What it is made of, for people.
+    """
+
+    table: NonStationarySolver
+    rule: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.rule} at {self.table.nfe} NFE, {self.table.fingerprint()[:16]}"
+
+    def ends(self, field: BatchField, x0: Tensor) -> Solution:
+        """Return the states at both ends."""
+        return self._solution(torch.stack([x0, self.table(field, x0)]), self.table.times[[0, -1]])
+
+    def way(self, field: BatchField, x0: Tensor) -> tuple[Solution, Trajectory]:
+        """Return them with the states and velocities of the table's own run, which cost nothing more."""
+        rollout, times = run(self.table, field, x0), self.table.times
+        x = rollout.states.reshape(-1, *x0.shape).to(x0.dtype)
+        u = rollout.basis[1:].reshape(-1, *x0.shape).to(x0.dtype)
+        # The velocity at the end is not evaluated: the one with which the last step is a parabola stands in its place.
+        last = 2 * (x[-1] - x[-2]) / float(times[-1] - times[-2]) - u[-1]
+        return self._solution(x, times), Trajectory(times, x, torch.cat([u, last[None]]))
+
+    def _solution(self, states: Tensor, times: Tensor) -> Solution:
+        finite = states[-1].flatten(1).isfinite().all(1).cpu()
+        stopped = torch.full(finite.shape, math.nan, dtype=torch.float64)
+        return Solution(times, states, self.table.nfe, torch.where(finite, stopped, float(times[-1])))
+
+
+@dataclass
+class Teaching:
+    """The truth of one training.
+
+    Args:
+        problem: Whose source has the noise.
+        cost: Counts what is solved.
+        level: The teacher at work, of `teachers` the first at the beginning.
+        errors: By level, the PSNR in dB of the teacher against the next finer one.
+    """
+
+    problem: Problem
+    cost: Cost
+    level: int = 0
+    errors: dict[int, float] = field(default_factory=dict)
+    _known: dict[tuple[int, Split, bool], Pairs] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def teachers(self) -> list[Teacher]:
+        """The teachers, each finer than the one before."""
+        source = self.problem.source
+        path, interval = source.model.path, source.model.interval
+
+        def long(steps: int) -> LongTable:
+            table = trace(lambda field, x0: unipc(field, x0, steps, order=3, grid="logsnr"), path, interval)
+            return LongTable(table, "unipc of order 3 on log-SNR")
+
+        coarser = [Adaptive(tolerance, straight=True) for tolerance in TOLERANCES if tolerance > source.truth_tolerance]
+        return [*map(long, LONG), *coarser, Adaptive(source.truth_tolerance, straight=True)]
+
+    @property
+    def teacher(self) -> Teacher:
+        """The teacher at work."""
+        return self.teachers[self.level]
+
+    def pairs(self, split: Split, count: int, along: bool = False) -> Pairs:
+        """Return the first pairs of a split, with their ways if ``along``; what has been solved is not solved again.
+
+        Where a long table runs away, as on stiff fields, the adaptive rule takes over, and `level` is another one.
+
+        Raises:
+            DivergedError: if the adaptive rule cannot solve a sample.
+        """
+        own, way = (self.level, split, along), self._known.get((self.level, split, True))
+        if not along and way is not None and len(way) >= count:
+            return replace(way.part(slice(count)), trajectory=None)
+        if own not in self._known or len(self._known[own]) < count:
+            try:
+                found = self._solved(split, count, along)
+            except DivergedError:
+                if self.level >= len(LONG):
+                    raise
+                self.level = len(LONG)
+                return self.pairs(split, count, along)
+            # Of coarser teachers, nothing is asked any more.
+            self._known = {key: pairs for key, pairs in self._known.items() if key[0] == self.level} | {own: found}
+        return self._known[own].part(slice(count))
+
+    def _solved(self, split: Split, count: int, along: bool) -> Pairs:
+        source = self.problem.source.taught(self.teacher)
+        found = source.trajectories(split, count) if along else source.pairs(split, count)
+        self.cost.truth(f"{split}, {self.teacher.name}", found)
+        return found
+
+    @property
+    def least(self) -> int:
+        """So many pairs that every guidance scale has one."""
+        guidance = self.problem.source.guidance
+        return len(guidance) if isinstance(guidance, tuple) else 1
+
+    def sharpen(self, psnr: float) -> bool:
+        """Take the first teacher from the present one on that can teach a student of that PSNR in dB.
+
+        Returns:
+            Whether it is another one, so that pairs have to be asked for again.
+        """
+        before = self.level
+        while self.level + 1 < len(self.teachers) and self.error() < psnr + MARGIN:
+            self.level += 1
+        return self.level != before
+
+    def outgrown(self, psnr: float) -> bool:
+        """Whether a student of that PSNR in dB is so near to the teacher at work that another one has to take over."""
+        return self.level + 1 < len(self.teachers) and self.error() < psnr + LEAST_MARGIN
+
+    def error(self) -> float:
+        """Return the PSNR in dB of the teacher at work, as far as a finer one can tell; inf for the finest.
+
+        Tables are measured against an adaptive rule: all of them leave out the same ends of the interval.
+        """
+        if self.level + 1 == len(self.teachers):
+            return math.inf
+        if self.level not in self.errors:
+            finer = max(self.level + 1, len(LONG))
+            self.errors[self.level] = self._error_against(self._probe(self.teachers[finer]))
+        return self.errors[self.level]
+
+    def _error_against(self, fine: Tensor) -> float:
+        """Return the PSNR in dB of the teacher at work against finer end states; -inf if it runs away."""
+        try:
+            coarse = self._probe(self.teacher)
+        except DivergedError:
+            return -math.inf
+        return float(psnr_per_sample(coarse, fine, self.problem.source.model.data_range).mean())
+
+    def _probe(self, teacher: Teacher) -> Tensor:
+        """Return the end states of the probed samples."""
+        count = max(PROBED, self.least)
+        found = self.problem.source.taught(teacher, count).pairs("train", count)
+        self.cost.truth(f"error of {teacher.name}", found)
+        return found.x1
