@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from bnsbench.process.machine import cache_folder
-from tests.benchmarks.training import adam, costs, ladder, mixtures, objectives, pairs, precision
+from tests.benchmarks.training import adam, costs, ladder, mixtures, objectives, pairs, precision, sure
 from tests.benchmarks.training.bench import Bench
 
 TABLES = {
@@ -25,6 +25,7 @@ TABLES = {
     "mixtures": mixtures.row,
     "ladder": ladder.row,
     "precision": precision.row,
+    "sure": sure.row,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from functools import cached_property
 from pathlib import Path
@@ -34,13 +35,18 @@ class Bench:
         self.guidance, self.seed, self.output = float(scale), seed, output
         self.folder = output / name_of(f"{self.model}_w{self.guidance:g}_seed{seed}")
         self.work = work / self.folder.name
-        self.host = PluginHost.load()
+        self.host = PluginHost.load([Path(__file__).with_name("hard_fields.py")])
 
     @cached_property
     def source(self) -> PairSource:
         """The field's pairs."""
         made = self.host.model(self.model).make()
         return PairSource(made, self.model, self.guidance, self.seed, cache=cache_folder() / "pairs")
+
+    @property
+    def dimensions(self) -> int:
+        """Numbers of one sample."""
+        return math.prod(self.source.model.shape)
 
     def trained(self, solver: str, nfe: int, file: Path | None = None, source: Source | None = None) -> SolverArtefact:
         """Return a trained solver, from its file (by default in the working folder) if it is there.

@@ -9,6 +9,7 @@ the default trainer's include all lower rungs of its ladder. Columns with "train
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -48,25 +49,25 @@ def row(bench: Bench, nfe: int, iterations: int) -> Iterator[dict[str, Any]]:
         share_of_full=None if to_target is None else to_target / in_all(bench, paper),
         share_of_early=None if to_target is None or to_early is None else to_target / to_early,
         paper_training=evaluations(paper),
-        bns_training=sum(evaluations(default(bench, rung)) for rung in (nfe, *rungs_below(nfe))),
+        bns_training=sum(evaluations(default(bench, rung)) for rung in (nfe, *rungs_below(bench, nfe))),
         paper_teacher=teacher(bench, paper),
         bns_teacher=teacher(bench, ours),
         paper_seconds=paper.training["seconds"],
-        bns_seconds=sum(default(bench, rung).training["seconds"] for rung in (*rungs_below(nfe), nfe)),
+        bns_seconds=sum(default(bench, rung).training["seconds"] for rung in (*rungs_below(bench, nfe), nfe)),
     )
 
 
 def default(bench: Bench, nfe: int) -> SolverArtefact:
     """Return the default trainer's solver, a result of its own."""
-    for rung in (*reversed(rungs_below(nfe)), nfe):
+    for rung in (*reversed(rungs_below(bench, nfe)), nfe):
         artefact = bench.trained("bns", rung, bench.folder / f"bns_nfe{rung}.json")
     return artefact
 
 
-def rungs_below(nfe: int) -> list[int]:
+def rungs_below(bench: Bench, nfe: int) -> list[int]:
     """Return the rungs of the ladder that the default trainer climbs first, the highest first."""
-    below = rung_below(nfe)
-    return [] if below is None else [below, *rungs_below(below)]
+    below = rung_below(nfe, dimensions=math.prod(bench.source.model.shape))
+    return [] if below is None else [below, *rungs_below(bench, below)]
 
 
 def reached(bench: Bench, artefact: SolverArtefact, target: float) -> int | None:
