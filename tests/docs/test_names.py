@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from dataclasses import replace
 from typing import get_args
 
 from bnsbench.builtin import bnsbench_executors, bnsbench_reports, bnsbench_solvers, bnsbench_suites
@@ -17,8 +18,11 @@ from bnsbench.solvers import grids
 from bnsbench.suite.record import Record
 from bnsbench.suite.suitefile import ModelEntry, Suite
 from bnsbench.training import objectives
-from bnsbench.training.recipes.bns import LADDERS
+from bnsbench.training.problem import Problem
+from bnsbench.training.recipes.bns import LADDERS, LOW_RUNGS, train_bns
+from bnsbench.training.recipes.start import FEW_DIMENSIONS
 from tests.docs.replay import ROOT
+from tests.training.toys import SMALL, bend, plane_source
 
 PAGE = (ROOT / "docs/reference/names.md").read_text(encoding="utf-8")
 FILES = (ROOT / "docs/reference/files.md").read_text(encoding="utf-8")
@@ -74,6 +78,7 @@ def test_ladders_are_there():
     text = " ".join(section("Trained solvers: families").split())
     assert all(f"`{name}`" in text for name in LADDERS)
     assert f"`standard` ({', '.join(map(str, LADDERS['standard']))} evaluations)" in text
+    assert f"begins at {LOW_RUNGS[0]} for models of at most {FEW_DIMENSIONS} dimensions" in text
 
 
 def test_every_objective_is_there():
@@ -103,6 +108,14 @@ def test_every_key_of_a_suite_is_there():
         assert set(required) == {name for name, each in kind.model_fields.items() if each.is_required()} - (
             {"name"} if kind is Suite else set()
         )
+
+
+def test_every_entry_of_a_training_record_is_there():
+    """But for that of networks below float32, which this one is not."""
+    problem = Problem(plane_source(bend), effort=SMALL)
+    below = train_bns(problem, 4, ladder="none", pairs=32, iterations=1)
+    above = train_bns(replace(problem, previous=lambda _: below), 5, ladder="every", pairs=32, iterations=1)
+    assert set(first_column(section("The training record", FILES))) - {"precision_limit"} == set(above.training)
 
 
 def test_every_entry_of_records_and_solver_files_is_there():
