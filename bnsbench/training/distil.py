@@ -120,9 +120,9 @@ def distil(
     # The descent, which a saved state shortens.
     gain = choices.gain or IterateSelection.smallest_gain
     selection = IterateSelection(problem, objective, validation, nfe, cost, CHECKS, gain, choices.floor)
-    for rival in rivals:
-        selection.check(rival, "known already", 0, 1)
     checkpoint = Checkpoint(problem.checkpoint)
+    for rival in () if _resumes(checkpoint, by_adam) else rivals:
+        selection.check(rival, "start", 0, 1)
     if by_adam:
         chosen = loss or objective_loss(family, objective, choices.checkpointed)
         train = teaching.pairs("train", count, along)
@@ -181,6 +181,12 @@ def _require_gauss_newton(by_adam: bool, objective: Objective, blocks: Sequence[
         raise UsageError("Parameters can be trained in turn by the optimiser gauss-newton only.")
     if by_adam and objective.soft:
         raise UsageError("The soft teacher is offered with the optimiser gauss-newton.")
+
+
+def _resumes(checkpoint: Checkpoint, by_adam: bool) -> bool:
+    """Whether a descent goes on from a saved state, which knows the best table so far."""
+    saved = checkpoint.load()
+    return saved is not None and (by_adam or State.from_dict(saved) is not None)
 
 
 def _by_adam(
