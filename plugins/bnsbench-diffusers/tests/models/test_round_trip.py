@@ -39,6 +39,17 @@ def _beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "suite.toml").write_text(SUITE)
 
 
+def cancellation(table, field, x0):
+    """Return by how much the terms of a table's states are longer than the states: so much is rounding multiplied."""
+    known, x, found = [x0], x0, []
+    for t, row in zip(table.times, table.rows.to(x0), strict=False):
+        known.append(field(t, x))
+        terms = [float(weight) * each for weight, each in zip(row, known, strict=False)]
+        x = sum(terms)
+        found.append(float(sum(term.norm() for term in terms) / x.norm()))
+    return max(found)
+
+
 @pytest.mark.parametrize("kind", ["sd", "sd-v", "sdxl", "pixart-sigma", "sd3"])
 def test_into_the_pipeline_and_back(kind, bnsbench, tmp_path, capsys):
     make_tiny_pipeline(kind, tmp_path / "pipeline")
@@ -58,7 +69,8 @@ def test_into_the_pipeline_and_back(kind, bnsbench, tmp_path, capsys):
         field = model.field(model.conditions(torch.arange(2)), GUIDANCE)
         # The pipeline scales noise to the beginning of the path, where a little of the data is left.
         begin = noise * scheduler.init_noise_sigma
-        expected = SolverArtefact.load(tmp_path / "trained.json").solver(field, begin)
+        table = SolverArtefact.load(tmp_path / "trained.json").solver
+        expected, cancelled = table(field, begin), cancellation(table, field, begin)
     scheduler.check(pipe.scheduler)
     pipe.scheduler = scheduler
     pipe.set_progress_bar_config(disable=True)
@@ -71,4 +83,4 @@ def test_into_the_pipeline_and_back(kind, bnsbench, tmp_path, capsys):
         output_type="latent",
         **plain,
     ).images
-    assert float((found - expected).norm() / expected.norm()) < 1e-5
+    assert float((found - expected).norm() / expected.norm()) < 1e-6 * cancelled
