@@ -32,7 +32,6 @@ _CHOICES: dict[str, Scalar] = {
     "pairs": 0,
     "iterations": 0,
     "gain": 0.0,
-    "floor": 0.03,
     "rate": 0.0,
     "checkpointed": False,
 }

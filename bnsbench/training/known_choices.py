@@ -35,7 +35,6 @@ _COMMON = (
     Option("pairs", 0, "at least 0", "of noise and its end to train on at last; 0 for as many as gain, 512 at most"),
     Option("iterations", 0, "at least 0", "0 for the default"),
     Option("gain", 0.0, "at least 0", "nats that iterations must gain to go on; 0 for the default"),
-    Option("floor", 0.03, "at least 0", "share of the median error below which a sample counts no more, of log- objectives"),
     Option("rate", 0.0, "at least 0", "Adam's learning rate; 0 for the default"),
     Option("checkpointed", False, "true, false", "whether Adam recomputes activations to spare memory"),
 )

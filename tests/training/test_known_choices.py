@@ -45,8 +45,9 @@ def test_who_calls_a_trainer_gets_the_defaults_that_are_listed(family):
     trainer = resolve_name(PluginHost.load().solver(family.name).spec.target)
     own = {each.name: each.default for each in signature(trainer).parameters.values() if each.default is not each.empty}
     shared = {field.name: field.default for field in fields(Choices)} if "choices" in signature(trainer).parameters else {}
+    # Not an option of solvers yet: with one more, published cells would be others.
+    shared.pop("floor", None)
     assert {option.name: option.default for option in family.options} == {**shared, **own}
-    assert ("floor" in shared) == (family.name != "tuned")
 
 
 def test_ranges_are_those_of_the_code():
@@ -56,8 +57,8 @@ def test_ranges_are_those_of_the_code():
     assert sorted(allowed["ladder"].split(", ")) == sorted(LADDERS)
     tuned = {option.name: option.allowed for option in FAMILIES[-1].options}
     assert tuned["pairs"] == f"at least {FEWEST}"
-    assert {field.name for field in fields(Choices)} <= set(allowed)
-    for name in ("pairs", "iterations", "gain", "floor", "rate"):
+    assert {field.name for field in fields(Choices)} - {"floor"} <= set(allowed)
+    for name in ("pairs", "iterations", "gain", "rate"):
         wrong: dict[str, Any] = {name: -1}
         with pytest.raises(UsageError):
             Choices(**wrong)
