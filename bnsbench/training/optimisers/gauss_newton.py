@@ -234,7 +234,7 @@ class GaussNewton:
         self, table: NonStationarySolver, jacobian: Tensor, rollout: Rollout, part: slice
     ) -> tuple[Tensor, Tensor]:
         """Return residuals [N, m] of a part of the samples and their derivatives [p, N, m], in float64."""
-        pairs, own = self.pairs.part(part), Rollout(rollout.basis[:, part], rollout.states[:, part])
+        pairs, own = self.pairs.part(part), rollout.part(part)
         directional = forward_mode if self.derivative == "forward" else differences(self.precision)
         # In the entries of a table, fewer directions are alive at a time than in log-gaps, which move every time.
         in_parameters = jacobian.shape[1] < len(jacobian)
