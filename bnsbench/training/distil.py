@@ -115,7 +115,7 @@ def distil(
     count = choices.pairs or problem.effort.pairs
     teaching = teaching or Teaching(problem, cost)
     if by_adam:
-        teaching.level = len(teaching.teachers) - 1  # the finest, for a descent that has no legs at whose ends to look again
+        teaching.level = len(teaching.levels) - 1  # the finest, for a descent that has no legs at whose ends to look again
     validation = teaching.pairs("validation", problem.effort.validation, along)
     # The descent, which a saved state shortens.
     gain = choices.gain or IterateSelection.smallest_gain
