@@ -65,7 +65,7 @@ class Effort:
 
     pairs: int = 512
     parts: tuple[int, ...] = (32, 128, 256)
-    least_excess: float = 0.025
+    least_excess: float = 0.04
     validation: int = 64
     enough: float = 90.0
 
