@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
@@ -61,6 +62,7 @@ class Effort:
         validation: pairs to validate on.
         enough: PSNR in dB on the validation pairs from which on a training ends; 90 dB are an error of 3e-5 of the data's
             range.
+        race: rounds of the race between starts: pairs, steps on them, and how many starts are left.
     """
 
     pairs: int = 512
@@ -68,6 +70,25 @@ class Effort:
     least_excess: float = 0.04
     validation: int = 64
     enough: float = 90.0
+    race: tuple[tuple[int, int, int], ...] = ((16, 1, 1),)
+
+
+FEW_DIMENSIONS = 32
+"""In so few dimensions evaluations cost little, descents from different starts end differently, and the errors of samples
+differ so widely that a mean over them takes many."""
+FEW = Effort(
+    pairs=2048,
+    parts=(256, 1024),
+    least_excess=5e-3,
+    validation=512,
+    race=((128, 1, 5), (256, 10, 3), (512, 10, 1)),
+)
+"""The effort there."""
+
+
+def effort_in(shape: Sequence[int]) -> Effort:
+    """Return the effort for samples of that shape."""
+    return FEW if math.prod(shape) <= FEW_DIMENSIONS else Effort()
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from bnsbench.contract.specs import SolverSpec
 from bnsbench.errors import BnsbenchError, UsageError
 from bnsbench.flows.model import Model
 from bnsbench.nonstationary.artefact import SolverArtefact
-from bnsbench.training.problem import Classic, Features, Problem, TrainingStatus
+from bnsbench.training.problem import Classic, Features, Problem, TrainingStatus, effort_in
 from bnsbench.training.tuning.classics import classic_of
 from bnsbench.truth.source import Source
 
@@ -39,7 +39,8 @@ def make_problem(
             raise UsageError(f"The solver {name!r} is itself trained; a learned one starts from a classic solver or a file.")
         return classic_of(selection)
 
-    return Problem(source, previous, progress, classic, features_of(source.model), checkpoint)
+    features, effort = features_of(source.model), effort_in(source.model.shape)
+    return Problem(source, previous, progress, classic, features, checkpoint, effort)
 
 
 def features_of(model: Model) -> Features | None:

@@ -17,10 +17,10 @@ from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.training.distil import Choices, distil
 from bnsbench.training.families.parametrisation import FreeTable
-from bnsbench.training.problem import Cost, Problem
+from bnsbench.training.problem import FEW_DIMENSIONS, Cost, Problem
 from bnsbench.training.recipes.initial import given_start
 from bnsbench.training.recipes.paper import PaperRecipe, train_paper
-from bnsbench.training.recipes.start import FEW_DIMENSIONS, Start, choose_start
+from bnsbench.training.recipes.start import Start, choose_start
 from bnsbench.training.teaching import Teaching
 
 LADDERS = {"standard": (8, 12, 16, 20, 24, 32), "every": tuple(range(4, 65)), "none": ()}
@@ -99,10 +99,11 @@ def _train_default(
     if init:
         start = Start(*given_start(problem, nfe, init, sigma_0, cost))
     else:
-        start = choose_start(problem, nfe, None if below is None else below.solver, teaching)
+        start = choose_start(problem, nfe, None if below is None else below.solver, teaching, choices)
     # From there, every number of the table descends at once.
-    family = FreeTable(start.table, problem.source.model.path)
-    table, record = distil(problem, nfe, family, choices, cost, rivals=(*start.rivals, start.table), teaching=teaching)
+    family = FreeTable(start.table.with_open_gaps(), problem.source.model.path)
+    rivals = (*start.rivals, start.table)
+    table, record = distil(problem, nfe, family, choices, cost, rivals=rivals, teaching=teaching, steps=start.steps)
     record = {"start": start.record(), **record}
     return table, record if below is None else {**record, **_in_all(problem, cost, below)}
 
