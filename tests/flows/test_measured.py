@@ -109,7 +109,7 @@ def test_parts_of_parts_are_the_samples_of_the_batch(free):
 
 def test_nothing_behind_it_can_be_reached(meter):
     names = {name for name in dir(meter.field) if not (name.startswith("__") and name.endswith("__"))}
-    assert names == {"path", "interval", "part"}
+    assert names == {"path", "interval", "part", "answers"}
     assert not hasattr(meter.field, "__dict__")
     for name in ("field", "model", "nfe", "evaluations", "forwards_per_evaluation"):
         with pytest.raises(AttributeError):
@@ -117,6 +117,7 @@ def test_nothing_behind_it_can_be_reached(meter):
         with pytest.raises(AttributeError):
             setattr(meter.field, name, 4)
     assert meter.field.part.__self__ is meter.field
+    assert meter.field.answers.__self__ is meter.field
     assert type(meter.field).__call__.__closure__ is None
 
 

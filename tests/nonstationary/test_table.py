@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
 import pytest
 import torch
@@ -38,7 +39,7 @@ def test_fingerprint_sees_every_number():
     solver = random_solver(3)
     prints = {solver.fingerprint()}
     for name, index in (("times", 1), ("a", 2), ("b", (2, 1))):
-        parts = {"times": solver.times.clone(), "a": solver.a.clone(), "b": solver.b.clone()}
+        parts: dict[str, Any] = {"times": solver.times.clone(), "a": solver.a.clone(), "b": solver.b.clone()}
         parts[name][index] += 1e-15
         prints.add(NonStationarySolver(**parts).fingerprint())
     assert len(prints) == 4

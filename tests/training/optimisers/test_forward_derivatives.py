@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bnsbench.flows.fields import BatchField, CountingField, FunctionField
+from bnsbench.flows.fields import BatchField, Columns, CountingField, FunctionField
 from bnsbench.flows.model import Model
 from bnsbench.flows.paths import CondOT
 from bnsbench.nonstationary.table import NonStationarySolver, free_entries
@@ -118,7 +118,7 @@ def test_parameters_cost_nothing_before_they_act(n: int) -> None:
     assert field.nfe == n
     sizes: list[int] = []
 
-    def counted(field: BatchField, t: Tensor, x: Tensor, u: Tensor, dx: Tensor, dt: Tensor) -> Tensor:
+    def counted(field: BatchField | Columns, t: Tensor, x: Tensor, u: Tensor, dx: Tensor, dt: Tensor) -> Tensor:
         assert len(dx) == len(dt)
         sizes.append(len(dx))
         return differences(torch.float64)(field, t, x, u, dx, dt)
