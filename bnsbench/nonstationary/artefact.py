@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
 
-from bnsbench.errors import BnsbenchError, CorruptFileError, UsageError
+from bnsbench.errors import BnsbenchError, CorruptFileError, NotApplicableError, UsageError
 from bnsbench.flows.guidance import guidance_in_words
 from bnsbench.flows.paths import Path, path_from_dict
 from bnsbench.nonstationary.table import NonStationarySolver
@@ -97,6 +97,16 @@ class SolverArtefact:
             )
         except (KeyError, TypeError, ValueError, UsageError) as error:
             raise CorruptFileError(f"This is no description of a trained solver: {error!r}.") from error
+
+
+def exportable(artefact: SolverArtefact) -> SolverArtefact:
+    """Return the artefact if other software can run its table; NotApplicableError if the table's columns are split."""
+    if artefact.solver.guidance is not None:
+        raise NotApplicableError(
+            "This table weighs the network's answers with and without the condition apart, and other software hands a "
+            "sampler only their mixture: export one of columns=guided."
+        )
+    return artefact
 
 
 def _guidance(scales: Any) -> float | tuple[float, ...]:

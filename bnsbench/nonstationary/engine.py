@@ -68,17 +68,17 @@ def sample(times: Tensor, rows: Tensor, field: VelocityField, x0: Tensor, guidan
     # The matrix with the rows x_0, u_0 .. u_{n-1}, each the whole batch as one flat vector.
     basis = torch.empty(rows.shape[1], x0.numel(), dtype=precision, device=x0.device)
     basis[0] = x0.reshape(-1)
-    seen = Columns(field, guidance)
+    seen, columns = Columns(field, guidance), columns_of(rows)
 
     def evaluate(i: int, state: Tensor) -> Tensor:
-        return _velocity(seen, moments[i], state.to(x0.dtype).view(x0.shape)).reshape(-1, x0.numel())
+        return _velocity(seen, moments[i], state.to(x0.dtype).view(x0.shape)).reshape(columns, x0.numel())
 
     def combine(i: int, known: Tensor) -> Tensor:
         # x_{i+1} is the basis times row i. With `out`, an autocast that is meant for the network leaves the product alone.
         return torch.mv(known.T, rows[i, : len(known)], out=torch.empty_like(known[0]))
 
     # Of all states only the last is kept.
-    return last(recursion(basis, evaluate, combine, columns_of(rows))).to(x0.dtype).view(x0.shape)
+    return last(recursion(basis, evaluate, combine, columns)).to(x0.dtype).view(x0.shape)
 
 
 def columns_of(rows: Tensor) -> int:

@@ -149,3 +149,15 @@ def test_one_call_is_one_evaluation_whatever_torch_can_do(free):
 def test_many_times_in_one_call_are_refused(free):
     with pytest.raises(BnsbenchError, match=r"shape \[65, 4, 3\] for states \[4, 3\]"):
         free.field(torch.rand(65, 1, 1), X)
+
+
+def test_both_answers_count_as_one_evaluation():
+    field = GaussianModel().field(torch.tensor([0, 1, 2]), 2.0)
+    x = torch.ones(3, 3, dtype=torch.float64)
+    meter = Meter(field, x)
+    assert torch.equal(meter.field.answers(HALF, x, 2.0), field.answers(HALF, x, 2.0))
+    meter.field.part(slice(0, 1)).answers(HALF, x[:1], 2.0)
+    assert meter.spent(1) == 2
+    meter.close()
+    with pytest.raises(BnsbenchError, match="after the run"):
+        meter.field.answers(HALF, x, 2.0)
