@@ -153,7 +153,8 @@ def load_solver(file: FilePath | str) -> NonStationarySolver:
         file: That `SolverArtefact.save` or `bnsbench train` wrote.
 
     Returns:
-        The table. Its ``field(t, x)`` returns the velocity for states x [batch, ...] at one time t, 0-d in float64.
+        The table. Its ``field(t, x)`` returns the velocity for states x [batch, ...] at one time t, 0-d in float64. One of
+        split columns asks ``field.answers(t, x, guidance)`` for both answers [2, batch, ...] instead.
 
     Raises:
         UsageError: If there is no such file, or it is of a newer version.
