@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
+from bnsbench.contract.specs import Scalar
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.truth.pairs import Pairs
@@ -103,6 +104,8 @@ class Problem:
         features: differentiable features of end states, for perceptual objectives; None if the model has no extractor.
         checkpoint: where a training saves its state after every iteration and looks for it; None saves nothing.
         effort: how many pairs a training takes and how far it goes.
+        variant: returns the same solver with other options, trained for an NFE through the caller's cache; None where the
+            caller keeps nothing.
     """
 
     source: Source
@@ -112,6 +115,7 @@ class Problem:
     features: Features | None = None
     checkpoint: FilePath | None = None
     effort: Effort = Effort()
+    variant: Callable[[int, Mapping[str, Scalar]], SolverArtefact] | None = None
 
     def report(self, status: TrainingStatus) -> None:
         """Pass the status on, if anybody listens."""

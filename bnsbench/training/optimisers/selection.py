@@ -144,7 +144,11 @@ class IterateSelection:
 
     def state(self) -> dict[str, Any]:
         """Return what has been found so far, as tensors and plain numbers."""
-        best = None if self.best is None else {"times": self.best.times.detach(), "rows": self.best.rows.detach()}
+        best = self.best and {
+            "times": self.best.times.detach(),
+            "rows": self.best.rows.detach(),
+            "guidance": self.best.guidance,
+        }
         found = {"best": best, "best_loss": self.best_loss, "best_psnr": self.best_psnr, "idle": self.idle}
         return {**found, "best_errors": self.best_errors, "curve": self.curve.points, "cost": self.cost.to_dict()}
 
