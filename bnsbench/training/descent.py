@@ -77,7 +77,7 @@ class State:
         iterations: so far, and of these in this leg.
         damping: of the next step.
         slow: iterations in a row, up to now, that were slow.
-        gained: nats by which the last iteration has lowered both the training loss and the validation loss.
+        gained: nats by which the last iteration has lowered both the training loss and the least validation loss so far.
         still: iterations so far at which no step lowered the loss.
         rejected: trials so far whose states left the finite numbers.
         excess: nats that the parameters lose because the leg has no more pairs, as far as is known.

@@ -8,8 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bnsbench.flows.paths import EDM, VE, VP, CondOT, Cosine, DiscreteVP, Path, Preconditioned
-from bnsbench.models.mixtures import MixtureModel
+from bnsbench.flows.paths import EDM, VP, CondOT, Cosine, Path, Preconditioned
 from bnsbench.nonstationary.change_of_path import CANONICAL, canonical_times, from_canonical_times, on_path
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.nonstationary.tracing import trace
@@ -19,20 +18,9 @@ from bnsbench.training.optimisers.selection import psnr
 from bnsbench.training.problem import Effort, Problem
 from bnsbench.training.recipes.bns import train_bns
 from bnsbench.training.recipes.paper import precondition
-from bnsbench.truth.pairs import PairSource
+from tests.flows.every_path import PATHS
 from tests.training.families.examples import nodes
-from tests.training.toys import blobs, cross, euler_table, plain_states, random_table
-
-PATHS: dict[str, tuple[Path, float]] = {
-    "condot": (CondOT(), 1.0),
-    "cosine": (Cosine(), 1.0),
-    "vp": (VP(), 0.999),
-    "discrete": (DiscreteVP.linear(), 1.0),
-    "edm": (EDM(), 1.0),
-    "ve": (VE(), 1.0),
-    "preconditioned": (Preconditioned(CondOT(), 3.0), 1.0),
-}
-"""Every path, and where its interval ends."""
+from tests.training.toys import blobs_source, cross, euler_table, plain_states, random_table
 
 REACH = 3.0
 """Log-SNRs within this of 0 are on every path."""
@@ -56,7 +44,7 @@ def scale(path: Path, new: Path, times: Tensor) -> Tensor:
 
 def field_on(path: Path):
     """The exact field of one mixture."""
-    return MixtureModel(cross().mixture, path, (2,)).field(torch.arange(4) % 2)
+    return cross(path).field(torch.arange(4) % 2)
 
 
 def noise() -> Tensor:
@@ -179,10 +167,9 @@ def test_trainings_on_all_paths_of_one_field_end_alike() -> None:
     found = {}
     for name in ("condot", "cosine", "vp", "edm", "ve"):
         path = PATHS[name][0]
-        model = MixtureModel(blobs(), path, (36,))
         begin, end = path.time(torch.tensor([-3.9, 4.6], dtype=torch.float64)).tolist()
-        model.interval = begin, end
-        source = PairSource(model, "blobs", tolerance=1e-5)
+        source = blobs_source(path)
+        source.model.interval = begin, end
         made = train_bns(Problem(source, effort=Effort(parts=(), validation=32)), 3, pairs=32, iterations=6)
         assert made.solver.times[[0, -1]].tolist() == [begin, end]
         # Where a little noise is left, states are of another size on every path: errors are those of x / alpha.

@@ -9,20 +9,12 @@ import torch
 from torch import Tensor
 
 from bnsbench.flows.fields import BatchField, CountingField
-from bnsbench.flows.paths import EDM, VE, VP, CondOT, Cosine, DiscreteVP, Path
+from bnsbench.flows.paths import EDM, VP, CondOT, Cosine, Path
 from bnsbench.truth.ground_truth import solve_each
 from bnsbench.truth.teacher import WAY_POINTS, Adaptive
+from tests.flows.every_path import PATHS
 from tests.flows.toy import GaussianModel
 from tests.truth.test_ground_truth import LABELS, Broken, start
-
-PATHS: dict[str, tuple[Path, float]] = {
-    "condot": (CondOT(), 1.0),
-    "cosine": (Cosine(), 1.0),
-    "vp": (VP(), 0.999),
-    "discrete": (DiscreteVP.linear(), 1.0),
-    "edm": (EDM(), 1.0),
-    "ve": (VE(), 1.0),
-}
 
 
 def gaussian(path: Path, begin: float = 0.0, end: float = 1.0) -> GaussianModel:

@@ -41,7 +41,7 @@ LEAST_DAMPING = 1e-12
 DAMPING_GROWTH = 10.0
 """By which the damping grows while no step helps, and for a second trial where one helps little."""
 POOR, GOOD = 0.25, 0.75
-"""Parts of the foretold gain: below the first a step says that the damping is too small, above the second that it may fall."""
+"""Parts of the foretold gain: below the first a step says that the damping is too small, above the second it may fall."""
 POOR_FACTOR, GOOD_FACTOR = 4.0, 0.2
 """By which the damping is multiplied after such steps."""
 LEAST_EFFECT = 1e-6

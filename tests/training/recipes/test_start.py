@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from bnsbench.flows.paths import EDM, VP, CondOT, Path
-from bnsbench.models.mixtures import MixtureModel
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.training.optimisers.selection import psnr
 from bnsbench.training.problem import Cost, Problem
@@ -22,7 +21,7 @@ from bnsbench.training.teaching import Teaching
 from bnsbench.truth.mixed_source import MixedSource
 from bnsbench.truth.pairs import Pairs, PairSource
 from tests.flows.toy import GaussianModel
-from tests.training.toys import SMALL, blobs_source, cross, cross_source, plain_states, random_table, uniform
+from tests.training.toys import SMALL, blobs_source, cross_source, plain_states, random_table, uniform
 
 GREEDY = [f"greedy on {name}" for name in START_GRIDS]
 
@@ -214,7 +213,7 @@ def test_a_truth_that_is_too_rough_for_what_becomes_of_the_starts_is_replaced() 
 
 
 def test_a_race_of_many_guidance_scales_has_pairs_of_each() -> None:
-    source = PairSource(MixtureModel(cross().mixture, CondOT(), (2,)), "cross", tolerance=1e-3)
+    source = cross_source(tolerance=1e-3)
     mixed = MixedSource.of(source, tuple(0.1 * scale for scale in range(18)))
     taught = Teaching(Problem(mixed, effort=replace(SMALL, validation=18)), Cost())
     found = choose(taught, 2)
