@@ -129,7 +129,7 @@ def test_below_a_damping_of_a_million_at_which_everything_stays_as_it_was(monkey
 
 def test_the_damping_falls_to_a_millionth_of_a_millionth_at_the_least(monkeypatch: pytest.MonkeyPatch) -> None:
     for damping, following in ((1e-11, 2e-12), (4e-12, 1e-12), (1e-12, 1e-12)):
-        assert Told([0.9]).step(monkeypatch, damping)[1] == pytest.approx(following, rel=1e-9)
+        assert Told([0.9]).step(monkeypatch, damping)[1] == pytest.approx(following, rel=1e-9, abs=0.0)
 
 
 @pytest.mark.parametrize(
