@@ -98,7 +98,7 @@ def test_long_tables_have_names_of_their_own() -> None:
 
 
 def test_the_teachers_are_long_tables_and_then_adaptive_solves_down_to_the_problem_s_tolerance() -> None:
-    for tolerance, finer in ((1e-3, []), (1e-6, [1e-5]), (1e-8, [1e-5, 1e-6, 1e-7])):
+    for tolerance, finer in ((1e-3, []), (1e-6, [1e-5]), (1e-10, [1e-5, 1e-6, 1e-7, 1e-8, 1e-9])):
         levels = teaching(cross_source(tolerance=tolerance)).levels
         tables, adaptive = levels[: len(LONG)], levels[len(LONG) :]
         assert adaptive == [(Adaptive(each, straight=True),) for each in (*finer, tolerance)]
