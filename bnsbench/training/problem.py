@@ -85,7 +85,7 @@ FEW = Effort(
     parts=(256, 1024),
     least_excess=5e-3,
     validation=512,
-    race=((128, 1, 5), (256, 10, 3), (512, 10, 1)),
+    race=((128, 1, 5), (256, 10, 3), (512, 20, 2), (1024, 20, 1)),
     patience=6,
 )
 """The effort there."""
