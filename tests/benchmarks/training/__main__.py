@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from bnsbench.process.machine import cache_folder
-from tests.benchmarks.training import adam, costs, ladder, mixtures, objectives, pairs, precision, sure
+from tests.benchmarks.training import adam, costs, ladder, mixtures, objectives, pairs, paths, precision, sure
 from tests.benchmarks.training.bench import Bench
 
 TABLES = {
@@ -26,6 +26,7 @@ TABLES = {
     "ladder": ladder.row,
     "precision": precision.row,
     "sure": sure.row,
+    "paths": paths.row,
 }
 
 
