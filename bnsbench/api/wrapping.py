@@ -191,6 +191,14 @@ class WrappedModel(Model):
     def decode(self, x: Tensor) -> Tensor:
         return x if self._decode is None else self._decode(x)
 
+    def recompute(self, on: bool) -> bool:
+        """Let the network checkpoint its blocks, where it can be told so as the networks of diffusers are."""
+        if not getattr(self.module, "_supports_gradient_checkpointing", False):
+            return False
+        switch = "enable" if on else "disable"
+        getattr(self.module, f"{switch}_gradient_checkpointing")()
+        return True
+
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Self:
         """Return the model on that device, its network moved; in another precision it is a copy, and the network stays.
 

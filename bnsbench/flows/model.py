@@ -12,10 +12,13 @@ from torch import Tensor
 
 from bnsbench.errors import NotApplicableError, UsageError
 from bnsbench.flows.features import SampleFeatures
+from bnsbench.flows.fields import in_parts
 from bnsbench.flows.guidance import Guidance, unguided
 from bnsbench.flows.judge import ConditionJudge
 from bnsbench.flows.paths import Path
+from bnsbench.flows.precision import times_on
 from bnsbench.flows.predictions import Prediction, check_prediction, per_sample, singularity, to_velocity
+from bnsbench.process.parts import Parts
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class Model(ABC):
         interval: The times on which it may be evaluated; epsilon-VP networks end at 1 - 1e-3.
         data_range: Peak-to-peak range of the data, which PSNR uses.
         dtype: The precision in which it is meant to be used; states of the ODE are kept in at least float32.
+        device: Where it lies, as `to` was told; "" if nobody has told it. States may lie elsewhere.
         sample_rate: Of decoded waveforms, [batch, samples] or [batch, channels, samples], in Hz; None for models of
             anything but sound.
     """
@@ -50,6 +54,7 @@ class Model(ABC):
     interval: tuple[float, float] = (0.0, 1.0)
     data_range: float = 2.0
     dtype: torch.dtype = torch.float32
+    device: str = ""
     sample_rate: int | None = None
 
     @abstractmethod
@@ -126,9 +131,20 @@ class Model(ABC):
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Self:
         """Return the model on that device and in that precision (itself, moved)."""
-        del device
-        self.dtype = dtype
+        self.dtype, self.device = dtype, str(device)
         return self
+
+    def recompute(self, on: bool) -> bool:
+        """Let the network keep few activations for a backward pass, and compute the others once more, or let it keep all.
+
+        Args:
+            on: Whether activations are computed once more.
+
+        Returns:
+            Whether it can do so; False where ``on`` changes nothing.
+        """
+        del on
+        return False
 
     def forwards_per_evaluation(self, guidance: Guidance) -> int:
         """Network forwards that one evaluation of the guided field costs per sample."""
@@ -146,6 +162,9 @@ class Model(ABC):
             condition: Conditions [batch, ...], or None.
             guidance: The scale w, or one for each sample [batch].
 
+        Returns:
+            The prediction, shaped like x; of a network below float32, in float32 where two answers are weighed.
+
         Raises:
             NotApplicableError: If w is not 0 and the model is unconditional.
         """
@@ -158,13 +177,13 @@ class Model(ABC):
         both = torch.cat([condition, self.null_condition(condition)])
         time = t if t.ndim == 0 else torch.cat([t, t])
         with_condition, without = self.predict(time, torch.cat([x, x]), both).chunk(2)
-        # f + (1 + w) (f_cond - f) = (1 + w) f_cond - w f
+        # f + (1 + w) (f_cond - f) = (1 + w) f_cond - w f, in at least float32: the weights are larger than one, and so would
+        # be the rounding of both answers. Torch takes no weight that is a number in bfloat16 either.
+        precision = torch.promote_types(without.dtype, torch.float32)
+        ends = without.to(precision), with_condition.to(precision)
         if isinstance(guidance, Tensor):
-            # At least float32, in which torch also takes a weight that is a number: 3.3 is no bfloat16.
-            precision = torch.promote_types(without.dtype, torch.float32)
-            ends = without.to(precision), with_condition.to(precision)
-            return torch.lerp(*ends, per_sample(1.0 + guidance, ends[0])).to(without.dtype)
-        return torch.lerp(without, with_condition, 1.0 + guidance)
+            return torch.lerp(*ends, per_sample(1.0 + guidance, ends[0]))
+        return torch.lerp(*ends, 1.0 + guidance)
 
     def field(self, condition: Tensor | None, guidance: Guidance = 0.0) -> ModelField:
         """Return the velocity field for a batch with these conditions."""
@@ -190,13 +209,15 @@ class ModelField:
         condition: The conditions [batch, ...] of this batch, or None.
         guidance: The scale w, or one for each sample [batch]. w = 0 is the conditional model; w + 1 is the
             ``guidance_scale`` of diffusers.
+        parts: How many samples the network takes at once; found by trying if not given.
 
     Raises:
         UsageError: The model names a type of prediction that does not exist.
     """
 
-    def __init__(self, model: Model, condition: Tensor | None, guidance: Guidance = 0.0) -> None:
+    def __init__(self, model: Model, condition: Tensor | None, guidance: Guidance = 0.0, parts: Parts | None = None) -> None:
         check_prediction(model.prediction)
+        self.parts = parts or Parts()
         self.model = model
         self.condition = condition
         self.guidance = guidance
@@ -227,11 +248,39 @@ class ModelField:
                 )
 
     def __call__(self, t: Tensor, x: Tensor) -> Tensor:
+        return in_parts(self.parts, self._velocity, t, x)
+
+    def _velocity(self, part: slice, t: Tensor, x: Tensor) -> Tensor:
+        """Return the velocity of a part's samples, which visit the network's device if they lie elsewhere."""
+        condition, guidance, device = self.condition, self.guidance, self._device(x)
+        if condition is not None and len(condition) > len(x):
+            condition = condition[part]
+        if isinstance(guidance, Tensor) and len(guidance) > len(x):
+            guidance = guidance[part]
+        if device is None:
+            return self._at(t, x, condition, guidance)
+        there = None if condition is None else condition.to(device)
+        scale = guidance.to(device) if isinstance(guidance, Tensor) else guidance
+        return self._at(times_on(t, device), x.to(device), there, scale).to(x.device)
+
+    def _at(self, t: Tensor, x: Tensor, condition: Tensor | None, guidance: Guidance) -> Tensor:
         # u = beta x + gamma f_w
-        prediction = self.model.guided(t, x.to(self.model.dtype), self.condition, self.guidance).to(x.dtype)
+        prediction = self.model.guided(t, x.to(self.model.dtype), condition, guidance).to(x.dtype)
         return to_velocity(self.model.path, self.model.prediction, t, x, prediction)
+
+    def _device(self, x: Tensor) -> torch.device | None:
+        """Return the network's device, None if the states lie there or nothing is known of it."""
+        if not self.model.device:
+            return None
+        own = torch.device(self.model.device)
+        here = own.type == x.device.type and own.index in (None, x.device.index)
+        return None if here else own
+
+    def within(self, parts: Parts) -> ModelField:
+        """Return the field with another knowledge of how many samples fit."""
+        return ModelField(self.model, self.condition, self.guidance, parts)
 
     def part(self, index: Tensor | slice) -> ModelField:
         condition = None if self.condition is None else self.condition[index]
         guidance = self.guidance[index] if isinstance(self.guidance, Tensor) else self.guidance
-        return ModelField(self.model, condition, guidance)
+        return ModelField(self.model, condition, guidance, self.parts)

@@ -21,7 +21,8 @@ from bnsbench.nonstationary.table import NonStationarySolver, free_entries
 from bnsbench.training.optimisers.rollout import Rollout
 
 Derivative = Literal["backward", "forward", "difference"]
-"""How derivatives of the network are found: by backpropagation, by forward-mode differentiation, or by differences."""
+"""How derivatives of the network are found: by backpropagation, by forward-mode differentiation, or by differences, which
+need nothing but evaluations."""
 
 Directional = Callable[[BatchField, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 """(field, t, x [N, ...], u [N, d], dx [k, N, d], dt [k]) to the derivatives of u in those k directions, [k, N, d]."""

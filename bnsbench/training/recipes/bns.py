@@ -10,17 +10,18 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from bnsbench.errors import UsageError
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.table import NonStationarySolver
-from bnsbench.training.distil import Choices, distil
+from bnsbench.training.distil import Choices, distil, settled
 from bnsbench.training.families.parametrisation import FreeTable
+from bnsbench.training.optimisers.forward_derivatives import Derivative
 from bnsbench.training.problem import Cost, Problem
 from bnsbench.training.recipes.initial import given_start
 from bnsbench.training.recipes.paper import PaperRecipe, train_paper
-from bnsbench.training.recipes.start import FEW_DIMENSIONS, Start, choose_start
+from bnsbench.training.recipes.start import FEW_DIMENSIONS, FOLLOWED, Start, choose_start
 from bnsbench.training.teaching import Teaching
 
 LADDERS = {"standard": (8, 12, 16, 20, 24, 32), "every": tuple(range(4, 65)), "none": ()}
@@ -99,7 +100,11 @@ def _train_default(
     if init:
         start = Start(*given_start(problem, nfe, init, sigma_0, cost))
     else:
-        start = choose_start(problem, nfe, None if below is None else below.solver, teaching)
+        lower = None if below is None else below.solver
+        # What the descent is told of derivatives holds for the start as well: a network may have none but differences.
+        choices = settled(choices, teaching.pairs("train", max(FOLLOWED, teaching.least), along=True), problem, cost)
+        how = cast("Derivative", choices.derivative), choices.recomputed
+        start = choose_start(problem, nfe, lower, teaching, *how)
     # From there, every number of the table descends at once.
     family = FreeTable(start.table, problem.source.model.path)
     table, record = distil(problem, nfe, family, choices, cost, rivals=(*start.rivals, start.table), teaching=teaching)

@@ -18,6 +18,7 @@ from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.training.families.parametrisation import FreeTable
 from bnsbench.training.floor import floor_under, share_at
 from bnsbench.training.objectives import LOG_MSE
+from bnsbench.training.optimisers.forward_derivatives import Derivative
 from bnsbench.training.optimisers.gauss_newton import GaussNewton, Iterate
 from bnsbench.training.optimisers.rollout import run
 from bnsbench.training.optimisers.selection import mean_psnr
@@ -59,7 +60,14 @@ class Start:
         return {"name": self.name, "table": self.table.to_dict(), "tried": self.tried or {}}
 
 
-def choose_start(problem: Problem, nfe: int, below: NonStationarySolver | None, teaching: Teaching) -> Start:
+def choose_start(
+    problem: Problem,
+    nfe: int,
+    below: NonStationarySolver | None,
+    teaching: Teaching,
+    derivative: Derivative = "backward",
+    checkpointed: bool = False,
+) -> Start:
     """Return the best start for a table of ``nfe`` evaluations.
 
     Args:
@@ -67,6 +75,8 @@ def choose_start(problem: Problem, nfe: int, below: NonStationarySolver | None, 
         nfe: evaluations of the table.
         below: a table of fewer evaluations that has been trained for the field, if there is one.
         teaching: the truth, whose cost is counted with what is spent here.
+        derivative: how the network is differentiated.
+        checkpointed: whether it computes activations once more on the way back.
 
     Raises:
         DivergedError: if a sample of the pairs has no truth.
@@ -83,7 +93,8 @@ def choose_start(problem: Problem, nfe: int, below: NonStationarySolver | None, 
     rivals = () if below is None else (_with_idle(below, nfe, problem),)
     tables |= {f"{below.nfe} NFE and idle evaluations": rival for rival in rivals if below is not None}
     few = pairs.part(slice(max(ROUNDS[0][0], teaching.least)))
-    attempts = [Attempt(name, problem, table, few, teaching) for name, table in tables.items()]
+    how = derivative, checkpointed
+    attempts = [Attempt(name, problem, table, few, teaching, *how) for name, table in tables.items()]
     # A truth that is fine enough for what they become.
     teaching.sharpen(max(attempt.psnr for attempt in attempts) + GROWTH)
     validation = teaching.pairs("validation", problem.effort.validation)
@@ -110,9 +121,21 @@ class Attempt:
         table: the start.
         pairs: to look at it on.
         teaching: whose cost is added to.
+        derivative: how the network is differentiated.
+        checkpointed: whether it computes activations once more on the way back.
     """
 
-    def __init__(self, name: str, problem: Problem, table: NonStationarySolver, pairs: Pairs, teaching: Teaching) -> None:
+    def __init__(
+        self,
+        name: str,
+        problem: Problem,
+        table: NonStationarySolver,
+        pairs: Pairs,
+        teaching: Teaching,
+        derivative: Derivative = "backward",
+        checkpointed: bool = False,
+    ) -> None:
+        self.derivative, self.checkpointed = derivative, checkpointed
         self.name, self.problem, self.cost = name, problem, teaching.cost
         self.damping, self.steps = DAMPING, 0
         self.family = FreeTable(table.with_open_gaps(), problem.source.model.path)
@@ -144,7 +167,17 @@ class Attempt:
         return run(self.table, pairs.field, pairs.x0).errors(pairs.x1.flatten(1)).cpu()
 
     def _on(self, pairs: Pairs, theta: Tensor) -> tuple[GaussNewton, Iterate]:
-        newton = GaussNewton(self.family, LOG_MSE, pairs, self.cost, self.problem.source.seed)
+        source = self.problem.source
+        newton = GaussNewton(
+            self.family,
+            LOG_MSE,
+            pairs,
+            self.cost,
+            source.seed,
+            self.derivative,
+            source.model.dtype,
+            self.checkpointed,
+        )
         return newton, newton.evaluate(theta)
 
 
