@@ -37,7 +37,7 @@ class Filling(nn.Module):
 def trained(network: Filling, **more) -> tuple[bnsbench.SolverArtefact, list[str]]:
     heard = Hears()
     model = bnsbench.wrap(network.eval(), shape=(3,), name="filling")
-    made = bnsbench.train(model, nfe=3, pairs=32, iterations=2, listener=heard, **more)
+    made = bnsbench.train(model, nfe=2, pairs=16, iterations=1, listener=heard, **more)
     return made, heard.notices
 
 
@@ -62,7 +62,7 @@ def test_auto_names_what_it_has_used_and_costs_what_it_costs() -> None:
 
 
 def test_a_sample_that_does_not_fit_is_told_with_what_to_do() -> None:
-    with pytest.raises(BnsbenchError, match="Not even one sample fits.*derivative=forward or derivative=difference"):
+    with pytest.raises(BnsbenchError, match=r"Not even one sample fits.*derivative=forward or derivative=difference"):
         trained(Filling(10**6, gradients=0))
 
 
@@ -73,6 +73,20 @@ def test_the_user_may_say_how_many_samples_a_network_gets() -> None:
     torch.testing.assert_close(made.solver.rows, roomy.solver.rows, rtol=1e-3, atol=1e-3)
     with pytest.raises(UsageError, match="at least one sample at once, not 0"):
         trained(Filling(7), batch=0)
+
+
+@pytest.mark.parametrize("derivative", ["backward", "forward"])
+def test_no_layer_keeps_anything_for_the_gradient_of_its_weights(derivative: str) -> None:
+    network, learning = Filling(10**6), list[bool]()
+
+    def looks(module: nn.Module, given: object) -> None:
+        learning.append(torch.is_grad_enabled() and any(part.requires_grad for part in module.parameters()))
+
+    network.register_forward_pre_hook(looks)
+    trained(network, derivative=derivative)
+    assert learning
+    assert not any(learning)
+    assert all(part.requires_grad for part in network.parameters())
 
 
 def test_computing_activations_once_more_needs_a_network_that_can() -> None:

@@ -261,7 +261,7 @@ def test_states_on_the_cpu_visit_the_network_where_it_lies(scale: str) -> None:
     model = Elsewhere()
     with FakeTensorMode():
         model.to("cuda", torch.float32)
-        guidance = {"none": 0.0, "one": 2.0, "each": torch.ones(4)}[scale]
+        guidance = torch.ones(4) if scale == "each" else {"none": 0.0, "one": 2.0}[scale]
         field = model.field(torch.ones(4), guidance).within(Parts(3))
         velocity = field(torch.tensor(0.5, dtype=torch.float64), torch.zeros(4, 3))
         assert (velocity.device.type, velocity.shape, model.seen) == ("cpu", (4, 3), {"cuda"})

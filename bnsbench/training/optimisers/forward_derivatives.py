@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bnsbench.flows.fields import BatchField
 from bnsbench.nonstationary.engine import recursion
@@ -77,11 +78,14 @@ def state_tangents(
 
 
 def forward_mode(field: BatchField, t: Tensor, x: Tensor, u: Tensor, dx: Tensor, dt: Tensor) -> Tensor:
-    """Return exact directional derivatives by dual numbers, one direction at a time; each costs two evaluations."""
+    """Return exact directional derivatives by dual numbers, one direction at a time; each costs two evaluations.
+
+    Attention takes torch's plain kernel, since the fused ones know no dual numbers.
+    """
     del u
     found = []
     for x_direction, t_direction in zip(dx, dt.tolist(), strict=True):
-        with forward_ad.dual_level():
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), forward_ad.dual_level():
             times = t.to(x.device).expand(len(x)).clone()
             dual_t = _dual(times, torch.full_like(times, t_direction))
             dual_x = _dual(x, x_direction.reshape(x.shape).to(x.dtype))
