@@ -36,7 +36,7 @@ class Filling(nn.Module):
 
 def trained(network: Filling, **more) -> tuple[bnsbench.SolverArtefact, list[str]]:
     heard = Hears()
-    model = bnsbench.wrap(network.eval(), shape=(3,), name="filling")
+    model = bnsbench.wrap(network.eval(), shape=(36,), name="filling")
     made = bnsbench.train(model, nfe=2, pairs=16, iterations=1, listener=heard, **more)
     return made, heard.notices
 

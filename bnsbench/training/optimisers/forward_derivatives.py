@@ -8,6 +8,7 @@ exact by forward-mode differentiation, or from differences of evaluations.
 from __future__ import annotations
 
 import warnings
+from collections import deque
 from collections.abc import Callable
 from typing import Literal
 
@@ -34,9 +35,15 @@ rounding and of the linearisation balance. Below float32 the differences are cen
 
 
 def state_tangents(
-    table: NonStationarySolver, jacobian: Tensor, field: BatchField, x0: Tensor, rollout: Rollout, directional: Directional
+    table: NonStationarySolver,
+    jacobian: Tensor,
+    field: BatchField,
+    x0: Tensor,
+    rollout: Rollout,
+    directional: Directional,
+    reach: int | None = None,
 ) -> tuple[Tensor, int]:
-    """Return how every state moves with every parameter, and what that has cost.
+    """Return how the last states move with every parameter, and what that has cost.
 
     A parameter costs nothing at evaluations that come before its effect.
 
@@ -47,9 +54,11 @@ def state_tangents(
         x0: initial states [N, ...].
         rollout: the table's run from them.
         directional: how the network is differentiated.
+        reach: the number of states; all n if None.
 
     Returns:
-        d x_i / d theta_k for i = 1 .. n, [n, p, N, d], and the directions that were differentiated, all together.
+        d x_i / d theta_k for i = n - reach + 1 .. n, [reach, p, N, d], and the directions that were differentiated, all
+        together.
     """
     n, size = table.nfe, jacobian.shape[1]
     d_times = torch.cat([jacobian.new_zeros(1, size), jacobian[: n - 1]])
@@ -74,7 +83,8 @@ def state_tangents(
         return by_row + by_velocities
 
     d_basis = basis.new_zeros(n + 1, size, *basis.shape[1:])  # x_0 does not move
-    return torch.stack(list(recursion(d_basis, velocity_tangent, next_tangent))), sum(map(len, moving))
+    states = deque(recursion(d_basis, velocity_tangent, next_tangent), maxlen=reach)  # of earlier ones, none is held
+    return torch.stack(list(states)), sum(map(len, moving))
 
 
 def forward_mode(field: BatchField, t: Tensor, x: Tensor, u: Tensor, dx: Tensor, dt: Tensor) -> Tensor:

@@ -244,7 +244,8 @@ class GaussNewton:
         # In the entries of a table, fewer directions are alive at a time than in log-gaps, which move every time.
         in_parameters = jacobian.shape[1] < len(jacobian)
         directions = jacobian if in_parameters else torch.eye(len(jacobian), dtype=jacobian.dtype)
-        tangents, spent = state_tangents(table, directions, pairs.field, pairs.x0, own, directional)
+        reach = table.nfe if self.objective.whole else 1
+        tangents, spent = state_tangents(table, directions, pairs.field, pairs.x0, own, directional, reach)
         self.cost.training += spent * len(pairs) * evaluations_per_direction(self.derivative, self.precision)
         states, times = own.compared(table, self.objective.whole)
         # How the times move at which states are compared; the last one stays.
@@ -253,7 +254,7 @@ class GaussNewton:
             lambda at, when: self.objective.residuals(pairs, at, when),
             states,
             times,
-            tangents[-len(states) :],
+            tangents,
             time_tangents[-len(states) :],
         )
         derivatives = derivatives.double()

@@ -62,9 +62,10 @@ def dit(blocks: int = 28, heads: int = 16) -> Large:
     """Return DiT-XL/2 for 256 pixels, of so many blocks and attention heads of 72 numbers."""
     from diffusers import DiTTransformer2DModel
 
+    made: Any = DiTTransformer2DModel
     network = seeded(
         partial(
-            DiTTransformer2DModel,
+            made,
             num_attention_heads=heads,
             attention_head_dim=72,
             in_channels=4,
@@ -92,9 +93,10 @@ def pixart(blocks: int = 28, heads: int = 16) -> Large:
     """Return PixArt-alpha XL/2 for 512 pixels, of so many blocks and attention heads of 72 numbers."""
     from diffusers import PixArtTransformer2DModel
 
+    made: Any = PixArtTransformer2DModel
     network = seeded(
         partial(
-            PixArtTransformer2DModel,
+            made,
             num_attention_heads=heads,
             attention_head_dim=72,
             in_channels=4,
@@ -122,9 +124,10 @@ def sd3(blocks: int = 24, heads: int = 24) -> Large:
     """Return Stable Diffusion 3 medium for 512 pixels, of so many blocks and attention heads of 64 numbers."""
     from diffusers import SD3Transformer2DModel
 
+    made: Any = SD3Transformer2DModel
     network = seeded(
         partial(
-            SD3Transformer2DModel,
+            made,
             sample_size=64,
             patch_size=2,
             in_channels=16,

@@ -33,7 +33,7 @@ from bnsbench.flows.precision import dtype_named
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.training.families.parametrisation import FreeTable
 from bnsbench.training.objectives import LOG_MSE
-from bnsbench.training.optimisers.forward_derivatives import Derivative, differences, forward_mode
+from bnsbench.training.optimisers.forward_derivatives import Derivative, forward_mode
 from bnsbench.training.optimisers.gauss_newton import GaussNewton, damped_steps
 from bnsbench.training.optimisers.rollout import pull_back
 from bnsbench.training.problem import Cost
@@ -63,7 +63,7 @@ class Calls:
         predict = model.predict
 
         def counting(t: Tensor, x: Tensor, condition: Tensor | None) -> Tensor:
-            dual = torch.autograd.forward_ad.unpack_dual(x).tangent is not None  # type: ignore[no-untyped-call]
+            dual = torch.autograd.forward_ad.unpack_dual(x).tangent is not None
             self.dual += len(x) * dual
             self.plain += len(x) * (not dual)
             return predict(t, x, condition)
@@ -84,7 +84,7 @@ def measure(
         samples: so many.
         device: "cpu" or a CUDA device.
     """
-    table, pairs = euler(nfe, model), pairs_of(model, guidance, samples, device)
+    table, pairs = euler(nfe), pairs_of(model, guidance, samples, device)
     derivative = cast("Derivative", "backward" if kind == "checkpointed" else kind)
     family, cost = FreeTable(table, model.path), Cost()
     sketches = samples / len(family.start())  # one, as with the many pairs of a training
@@ -142,9 +142,7 @@ def bare(model: Model, pairs: Pairs, derivative: Derivative, checkpointed: bool,
         model.recompute(False)
     if derivative == "forward":
         direction = torch.ones_like(x)[None]
-        found["dual"] = timed(lambda: forward_mode(field, t, pairs.x0, x, direction, still), device)
-    if derivative == "difference":
-        differences(model.dtype)
+        found["dual"] = timed(lambda: forward_mode(field, t, pairs.x0, x, direction, still), device, 2)
     return {name: value / len(pairs) for name, value in found.items()}
 
 
@@ -184,9 +182,9 @@ def weights_of(model: Model) -> float:
     return float(sum(part.numel() * part.element_size() for part in network.parameters()))
 
 
-def euler(nfe: int, model: Model) -> NonStationarySolver:
-    """Return Euler's method with equal steps; what is measured does not depend on a table's numbers."""
-    times = torch.linspace(*model.interval, nfe + 1, dtype=torch.float64)
+def euler(nfe: int) -> NonStationarySolver:
+    """Return Euler's method with equal steps from 0 to 1; what is measured does not depend on a table's numbers."""
+    times = torch.linspace(0, 1, nfe + 1, dtype=torch.float64)
     rows = torch.tril(torch.full((nfe, nfe + 1), 1 / nfe, dtype=torch.float64), 1)
     rows[:, 0] = 1
     return NonStationarySolver.from_rows(times, rows)
