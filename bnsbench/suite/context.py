@@ -199,7 +199,7 @@ class CellContext:
 
 
 def decode(model: Model, x: Tensor, batch: int) -> Tensor:
-    """Return end states as metrics see them, decoded in batches.
+    """Return end states as metrics see them, decoded in batches, smaller ones where memory ends.
 
     Args:
         model: Its `decode` makes images or sound of states.
@@ -207,4 +207,4 @@ def decode(model: Model, x: Tensor, batch: int) -> Tensor:
         batch: The number of samples that are decoded at once.
     """
     with torch.no_grad():
-        return torch.cat([model.decode(part) for part in torch.split(x, batch)])
+        return torch.cat(Parts(batch).each("values", len(x), lambda part: model.decode(x[part])))

@@ -66,6 +66,11 @@ def test_a_sample_that_does_not_fit_is_told_with_what_to_do() -> None:
         trained(Filling(10**6, gradients=0))
 
 
+def test_adam_says_that_it_takes_whole_batches() -> None:
+    with pytest.raises(BnsbenchError, match="A batch of 16 pairs does not fit into memory where Adam goes back"):
+        trained(Filling(10**6, gradients=10), solver="bns[init=euler,optimiser=adam]")
+
+
 def test_the_user_may_say_how_many_samples_a_network_gets() -> None:
     made, told = trained(Filling(7), batch=7)
     roomy, _ = trained(Filling(10**6))

@@ -1,8 +1,8 @@
 """Networks of published sizes with random weights, as a plugin file: what is measured on them does not depend on weights.
 
-`dit[blocks=28]` is DiT-XL/2 on latents of 4x32x32 (Peebles & Xie 2023, 675 M parameters), `pixart` PixArt-alpha XL/2 on
-latents of 4x64x64 for images of 512 pixels (Chen et al. 2023, 611 M), `sd3[blocks=24]` Stable Diffusion 3 medium on latents
-of 16x64x64 (Esser et al. 2024, 2.0 B), each with as many blocks as asked for.
+`dit` is DiT-XL/2 on latents of 4x32x32 (Peebles & Xie 2023; 675 M parameters, 750 M as diffusers has it), `pixart` is
+PixArt-alpha XL/2 on latents of 4x64x64 for images of 512 pixels (Chen et al. 2023; 611 M), `sd3` Stable Diffusion 3 medium
+on latents of 16x64x64 (Esser et al. 2024; 2.0 B), each with as many blocks as asked for.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ fresh process for every derivative. Times are those of the processor, so that ot
   one with dual numbers, as multiples of it; the network's weights want no gradients, so that a pass back costs one to two.
 - ``iteration``: seconds. ``overhead``: of these, beyond what the same evaluations and passes cost alone.
 - ``counted``: seconds over evaluations as the training record counts them (a pass back counts two, dual numbers two).
-- ``weights``, ``peak``: gigabytes of the network's weights, and the most that the process held, 0.6 of them before it had
+- ``weights``, ``peak``: gigabytes of the network's weights, and the most that the process held, 0.84 of them before it had
   made the network (on a GPU: the most that torch held there).
 - ``kind``: the derivative; ``checkpointed`` is backward with the network's activations computed once more.
 """
