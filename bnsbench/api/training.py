@@ -22,7 +22,7 @@ from bnsbench.process.parts import Parts
 from bnsbench.storage.plain_data import digest
 from bnsbench.training.listener import Listener
 from bnsbench.training.problem import Problem
-from bnsbench.training.trainer import make_problem, train_solver
+from bnsbench.training.trainer import make_problem, train_solver, with_options
 from bnsbench.truth.mixed_source import MixedSource
 from bnsbench.truth.pairs import PairSource, pairs_device
 from bnsbench.truth.source import Source
@@ -253,6 +253,7 @@ class Trainings:
         task |= {"tolerance": source.truth_tolerance}
         self.folder = self.cache / "training" / digest(task)
         self._known: dict[int, SolverArtefact] = {}
+        self._variants: dict[str, Trainings] = {}
 
     def solver(self, nfe: int) -> SolverArtefact:
         """Return the solver for an NFE, trained now unless it has been."""
@@ -269,10 +270,20 @@ class Trainings:
             progress=self.listener.training,
             checkpoint=self.folder / f"nfe{nfe}.pt",
             provider=self.selection.spec.provider,
+            variant=self.variant,
         )
+
+    def variant(self, nfe: int, options: Mapping[str, Scalar]) -> SolverArtefact:
+        """Return the same solver with other options for an NFE, kept likewise."""
+        other = with_options(self.selection, options)
+        if other.name not in self._variants:
+            self._variants[other.name] = replace(self, selection=other)
+        return self._variants[other.name].solver(nfe)
 
     def forget(self) -> None:
         """Delete what an interrupted training would have gone on from."""
+        for variant in self._variants.values():
+            variant.forget()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _kept(self, nfe: int) -> SolverArtefact | None:

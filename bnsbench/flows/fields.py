@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from bnsbench.errors import NotApplicableError
 from bnsbench.flows.paths import Path
 from bnsbench.process.parts import Parts
 
@@ -50,7 +52,9 @@ def restricted(field: BatchField, part: slice, count: int) -> BatchField:
     return field if part == slice(0, count) else field.part(part)
 
 
-def in_parts(parts: Parts, evaluate: Callable[[slice, Tensor, Tensor], Tensor], t: Tensor, x: Tensor) -> Tensor:
+def in_parts(
+    parts: Parts, evaluate: Callable[[slice, Tensor, Tensor], Tensor], t: Tensor, x: Tensor, axis: int = 0
+) -> Tensor:
     """Return velocities [batch, ...] that are evaluated in parts that fit into memory.
 
     Where autograd follows, it is all at once: the graphs of all parts would be held together, so that whoever wants
@@ -61,6 +65,7 @@ def in_parts(parts: Parts, evaluate: Callable[[slice, Tensor, Tensor], Tensor], 
         evaluate: Returns the velocities of the samples of a part, for their times and states.
         t: Time, 0-d or [batch].
         x: States [batch, ...].
+        axis: Of the samples in what is evaluated.
     """
     everything = slice(0, len(x))
     if torch.is_grad_enabled() and (x.requires_grad or t.requires_grad):
@@ -70,11 +75,60 @@ def in_parts(parts: Parts, evaluate: Callable[[slice, Tensor, Tensor], Tensor], 
         return evaluate(part, t, x) if part == everything else evaluate(part, t if t.ndim == 0 else t[part], x[part])
 
     found = parts.each("tangents" if _is_dual(x) or _is_dual(t) else "values", len(x), do)
-    return found[0] if len(found) == 1 else torch.cat(found)
+    return found[0] if len(found) == 1 else torch.cat(found, axis)
 
 
 def _is_dual(value: Tensor) -> bool:
     return forward_ad.unpack_dual(value).tangent is not None  # type: ignore[no-untyped-call]
+
+
+@runtime_checkable
+class HasAnswers(Protocol):
+    """A field under classifier-free guidance that can give both answers of its network, and not only their mixture."""
+
+    def answers(self, t: Tensor, x: Tensor, guidance: float) -> Tensor:
+        """Return the velocities with the condition and without it, [2, batch, ...], in one evaluation.
+
+        Args:
+            t: Time, 0-d or [batch].
+            x: States [batch, ...].
+            guidance: The scale w that the field is expected to have.
+
+        Raises:
+            NotApplicableError: If it has another scale, or no answer without a condition.
+        """
+
+
+@dataclass(frozen=True)
+class Columns:
+    """A field as a table evaluates it: what the table may weigh of every evaluation, one column beside the other.
+
+    Args:
+        field: The field.
+        guidance: None for tables that weigh its velocity; the scale w of those that weigh both answers under it apart.
+    """
+
+    field: VelocityField
+    guidance: float | None = None
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        return self.field.interval
+
+    def __call__(self, t: Tensor, x: Tensor) -> Tensor:
+        """Return the columns [1 or 2, batch, ...] at states x [batch, ...] and times t, 0-d or [batch], by one evaluation.
+
+        Raises:
+            NotApplicableError: Where both answers are asked for and the field does not give them.
+        """
+        if self.guidance is None:
+            return self.field(t, x)[None]
+        if not isinstance(self.field, HasAnswers):
+            raise NotApplicableError(
+                "This table weighs the network's answers with and without the condition apart, and "
+                f"{type(self.field).__name__} gives a velocity alone; a field with `answers` gives both."
+            )
+        return self.field.answers(t, x, self.guidance)
 
 
 class FunctionField:
@@ -130,9 +184,17 @@ class CountingField:
         return self.evaluations * self.forwards_per_evaluation
 
     def __call__(self, t: Tensor, x: Tensor) -> Tensor:
+        self._count(x)
+        return self.field(t, x)
+
+    def answers(self, t: Tensor, x: Tensor, guidance: float) -> Tensor:
+        """Return both answers of a guided field, which are one evaluation; see `HasAnswers`."""
+        self._count(x)
+        return Columns(self.field, guidance)(t, x)
+
+    def _count(self, x: Tensor) -> None:
         self.nfe += 1
         self.evaluations += x.shape[0]
-        return self.field(t, x)
 
     def part(self, index: Tensor | slice) -> CountingField:
         """Return a counter of its own around the part."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 from bnsbench.errors import NotApplicableError, UsageError
 from bnsbench.flows.features import SampleFeatures
 from bnsbench.flows.fields import in_parts
-from bnsbench.flows.guidance import Guidance, unguided
+from bnsbench.flows.guidance import Guidance, check_scale, unguided
 from bnsbench.flows.judge import ConditionJudge
 from bnsbench.flows.paths import Path
 from bnsbench.flows.precision import times_on
@@ -173,10 +174,7 @@ class Model(ABC):
             return self.predict(t, x, condition)
         if condition is None:
             raise NotApplicableError(f"{type(self).__name__} is unconditional, so guidance needs w = 0, not {guidance}.")
-        # f(x | condition) and f(x), in one call of the network.
-        both = torch.cat([condition, self.null_condition(condition)])
-        time = t if t.ndim == 0 else torch.cat([t, t])
-        with_condition, without = self.predict(time, torch.cat([x, x]), both).chunk(2)
+        with_condition, without = self.answers(t, x, condition)
         # f + (1 + w) (f_cond - f) = (1 + w) f_cond - w f, in at least float32: the weights are larger than one, and so would
         # be the rounding of both answers. Torch takes no weight that is a number in bfloat16 either.
         precision = torch.promote_types(without.dtype, torch.float32)
@@ -184,6 +182,22 @@ class Model(ABC):
         if isinstance(guidance, Tensor):
             return torch.lerp(*ends, per_sample(1.0 + guidance, ends[0]))
         return torch.lerp(*ends, 1.0 + guidance)
+
+    def answers(self, t: Tensor, x: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the predictions f(x | condition) and f(x), both [batch, ...], by one call with a batch of twice the size.
+
+        Args:
+            t: Time, 0-d or [batch].
+            x: States [batch, *shape] in the model's dtype.
+            condition: Conditions [batch, ...].
+
+        Raises:
+            NotApplicableError: If the model has no unconditional prediction.
+        """
+        both = torch.cat([condition, self.null_condition(condition)])
+        time = t if t.ndim == 0 else torch.cat([t, t])
+        with_condition, without = self.predict(time, torch.cat([x, x]), both).chunk(2)
+        return with_condition, without
 
     def field(self, condition: Tensor | None, guidance: Guidance = 0.0) -> ModelField:
         """Return the velocity field for a batch with these conditions."""
@@ -196,6 +210,10 @@ def check_details(details: Collection[str], known: Collection[str] = ()) -> None
     if strange:
         told = f"besides a text it takes {', '.join(known)}" if known else "it is told by a text alone"
         raise UsageError(f"The model cannot be told a {strange[0]}: {told}.")
+
+
+_Evaluate = Callable[[Tensor, Tensor, Tensor | None, Guidance], Tensor]
+"""From t, x, conditions and guidance of some samples, all where the network lies, to their velocities."""
 
 
 class ModelField:
@@ -248,25 +266,33 @@ class ModelField:
                 )
 
     def __call__(self, t: Tensor, x: Tensor) -> Tensor:
-        return in_parts(self.parts, self._velocity, t, x)
+        return in_parts(self.parts, partial(self._where_it_lies, self._mixed), t, x)
 
-    def _velocity(self, part: slice, t: Tensor, x: Tensor) -> Tensor:
-        """Return the velocity of a part's samples, which visit the network's device if they lie elsewhere."""
+    def _where_it_lies(self, at: _Evaluate, part: slice, t: Tensor, x: Tensor) -> Tensor:
+        """Evaluate a part of the samples, which visit the network's device if they lie elsewhere."""
         condition, guidance, device = self.condition, self.guidance, self._device(x)
         if condition is not None and len(condition) > len(x):
             condition = condition[part]
         if isinstance(guidance, Tensor) and len(guidance) > len(x):
             guidance = guidance[part]
         if device is None:
-            return self._at(t, x, condition, guidance)
+            return at(t, x, condition, guidance)
         there = None if condition is None else condition.to(device)
         scale = guidance.to(device) if isinstance(guidance, Tensor) else guidance
-        return self._at(times_on(t, device), x.to(device), there, scale).to(x.device)
+        return at(times_on(t, device), x.to(device), there, scale).to(x.device)
 
-    def _at(self, t: Tensor, x: Tensor, condition: Tensor | None, guidance: Guidance) -> Tensor:
+    def _mixed(self, t: Tensor, x: Tensor, condition: Tensor | None, guidance: Guidance) -> Tensor:
         # u = beta x + gamma f_w
         prediction = self.model.guided(t, x.to(self.model.dtype), condition, guidance).to(x.dtype)
         return to_velocity(self.model.path, self.model.prediction, t, x, prediction)
+
+    def _apart(self, t: Tensor, x: Tensor, condition: Tensor | None, guidance: Guidance) -> Tensor:
+        del guidance
+        if condition is None:
+            raise NotApplicableError(f"{type(self.model).__name__} is unconditional, so it has one answer and not two.")
+        both = self.model.answers(t, x.to(self.model.dtype), condition)
+        path, kind = self.model.path, self.model.prediction
+        return torch.stack([to_velocity(path, kind, t, x, prediction.to(x.dtype)) for prediction in both])
 
     def _device(self, x: Tensor) -> torch.device | None:
         """Return the network's device, None if the states lie there or nothing is known of it."""
@@ -279,6 +305,20 @@ class ModelField:
     def within(self, parts: Parts) -> ModelField:
         """Return the field with another knowledge of how many samples fit."""
         return ModelField(self.model, self.condition, self.guidance, parts)
+
+    def answers(self, t: Tensor, x: Tensor, guidance: float) -> Tensor:
+        """Return u_cond and u_uncond [2, batch, ...] by one call of the network: what (1 + w) and -w weigh in u_w.
+
+        Args:
+            t: Time, 0-d or [batch].
+            x: States [batch, *shape].
+            guidance: The scale w that the field is expected to have, since the answers themselves do not depend on it.
+
+        Raises:
+            NotApplicableError: If it has another scale, or the model has no unconditional prediction.
+        """
+        check_scale(guidance, self.guidance)
+        return in_parts(self.parts, partial(self._where_it_lies, self._apart), t, x, axis=1)
 
     def part(self, index: Tensor | slice) -> ModelField:
         condition = None if self.condition is None else self.condition[index]

@@ -38,7 +38,8 @@ class Schedule:
         slow_iterations: in a row after which the leg has converged; slow is one that lowers the training loss by less than
             ``slow_gain``.
         slow_gain: in nats.
-        leaving_gain: in nats, in place of ``slow_gain`` where another leg follows, on which the rest can be gained.
+        leaving_gain: in nats; where another leg follows, on which the rest can be gained, one iteration that lowers the
+            training loss or the validation loss by less ends the leg.
         damping: of the first step.
     """
 
@@ -75,7 +76,8 @@ class State:
         leg: the number of the leg; -1 before the first one has begun.
         iterations: so far, and of these in this leg.
         damping: of the next step.
-        slow: iterations in a row, up to now, that were slow, and those that were too slow to stay on the leg.
+        slow: iterations in a row, up to now, that were slow.
+        gained: nats by which the last iteration has lowered both the training loss and the validation loss.
         still: iterations so far at which no step lowered the loss.
         rejected: trials so far whose states left the finite numbers.
         excess: nats that the parameters lose because the leg has no more pairs, as far as is known.
@@ -90,7 +92,7 @@ class State:
     iterations_in_leg: int = 0
     damping: float = 0.0
     slow: int = 0
-    leaving: int = 0
+    gained: float = torch.inf
     still: int = 0
     rejected: int = 0
     excess: float = torch.inf
@@ -161,7 +163,7 @@ class Descent:
                     iterations_in_leg=0,
                     damping=leg.schedule.damping,
                     slow=0,
-                    leaving=0,
+                    gained=torch.inf,
                     rejected=newton.rejected,
                     floor=newton.floor,
                     level=self.teaching.level,
@@ -174,7 +176,7 @@ class Descent:
                     self._sharpen()
                     pairs = self._pairs(leg)
                     newton, iterate = self._begin(leg, pairs, state, resumed=False)
-                    state = replace(state, slow=0, leaving=0, level=self.teaching.level)
+                    state = replace(state, slow=0, gained=torch.inf, level=self.teaching.level)
                 if self.objective.soft:
                     newton, iterate = self._soften(pairs, newton, iterate)
                 iterate = newton.under(self._floor(state, iterate), iterate)
@@ -189,14 +191,14 @@ class Descent:
                     iterations_in_leg=state.iterations_in_leg + 1,
                     damping=damping,
                     slow=state.slow + 1 if settled and gain < leg.schedule.slow_gain else 0,
-                    leaving=state.leaving + 1 if settled and gain < leg.schedule.leaving_gain else 0,
                     still=state.still + (not gain > 0),
                     rejected=newton.rejected,
                     excess=newton.excess,
                     floor=newton.floor,
                     noise=newton.pairs.x0 if self.objective.soft else None,
                 )
-                self._check(state, iterate)
+                validated = self._check(state, iterate)
+                state = replace(state, gained=min(gain, validated) if settled else torch.inf)
                 yield state
 
     def why_stopped(self, state: State) -> str:
@@ -207,7 +209,7 @@ class Descent:
             return ACCURATE.format(self.enough)
         if self.selection.exhausted:
             return self._in_full(IDLE, following)
-        if (state.leaving if goes_on else state.slow) >= schedule.slow_iterations:
+        if state.gained < schedule.leaving_gain if goes_on else state.slow >= schedule.slow_iterations:
             return self._in_full(CONVERGED, following)
         return SPENT if state.iterations_in_leg >= schedule.iterations else ""
 
@@ -282,7 +284,7 @@ class Descent:
         newton = replace(newton, pairs=softer)
         return newton, newton.evaluate(iterate.theta)
 
-    def _check(self, state: State, iterate: Iterate) -> None:
-        """Measure a state's table on the validation pairs."""
+    def _check(self, state: State, iterate: Iterate) -> float:
+        """Measure a state's table on the validation pairs; return the nats by which it is better than the best so far."""
         total = sum(leg.schedule.iterations for leg in self.legs)
-        self.selection.check(iterate.table, "Gauss-Newton", state.iterations, total, state.damping)
+        return self.selection.check(iterate.table, "Gauss-Newton", state.iterations, total, state.damping)

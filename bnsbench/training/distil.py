@@ -97,6 +97,7 @@ def distil(
     loss: Loss | None = None,
     teaching: Teaching | None = None,
     rivals: Sequence[NonStationarySolver] = (),
+    steps: int = 0,
 ) -> tuple[NonStationarySolver, dict[str, Any]]:
     """Return the family's best table and the training record.
 
@@ -110,6 +111,7 @@ def distil(
         loss: of the parameters, in place of the objective's own, for Adam; the objective still selects.
         teaching: the truth, if the family's start has used it already; it counts where ``cost`` does.
         rivals: tables that are known already, of which the best is returned if no iterate is better.
+        steps: that the family's start has taken already, on which the floor has come down.
 
     Raises:
         UsageError: for choices that do not go together.
@@ -123,7 +125,7 @@ def distil(
     count = choices.pairs or problem.effort.pairs
     teaching = teaching or Teaching(problem, cost)
     if by_adam:
-        teaching.level = len(teaching.teachers) - 1  # the finest, for a descent that has no legs at whose ends to look again
+        teaching.level = len(teaching.levels) - 1  # the finest, for a descent that has no legs at whose ends to look again
     validation = teaching.pairs("validation", problem.effort.validation, along)
     # The descent, which a saved state shortens.
     gain = choices.gain or IterateSelection.smallest_gain
@@ -138,7 +140,7 @@ def distil(
     else:
         choices = settled(choices, validation, problem, cost)
         legs = make_legs(count, choices, problem.effort, blocks)
-        found = _by_gauss_newton(family, legs, teaching, along, choices, selection, checkpoint)
+        found = _by_gauss_newton(family, legs, teaching, along, choices, selection, checkpoint, steps)
     checkpoint.remove()
     # The best table so far, and how it was found.
     table = selection.result()
@@ -238,6 +240,7 @@ def _by_gauss_newton(
     choices: Choices,
     selection: IterateSelection,
     checkpoint: Checkpoint,
+    steps: int,
 ) -> dict[str, Any]:
     """Descend by Gauss-Newton, from the saved state if there is one; return what the record says of it."""
     problem = selection.problem
@@ -261,7 +264,7 @@ def _by_gauss_newton(
         teaching.level = state.level
         selection.pairs = teaching.pairs("validation", len(selection.pairs), along)
         selection.restore(saved["selection"])
-    end = start = state or State(family.start())
+    end = start = state or State(family.start(), iterations=steps)
     for end in descent.steps(start):
         checkpoint.save({**end.to_dict(), "selection": selection.state()})
     return {

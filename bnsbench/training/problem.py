@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
 
 from torch import Tensor
 
+from bnsbench.contract.specs import Scalar
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.truth.pairs import Pairs
@@ -61,13 +63,33 @@ class Effort:
         validation: pairs to validate on.
         enough: PSNR in dB on the validation pairs from which on a training ends; 90 dB are an error of 3e-5 of the data's
             range.
+        race: rounds of the race between starts: pairs, steps on them, and how many starts are left.
     """
 
     pairs: int = 512
     parts: tuple[int, ...] = (32, 128, 256)
-    least_excess: float = 0.025
+    least_excess: float = 0.04
     validation: int = 64
     enough: float = 90.0
+    race: tuple[tuple[int, int, int], ...] = ((16, 1, 1),)
+
+
+FEW_DIMENSIONS = 32
+"""In so few dimensions evaluations cost little, descents from different starts end differently, and the errors of samples
+differ so widely that a mean over them takes many."""
+FEW = Effort(
+    pairs=2048,
+    parts=(256, 1024),
+    least_excess=5e-3,
+    validation=512,
+    race=((128, 1, 5), (256, 10, 3), (512, 10, 1)),
+)
+"""The effort there."""
+
+
+def effort_in(shape: Sequence[int]) -> Effort:
+    """Return the effort for samples of that shape."""
+    return FEW if math.prod(shape) <= FEW_DIMENSIONS else Effort()
 
 
 @dataclass(frozen=True)
@@ -82,6 +104,8 @@ class Problem:
         features: differentiable features of end states, for perceptual objectives; None if the model has no extractor.
         checkpoint: where a training saves its state after every iteration and looks for it; None saves nothing.
         effort: how many pairs a training takes and how far it goes.
+        variant: returns the same solver with other options, trained for an NFE through the caller's cache; None where the
+            caller keeps nothing.
     """
 
     source: Source
@@ -91,6 +115,7 @@ class Problem:
     features: Features | None = None
     checkpoint: FilePath | None = None
     effort: Effort = Effort()
+    variant: Callable[[int, Mapping[str, Scalar]], SolverArtefact] | None = None
 
     def report(self, status: TrainingStatus) -> None:
         """Pass the status on, if anybody listens."""

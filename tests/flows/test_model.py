@@ -275,3 +275,59 @@ def test_two_answers_of_a_narrow_network_are_weighed_in_float32() -> None:
     for scale in (6.5, torch.full((4,), 6.5)):
         found = Narrow().field(torch.ones(4), scale)(torch.tensor(0.5), x)
         torch.testing.assert_close(found, 7.5 * answers[0] - 6.5 * answers[1], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("prediction", get_args(Prediction))
+def test_both_answers_are_the_velocities_that_guidance_mixes_by_one_call(prediction: Prediction) -> None:
+    model, exact = GaussianModel(VP(), prediction), GaussianModel(VP())
+    labels = torch.tensor([0, 1, 2, 1])
+    x = torch.randn(4, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    t = torch.tensor([0.2, 0.6, 0.6, 0.9], dtype=torch.float64)
+    found = model.field(labels, 2.0).answers(t, x, 2.0)
+    assert model.calls == [8]
+    expected = torch.stack([exact.predict(t, x, labels), exact.predict(t, x, torch.full_like(labels, -1))])
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("guidance", "said"),
+    [
+        (0.0, "for w = 2 and cannot run at w = 0"),
+        (1.5, "for w = 2 and cannot run at w = 1.5"),
+        (torch.tensor([2.0, 2.0, 1.0, 2.0]), "for w = 2 and cannot run at w = 1, 2"),
+    ],
+)
+def test_answers_are_refused_at_another_scale(guidance: float | torch.Tensor, said: str) -> None:
+    field = GaussianModel().field(torch.tensor([0, 1, 2, 1]), guidance)
+    with pytest.raises(NotApplicableError, match=said):
+        field.answers(torch.tensor(0.4), torch.zeros(4, 3, dtype=torch.float64), 2.0)
+
+
+def test_a_scale_that_all_samples_share_may_be_told_for_each() -> None:
+    model, x = GaussianModel(), torch.ones(2, 3, dtype=torch.float64)
+    each = model.field(torch.tensor([0, 1]), torch.full((2,), 2.0)).answers(torch.tensor(0.4), x, 2.0)
+    assert torch.equal(each, model.field(torch.tensor([0, 1]), 2.0).answers(torch.tensor(0.4), x, 2.0))
+
+
+def test_without_a_condition_there_is_one_answer() -> None:
+    with pytest.raises(NotApplicableError, match="GaussianModel is unconditional, so it has one answer"):
+        GaussianModel().field(None, 2.0).answers(torch.tensor(0.4), torch.zeros(2, 3, dtype=torch.float64), 2.0)
+
+
+@pytest.mark.parametrize("each", [False, True], ids=["one time", "times"])
+def test_both_answers_are_the_same_in_parts(each: bool) -> None:
+    labels, told = torch.arange(10) % 3, list[str]()
+    x = torch.randn(10, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    t = torch.linspace(0.1, 0.9, 10, dtype=torch.float64) if each else torch.tensor(0.4, dtype=torch.float64)
+    found = Cramped(8).field(labels, 2.0).within(Parts(notice=told.append)).answers(t, x, 2.0)
+    torch.testing.assert_close(found, GaussianModel(VP()).field(labels, 2.0).answers(t, x, 2.0), rtol=1e-14, atol=1e-14)
+    assert len(told) == 1
+
+
+def test_both_answers_come_back_from_where_the_network_lies() -> None:
+    model = Elsewhere()
+    with FakeTensorMode():
+        model.to("cuda", torch.float32)
+        field = model.field(torch.ones(4), 2.0).within(Parts(3))
+        found = field.answers(torch.tensor(0.5, dtype=torch.float64), torch.zeros(4, 3), 2.0)
+        assert (found.device.type, found.shape, model.seen) == ("cpu", (2, 4, 3), {"cuda"})

@@ -21,7 +21,15 @@ from bnsbench.training.recipes.bns import train_bns
 from bnsbench.training.recipes.paper import precondition
 from bnsbench.truth.pairs import PairSource
 from tests.training.families.examples import nodes
-from tests.training.toys import blobs, cross, euler_table, plain_states, random_table
+from tests.training.toys import (
+    blobs,
+    cross,
+    euler_table,
+    plain_states,
+    random_split_table,
+    random_table,
+    states_of_answers,
+)
 
 PATHS: dict[str, tuple[Path, float]] = {
     "condot": (CondOT(), 1.0),
@@ -189,3 +197,26 @@ def test_trainings_on_all_paths_of_one_field_end_alike() -> None:
         found[name] = psnr(made.solver, source.pairs("test", 64), 2.0) + 20 * float(path.alpha(end).log10())
     assert min(found.values()) > 40
     assert max(found.values()) - min(found.values()) < 0.1, found
+
+
+@pytest.mark.parametrize(("one", "other"), PAIRS, ids=lambda name: name)
+def test_split_columns_are_told_on_another_path_as_well(one: str, other: str) -> None:
+    path, new = PATHS[one][0], PATHS[other][0]
+    begin, end = path.time(torch.tensor([-REACH, REACH], dtype=torch.float64)).tolist()
+    table = random_split_table(5)
+    table = NonStationarySolver.from_rows(begin + (end - begin) * table.times, table.rows, table.guidance)
+    changed = on_path(table, path, new)
+    assert changed.guidance == table.guidance
+    model, seen = (MixtureModel(cross().mixture, each, (2,)) for each in (path, new))
+    labels, x0, factors = torch.arange(4) % 2, noise(), scale(path, new, table.times)
+    states = states_of_answers(table, model.field(labels, 2.0), x0)
+    found = states_of_answers(changed, seen.field(labels, 2.0), factors[0] * x0)
+    for i, state in enumerate(states):
+        torch.testing.assert_close(found[i] / factors[i + 1], state, rtol=1e-7, atol=1e-8)
+    torch.testing.assert_close(on_path(changed, new, path).rows, table.rows, rtol=1e-7, atol=1e-9)
+
+
+def test_to_split_and_to_change_the_path_is_the_same_in_either_order() -> None:
+    table = on_reach(VP(), 4)
+    one, other = on_path(table, VP(), CANONICAL).split(2.0), on_path(table.split(2.0), VP(), CANONICAL)
+    torch.testing.assert_close(other.rows, one.rows, rtol=1e-9, atol=1e-11)

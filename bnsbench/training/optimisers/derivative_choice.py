@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from bnsbench.errors import UsageError
+from bnsbench.flows.fields import Columns
 from bnsbench.flows.model import Model
 from bnsbench.process.parts import DoesNotFitError, free_memory
 from bnsbench.training.optimisers.forward_derivatives import (
@@ -64,7 +65,7 @@ def settle_derivative(name: str, pairs: Pairs, precision: torch.dtype, cost: Cos
 
     def backward() -> Tensor:
         with recomputing(field.model) if checkpointed else nullcontext():
-            of_state, _ = pull_back(field, t, x.flatten(1), x, change)
+            of_state, _ = pull_back(Columns(field), t, x.flatten(1), x, change[:, None])
         return (of_state.double() * direction.double()).sum()
 
     def forward() -> Tensor:

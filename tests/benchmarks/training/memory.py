@@ -29,6 +29,7 @@ import torch
 from torch import Tensor
 
 from bnsbench.contract import PluginHost
+from bnsbench.flows.fields import Columns
 from bnsbench.flows.model import Model
 from bnsbench.flows.precision import dtype_named
 from bnsbench.nonstationary.table import NonStationarySolver
@@ -133,7 +134,7 @@ def bare(model: Model, pairs: Pairs, derivative: Derivative, checkpointed: bool,
             field(t, pairs.x0)
 
     def back(passes: int) -> Callable[[], object]:
-        return lambda: pull_back(field, t, x, pairs.x0, torch.ones_like(x).expand(passes, *x.shape))
+        return lambda: pull_back(Columns(field), t, x, pairs.x0, torch.ones_like(x).expand(passes, 1, *x.shape))
 
     evaluate()
     seconds = timed(evaluate, device, 2)

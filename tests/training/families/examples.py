@@ -24,7 +24,7 @@ from bnsbench.training.families.parametrisation import (
     entries,
 )
 from bnsbench.training.families.scale_time import ScaleTime
-from tests.training.toys import random_table, uniform
+from tests.training.toys import random_split_table, random_table, uniform
 
 Sampler = Callable[..., Tensor]
 
@@ -69,6 +69,12 @@ PATHS: dict[str, tuple[Path, float]] = {
 def up_to(end: float, n: int = 4) -> NonStationarySolver:
     """A random table on an interval from 0."""
     return NonStationarySolver.from_rows(end * random_table(n).times, random_table(n).rows)
+
+
+def split_up_to(end: float, n: int = 4) -> NonStationarySolver:
+    """A random table of split columns on an interval from 0."""
+    table = random_split_table(n)
+    return NonStationarySolver.from_rows(end * table.times, table.rows, table.guidance)
 
 
 def somewhere(family: Parametrisation, seed: int = 3) -> Tensor:
@@ -116,6 +122,9 @@ EXAMPLES: dict[str, Example] = {
     "free on vp, one evaluation": Example(FreeTable(up_to(0.999, 1), VP()), up_to(0.999, 1), last_row=True),
     "block of rows on edm": Example(_block(FreeTable(up_to(1.0), EDM()), slice(3, None)), up_to(1.0), last_row=True),
     "decoupled free on vp": Example(Decoupled(FreeTable(up_to(0.999), VP()), VP(), "epsilon"), up_to(0.999)),
+    "free, of split columns": Example(FreeTable(random_split_table(4)), random_split_table(4), last_row=True),
+    "free on vp, of split columns": Example(FreeTable(split_up_to(0.999), VP()), split_up_to(0.999), last_row=True),
+    "coefficients of split columns": Example(Coefficients(random_split_table(4)), random_split_table(4), last_row=True),
     "coefficients": Example(Coefficients(random_table(5)), random_table(5), last_row=True),
     "multistep": Example(_MULTISTEP, traced(euler, 5)),
     "scale-time, order 1": Example(ScaleTime(5, (0.0, 1.0), 1), traced(euler, 5), logarithms=10),

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from bnsbench.errors import NotApplicableError
-from bnsbench.flows.paths import CondOT
+from bnsbench.flows.paths import VP, CondOT
 from bnsbench.models.mixtures import MixtureModel
 from bnsbench.nonstationary.change_of_path import on_path
 from bnsbench.training.families.parametrisation import (
@@ -20,7 +20,7 @@ from bnsbench.training.families.parametrisation import (
     with_entries,
 )
 from tests.training.families.examples import PATHS, by_differences, somewhere, up_to
-from tests.training.toys import cross, random_table, uniform
+from tests.training.toys import cross, random_split_table, random_table, uniform
 
 FAMILIES: dict[str, Parametrisation] = {
     "free": FreeTable(random_table(5)),
@@ -196,3 +196,21 @@ def test_a_block_with_the_last_row_takes_every_one(name: str) -> None:
     replaced = part.table(part.with_last_row(moved, row))
     torch.testing.assert_close(replaced.rows, table.with_row(4, row).rows)
     assert torch.equal(replaced.times, table.times)
+
+
+def test_split_columns_have_a_number_more_for_every_evaluation_that_a_row_has_seen() -> None:
+    for n in (1, 4, 8):
+        assert len(FreeTable(random_split_table(n)).start()) == 2 * n - 1 + n * (n + 1)
+        assert len(Coefficients(random_split_table(n)).start()) == n + n * (n + 1)
+        assert entries(random_split_table(n)).shape == (2 * n - 1 + n * (n + 1),)
+
+
+def test_families_of_split_columns_keep_their_guidance() -> None:
+    start = random_split_table(3, guidance=4.5)
+    for family in (FreeTable(start), FreeTable(start, VP()), Coefficients(start)):
+        table = family.table(somewhere(family))
+        assert (table.guidance, table.columns) == (4.5, 2)
+        table.validated()
+        again = with_entries(table, entries(table))
+        assert torch.equal(again.rows, table.rows)
+        assert again.guidance == 4.5

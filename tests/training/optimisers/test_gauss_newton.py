@@ -17,6 +17,7 @@ from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.training.families.parametrisation import Block, Coefficients, FreeTable, LinearMultistep, Parametrisation
 from bnsbench.training.families.scale_time import ScaleTime
 from bnsbench.training.objectives import Objective, make_objective
+from bnsbench.training.optimisers.forward_derivatives import Derivative
 from bnsbench.training.optimisers.gauss_newton import GaussNewton, Iterate, damped_steps, lengthen
 from bnsbench.training.optimisers.rollout import Rollout, run
 from bnsbench.training.problem import Cost
@@ -28,7 +29,9 @@ from tests.training.toys import (
     euler_table,
     plain_states,
     plane_source,
+    random_split_table,
     smooth_features,
+    states_of_answers,
     uniform,
 )
 
@@ -679,3 +682,46 @@ def test_parameters_without_an_effect_have_no_excess(many: Pairs) -> None:
     error = residuals.square().mean()
     each, hessian = 2 * (residuals * still.x0).mean(1) / error, 2 * still.x0.square().mean() / error
     assert descent.excess == pytest.approx(float(each.square().mean() / hessian) / (2 * len(still)), rel=1e-6)
+
+
+def split_case(count: int = 30) -> tuple[FreeTable, Pairs]:
+    """A family of split columns on guided samples whose truth no such table reaches."""
+    source = cross_source(guidance=2.0)
+    return FreeTable(random_split_table(3, guidance=2.0)), source.pairs("train", count)
+
+
+def test_the_last_row_of_split_columns_is_the_least_squares_one_on_both_answers() -> None:
+    family, given = split_case()
+    found = newton(family, "mse", given).evaluate(family.start())
+    plain = family.table(family.start())
+    # By NumPy, from the answers at the states that the earlier rows make.
+    states, columns = [given.x0, *states_of_answers(plain, given.field, given.x0)], [given.x0]
+    for i in range(3):
+        columns += list(given.field.answers(plain.times[i], states[i], 2.0))
+    design, target = torch.stack(columns).reshape(7, -1).T.numpy(), given.x1.reshape(-1).numpy()
+    # At the noise, the answer without a condition is the mean of the data less x_0, so that the row itself is not unique.
+    row = np.linalg.lstsq(design, target, rcond=None)[0]
+    np.testing.assert_allclose(design @ found.table.rows[-1].numpy(), design @ row, rtol=0, atol=1e-5)
+    assert float(found.errors.sum() * 2) == pytest.approx(((design @ row - target) ** 2).sum(), rel=1e-8)
+    torch.testing.assert_close(found.table.rows[:-1], plain.rows[:-1])
+    np.testing.assert_allclose(family.table(found.theta).rows[-1].numpy(), found.table.rows[-1].numpy(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("derivative", ["backward", "forward", "difference"])
+def test_the_system_of_split_columns_is_that_of_their_residuals(derivative: Derivative) -> None:
+    """Two residuals a sample are never sketched, so that the matrix is exact; by differences of the equation's states."""
+    family, given = split_case(10)
+    theta = somewhere(family)
+
+    def residuals(at: Tensor) -> Tensor:
+        return states_of_answers(family.table(at), given.field, given.x0)[-1] - given.x1
+
+    descent = newton(family, "mse", given, derivative=derivative, precision=torch.float64)
+    gradient, curvature = descent.system(at(family, theta, given), 0)
+    step = 1e-6 * torch.eye(len(theta), dtype=torch.float64)
+    jacobian = torch.stack([(residuals(theta + h) - residuals(theta - h)) / 2e-6 for h in step], dim=-1).flatten(0, 1)
+    here = residuals(theta).flatten()
+    # W = w_s / sum w_s e_s of the plain objective, alike for all samples.
+    weight = 1.0 / float((here**2).sum() / 2)
+    torch.testing.assert_close(gradient, weight * jacobian.T @ here / 2, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(curvature, weight * jacobian.T @ jacobian / 2, rtol=1e-4, atol=1e-6)
