@@ -67,8 +67,8 @@ def in_parts(
         x: States [batch, ...].
         axis: Of the samples in what is evaluated.
     """
-    everything = slice(0, len(x))
-    if torch.is_grad_enabled() and (x.requires_grad or t.requires_grad):
+    everything = slice(0, len(x) if x.ndim else 1)
+    if not x.ndim or (torch.is_grad_enabled() and (x.requires_grad or t.requires_grad)):
         return evaluate(everything, t, x)
 
     def do(part: slice) -> Tensor:
