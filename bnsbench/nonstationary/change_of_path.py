@@ -9,12 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bnsbench.flows.paths import CondOT, Path
+from bnsbench.flows.paths import CANONICAL, Path
 from bnsbench.flows.scale_time import scale_time, time_at
 from bnsbench.nonstationary.table import NonStationarySolver, canonical
-
-CANONICAL = CondOT()
-"""The path on which tables are trained: times of all noise levels have their place in it, and states stay of one size."""
 
 
 def on_path(table: NonStationarySolver, path: Path, new: Path, ends: Tensor | None = None) -> NonStationarySolver:

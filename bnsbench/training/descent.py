@@ -78,6 +78,7 @@ class State:
         damping: of the next step.
         slow: iterations in a row, up to now, that were slow.
         gained: nats by which the last iteration has lowered both the training loss and the validation loss.
+        validated: the validation loss of theta in nats; inf where the truth has changed since.
         still: iterations so far at which no step lowered the loss.
         rejected: trials so far whose states left the finite numbers.
         excess: nats that the parameters lose because the leg has no more pairs, as far as is known.
@@ -93,6 +94,7 @@ class State:
     damping: float = 0.0
     slow: int = 0
     gained: float = torch.inf
+    validated: float = torch.inf
     still: int = 0
     rejected: int = 0
     excess: float = torch.inf
@@ -168,7 +170,7 @@ class Descent:
                     floor=newton.floor,
                     level=self.teaching.level,
                 )
-                self._check(state, iterate)
+                state = replace(state, validated=self._check(state, iterate))
                 self.selection.idle = 0
                 yield state
             while self._outgrown or not self.why_stopped(state):
@@ -176,7 +178,7 @@ class Descent:
                     self._sharpen()
                     pairs = self._pairs(leg)
                     newton, iterate = self._begin(leg, pairs, state, resumed=False)
-                    state = replace(state, slow=0, gained=torch.inf, level=self.teaching.level)
+                    state = replace(state, slow=0, gained=torch.inf, validated=torch.inf, level=self.teaching.level)
                 if self.objective.soft:
                     newton, iterate = self._soften(pairs, newton, iterate)
                 iterate = newton.under(self._floor(state, iterate), iterate)
@@ -198,7 +200,8 @@ class Descent:
                     noise=newton.pairs.x0 if self.objective.soft else None,
                 )
                 validated = self._check(state, iterate)
-                state = replace(state, gained=min(gain, validated) if settled else torch.inf)
+                gained = min(gain, state.validated - validated) if settled else torch.inf
+                state = replace(state, gained=gained, validated=validated)
                 yield state
 
     def why_stopped(self, state: State) -> str:
@@ -285,6 +288,6 @@ class Descent:
         return newton, newton.evaluate(iterate.theta)
 
     def _check(self, state: State, iterate: Iterate) -> float:
-        """Measure a state's table on the validation pairs; return the nats by which it is better than the best so far."""
+        """Measure a state's table on the validation pairs; return its loss there in nats."""
         total = sum(leg.schedule.iterations for leg in self.legs)
         return self.selection.check(iterate.table, "Gauss-Newton", state.iterations, total, state.damping)

@@ -28,8 +28,6 @@ from bnsbench.truth.pairs import Pairs
 OPTIMISERS = ("gauss-newton", "adam")
 DERIVATIVES = (*get_args(Derivative), AUTO)
 
-CHECKS = 3
-"""Validations without a gain after which Gauss-Newton stops; Adam goes to its end."""
 ROUNDS, ROUND_SLOW_ITERATIONS = 3, 2
 """How often blocks of parameters are descended over in turn, and when each is left for the next."""
 
@@ -129,7 +127,7 @@ def distil(
     validation = teaching.pairs("validation", problem.effort.validation, along)
     # The descent, which a saved state shortens.
     gain = choices.gain or IterateSelection.smallest_gain
-    selection = IterateSelection(problem, objective, validation, nfe, cost, CHECKS, gain, choices.floor)
+    selection = IterateSelection(problem, objective, validation, nfe, cost, problem.effort.patience + 1, gain, choices.floor)
     checkpoint = Checkpoint(problem.checkpoint)
     for rival in () if _resumes(checkpoint, by_adam) else rivals:
         selection.check(rival, "start", 0, 1)
@@ -181,7 +179,7 @@ def make_legs(count: int, choices: Choices, effort: Effort, blocks: Sequence[Ten
         schedule = Schedule(most, ROUND_SLOW_ITERATIONS, gain)
         return [Leg(count, block, schedule) for _ in range(ROUNDS) for block in blocks if len(block)]
     parts = [part for part in effort.parts if part < count]
-    schedule = Schedule(most, slow_gain=gain, leaving_gain=max(gain, Schedule.leaving_gain))
+    schedule = Schedule(most, effort.patience, gain, max(gain, Schedule.leaving_gain))
     legs = [Leg(part, None, schedule) for part in (*parts, count)]
     least = 0.0 if choices.pairs else effort.least_excess
     return [replace(leg, least_excess=least if number else 0.0) for number, leg in enumerate(legs)]

@@ -64,6 +64,8 @@ class Effort:
         enough: PSNR in dB on the validation pairs from which on a training ends; 90 dB are an error of 3e-5 of the data's
             range.
         race: rounds of the race between starts: pairs, steps on them, and how many starts are left.
+        patience: iterations in a row after which a descent ends that have gained little on the training pairs, and one more
+            if they have gained nothing on the validation pairs.
     """
 
     pairs: int = 512
@@ -72,6 +74,7 @@ class Effort:
     validation: int = 64
     enough: float = 90.0
     race: tuple[tuple[int, int, int], ...] = ((16, 1, 1),)
+    patience: int = 2
 
 
 FEW_DIMENSIONS = 32
@@ -82,7 +85,8 @@ FEW = Effort(
     parts=(256, 1024),
     least_excess=5e-3,
     validation=512,
-    race=((128, 1, 5), (256, 10, 3), (512, 10, 1)),
+    race=((128, 1, 5), (256, 10, 3), (512, 20, 2), (1024, 20, 1)),
+    patience=6,
 )
 """The effort there."""
 

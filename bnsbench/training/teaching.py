@@ -9,7 +9,7 @@ stays exact.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
@@ -18,8 +18,8 @@ from torch import Tensor
 
 from bnsbench.errors import DivergedError
 from bnsbench.flows.fields import BatchField
-from bnsbench.flows.paths import Path
-from bnsbench.nonstationary.change_of_path import CANONICAL, canonical_times, on_path
+from bnsbench.flows.paths import CANONICAL, Path
+from bnsbench.nonstationary.change_of_path import canonical_times, on_path
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.nonstationary.tracing import retrace
 from bnsbench.solvers.adams_bashforth import adams_bashforth
@@ -102,6 +102,14 @@ def long_table(rule: str, steps: int, path: Path, interval: tuple[float, float])
     return LongTable(on_path(table, CANONICAL, path, ends), rule)
 
 
+def _different(tables: Iterable[LongTable]) -> tuple[LongTable, ...]:
+    """Return the first of those that are one table: an interval may end before the grids of two rules differ."""
+    found: dict[str, LongTable] = {}
+    for each in tables:
+        found.setdefault(each.table.fingerprint(), each)
+    return tuple(found.values())
+
+
 @dataclass
 class Teaching:
     """The truth of one training.
@@ -118,15 +126,16 @@ class Teaching:
     level: int = 0
     measured: dict[int, tuple[Teacher, float]] = field(default_factory=dict)
     _known: dict[tuple[int, Split, bool], Pairs] = field(default_factory=dict, repr=False)
+    _fine: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     @cached_property
     def levels(self) -> list[tuple[Teacher, ...]]:
         """The teachers to choose from, each level finer than the one before."""
         source = self.problem.source
         path, interval = source.model.path, source.model.interval
-        tables = [tuple(long_table(rule, steps, path, interval) for rule in RULES) for steps in LONG]
+        tables = [_different(long_table(rule, steps, path, interval) for rule in RULES) for steps in LONG]
         coarser = [tolerance for tolerance in TOLERANCES if tolerance > source.truth_tolerance]
-        return [*tables, *((Adaptive(tolerance, straight=True),) for tolerance in (*coarser, source.truth_tolerance))]
+        return [*tables, *((Adaptive(tolerance, canonical=True),) for tolerance in (*coarser, source.truth_tolerance))]
 
     @property
     def teacher(self) -> Teacher:
@@ -197,7 +206,9 @@ class Teaching:
             return self.levels[-1][0], math.inf
         if self.level not in self.measured:
             (finer,) = self.levels[max(self.level + 1, len(LONG))]
-            fine = self._probe(finer)
+            if finer.name not in self._fine:
+                self._fine = {finer.name: self._probe(finer)}
+            fine = self._fine[finer.name]
             found = [(teacher, self._error_against(fine, teacher)) for teacher in self.levels[self.level]]
             self.measured[self.level] = max(found, key=lambda each: each[1])
         return self.measured[self.level]

@@ -18,9 +18,8 @@ from bnsbench.solvers import grids
 from bnsbench.suite.record import Record
 from bnsbench.suite.suitefile import ModelEntry, Suite
 from bnsbench.training import objectives
-from bnsbench.training.problem import Problem
+from bnsbench.training.problem import FEW_DIMENSIONS, Problem
 from bnsbench.training.recipes.bns import LADDERS, LOW_RUNGS, train_bns
-from bnsbench.training.recipes.start import FEW_DIMENSIONS
 from tests.docs.replay import ROOT
 from tests.training.toys import SMALL, bend, plane_source
 

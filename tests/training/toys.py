@@ -79,16 +79,17 @@ def bend(t: Tensor, x: Tensor) -> Tensor:
     return torch.sin(2 * x + 3 * t) - x.roll(1, -1) * torch.cos(4 * t) - 0.5 * x
 
 
-def cross() -> MixtureModel:
-    """Return four round Gaussians in the plane, in two classes of two: exact, non-linear and guidable."""
+def cross(path: Path | None = None, end: float = 1.0) -> MixtureModel:
+    """Return four round Gaussians in the plane, in two classes of two: exact on every path, non-linear and guidable."""
     means = torch.tensor([[0.8, 0.0], [0.0, 0.8], [-0.8, 0.0], [0.0, -0.8]], dtype=torch.float64)
     factors = 0.15 * torch.eye(2, dtype=torch.float64).expand(4, 2, 2)
-    return MixtureModel(Mixture(torch.full((4,), 0.25, dtype=torch.float64), means, factors, 2), CondOT(), (2,))
+    mixture = Mixture(torch.full((4,), 0.25, dtype=torch.float64), means, factors, 2)
+    return MixtureModel(mixture, path or CondOT(), (2,), end)
 
 
-def cross_source(**more) -> PairSource:
+def cross_source(path: Path | None = None, end: float = 1.0, **more) -> PairSource:
     """Return the pairs of `cross`."""
-    return PairSource(cross(), "cross", **{"tolerance": 1e-5, **more})
+    return PairSource(cross(path, end), "cross", **{"tolerance": 1e-5, **more})
 
 
 def blobs(dim: int = 36) -> Mixture:

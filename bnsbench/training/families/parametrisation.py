@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from bnsbench.errors import NotApplicableError
-from bnsbench.flows.paths import Path
-from bnsbench.nonstationary.change_of_path import CANONICAL, on_path
+from bnsbench.flows.paths import CANONICAL, Path
+from bnsbench.nonstationary.change_of_path import on_path
 from bnsbench.nonstationary.table import NonStationarySolver, free_entries
 
 

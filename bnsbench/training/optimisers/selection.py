@@ -85,7 +85,7 @@ class IterateSelection:
     def check(
         self, table: NonStationarySolver, stage: str, iteration: int, total: int, damping: float | None = None
     ) -> float:
-        """Measure a table, keep it if it is the best, and report; return the nats by which it is better than the best."""
+        """Measure a table, keep it if it is the best, and report; return its loss in nats."""
         errors, value = self._measure(table)
         loss, gain = self._loss(errors), self._gain(errors)
         self.curve.add(self.cost, value, loss=round(loss, 6), iteration=iteration)
@@ -105,7 +105,7 @@ class IterateSelection:
                 forwards=spent,
             )
         )
-        return gain
+        return loss
 
     def measure_again(self, pairs: Pairs) -> None:
         """Take other pairs, of a finer truth, to validate on from here on, and measure the best table on them."""

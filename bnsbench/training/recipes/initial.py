@@ -11,9 +11,9 @@ from torch import Tensor
 from bnsbench.errors import NotApplicableError
 from bnsbench.flows.fields import BatchField
 from bnsbench.flows.guidance import guidance_in_words
-from bnsbench.flows.paths import Path
+from bnsbench.flows.paths import CANONICAL, Path
 from bnsbench.nonstationary.artefact import SolverArtefact
-from bnsbench.nonstationary.change_of_path import CANONICAL, canonical_times, from_canonical_times
+from bnsbench.nonstationary.change_of_path import canonical_times, from_canonical_times
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.nonstationary.tracing import trace
 from bnsbench.solvers.grids import time_grid

@@ -12,7 +12,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from bnsbench.nonstationary.change_of_path import CANONICAL, on_path
+from bnsbench.flows.paths import CANONICAL
+from bnsbench.nonstationary.change_of_path import on_path
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.training.distil import Choices
 from bnsbench.training.families.parametrisation import FreeTable

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bnsbench.flows.paths import EDM, VE, VP, CondOT, Cosine, DiscreteVP, Path, Preconditioned
+from bnsbench.flows.paths import EDM, VP, CondOT, Cosine, Path
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.nonstationary.tracing import retrace, trace
 from bnsbench.solvers.adams_bashforth import ab2
@@ -24,6 +24,7 @@ from bnsbench.training.families.parametrisation import (
     entries,
 )
 from bnsbench.training.families.scale_time import ScaleTime
+from tests.flows.every_path import OTHERS
 from tests.training.toys import random_split_table, random_table, uniform
 
 Sampler = Callable[..., Tensor]
@@ -53,17 +54,6 @@ def traced(sampler: Sampler, n: int, interval: tuple[float, float] = (0.0, 1.0))
 def late(n: int) -> NonStationarySolver:
     """A random table on an interval that neither begins at 0 nor ends at 1."""
     return NonStationarySolver.from_rows(0.2 + 0.7 * random_table(n).times, random_table(n).rows)
-
-
-PATHS: dict[str, tuple[Path, float]] = {
-    "cosine": (Cosine(), 1.0),
-    "vp": (VP(), 0.999),
-    "discrete": (DiscreteVP.linear(), 1.0),
-    "edm": (EDM(), 1.0),
-    "ve": (VE(), 1.0),
-    "preconditioned": (Preconditioned(CondOT(), 3.0), 1.0),
-}
-"""Paths other than the canonical one, and where an interval on them ends."""
 
 
 def up_to(end: float, n: int = 4) -> NonStationarySolver:
@@ -116,7 +106,7 @@ EXAMPLES: dict[str, Example] = {
     "free": Example(FreeTable(random_table(5)), random_table(5), last_row=True),
     **{
         f"free on {name}": Example(FreeTable(up_to(end), path), up_to(end), last_row=True)
-        for name, (path, end) in PATHS.items()
+        for name, (path, end) in OTHERS.items()
     },
     "free on cosine, from 0.2 to 0.9": Example(FreeTable(late(4), Cosine()), late(4), last_row=True),
     "free on vp, one evaluation": Example(FreeTable(up_to(0.999, 1), VP()), up_to(0.999, 1), last_row=True),

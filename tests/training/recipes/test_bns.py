@@ -161,8 +161,8 @@ def test_a_table_does_not_fall_behind_the_rung_below(wide: PairSource) -> None:
     before, after, without = (psnr(found.solver, test, 2.0) for found in (below, made, alone))
     assert after > before - 0.1
     assert without < before - 1
-    # It is looked at before any step.
-    assert made.training["curve"][0]["psnr"] == pytest.approx(below.training["psnr"], abs=0.1)
+    # It is looked at before any step, on the truth of a teacher that may be another.
+    assert made.training["curve"][0]["psnr"] == pytest.approx(below.training["psnr"], abs=0.5)
 
 
 def test_the_ladders() -> None:
