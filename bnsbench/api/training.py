@@ -18,12 +18,13 @@ from bnsbench.flows.model import Model
 from bnsbench.flows.paths import check_readable
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.process.machine import cache_folder
+from bnsbench.process.parts import Parts
 from bnsbench.storage.plain_data import digest
 from bnsbench.training.listener import Listener
 from bnsbench.training.problem import Problem
 from bnsbench.training.trainer import make_problem, train_solver, with_options
 from bnsbench.truth.mixed_source import MixedSource
-from bnsbench.truth.pairs import PairSource
+from bnsbench.truth.pairs import PairSource, pairs_device
 from bnsbench.truth.source import Source
 
 TOLERANCE = 1e-6
@@ -47,6 +48,7 @@ def train(
     seed: int = 0,
     device: str = "auto",
     dtype: str | torch.dtype | None = None,
+    batch: int | None = None,
     plugins: Sequence[Path | str] = (),
     cache: Path | str | None = None,
     listener: Listener | None = None,
@@ -64,7 +66,7 @@ def train(
         init: What to start from: a classic solver, the file of a trained one, or "greedy".
         objective: What is minimised, such as "log-mse" or "features"; `bnsbench list objectives` shows all.
         optimiser: "gauss-newton" or "adam".
-        derivative: "backward", or "forward" or "difference" to spare memory.
+        derivative: "backward", or "forward" or "difference" to spare memory, or "auto" for the first of them that works.
         pairs: Pairs of noise and truth to train on.
         iterations: Steps of the optimiser, at most.
         weights: How much each guidance scale counts, all the same if empty.
@@ -72,6 +74,7 @@ def train(
         seed: Of every noise stream.
         device: "auto", "cpu", "cuda" or "cuda:<i>".
         dtype: Precision of the network; None for the model's own.
+        batch: Samples that the network gets at once, at most; as many as fit into memory if None.
         plugins: Single plugin files to load.
         cache: Folder for ground truth and interrupted trainings; BNSBENCH_CACHE or the user's cache folder if None.
             Nothing is kept of a model that cannot be known again (see `wrap`).
@@ -96,7 +99,7 @@ def train(
     }
     selection = with_settings(trainable(host, solver), settings)
     named = named_model(host, model, device, dtype)
-    return _made(host, selection, named, nfe, guidance, weights, tolerance, seed, cache, listener)
+    return _made(host, selection, named, nfe, guidance, weights, tolerance, seed, cache, listener, batch)
 
 
 def tune(
@@ -152,12 +155,14 @@ def _made(
     seed: int,
     cache: Path | str | None,
     listener: Listener | None,
+    batch: int | None = None,
 ) -> SolverArtefact:
     """Return the solver, and forget what an interrupted training would have gone on from."""
     nfe, weights = whole("nfe", nfe), [float(weight) for weight in weights]
     check_budget(selection, nfe)
     heard, folder = listener or Listener(), model.cache(None if cache is None else Path(cache))
-    sources = sources_of(model, scales_of(guidance), seed=seed, tolerance=tolerance, cache=folder, listener=heard)
+    scales = scales_of(guidance)
+    sources = sources_of(model, scales, seed=seed, tolerance=tolerance, cache=folder, listener=heard, batch=batch)
     trainings = Trainings(
         host, selection, combine(sources, weights), heard, tuple(scales_of(weights)) if weights else (), folder
     )
@@ -199,8 +204,12 @@ def sources_of(
     tolerance: float = TOLERANCE,
     cache: Path | None = None,
     listener: Listener | None = None,
+    batch: int | None = None,
 ) -> list[PairSource]:
-    """Return where the pairs under each guidance scale come from, all of one model; UsageError for no tolerance."""
+    """Return where the pairs under each guidance scale come from, all of one model; UsageError for no tolerance.
+
+    batch: samples that the network gets at once, at most; as many as fit into memory if None.
+    """
     if not 0 < tolerance < 1:
         raise UsageError(f"The tolerance must lie between 0 and 1, not {tolerance:g}.")
     everything = PairSource(
@@ -209,8 +218,9 @@ def sources_of(
         seed=seed,
         tolerance=tolerance,
         cache=model.cache(cache) / "pairs",
-        device=model.device,
+        device=pairs_device(model.model, model.device),
         progress=None if listener is None else listener.stage,
+        parts=Parts(batch, None if listener is None else listener.notice),
     )
     return [replace(everything, guidance=w + 0.0) for w in scales]  # -0 is 0
 

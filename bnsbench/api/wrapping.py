@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import hashlib
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from types import FunctionType
 from typing import Self
 
@@ -118,6 +119,7 @@ class WrappedModel(Model):
         self._conditions, self._null, self._decode = conditions, null_condition, decode
         self._given, self._token = fingerprint, secrets.token_hex(16)
         self._hashed: tuple[object, str] = (None, "")
+        self._thawing = ExitStack()
         first = None if module is None else next(module.parameters(), None)
         self.dtype = torch.float32 if first is None else first.dtype
         self.device = "" if first is None else str(first.device)
@@ -133,7 +135,8 @@ class WrappedModel(Model):
         time = t.to(x).expand(len(x))
         if condition is not None and condition.is_floating_point():
             condition = condition.to(x.dtype)
-        found = self.velocity(time, x) if condition is None else self.velocity(time, x, condition)
+        with frozen(self.module) if torch.is_grad_enabled() else nullcontext():
+            found = self.velocity(time, x) if condition is None else self.velocity(time, x, condition)
         if not isinstance(found, Tensor) or found.shape != x.shape:
             shown = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
             raise UsageError(
@@ -191,6 +194,18 @@ class WrappedModel(Model):
     def decode(self, x: Tensor) -> Tensor:
         return x if self._decode is None else self._decode(x)
 
+    def recompute(self, on: bool) -> bool:
+        """Let the network checkpoint its blocks, where it can be told so as the networks of diffusers are."""
+        if self.module is None or not getattr(self.module, "_supports_gradient_checkpointing", False):
+            return False
+        switch = "enable" if on else "disable"
+        getattr(self.module, f"{switch}_gradient_checkpointing")()
+        # Blocks are run again outside of `predict`, as they were run inside.
+        self._thawing.close()
+        if on:
+            self._thawing.enter_context(frozen(self.module))
+        return True
+
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Self:
         """Return the model on that device, its network moved; in another precision it is a copy, and the network stays.
 
@@ -211,6 +226,19 @@ class WrappedModel(Model):
         made.dtype, made.device = dtype, str(device)
         made._token, made._hashed = secrets.token_hex(16), (None, "")
         return made
+
+
+@contextmanager
+def frozen(module: nn.Module | None) -> Iterator[None]:
+    """Let the parameters of a network want no gradients for a while: for these, layers would keep their inputs."""
+    learning = [] if module is None else [part for part in module.parameters() if part.requires_grad]
+    for part in learning:
+        part.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for part in learning:
+            part.requires_grad_(True)
 
 
 def _code_of(function: FunctionType) -> bytes:

@@ -57,7 +57,11 @@ def train(
     ] = None,
     optimiser: Annotated[str | None, typer.Option(help="gauss-newton or adam.", show_default=False)] = None,
     derivative: Annotated[
-        str | None, typer.Option(help="backward, or forward or difference to spare memory.", show_default=False)
+        str | None, typer.Option(help="backward, or forward or difference to spare memory, or auto.", show_default=False)
+    ] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Samples that the network gets at once; as many as fit.", show_default=False),
     ] = None,
     tolerance: Tolerance = 1e-6,
     seed: Seed = 0,
@@ -81,7 +85,7 @@ def train(
     files = _files(selection, budgets, output)
     with show_progress(quiet) as progress:
         named = named_model(host, model, device, dtype)
-        sources = sources_of(named, scales, seed=seed, tolerance=tolerance, listener=progress)
+        sources = sources_of(named, scales, seed=seed, tolerance=tolerance, listener=progress, batch=batch)
         trainings = Trainings(host, selection, combine(sources, counts), progress, tuple(counts))
         for budget, file in files.items():
             trainings.solver(budget).save(file)

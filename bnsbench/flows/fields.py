@@ -6,10 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from bnsbench.errors import NotApplicableError
 from bnsbench.flows.paths import Path
+from bnsbench.process.parts import Parts
 
 
 class VelocityField(Protocol):
@@ -36,6 +39,47 @@ class BatchField(VelocityField, Protocol):
 
     def part(self, index: Tensor | slice) -> BatchField:
         """Return the field for the samples ``index`` of the batch."""
+
+
+def parts_of(field: VelocityField) -> Parts:
+    """Return what is known of how many samples a field takes at once."""
+    known = getattr(field, "parts", None)
+    return known if isinstance(known, Parts) else Parts()
+
+
+def restricted(field: BatchField, part: slice, count: int) -> BatchField:
+    """Return the field of a part of its ``count`` samples; the field itself if that is all of them."""
+    return field if part == slice(0, count) else field.part(part)
+
+
+def in_parts(
+    parts: Parts, evaluate: Callable[[slice, Tensor, Tensor], Tensor], t: Tensor, x: Tensor, axis: int = 0
+) -> Tensor:
+    """Return velocities [batch, ...] that are evaluated in parts that fit into memory.
+
+    Where autograd follows, it is all at once: the graphs of all parts would be held together, so that whoever wants
+    gradients takes the samples in parts himself.
+
+    Args:
+        parts: How many samples fit.
+        evaluate: Returns the velocities of the samples of a part, for their times and states.
+        t: Time, 0-d or [batch].
+        x: States [batch, ...].
+        axis: Of the samples in what is evaluated.
+    """
+    everything = slice(0, len(x) if x.ndim else 1)
+    if not x.ndim or (torch.is_grad_enabled() and (x.requires_grad or t.requires_grad)):
+        return evaluate(everything, t, x)
+
+    def do(part: slice) -> Tensor:
+        return evaluate(part, t, x) if part == everything else evaluate(part, t if t.ndim == 0 else t[part], x[part])
+
+    found = parts.each("tangents" if _is_dual(x) or _is_dual(t) else "values", len(x), do)
+    return found[0] if len(found) == 1 else torch.cat(found, axis)
+
+
+def _is_dual(value: Tensor) -> bool:
+    return forward_ad.unpack_dual(value).tangent is not None  # type: ignore[no-untyped-call]
 
 
 @runtime_checkable
@@ -104,9 +148,10 @@ class FunctionField:
         self.function = function
         self.path = path
         self.interval = interval
+        self.parts = Parts()
 
     def __call__(self, t: Tensor, x: Tensor) -> Tensor:
-        return self.function(t, x)
+        return in_parts(self.parts, lambda _, own_t, own_x: self.function(own_t, own_x), t, x)
 
     def part(self, index: Tensor | slice) -> FunctionField:
         """Return itself: a plain function knows no conditions."""

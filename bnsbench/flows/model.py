@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
 import torch
@@ -12,10 +13,13 @@ from torch import Tensor
 
 from bnsbench.errors import NotApplicableError, UsageError
 from bnsbench.flows.features import SampleFeatures
+from bnsbench.flows.fields import in_parts
 from bnsbench.flows.guidance import Guidance, check_scale, unguided
 from bnsbench.flows.judge import ConditionJudge
 from bnsbench.flows.paths import Path
+from bnsbench.flows.precision import times_on
 from bnsbench.flows.predictions import Prediction, check_prediction, per_sample, singularity, to_velocity
+from bnsbench.process.parts import Parts
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class Model(ABC):
         interval: The times on which it may be evaluated; epsilon-VP networks end at 1 - 1e-3.
         data_range: Peak-to-peak range of the data, which PSNR uses.
         dtype: The precision in which it is meant to be used; states of the ODE are kept in at least float32.
+        device: Where it lies, as `to` was told; "" if nobody has told it. States may lie elsewhere.
         sample_rate: Of decoded waveforms, [batch, samples] or [batch, channels, samples], in Hz; None for models of
             anything but sound.
     """
@@ -50,6 +55,7 @@ class Model(ABC):
     interval: tuple[float, float] = (0.0, 1.0)
     data_range: float = 2.0
     dtype: torch.dtype = torch.float32
+    device: str = ""
     sample_rate: int | None = None
 
     @abstractmethod
@@ -126,9 +132,20 @@ class Model(ABC):
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Self:
         """Return the model on that device and in that precision (itself, moved)."""
-        del device
-        self.dtype = dtype
+        self.dtype, self.device = dtype, str(device)
         return self
+
+    def recompute(self, on: bool) -> bool:
+        """Let the network keep few activations for a backward pass, and compute the others once more, or let it keep all.
+
+        Args:
+            on: Whether activations are computed once more.
+
+        Returns:
+            Whether it can do so; False where ``on`` changes nothing.
+        """
+        del on
+        return False
 
     def forwards_per_evaluation(self, guidance: Guidance) -> int:
         """Network forwards that one evaluation of the guided field costs per sample."""
@@ -146,6 +163,9 @@ class Model(ABC):
             condition: Conditions [batch, ...], or None.
             guidance: The scale w, or one for each sample [batch].
 
+        Returns:
+            The prediction, shaped like x; of a network below float32, in float32 where two answers are weighed.
+
         Raises:
             NotApplicableError: If w is not 0 and the model is unconditional.
         """
@@ -155,13 +175,13 @@ class Model(ABC):
         if condition is None:
             raise NotApplicableError(f"{type(self).__name__} is unconditional, so guidance needs w = 0, not {guidance}.")
         with_condition, without = self.answers(t, x, condition)
-        # f + (1 + w) (f_cond - f) = (1 + w) f_cond - w f
+        # f + (1 + w) (f_cond - f) = (1 + w) f_cond - w f, in at least float32: the weights are larger than one, and so would
+        # be the rounding of both answers. Torch takes no weight that is a number in bfloat16 either.
+        precision = torch.promote_types(without.dtype, torch.float32)
+        ends = without.to(precision), with_condition.to(precision)
         if isinstance(guidance, Tensor):
-            # At least float32, in which torch also takes a weight that is a number: 3.3 is no bfloat16.
-            precision = torch.promote_types(without.dtype, torch.float32)
-            ends = without.to(precision), with_condition.to(precision)
-            return torch.lerp(*ends, per_sample(1.0 + guidance, ends[0])).to(without.dtype)
-        return torch.lerp(without, with_condition, 1.0 + guidance)
+            return torch.lerp(*ends, per_sample(1.0 + guidance, ends[0]))
+        return torch.lerp(*ends, 1.0 + guidance)
 
     def answers(self, t: Tensor, x: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
         """Return the predictions f(x | condition) and f(x), both [batch, ...], by one call with a batch of twice the size.
@@ -192,6 +212,10 @@ def check_details(details: Collection[str], known: Collection[str] = ()) -> None
         raise UsageError(f"The model cannot be told a {strange[0]}: {told}.")
 
 
+_Evaluate = Callable[[Tensor, Tensor, Tensor | None, Guidance], Tensor]
+"""From t, x, conditions and guidance of some samples, all where the network lies, to their velocities."""
+
+
 class ModelField:
     """A model's velocity under classifier-free guidance, u_w = (1 + w) u_cond - w u_uncond (Ho & Salimans 2022).
 
@@ -203,13 +227,15 @@ class ModelField:
         condition: The conditions [batch, ...] of this batch, or None.
         guidance: The scale w, or one for each sample [batch]. w = 0 is the conditional model; w + 1 is the
             ``guidance_scale`` of diffusers.
+        parts: How many samples the network takes at once; found by trying if not given.
 
     Raises:
         UsageError: The model names a type of prediction that does not exist.
     """
 
-    def __init__(self, model: Model, condition: Tensor | None, guidance: Guidance = 0.0) -> None:
+    def __init__(self, model: Model, condition: Tensor | None, guidance: Guidance = 0.0, parts: Parts | None = None) -> None:
         check_prediction(model.prediction)
+        self.parts = parts or Parts()
         self.model = model
         self.condition = condition
         self.guidance = guidance
@@ -240,9 +266,45 @@ class ModelField:
                 )
 
     def __call__(self, t: Tensor, x: Tensor) -> Tensor:
+        return in_parts(self.parts, partial(self._where_it_lies, self._mixed), t, x)
+
+    def _where_it_lies(self, at: _Evaluate, part: slice, t: Tensor, x: Tensor) -> Tensor:
+        """Evaluate a part of the samples, which visit the network's device if they lie elsewhere."""
+        condition, guidance, device = self.condition, self.guidance, self._device(x)
+        if condition is not None and len(condition) > len(x):
+            condition = condition[part]
+        if isinstance(guidance, Tensor) and len(guidance) > len(x):
+            guidance = guidance[part]
+        if device is None:
+            return at(t, x, condition, guidance)
+        there = None if condition is None else condition.to(device)
+        scale = guidance.to(device) if isinstance(guidance, Tensor) else guidance
+        return at(times_on(t, device), x.to(device), there, scale).to(x.device)
+
+    def _mixed(self, t: Tensor, x: Tensor, condition: Tensor | None, guidance: Guidance) -> Tensor:
         # u = beta x + gamma f_w
-        prediction = self.model.guided(t, x.to(self.model.dtype), self.condition, self.guidance).to(x.dtype)
+        prediction = self.model.guided(t, x.to(self.model.dtype), condition, guidance).to(x.dtype)
         return to_velocity(self.model.path, self.model.prediction, t, x, prediction)
+
+    def _apart(self, t: Tensor, x: Tensor, condition: Tensor | None, guidance: Guidance) -> Tensor:
+        del guidance
+        if condition is None:
+            raise NotApplicableError(f"{type(self.model).__name__} is unconditional, so it has one answer and not two.")
+        both = self.model.answers(t, x.to(self.model.dtype), condition)
+        path, kind = self.model.path, self.model.prediction
+        return torch.stack([to_velocity(path, kind, t, x, prediction.to(x.dtype)) for prediction in both])
+
+    def _device(self, x: Tensor) -> torch.device | None:
+        """Return the network's device, None if the states lie there or nothing is known of it."""
+        if not self.model.device:
+            return None
+        own = torch.device(self.model.device)
+        here = own.type == x.device.type and own.index in (None, x.device.index)
+        return None if here else own
+
+    def within(self, parts: Parts) -> ModelField:
+        """Return the field with another knowledge of how many samples fit."""
+        return ModelField(self.model, self.condition, self.guidance, parts)
 
     def answers(self, t: Tensor, x: Tensor, guidance: float) -> Tensor:
         """Return u_cond and u_uncond [2, batch, ...] by one call of the network: what (1 + w) and -w weigh in u_w.
@@ -256,13 +318,9 @@ class ModelField:
             NotApplicableError: If it has another scale, or the model has no unconditional prediction.
         """
         check_scale(guidance, self.guidance)
-        if self.condition is None:
-            raise NotApplicableError(f"{type(self.model).__name__} is unconditional, so it has one answer and not two.")
-        path, kind = self.model.path, self.model.prediction
-        both = self.model.answers(t, x.to(self.model.dtype), self.condition)
-        return torch.stack([to_velocity(path, kind, t, x, prediction.to(x.dtype)) for prediction in both])
+        return in_parts(self.parts, partial(self._where_it_lies, self._apart), t, x, axis=1)
 
     def part(self, index: Tensor | slice) -> ModelField:
         condition = None if self.condition is None else self.condition[index]
         guidance = self.guidance[index] if isinstance(self.guidance, Tensor) else self.guidance
-        return ModelField(self.model, condition, guidance)
+        return ModelField(self.model, condition, guidance, self.parts)

@@ -16,12 +16,13 @@ from bnsbench.errors import BnsbenchError
 from bnsbench.flows.model import Model
 from bnsbench.flows.precision import dtype_named
 from bnsbench.metrics.base import Metric
+from bnsbench.process.parts import Parts
 from bnsbench.suite.guard import Numbers, Seal, numbers, tensors_of
 from bnsbench.suite.plan import Cell, Component
 from bnsbench.suite.store import ResultStore
 from bnsbench.suite.trained import TrainedSolvers
 from bnsbench.training.listener import Listener
-from bnsbench.truth.pairs import Pairs, PairSource
+from bnsbench.truth.pairs import Pairs, PairSource, pairs_device
 
 
 class OverwrittenError(BnsbenchError):
@@ -170,6 +171,9 @@ class CellContext:
         """Tell the listener of the running cell; sources are kept between cells, so they do not know it themselves."""
         self.listener.stage(text)
 
+    def _notice(self, text: str) -> None:
+        self.listener.notice(text)
+
     def _make_field(self, cell: Cell) -> FieldState:
         model: Model = self.job.host.model(cell.model.selector).make()
         model = model.to(self.job.device, dtype_named(cell.dtype, model.dtype))
@@ -188,12 +192,14 @@ class CellContext:
             cache=self.job.cache / "pairs",
             device=self.job.device,
             progress=self._stage,
+            parts=Parts(notice=self._notice),
         )
-        return FieldState(source, replace(source, chunk=min(source.chunk, cell.samples)), made=made)
+        trained = replace(source, device=pairs_device(model, self.job.device))
+        return FieldState(trained, replace(source, chunk=min(source.chunk, cell.samples)), made=made)
 
 
 def decode(model: Model, x: Tensor, batch: int) -> Tensor:
-    """Return end states as metrics see them, decoded in batches.
+    """Return end states as metrics see them, decoded in batches, smaller ones where memory ends.
 
     Args:
         model: Its `decode` makes images or sound of states.
@@ -201,4 +207,4 @@ def decode(model: Model, x: Tensor, batch: int) -> Tensor:
         batch: The number of samples that are decoded at once.
     """
     with torch.no_grad():
-        return torch.cat([model.decode(part) for part in torch.split(x, batch)])
+        return torch.cat(Parts(batch).each("values", len(x), lambda part: model.decode(x[part])))

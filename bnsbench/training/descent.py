@@ -129,6 +129,7 @@ class Descent:
         seed: of the sketches.
         derivative: how the network is differentiated.
         precision: in which it computes.
+        checkpointed: whether it computes activations once more on the way back.
     """
 
     family: Parametrisation
@@ -142,6 +143,7 @@ class Descent:
     seed: int
     derivative: Derivative
     precision: torch.dtype
+    checkpointed: bool = False
 
     def steps(self, state: State) -> Iterator[State]:
         """Go on from a state to the end; yield the state at the beginning of every leg and after every iteration."""
@@ -268,6 +270,7 @@ class Descent:
             seed=self.seed,
             derivative=self.derivative,
             precision=self.precision,
+            checkpointed=self.checkpointed,
             floor=state.floor if resumed else 0.0,
             rejected=state.rejected,
         )

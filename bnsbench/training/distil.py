@@ -17,6 +17,7 @@ from bnsbench.training.families.parametrisation import Parametrisation
 from bnsbench.training.objectives import Objective, count_features, make_objective
 from bnsbench.training.optimisers.adam import Adam, AdamSettings, Loss, objective_loss
 from bnsbench.training.optimisers.checkpoint import Checkpoint
+from bnsbench.training.optimisers.derivative_choice import AUTO, recomputing, settle_derivative
 from bnsbench.training.optimisers.forward_derivatives import Derivative
 from bnsbench.training.optimisers.selection import IterateSelection
 from bnsbench.training.precision import COARSE, precision_limit
@@ -25,6 +26,7 @@ from bnsbench.training.teaching import Teaching
 from bnsbench.truth.pairs import Pairs
 
 OPTIMISERS = ("gauss-newton", "adam")
+DERIVATIVES = (*get_args(Derivative), AUTO)
 
 ROUNDS, ROUND_SLOW_ITERATIONS = 3, 2
 """How often blocks of parameters are descended over in turn, and when each is left for the next."""
@@ -43,7 +45,7 @@ class Choices:
         objective: of `bnsbench.training.objectives`.
         optimiser: "gauss-newton" or "adam".
         derivative: how Gauss-Newton differentiates the network: "backward", or "forward" and "difference" where
-            backpropagation does not fit.
+            backpropagation does not fit; "auto" for the first of them that works for one sample.
         pairs: to train on at last; 0 for as many as still gain something (see `Effort`).
         iterations: at most; 0 for the default.
         gain: nats that iterations must gain for a descent to go on, however accurate it is; 0 for the default, which is
@@ -51,7 +53,8 @@ class Choices:
         floor: share of the median error below which a sample's error counts no more, of logarithmic objectives: the
             nearer to 0, the more the mean of decibels counts, and the nearer to 1, the mean squared error.
         rate: Adam's learning rate, 0 for 5e-3 (of the published recipe 5e-4).
-        checkpointed: whether Adam recomputes activations.
+        checkpointed: whether activations are computed once more on the way back: by Adam, or inside the network, which
+            has to be able to, where Gauss-Newton goes back through one evaluation at a time.
 
     Raises:
         UsageError: for what is none of these.
@@ -67,11 +70,16 @@ class Choices:
     rate: float = 0.0
     checkpointed: bool = False
 
+    @property
+    def recomputed(self) -> bool:
+        """Whether the network itself computes activations once more, since Gauss-Newton goes back through it."""
+        return self.checkpointed and self.optimiser == "gauss-newton"
+
     def __post_init__(self) -> None:
         if self.optimiser not in OPTIMISERS:
             raise UsageError(f"There is no optimiser {self.optimiser!r}; choose from {', '.join(OPTIMISERS)}.")
-        if self.derivative not in get_args(Derivative):
-            raise UsageError(f"There is no derivative {self.derivative!r}; choose from {', '.join(get_args(Derivative))}.")
+        if self.derivative not in DERIVATIVES:
+            raise UsageError(f"There is no derivative {self.derivative!r}; choose from {', '.join(DERIVATIVES)}.")
         if min(self.pairs, self.iterations, self.gain, self.floor, self.rate) < 0:
             raise UsageError("Pairs, iterations, gain, floor and rate cannot be negative.")
 
@@ -128,6 +136,7 @@ def distil(
         train = teaching.pairs("train", count, along)
         found: dict[str, Any] = {"stopped": _by_adam(family, chosen, train, choices, selection, checkpoint), "pairs": count}
     else:
+        choices = settled(choices, validation, problem, cost)
         legs = make_legs(count, choices, problem.effort, blocks)
         found = _by_gauss_newton(family, legs, teaching, along, choices, selection, checkpoint, steps)
     checkpoint.remove()
@@ -139,7 +148,7 @@ def distil(
         "parameters": len(family.start()),
         "objective": choices.objective,
         "optimiser": choices.optimiser,
-        "derivative": choices.derivative,
+        "derivative": "backward" if by_adam else choices.derivative,
         "floor": choices.floor,
         "validation_pairs": len(validation),
         "teacher": teaching.teacher.name,
@@ -174,6 +183,26 @@ def make_legs(count: int, choices: Choices, effort: Effort, blocks: Sequence[Ten
     legs = [Leg(part, None, schedule) for part in (*parts, count)]
     least = 0.0 if choices.pairs else effort.least_excess
     return [replace(leg, least_excess=least if number else 0.0) for number, leg in enumerate(legs)]
+
+
+def settled(choices: Choices, pairs: Pairs, problem: Problem, cost: Cost) -> Choices:
+    """Return the choices with the derivative that is really used, and checked to be possible.
+
+    Args:
+        choices: what the user has chosen.
+        pairs: on the first of which derivatives are tried, if that is left open.
+        problem: whose model is differentiated.
+        cost: where attempts are counted.
+
+    Raises:
+        UsageError: if activations shall be computed once more by a network that cannot.
+    """
+    model = problem.source.model
+    if choices.recomputed:
+        with recomputing(model):
+            pass
+    derivative = settle_derivative(choices.derivative, pairs, model.dtype, cost, choices.recomputed)
+    return choices if derivative == choices.derivative else replace(choices, derivative=derivative)
 
 
 def _require_gauss_newton(by_adam: bool, objective: Objective, blocks: Sequence[Tensor], choices: Choices) -> None:
@@ -225,6 +254,7 @@ def _by_gauss_newton(
         seed=problem.source.seed,
         derivative=cast("Derivative", choices.derivative),
         precision=problem.source.model.dtype,
+        checkpointed=choices.recomputed,
     )
     saved = checkpoint.load()
     state = None if saved is None else State.from_dict(saved)

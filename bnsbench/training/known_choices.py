@@ -31,12 +31,12 @@ FORMS = (
 _COMMON = (
     Option("objective", "log-mse", "see `bnsbench list objectives`", "what is minimised"),
     Option("optimiser", "gauss-newton", "gauss-newton, adam"),
-    Option("derivative", "backward", "backward, forward, difference", "of the network, for Gauss-Newton"),
+    Option("derivative", "backward", "backward, forward, difference, auto", "of the network, for Gauss-Newton"),
     Option("pairs", 0, "at least 0", "of noise and its end to train on at last; 0 for as many as gain, 512 at most"),
     Option("iterations", 0, "at least 0", "0 for the default"),
     Option("gain", 0.0, "at least 0", "nats that iterations must gain to go on; 0 for the default"),
     Option("rate", 0.0, "at least 0", "Adam's learning rate; 0 for the default"),
-    Option("checkpointed", False, "true, false", "whether Adam recomputes activations to spare memory"),
+    Option("checkpointed", False, "true, false", "whether activations are computed twice to spare memory"),
 )
 _RULE = "a classic solver, such as unipc or deis[order=2]"
 

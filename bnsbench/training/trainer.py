@@ -60,7 +60,12 @@ def features_of(model: Model) -> Features | None:
         # Extractors of sound hear its channels averaged.
         return decoded.mean(dim=1) if model.sample_rate is not None and decoded.ndim == 3 else decoded
 
-    return lambda states: own.of_states(states, decode)
+    def features(states: Tensor) -> Tensor:
+        # Decoder and extractor work where the model lies, which need not be where a training's states lie.
+        there = states.to(model.device) if model.device else states
+        return own.of_states(there, decode).to(states.device)
+
+    return features
 
 
 def train_solver(solver: Selection[SolverSpec], problem: Problem, nfe: int) -> SolverArtefact:

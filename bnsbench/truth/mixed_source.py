@@ -122,6 +122,7 @@ class MixedSource:
         scales = torch.tensor(self.guidance, dtype=torch.float64)[kind].to(x0)
         # A single scale stays a number, so that w = 0 costs no second forward.
         field = self.model.field(condition, scales if len(set(self.guidance)) > 1 else self.guidance[0])
+        field = field.within(self.sources[0].parts)
         nfe = sum(part.nfe * len(part) for part in parts) / count
         trajectory = _joined_trajectories([part.trajectory for part in parts], order)
         evaluations = sum(part.truth_evaluations for part in parts)

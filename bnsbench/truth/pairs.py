@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
 
 import torch
 from torch import Tensor
 
 from bnsbench.flows.model import Model, ModelField
+from bnsbench.process.parts import Parts, storage_device
 from bnsbench.storage.tensors import read_tensors, write_tensors
 from bnsbench.truth.ground_truth import Solution, Trajectory, ceiling, check_solved
 from bnsbench.truth.noise import Split, noise
@@ -29,6 +30,10 @@ TAUGHT_CHUNK = 32
 
 CEILING_SAMPLES = 32
 """Samples of the test split on which the truth's own error is measured; few, since the tighter solve costs more than it."""
+
+HELD_PAIRS, HELD_STATES = 512, 130
+"""Of the largest training: its pairs, and the states and velocities of one sample that it holds, of five runs at 8 NFE with
+their regression in float64."""
 
 WAY = f"trajectory-{WAY_POINTS}"
 """What files of trajectories are called; a teacher may have other points than these."""
@@ -75,6 +80,11 @@ class Pairs:
         return len(self.x0)
 
 
+def pairs_device(model: Model, device: str) -> str:
+    """Return where the pairs of a training lie: with the network, or on the CPU if they would take its memory away."""
+    return storage_device(device, HELD_PAIRS * HELD_STATES * math.prod(model.shape))
+
+
 @dataclass(frozen=True)
 class PairSource:
     """Where the pairs of one model under one guidance scale come from.
@@ -84,6 +94,8 @@ class PairSource:
     cache: a folder for solved chunks, or None to keep nothing.
     progress: called with a sentence before each chunk that must be solved. chunk: samples that are solved together.
     teacher: solves in place of the adaptive rule, for trainings.
+    device: where pairs lie, which need not be where the network lies.
+    parts: how many samples the network takes at once.
     """
 
     model: Model
@@ -96,6 +108,7 @@ class PairSource:
     progress: Callable[[str], None] | None = None
     chunk: int = CHUNK
     teacher: Teacher | None = None
+    parts: Parts = field(default_factory=Parts, compare=False)
 
     def initial(self, split: Split, indices: Tensor) -> Tensor:
         """Return the initial states of these samples: noise scaled to the path's beginning."""
@@ -122,7 +135,8 @@ class PairSource:
     def field(self, indices: Tensor) -> ModelField:
         """Return the guided field for the conditions of these samples."""
         condition = self.model.conditions(indices)
-        return self.model.field(None if condition is None else condition.to(self.device), self.guidance)
+        found = self.model.field(None if condition is None else condition.to(self.device), self.guidance)
+        return found.within(self.parts)
 
     def pairs(self, split: Split, count: int) -> Pairs:
         """Return the first ``count`` pairs of a split; DivergedError names those of them that cannot be solved."""

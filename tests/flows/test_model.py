@@ -4,11 +4,16 @@ from typing import get_args
 
 import pytest
 import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd import forward_ad
 
 from bnsbench.errors import NotApplicableError, UsageError
 from bnsbench.flows.model import Model
 from bnsbench.flows.paths import EDM, VP, CondOT, Path
 from bnsbench.flows.predictions import Prediction, to_velocity
+from bnsbench.process.parts import Parts
+from bnsbench.training.optimisers.forward_derivatives import forward_mode
 from bnsbench.truth.ground_truth import solve, solve_each
 from tests.flows.toy import GaussianModel
 
@@ -177,6 +182,101 @@ def test_the_interval_that_the_sentence_proposes_is_solved() -> None:
     torch.testing.assert_close(end, model.flow(0.999 * x0, labels, begin=0.001), rtol=0, atol=1e-5)
 
 
+class Cramped(GaussianModel):
+    """A model of which so many samples fit into memory at once: half of them where derivatives follow."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(VP())
+        self.most, self.sizes = most, list[int]()
+
+    def predict(self, t: Tensor, x: Tensor, condition: Tensor | None) -> Tensor:
+        dual = forward_ad.unpack_dual(x).tangent is not None
+        self.sizes.append(len(x))
+        if len(x) > (self.most // 2 if dual else self.most):
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return super().predict(t, x, condition)
+
+
+@pytest.mark.parametrize("scale", [0.0, 2.0, SCALES.repeat(3)[:10]], ids=["plain", "guided", "scales"])
+@pytest.mark.parametrize("each", [False, True], ids=["one time", "times"])
+def test_a_field_gives_the_same_velocities_and_derivatives_in_parts(scale, each: bool) -> None:
+    labels = torch.arange(10) % 3
+    generator = torch.Generator().manual_seed(1)
+    x, dx = (torch.randn(10, 3, generator=generator, dtype=torch.float64) for _ in range(2))
+    t = torch.rand(10, generator=generator, dtype=torch.float64) if each else torch.tensor(0.4, dtype=torch.float64)
+    told, plain, cramped = list[str](), GaussianModel(VP()), Cramped(8)
+    field = cramped.field(labels, scale).within(Parts(notice=told.append))
+    torch.testing.assert_close(field(t, x), plain.field(labels, scale)(t, x), rtol=1e-14, atol=1e-14)
+    assert max(cramped.sizes[1:]) <= 10
+    still = torch.zeros(1, dtype=torch.float64)
+    found, expected = (forward_mode(u, t, x, x, dx[None], still) for u in (field, plain.field(labels, scale)))
+    torch.testing.assert_close(found, expected, rtol=1e-14, atol=1e-14)
+    # What has been found holds for all parts of the field.
+    cramped.sizes.clear()
+    field.part(slice(2, 10))(t[2:] if each else t, x[2:])
+    assert max(cramped.sizes) <= 8
+    assert told
+
+
+def test_where_autograd_follows_a_field_is_not_divided() -> None:
+    """The graphs of all parts would be held together."""
+    model = Cramped(8)
+    x = torch.zeros(10, 3, dtype=torch.float64, requires_grad=True)
+    with pytest.raises(torch.OutOfMemoryError):
+        model.field(torch.zeros(10, dtype=torch.int64))(torch.tensor(0.4), x)
+    assert model.sizes == [10]
+
+
+def test_what_all_fits_reaches_the_network_as_it_is() -> None:
+    model = Cramped(20)
+    labels, x = torch.arange(10) % 3, torch.ones(10, 3, dtype=torch.float64)
+    found = model.field(labels, 2.0)(torch.tensor(0.4), x)
+    assert model.sizes == [20]
+    assert torch.equal(found, GaussianModel(VP()).field(labels, 2.0)(torch.tensor(0.4), x))
+
+
+class Elsewhere(Model):
+    """A network on another device than its states: its answer, and where it was asked."""
+
+    path = CondOT()
+    shape = (3,)
+
+    def __init__(self) -> None:
+        self.seen = set[str]()
+
+    def predict(self, t: Tensor, x: Tensor, condition: Tensor | None) -> Tensor:
+        assert condition is not None
+        self.seen |= {x.device.type, t.device.type, condition.device.type}
+        return x * t.to(x) + condition.to(x)[:, None]
+
+    def null_condition(self, condition: Tensor) -> Tensor:
+        return torch.zeros_like(condition)
+
+    def fingerprint(self) -> str:
+        return "0"
+
+
+@pytest.mark.parametrize("scale", ["none", "one", "each"])
+def test_states_on_the_cpu_visit_the_network_where_it_lies(scale: str) -> None:
+    model = Elsewhere()
+    with FakeTensorMode():
+        model.to("cuda", torch.float32)
+        guidance = torch.ones(4) if scale == "each" else {"none": 0.0, "one": 2.0}[scale]
+        field = model.field(torch.ones(4), guidance).within(Parts(3))
+        velocity = field(torch.tensor(0.5, dtype=torch.float64), torch.zeros(4, 3))
+        assert (velocity.device.type, velocity.shape, model.seen) == ("cpu", (4, 3), {"cuda"})
+    assert field.part(slice(2)).parts is field.parts
+
+
+def test_two_answers_of_a_narrow_network_are_weighed_in_float32() -> None:
+    """(1 + w) 3 x - w x, which is in general no number of bfloat16."""
+    x = torch.randn(4, 2, 3, generator=torch.Generator().manual_seed(0)).bfloat16().float()
+    answers = (3 * x).bfloat16().float(), x
+    for scale in (6.5, torch.full((4,), 6.5)):
+        found = Narrow().field(torch.ones(4), scale)(torch.tensor(0.5), x)
+        torch.testing.assert_close(found, 7.5 * answers[0] - 6.5 * answers[1], rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("prediction", get_args(Prediction))
 def test_both_answers_are_the_velocities_that_guidance_mixes_by_one_call(prediction: Prediction) -> None:
     model, exact = GaussianModel(VP(), prediction), GaussianModel(VP())
@@ -212,3 +312,22 @@ def test_a_scale_that_all_samples_share_may_be_told_for_each() -> None:
 def test_without_a_condition_there_is_one_answer() -> None:
     with pytest.raises(NotApplicableError, match="GaussianModel is unconditional, so it has one answer"):
         GaussianModel().field(None, 2.0).answers(torch.tensor(0.4), torch.zeros(2, 3, dtype=torch.float64), 2.0)
+
+
+@pytest.mark.parametrize("each", [False, True], ids=["one time", "times"])
+def test_both_answers_are_the_same_in_parts(each: bool) -> None:
+    labels, told = torch.arange(10) % 3, list[str]()
+    x = torch.randn(10, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    t = torch.linspace(0.1, 0.9, 10, dtype=torch.float64) if each else torch.tensor(0.4, dtype=torch.float64)
+    found = Cramped(8).field(labels, 2.0).within(Parts(notice=told.append)).answers(t, x, 2.0)
+    torch.testing.assert_close(found, GaussianModel(VP()).field(labels, 2.0).answers(t, x, 2.0), rtol=1e-14, atol=1e-14)
+    assert len(told) == 1
+
+
+def test_both_answers_come_back_from_where_the_network_lies() -> None:
+    model = Elsewhere()
+    with FakeTensorMode():
+        model.to("cuda", torch.float32)
+        field = model.field(torch.ones(4), 2.0).within(Parts(3))
+        found = field.answers(torch.tensor(0.5, dtype=torch.float64), torch.zeros(4, 3), 2.0)
+        assert (found.device.type, found.shape, model.seen) == ("cpu", (2, 4, 3), {"cuda"})

@@ -7,6 +7,7 @@ from typing import cast
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from bnsbench.flows.fields import HasAnswers, VelocityField
 from bnsbench.flows.model import Model, ModelField
@@ -36,6 +37,36 @@ class PlaneModel(Model):
 
     def fingerprint(self) -> str:
         return "plane"
+
+
+class Cramped(PlaneModel):
+    """A network in the plane of which so many samples fit into memory, by what is done to it.
+
+    values, tangents, gradients: samples at once when evaluated, evaluated with dual numbers, and where a graph is kept.
+    recomputed: as gradients, where it computes activations once more; 0 if it cannot.
+    """
+
+    def __init__(
+        self, values: int = 99, tangents: int = 99, gradients: int = 99, recomputed: int = 0, function=None
+    ) -> None:
+        super().__init__(function or bend)
+        self.values, self.tangents, self.gradients, self.recomputed = values, tangents, gradients, recomputed
+        self.recomputes, self.largest = False, 0
+
+    def predict(self, t: Tensor, x: Tensor, condition: Tensor | None) -> Tensor:
+        fits = self.values
+        if forward_ad.unpack_dual(x).tangent is not None:
+            fits = min(fits, self.tangents)
+        if torch.is_grad_enabled() and x.requires_grad:
+            fits = min(fits, self.recomputed if self.recomputes else self.gradients)
+        if len(x) > fits:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+        self.largest = max(self.largest, len(x))
+        return super().predict(t, x, condition)
+
+    def recompute(self, on: bool) -> bool:
+        self.recomputes = on and self.recomputed > 0
+        return self.recomputed > 0
 
 
 def plane_source(function: Callable[[Tensor, Tensor], Tensor], **more) -> PairSource:

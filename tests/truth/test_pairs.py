@@ -12,9 +12,12 @@ from bnsbench.errors import DivergedError
 from bnsbench.flows.fields import BatchField
 from bnsbench.flows.model import Model, ModelField
 from bnsbench.flows.paths import EDM, CondOT
+from bnsbench.process.parts import Parts
 from bnsbench.storage import tensors as tensor_files
+from bnsbench.truth import pairs as pairs_module
 from bnsbench.truth.ground_truth import Solution, Trajectory
-from bnsbench.truth.pairs import CHUNK, TAUGHT_CHUNK, PairSource
+from bnsbench.truth.mixed_source import MixedSource
+from bnsbench.truth.pairs import CHUNK, TAUGHT_CHUNK, PairSource, pairs_device
 from bnsbench.truth.teacher import Adaptive
 from tests.flows.toy import GaussianModel
 
@@ -349,3 +352,42 @@ def test_samples_that_a_teacher_cannot_solve_are_named() -> None:
     for ask in (faulty.pairs, faulty.trajectories):
         with pytest.raises(DivergedError, match=r"of 2 of 50 samples of the train split .* samples 5, 40\. At t = 0\."):
             ask("train", 50)
+
+
+class Narrow(GaussianModel):
+    """A model of which three samples fit into memory."""
+
+    def predict(self, t: Tensor, x: Tensor, condition: Tensor | None) -> Tensor:
+        if len(x) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return super().predict(t, x, condition)
+
+
+@pytest.mark.parametrize("guidance", [0.0, 2.0])
+def test_the_truth_of_a_chunk_shares_its_steps_whatever_fits_into_memory(guidance: float) -> None:
+    """The network's calls are divided, not the chunk: the same evaluations, so the same steps, and the same truth."""
+    told = list[str]()
+    given = PairSource(Narrow(), "gaussian", tolerance=1e-6, guidance=guidance, chunk=20, parts=Parts(notice=told.append))
+    roomy = PairSource(GaussianModel(), "gaussian", tolerance=1e-6, guidance=guidance, chunk=20)
+    for kind in ("pairs", "trajectories"):
+        found, expected = (getattr(source, kind)("train", 20) for source in (given, roomy))
+        assert found.nfe == expected.nfe
+        torch.testing.assert_close(found.x1, expected.x1, rtol=1e-12, atol=1e-12)
+    assert len(told) == 1
+
+
+def test_what_is_known_of_memory_is_shared_by_all_sources_of_a_network() -> None:
+    parts = Parts(notice=None)
+    given = PairSource(Narrow(), "gaussian", tolerance=1e-4, parts=parts)
+    mixed = MixedSource.of(given, (0.0, 2.0))
+    mixed.pairs("train", 8)
+    assert mixed.pairs("train", 8).field.parts is given.taught(Adaptive(1e-3)).field(torch.arange(3)).parts is parts
+    assert parts.most("values", 100) == 1  # three states are six of a guided network
+
+
+@pytest.mark.parametrize(("spare", "expected"), [(0, "cuda"), (-16, "cpu")])
+def test_pairs_lie_with_the_network_only_where_they_leave_it_memory(monkeypatch, spare: int, expected: str) -> None:
+    needed = 16 * pairs_module.HELD_PAIRS * pairs_module.HELD_STATES * 3
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (needed + spare, 10**12))
+    assert pairs_device(GaussianModel(), "cuda") == expected
+    assert pairs_device(GaussianModel(), "cpu") == "cpu"

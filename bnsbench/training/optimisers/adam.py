@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from bnsbench.nonstationary.table import NonStationarySolver
+from bnsbench.process.parts import DoesNotFitError, is_out_of_memory
 from bnsbench.training.families.parametrisation import Parametrisation, entries, with_entries
 from bnsbench.training.objectives import Objective
 from bnsbench.training.optimisers.checkpoint import Checkpoint
@@ -89,8 +91,9 @@ class Adam:
         """Make one iteration; a gradient that is not finite moves nothing."""
         batch = self._batch()
         self.optimiser.zero_grad()
-        # Into theta alone: the network is frozen, whatever its parameters say.
-        torch.autograd.backward(self.loss(self.theta, batch), inputs=[self.theta])
+        with _fitting(len(batch)):
+            # Into theta alone: the network is frozen, whatever its parameters say.
+            torch.autograd.backward(self.loss(self.theta, batch), inputs=[self.theta])
         if self.theta.grad is not None and bool(self.theta.grad.isfinite().all()):
             self.optimiser.step()
             self.decay.step()
@@ -129,6 +132,20 @@ class Adam:
             self.order = torch.randperm(len(self.pairs), generator=self.generator).tolist()
         chosen, self.order = self.order[: self.settings.batch], self.order[self.settings.batch :]
         return self.pairs.part(torch.tensor(chosen))
+
+
+@contextmanager
+def _fitting(batch: int) -> Iterator[None]:
+    """Say what to do where a batch does not fit: its loss need not be a sum over samples, so it is not divided."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise DoesNotFitError(
+            f"A batch of {batch} pairs does not fit into memory where Adam goes back through all evaluations of a table:"
+            " choose optimiser=gauss-newton, which takes pairs in parts, checkpointed=true, or a network in bfloat16."
+        ) from None
 
 
 def objective_loss(family: Parametrisation, objective: Objective, checkpointed: bool = False) -> Loss:

@@ -8,12 +8,14 @@ exact by forward-mode differentiation, or from differences of evaluations.
 from __future__ import annotations
 
 import warnings
+from collections import deque
 from collections.abc import Callable
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bnsbench.flows.fields import BatchField, Columns
 from bnsbench.nonstationary.engine import recursion
@@ -21,7 +23,8 @@ from bnsbench.nonstationary.table import NonStationarySolver, free_entries
 from bnsbench.training.optimisers.rollout import Rollout
 
 Derivative = Literal["backward", "forward", "difference"]
-"""How derivatives of the network are found: by backpropagation, by forward-mode differentiation, or by differences."""
+"""How derivatives of the network are found: by backpropagation, by forward-mode differentiation, or by differences, which
+need nothing but evaluations."""
 
 Directional = Callable[[BatchField | Columns, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 """(field, t, x [N, ...], u [N, d], dx [k, N, d], dt [k]) to the derivatives of u in those k directions, [k, N, d].
@@ -35,9 +38,15 @@ rounding and of the linearisation balance. Below float32 the differences are cen
 
 
 def state_tangents(
-    table: NonStationarySolver, jacobian: Tensor, field: BatchField, x0: Tensor, rollout: Rollout, directional: Directional
+    table: NonStationarySolver,
+    jacobian: Tensor,
+    field: BatchField,
+    x0: Tensor,
+    rollout: Rollout,
+    directional: Directional,
+    reach: int | None = None,
 ) -> tuple[Tensor, int]:
-    """Return how every state moves with every parameter, and what that has cost.
+    """Return how the last states move with every parameter, and what that has cost.
 
     A parameter costs nothing at evaluations that come before its effect.
 
@@ -48,9 +57,11 @@ def state_tangents(
         x0: initial states [N, ...].
         rollout: the table's run from them.
         directional: how the network is differentiated.
+        reach: the number of states; all n if None.
 
     Returns:
-        d x_i / d theta_k for i = 1 .. n, [n, p, N, d], and the directions that were differentiated, all together.
+        d x_i / d theta_k for i = n - reach + 1 .. n, [reach, p, N, d], and the directions that were differentiated, all
+        together.
     """
     n, size = table.nfe, jacobian.shape[1]
     d_times = torch.cat([jacobian.new_zeros(1, size), jacobian[: n - 1]])
@@ -77,14 +88,19 @@ def state_tangents(
         return by_row + by_velocities
 
     d_basis = basis.new_zeros(len(basis), size, *basis.shape[1:])  # x_0 does not move
-    return torch.stack(list(recursion(d_basis, velocity_tangent, next_tangent, columns))), sum(map(len, moving))
+    # Of earlier states, none is held.
+    states = deque(recursion(d_basis, velocity_tangent, next_tangent, columns), maxlen=reach)
+    return torch.stack(list(states)), sum(map(len, moving))
 
 
 def forward_mode(field: BatchField | Columns, t: Tensor, x: Tensor, u: Tensor, dx: Tensor, dt: Tensor) -> Tensor:
-    """Return exact directional derivatives by dual numbers, one direction at a time; each costs two evaluations."""
+    """Return exact directional derivatives by dual numbers, one direction at a time; each costs two evaluations.
+
+    Attention takes torch's plain kernel, since the fused ones know no dual numbers.
+    """
     found = []
     for x_direction, t_direction in zip(dx, dt.tolist(), strict=True):
-        with forward_ad.dual_level():
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), forward_ad.dual_level():
             times = t.to(x.device).expand(len(x)).clone()
             dual_t = _dual(times, torch.full_like(times, t_direction))
             dual_x = _dual(x, x_direction.reshape(x.shape).to(x.dtype))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.training.families.parametrisation import Parametrisation
 from bnsbench.training.objectives import Objective
+from bnsbench.training.optimisers.derivative_choice import back_evaluations, recomputing
 from bnsbench.training.optimisers.forward_derivatives import (
     Derivative,
     differences,
@@ -97,6 +99,7 @@ class GaussNewton:
         seed: of the sketches, which are drawn anew at every iteration.
         derivative: how the network is differentiated.
         precision: in which the network computes, which sets the step of differences.
+        checkpointed: whether it computes activations once more on the way back, to hold fewer.
         rows_per_parameter: rows of the sketched Jacobian, which set the number of sketches for a number of pairs.
         numbers_held: how many numbers of tangents are held at once; the samples are taken in parts that keep to it.
         floor: of the objective (see `bnsbench.training.objectives`), an error.
@@ -111,6 +114,7 @@ class GaussNewton:
     seed: int = 0
     derivative: Derivative = "backward"
     precision: torch.dtype = torch.float32
+    checkpointed: bool = False
     rows_per_parameter: float = 2.0
     numbers_held: int = 2**25
     floor: float = 0.0
@@ -216,13 +220,14 @@ class GaussNewton:
         pulled_back = [_vector_jacobian_product(residuals, states, times, cotangent) for cotangent in cotangents]
         state_cotangents = torch.stack([of_states for of_states, _ in pulled_back])
         # through the table to its entries, for each sample by itself,
-        rows = gradient_rows(table, pairs.field, pairs.x0, rollout, state_cotangents)
+        with recomputing(pairs.field.model) if self.checkpointed else nullcontext():
+            rows = gradient_rows(table, pairs.field, pairs.x0, rollout, state_cotangents)
         if self.objective.whole:
             # Where a state is compared moves with its time.
             rows[:, :, : table.nfe - 1] += torch.stack([of_times[:-1].T for _, of_times in pulled_back]).double().cpu()
         # and through the family to its parameters.
         rows = rows @ jacobian
-        self.cost.training += (table.nfe - 1) * len(pairs) * (1 + 2 * len(cotangents))
+        self.cost.training += (table.nfe - 1) * len(pairs) * (1 + back_evaluations(self.checkpointed) * len(cotangents))
         sketch = rows[1:].flatten(0, 1)
         curvature = sketch.T @ sketch / (len(signs) * residuals.shape[1])
         self.excess = _excess(rows[0] / residuals.shape[1], curvature, self.weights)
@@ -270,7 +275,8 @@ class GaussNewton:
         # In the entries of a table, fewer directions are alive at a time than in log-gaps, which move every time.
         in_parameters = jacobian.shape[1] < len(jacobian)
         directions = jacobian if in_parameters else torch.eye(len(jacobian), dtype=jacobian.dtype)
-        tangents, spent = state_tangents(table, directions, pairs.field, pairs.x0, own, directional)
+        reach = table.nfe if self.objective.whole else 1
+        tangents, spent = state_tangents(table, directions, pairs.field, pairs.x0, own, directional, reach)
         self.cost.training += spent * len(pairs) * evaluations_per_direction(self.derivative, self.precision)
         states, times = own.compared(table, self.objective.whole)
         # How the times move at which states are compared; the last one stays.
@@ -279,7 +285,7 @@ class GaussNewton:
             lambda at, when: self.objective.residuals(pairs, at, when),
             states,
             times,
-            tangents[-len(states) :],
+            tangents,
             time_tangents[-len(states) :],
         )
         derivatives = derivatives.double()

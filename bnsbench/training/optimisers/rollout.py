@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from bnsbench.flows.fields import BatchField, Columns
+from bnsbench.flows.fields import BatchField, Columns, parts_of, restricted
 from bnsbench.nonstationary.engine import Combine, recursion
 from bnsbench.nonstationary.table import NonStationarySolver, free_entries
 
@@ -144,7 +144,7 @@ def gradient_rows(table: NonStationarySolver, field: BatchField, x0: Tensor, rol
     """Return sum_i v_si^T d x_i^s / d entries for every sample s and cotangent v: [K, N, p] in float64.
 
     The sweep goes back through the table; each evaluation is redone with a graph of its own, so memory does not grow
-    with n.
+    with n, and the samples are taken in parts whose graphs fit.
 
     Args:
         table: the table that was run.
@@ -155,7 +155,20 @@ def gradient_rows(table: NonStationarySolver, field: BatchField, x0: Tensor, rol
 
     Returns:
         By the entries (t_1 .. t_{n-1}, free row entries row by row), p = n - 1 + n (n + 3) / 2 of velocities.
+
+    Raises:
+        DoesNotFitError: if the graph of one evaluation of one sample does not fit into memory.
     """
+
+    def do(part: slice) -> Tensor:
+        own = restricted(field, part, len(x0))
+        return _rows_of_part(table, own, x0[part], rollout.part(part), cotangents[:, :, part])
+
+    return torch.cat(parts_of(field).each("gradients", len(x0), do), dim=1)
+
+
+def _rows_of_part(table: NonStationarySolver, field: BatchField, x0: Tensor, rollout: Rollout, cotangents: Tensor) -> Tensor:
+    """Return the rows of samples whose graphs are held together; arguments and result as of `gradient_rows`."""
     n, kinds, reach = table.nfe, len(cotangents), cotangents.shape[1]
     rows, seen = table.rows.to(rollout.basis), Columns(field, table.guidance)
     basis_cotangent = torch.zeros(kinds, *rollout.basis.shape, dtype=rollout.basis.dtype, device=x0.device)
@@ -169,7 +182,7 @@ def gradient_rows(table: NonStationarySolver, field: BatchField, x0: Tensor, rol
         basis_cotangent[:, :known] += rows[i, :known, None, None] * state_cotangent[:, None]
         if i > 0:
             # u_i = u(t_i, x_i) passes on what has come to it to its state and time; nothing later asks for u_i.
-            state_cotangent, time_cotangent = _pull_back(
+            state_cotangent, time_cotangent = pull_back(
                 seen, table.times[i], rollout.states[i], x0, basis_cotangent[:, before:known]
             )
             d_times[:, :, i - 1] = time_cotangent.double().cpu()
@@ -179,7 +192,7 @@ def gradient_rows(table: NonStationarySolver, field: BatchField, x0: Tensor, rol
     return torch.cat([d_times, d_rows[:, :, row, column]], dim=2)
 
 
-def _pull_back(seen: Columns, t: Tensor, state: Tensor, like: Tensor, cotangents: Tensor) -> tuple[Tensor, Tensor]:
+def pull_back(seen: Columns, t: Tensor, state: Tensor, like: Tensor, cotangents: Tensor) -> tuple[Tensor, Tensor]:
     """Return cotangents [K, N, d] and [K, N] of an evaluation's state and time, for those of its columns [K, ., N, d]."""
     x = state.reshape(like.shape).to(like.dtype).requires_grad_()
     times = t.to(like.device).expand(len(state)).clone().requires_grad_()

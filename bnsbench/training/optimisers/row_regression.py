@@ -12,6 +12,9 @@ from torch import Tensor
 from bnsbench.training.floor import floor_under
 from bnsbench.training.objectives import Objective
 
+NUMBERS_HELD = 2**25
+"""Numbers of basis and target that are held in float64 at once; the samples are taken in parts that keep to it."""
+
 
 class RowRegression:
     """The regression of a target on a basis, prepared once as N Gram matrices in float64.
@@ -24,12 +27,18 @@ class RowRegression:
 
     def __init__(self, basis: Tensor, target: Tensor, weights: Tensor) -> None:
         self.weights = weights
-        joined = torch.cat([basis, target[None].to(basis)]).double().transpose(0, 1)
         self.size = len(basis)
+        samples, held = len(target), max(1, NUMBERS_HELD // (target.shape[1] * (len(basis) + 1)))
+        parts = [slice(first, first + held) for first in range(0, samples, held)]
+        whole = _joined(basis, target, parts[0]) if len(parts) == 1 else None
+
+        def columns(part: slice) -> Tensor:
+            return _joined(basis, target, part) if whole is None else whole
+
         # Columns of unit mean square, so that neither times nor velocities are lost beside the other in a Gram matrix.
-        self.scale = joined.square().mean((0, 2)).sqrt().clamp_min(1e-150)
-        joined = joined / self.scale[:, None]
-        self.gram = (joined @ joined.transpose(1, 2) / joined.shape[2]).cpu()
+        squares = [len(target[part]) / samples * columns(part).square().mean((0, 2)) for part in parts]
+        self.scale = torch.stack(squares).sum(0).sqrt().clamp_min(1e-150)
+        self.gram = torch.cat([_gram(columns(part) / self.scale[:, None]) for part in parts])
 
     def solve(self, objective: Objective, passes: int, ridge: float, floor: float = 0.0, share: float = 0.0) -> Tensor:
         """Return the row [m] that minimises the objective.
@@ -69,3 +78,13 @@ class RowRegression:
         """
         residual = torch.cat([row, row.new_tensor([-1.0])]) * self.scale[-1].cpu()
         return torch.einsum("i,sij,j->s", residual, self.gram, residual)
+
+
+def _joined(basis: Tensor, target: Tensor, part: slice) -> Tensor:
+    """Return basis and target of a part of the samples side by side [N, m + 1, d] in float64."""
+    return torch.cat([basis[:, part], target[None, part].to(basis)]).double().transpose(0, 1)
+
+
+def _gram(columns: Tensor) -> Tensor:
+    """Return each sample's mean products of columns [N, m + 1, m + 1] on the CPU."""
+    return (columns @ columns.transpose(1, 2) / columns.shape[2]).cpu()

@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from bnsbench.flows.fields import parts_of
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.training.objectives import Objective
 from bnsbench.training.optimisers.rollout import differentiable_states
@@ -39,6 +40,21 @@ def soften(table: NonStationarySolver, objective: Objective, pairs: Pairs, noise
         radius: no sample gets further than that from the teacher's noise.
     """
     # The gradient of every sample's error in its own noise.
+    everything = slice(0, len(pairs))
+    found = parts_of(pairs.field).each(
+        "runs", len(pairs), lambda part: _slopes(table, objective, pairs if part == everything else pairs.part(part))
+    )
+    errors, gradient = (torch.cat(each) for each in zip(*found, strict=True))
+    # Polyak's step, then back into the ball around the teacher's noise.
+    slope = gradient.flatten(1).double().square().sum(1).clamp_min(1e-300)
+    step = (errors / slope).to(gradient).reshape(-1, *(1,) * (noise.ndim - 1))
+    moved = (pairs.x0.detach() - step * gradient - noise).nan_to_num()
+    length = moved.flatten(1).norm(dim=1).clamp_min(1e-30).reshape(step.shape)
+    return replace(pairs, x0=noise + moved * (radius / length).clamp_max(1.0))
+
+
+def _slopes(table: NonStationarySolver, objective: Objective, pairs: Pairs) -> tuple[Tensor, Tensor]:
+    """Return every sample's error [N] and its gradient in the sample's noise [N, ...]."""
     x0 = pairs.x0.detach().requires_grad_()
     states = differentiable_states(table, pairs.field, x0)
     if not objective.whole:
@@ -46,9 +62,4 @@ def soften(table: NonStationarySolver, objective: Objective, pairs: Pairs, noise
     times = table.times[-len(states) :].to(x0.device)[:, None].expand(-1, len(pairs))
     errors = objective.errors(pairs, states, times)
     (gradient,) = torch.autograd.grad(errors.sum(), x0)
-    # Polyak's step, then back into the ball around the teacher's noise.
-    slope = gradient.flatten(1).double().square().sum(1).clamp_min(1e-300)
-    step = (errors.detach() / slope).to(gradient).reshape(-1, *(1,) * (x0.ndim - 1))
-    moved = (x0.detach() - step * gradient - noise).nan_to_num()
-    length = moved.flatten(1).norm(dim=1).clamp_min(1e-30).reshape(step.shape)
-    return replace(pairs, x0=noise + moved * (radius / length).clamp_max(1.0))
+    return errors.detach(), gradient

@@ -17,12 +17,12 @@ from bnsbench.errors import NotApplicableError, UsageError
 from bnsbench.flows.guidance import guidance_in_words
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.table import NonStationarySolver
-from bnsbench.training.distil import Choices, distil
+from bnsbench.training.distil import Choices, distil, settled
 from bnsbench.training.families.parametrisation import FreeTable
 from bnsbench.training.problem import FEW_DIMENSIONS, Cost, Problem
 from bnsbench.training.recipes.initial import given_start
 from bnsbench.training.recipes.paper import PaperRecipe, train_paper
-from bnsbench.training.recipes.start import Start, choose_start
+from bnsbench.training.recipes.start import FOLLOWED, Start, allowed, choose_start
 from bnsbench.training.teaching import Teaching
 
 LADDERS = {"standard": (8, 12, 16, 20, 24, 32), "every": tuple(range(4, 65)), "none": ()}
@@ -115,6 +115,9 @@ def _train_default(
     if init:
         start = Start(*given_start(problem, nfe, init, sigma_0, cost))
     else:
+        # What the descent is told of derivatives holds for the start as well: a network may have none but differences.
+        followed = teaching.pairs("train", allowed(FOLLOWED, choices, teaching), along=True)
+        choices = settled(choices, followed, problem, cost)
         start = choose_start(problem, nfe, None if below is None else below.solver, teaching, choices)
     # From there, every number of the table descends at once.
     family = FreeTable(start.table.with_open_gaps(), problem.source.model.path)

@@ -7,7 +7,7 @@ few steps, on few pairs, and judged on validation pairs.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from bnsbench.training.distil import Choices
 from bnsbench.training.families.parametrisation import FreeTable
 from bnsbench.training.floor import floor_under, share_at
 from bnsbench.training.objectives import LOG_MSE
+from bnsbench.training.optimisers.forward_derivatives import Derivative
 from bnsbench.training.optimisers.gauss_newton import GaussNewton, Iterate
 from bnsbench.training.optimisers.rollout import run
 from bnsbench.training.optimisers.selection import mean_psnr
@@ -29,6 +30,7 @@ from bnsbench.truth.pairs import Pairs
 
 FOLLOWED = 32
 """Pairs on whose trajectories rows are regressed."""
+DEFAULT = Choices()
 DAMPING = 1e-3
 """Of the first step."""
 GROWTH = 5.0
@@ -58,6 +60,11 @@ class Start:
         return {"name": self.name, "table": self.table.to_dict(), "tried": self.tried or {}}
 
 
+def allowed(count: int, choices: Choices, teaching: Teaching) -> int:
+    """Return as many pairs as are asked for and allowed, of every guidance scale one."""
+    return max(min(count, choices.pairs or count), teaching.least)
+
+
 def choose_start(
     problem: Problem, nfe: int, below: NonStationarySolver | None, teaching: Teaching, choices: Choices
 ) -> Start:
@@ -68,18 +75,14 @@ def choose_start(
         nfe: evaluations of the table.
         below: a table of fewer evaluations that has been trained for the field, if there is one.
         teaching: the truth, whose cost is counted with what is spent here.
-        choices: of the training that begins here; no more pairs are taken than it has, and no lower floor.
+        choices: of the training that begins here, its derivative settled; no more pairs are taken than it has, and no lower
+            floor.
 
     Raises:
         DivergedError: if a sample of the pairs has no truth.
     """
     model, cost = problem.source.model, teaching.cost
-
-    def allowed(count: int) -> int:
-        """Return as many pairs as are asked for and allowed, of every guidance scale one."""
-        return max(min(count, choices.pairs or count), teaching.least)
-
-    pairs = teaching.pairs("train", allowed(FOLLOWED), along=True)
+    pairs = teaching.pairs("train", allowed(FOLLOWED, choices, teaching), along=True)
     # Rows regressed on grids: those of known shapes, and the trained times of the table below.
     grids = canonical_grids(model.path, model.interval, nfe)
     if below is not None:
@@ -89,14 +92,14 @@ def choose_start(
     # The table below with idle evaluations, than which no table of more evaluations need be worse.
     rivals = () if below is None else (_with_idle(below, nfe, problem),)
     tables |= {f"{below.nfe} NFE and idle evaluations": rival for rival in rivals if below is not None}
-    few = pairs.part(slice(allowed(problem.effort.race[0][0])))
-    attempts = [Attempt(name, problem, table, few, teaching, choices.floor) for name, table in tables.items()]
+    few = pairs.part(slice(allowed(problem.effort.race[0][0], choices, teaching)))
+    attempts = [Attempt(name, problem, table, few, teaching, choices) for name, table in tables.items()]
     # A truth that is fine enough for what they become.
     teaching.sharpen(max(attempt.psnr for attempt in attempts) + GROWTH)
     validation = teaching.pairs("validation", problem.effort.validation)
     tried: dict[str, float] = {}
     for count, steps, left in problem.effort.race:
-        few = teaching.pairs("train", allowed(count))
+        few = teaching.pairs("train", allowed(count, choices, teaching))
         for attempt in attempts:
             attempt.descend(few, steps)
         errors = [attempt.errors_on(validation) for attempt in attempts]
@@ -117,7 +120,7 @@ class Attempt:
         table: the start.
         pairs: to look at it on.
         teaching: whose cost is added to.
-        floor: share of the median error that the floor ends at.
+        choices: of the training, for its floor and how the network is differentiated.
     """
 
     def __init__(
@@ -127,9 +130,9 @@ class Attempt:
         table: NonStationarySolver,
         pairs: Pairs,
         teaching: Teaching,
-        floor: float = Choices.floor,
+        choices: Choices = DEFAULT,
     ) -> None:
-        self.name, self.problem, self.cost, self.floor = name, problem, teaching.cost, floor
+        self.name, self.problem, self.cost, self.choices = name, problem, teaching.cost, choices
         self.damping, self.steps = DAMPING, 0
         self.family = FreeTable(table.with_open_gaps(), problem.source.model.path)
         self.newton, self.iterate = self._on(pairs, self.family.start())
@@ -138,7 +141,7 @@ class Attempt:
         """Take so many steps on these pairs."""
         self.newton, self.iterate = self._on(pairs, self.iterate.theta)
         for _ in range(steps):
-            floor = floor_under(share_at(self.steps, self.floor), self.iterate.errors)
+            floor = floor_under(share_at(self.steps, self.choices.floor), self.iterate.errors)
             self.iterate = self.newton.under(floor, self.iterate)
             self.iterate, self.damping = self.newton.step(self.iterate, self.steps, self.damping)
             self.steps += 1
@@ -160,7 +163,17 @@ class Attempt:
         return run(self.table, pairs.field, pairs.x0).errors(pairs.x1.flatten(1)).cpu()
 
     def _on(self, pairs: Pairs, theta: Tensor) -> tuple[GaussNewton, Iterate]:
-        newton = GaussNewton(self.family, LOG_MSE, pairs, self.cost, self.problem.source.seed)
+        source = self.problem.source
+        newton = GaussNewton(
+            self.family,
+            LOG_MSE,
+            pairs,
+            self.cost,
+            source.seed,
+            cast("Derivative", self.choices.derivative),
+            source.model.dtype,
+            self.choices.recomputed,
+        )
         return newton, newton.evaluate(theta)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from bnsbench.process.machine import cache_folder
-from tests.benchmarks.training import adam, costs, ladder, mixtures, objectives, pairs, paths, precision, sure
+from tests.benchmarks.training import adam, costs, ladder, memory, mixtures, objectives, pairs, paths, precision, sure
 from tests.benchmarks.training.bench import Bench
 
 TABLES = {
@@ -24,6 +24,7 @@ TABLES = {
     "objectives": objectives.row,
     "mixtures": mixtures.row,
     "ladder": ladder.row,
+    "memory": memory.row,
     "precision": precision.row,
     "sure": sure.row,
     "paths": paths.row,

@@ -297,6 +297,34 @@ def test_tangents_of_a_part_of_the_samples_are_the_part_of_the_tangents() -> Non
     torch.testing.assert_close(some, all_of_them[:, :, chosen])
 
 
+@pytest.mark.parametrize("reach", [1, 2, 4])
+def test_the_last_states_alone_are_those_of_all(reach: int) -> None:
+    family, field, x0 = FreeTable(random_table(4)), field_of("sine"), start(4)
+    theta = family.start()
+    table = family.table(theta)
+    given = table, family.jacobian(theta), field, x0, run(table, field, x0), forward_mode
+    (everything, cost), (found, spent) = state_tangents(*given), state_tangents(*given, reach)
+    assert torch.equal(found, everything[-reach:])
+    assert spent == cost
+
+
+def test_dual_numbers_pass_through_attention_and_leave_no_graph() -> None:
+    """Torch's fused kernels of attention know no dual numbers, and weights that learn would keep a graph."""
+    queries = torch.nn.Linear(4, 4, dtype=torch.float64)
+
+    def velocity(t: Tensor, x: Tensor) -> Tensor:
+        q = queries(x)[:, None]
+        return torch.nn.functional.scaled_dot_product_attention(q, x[:, None], q).squeeze(1) * t.reshape(-1, 1, 1)
+
+    field = FunctionField(velocity, CondOT())
+    x, dx = draw(3, 5, 4), draw(1, 3, 20, seed=4)
+    t, still = torch.tensor(0.7, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+    u = field(t, x).detach().flatten(1)
+    found = forward_mode(field, t, x, u, dx, still)
+    assert not found.requires_grad
+    torch.testing.assert_close(found, differences(torch.float64)(field, t, x, u, dx, still).detach(), rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("n", [1, 2, 4])
 @pytest.mark.parametrize(
     ("directional", "allowed"),

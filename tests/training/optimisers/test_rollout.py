@@ -10,10 +10,11 @@ from bnsbench.flows.fields import BatchField, CountingField, FunctionField
 from bnsbench.flows.model import ModelField
 from bnsbench.flows.paths import CondOT
 from bnsbench.nonstationary.table import NonStationarySolver, free_entries
+from bnsbench.process.parts import Parts
 from bnsbench.training.families.parametrisation import entries, with_entries
 from bnsbench.training.optimisers.rollout import Rollout, differentiable_states, end_states, gradient_rows, run
 from tests.flows.toy import GaussianModel, SineField
-from tests.training.toys import random_split_table, random_table, states_of_answers
+from tests.training.toys import Cramped, PlaneModel, random_split_table, random_table, states_of_answers
 
 
 def start(n: int, dim: int = 3, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -227,6 +228,61 @@ def test_tables_that_run_together_end_where_each_ends_alone(kind: str, rows_at_o
         torch.testing.assert_close(end, run(table, field, x0).end, rtol=1e-12, atol=1e-12)
 
 
+def test_gradient_rows_are_the_same_in_parts_and_know_what_fits() -> None:
+    told, table, x0 = list[str](), random_table(5), start(11, 2)
+    model = Cramped(values=6, gradients=3)
+    field = model.field(None).within(Parts(notice=told.append))
+    roomy = Cramped().field(None)
+    rollout = run(table, field, x0)
+    torch.testing.assert_close(rollout.states, run(table, roomy, x0).states, rtol=1e-14, atol=1e-14)
+    cotangents = draw(2, 5, 11, 2)
+    expected = gradient_rows(table, roomy, x0, rollout, cotangents)
+    torch.testing.assert_close(gradient_rows(table, field, x0, rollout, cotangents), expected, rtol=1e-13, atol=1e-13)
+    assert [field.parts.most(work, 11) for work in ("values", "gradients")] == [5, 2]
+    assert [text.split(": ")[1][:32] for text in told] == [
+        "from here on it gets 5 at a time",
+        "from here on it gets 2 at a time",
+    ]
+
+
+def test_gradient_rows_of_any_field_are_taken_in_parts() -> None:
+    """Also of one that says nothing of what fits."""
+    table, x0 = random_table(3), start(7)
+    cotangents = draw(1, 1, 7, 3)
+
+    class Small(SineField):
+        def __call__(self, t: Tensor, x: Tensor) -> Tensor:
+            if len(x) > 2 and x.requires_grad:
+                raise MemoryError
+            return super().__call__(t, x)
+
+    rollout = run(table, SineField(), x0)
+    expected = gradient_rows(table, SineField(), x0, rollout, cotangents)
+    torch.testing.assert_close(gradient_rows(table, Small(), x0, rollout, cotangents), expected, rtol=1e-13, atol=1e-13)
+
+
+def test_no_sum_of_a_bfloat16_network_is_one_of_bfloat16() -> None:
+    """States, velocities and gradient rows of a network whose answers bfloat16 holds exactly, as of one in float64."""
+    table, x0 = random_table(6), start(9, 2, torch.float32)
+
+    class Signs(PlaneModel):
+        def __init__(self, dtype: torch.dtype) -> None:
+            super().__init__(lambda t, x: torch.sign(x) + 0 * x)
+            self.dtype = dtype
+
+    narrow, wide = (Signs(dtype).field(None) for dtype in (torch.bfloat16, torch.float64))
+    found, exact = run(table, narrow, x0), run(table, wide, x0.double())
+    assert found.basis.dtype == found.states.dtype == torch.float32
+    torch.testing.assert_close(found.states.double(), exact.states, rtol=1e-6, atol=1e-6)
+    cotangents = draw(2, 1, 9, 2)
+    rows = [
+        gradient_rows(table, field, x, run(table, field, x), cotangents.to(x))
+        for field, x in ((narrow, x0), (wide, x0.double()))
+    ]
+    torch.testing.assert_close(*rows, rtol=1e-6, atol=1e-6)
+    assert rows[0].dtype == torch.float64
+
+
 GUIDANCE, SEVEN = 2.0, torch.tensor([0, 1, 2, 0])
 
 
@@ -279,3 +335,13 @@ def test_split_tables_that_run_together_end_where_each_ends_alone(rows_at_once: 
     tables, field, x0 = [random_split_table(4, seed) for seed in range(3)], GaussianModel().field(SEVEN, GUIDANCE), start(4)
     for table, end in zip(tables, end_states(tables, field, x0, rows_at_once), strict=True):
         torch.testing.assert_close(end, run(table, field, x0).end, rtol=1e-12, atol=1e-12)
+
+
+def test_gradient_rows_of_split_columns_are_the_same_in_parts() -> None:
+    table, x0 = random_split_table(3), start(7)
+    field = GaussianModel(CondOT()).field(torch.arange(7) % 3, 2.0)
+    cotangents = draw(2, 1, 7, 3)
+    expected = gradient_rows(table, field, x0, run(table, field, x0), cotangents)
+    parted = field.within(Parts(2))
+    found = gradient_rows(table, parted, x0, run(table, parted, x0), cotangents)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)

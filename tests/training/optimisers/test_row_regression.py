@@ -7,6 +7,7 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from bnsbench.training.objectives import LOG_MSE, EndError
+from bnsbench.training.optimisers import row_regression
 from bnsbench.training.optimisers.row_regression import RowRegression
 
 MSE = EndError("mse", logarithmic=False)
@@ -127,3 +128,16 @@ def test_a_share_of_the_median_error_is_the_floor_where_it_is_higher(share: floa
     higher = regressed.solve(LOG_MSE, 400, 0.0, 10 * floor)
     assert torch.equal(regressed.solve(LOG_MSE, 400, 0.0, 10 * floor, share), higher)
     assert not torch.allclose(higher, row, rtol=1e-3)
+
+
+@pytest.mark.parametrize("samples", [0.5, 1, 7, 19.9])
+def test_samples_held_in_parts_give_the_same_row(monkeypatch: pytest.MonkeyPatch, samples: float) -> None:
+    basis, target, weights = regression()
+    expected = RowRegression(basis, target, weights)
+    monkeypatch.setattr(row_regression, "NUMBERS_HELD", int(samples * 4 * 5))
+    found = RowRegression(basis.float(), target.float(), weights)
+    assert found.gram.dtype == torch.float64
+    torch.testing.assert_close(found.scale, expected.scale, rtol=1e-6, atol=0)
+    torch.testing.assert_close(found.gram, expected.gram, rtol=1e-5, atol=1e-6)
+    found = RowRegression(basis, target, weights)
+    torch.testing.assert_close(found.solve(LOG_MSE, 6, 1e-12), expected.solve(LOG_MSE, 6, 1e-12), rtol=1e-9, atol=0)

@@ -10,12 +10,13 @@ from torch import Tensor
 from bnsbench.flows.fields import FunctionField
 from bnsbench.flows.paths import CondOT
 from bnsbench.nonstationary.table import NonStationarySolver
+from bnsbench.process.parts import Parts
 from bnsbench.training.objectives import Objective, make_objective
 from bnsbench.training.optimisers.rollout import run
 from bnsbench.training.optimisers.soft_teacher import soft_radius, soften
 from bnsbench.truth.pairs import Pairs, PairSource
 from tests.flows.toy import GaussianModel, SineField
-from tests.training.toys import as_model_field, euler_table, random_table
+from tests.training.toys import Cramped, as_model_field, euler_table, random_table
 
 NOWHERE = NonStationarySolver.from_rows(
     torch.tensor([0.0, 1.0], dtype=torch.float64), torch.tensor([[1.0, 0.0]], dtype=torch.float64)
@@ -144,3 +145,15 @@ def test_the_soft_radius_is_the_paper_s_and_never_a_large_part_of_the_noise() ->
     assert soft_radius(3072, 4) == pytest.approx(0.192)
     # Latents of 512 x 512 images at one evaluation: 16.4 of a length of 128.
     assert soft_radius(16384, 1) == pytest.approx(0.1 * 128)
+
+
+def test_noise_moves_the_same_in_parts() -> None:
+    told = list[str]()
+    roomy, cramped = (PairSource(model, "plane", tolerance=1e-6) for model in (Cramped(), Cramped(gradients=3)))
+    objective, table = make_objective("soft-log-mse", None), random_table(3)
+    expected, given = (source.pairs("train", 10) for source in (roomy, cramped))
+    given = replace(given, field=given.field.within(Parts(notice=told.append)))
+    found, wanted = (soften(table, objective, pairs, pairs.x0, 0.5).x0 for pairs in (given, expected))
+    torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
+    assert not torch.equal(found, given.x0)
+    assert len(told) == 1

@@ -84,6 +84,16 @@ class PipelineModel(Model):
     def fingerprint(self) -> str:
         return digest_of(self._facts)
 
+    def recompute(self, on: bool) -> bool:
+        """Let the network's blocks be checkpointed, where its class offers that; see `Model.recompute`."""
+        if not getattr(self.network, "_supports_gradient_checkpointing", False):
+            return False
+        if on:
+            self.network.enable_gradient_checkpointing()
+        else:
+            self.network.disable_gradient_checkpointing()
+        return True
+
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Self:
         self.network.to(device)
         if dtype != self.network.dtype:
