@@ -99,6 +99,7 @@ class TrainedSolvers:
             progress=self.listener.training,
             checkpoint=self.locks.parent / "training" / f"{file.stem}.pt",
             provider=solver.spec.provider,
+            notice=self.listener.notice,
         )
         artefact = train_solver(solver, problem, cell.nfe)
         if self.check is not None:

@@ -14,7 +14,7 @@ from bnsbench.contract.specs import SolverSpec
 from bnsbench.errors import BnsbenchError, UsageError
 from bnsbench.flows.model import Model
 from bnsbench.nonstationary.artefact import SolverArtefact
-from bnsbench.training.problem import Classic, Features, Problem, TrainingStatus
+from bnsbench.training.problem import Classic, Effort, Features, Problem, TrainingStatus
 from bnsbench.training.tuning.classics import classic_of
 from bnsbench.truth.source import Source
 
@@ -27,10 +27,13 @@ def make_problem(
     progress: Callable[[TrainingStatus], None],
     checkpoint: Path,
     provider: str = BUILTIN,
+    effort: Effort | None = None,
+    notice: Callable[[str], None] | None = None,
 ) -> Problem:
     """Return the problem of training for a source, with the host's classic solvers and the model's features at hand.
 
     provider: of the solver to be trained; where several plugins offer a classic that it names, it means its own.
+    effort: how far the training goes, the default one if None. notice: hears what the user should read.
     """
 
     def classic(name: str) -> Classic:
@@ -39,7 +42,8 @@ def make_problem(
             raise UsageError(f"The solver {name!r} is itself trained; a learned one starts from a classic solver or a file.")
         return classic_of(selection)
 
-    return Problem(source, previous, progress, classic, features_of(source.model), checkpoint)
+    features = features_of(source.model)
+    return Problem(source, previous, progress, classic, features, checkpoint, effort or Effort(), notice)
 
 
 def features_of(model: Model) -> Features | None:

@@ -77,6 +77,8 @@ class GaussNewton:
         floor: of the objective (see `bnsbench.training.objectives`), an error.
         rejected: trials so far whose states left the finite numbers.
         excess: nats that the present parameters lose because there are no more pairs, by the last system; see `_excess`.
+        affords: whether so many evaluations may still be spent, beyond those of a step's first trials; any number of them if
+            nothing else is said.
     """
 
     family: Parametrisation
@@ -92,6 +94,7 @@ class GaussNewton:
     floor: float = 0.0
     rejected: int = 0
     excess: float = math.inf
+    affords: Callable[[float], bool] = math.isfinite
 
     def __post_init__(self) -> None:
         self.weights = self.pairs.sample_weights()
@@ -108,8 +111,8 @@ class GaussNewton:
         if not bool(gradient.isfinite().all() & curvature.isfinite().all()):
             return iterate, damping
         move = damped_steps(gradient, curvature, self.family.logarithms)
-        tried = damping
-        while tried < LARGEST_DAMPING:
+        tried, trial = damping, iterate.table.nfe * len(self.pairs)
+        while tried < LARGEST_DAMPING and (tried == damping or self.affords(len(self.damping_factors) * trial)):
             # solved under several dampings, of which the measured loss chooses;
             dampings = [factor * tried for factor in self.damping_factors]
             trials = {value: self.evaluate(iterate.theta + move(value)) for value in dampings}
@@ -120,7 +123,7 @@ class GaussNewton:
             if found.loss < iterate.loss:
                 foretold = -float(2 * gradient @ step + step @ curvature @ step)
                 if iterate.loss - found.loss > foretold:
-                    found = lengthen(self.evaluate, found, iterate.theta, step)
+                    found = lengthen(self.evaluate, found, iterate.theta, step, lambda: self.affords(trial))
                 return found, max(kept, LEAST_DAMPING)
             tried *= DAMPING_GROWTH
         return iterate, damping
@@ -333,11 +336,21 @@ def damped_steps(gradient: Tensor, curvature: Tensor, logarithms: int) -> Callab
     return step
 
 
-def lengthen(evaluate: Callable[[Tensor], Iterate], best: Iterate, theta: Tensor, move: Tensor) -> Iterate:
-    """Return the best of ``best``, at theta + move, and of theta + 2 move, theta + 4 move, and so on while they improve."""
-    while True:
+def lengthen(
+    evaluate: Callable[[Tensor], Iterate],
+    best: Iterate,
+    theta: Tensor,
+    move: Tensor,
+    goes_on: Callable[[], bool] = lambda: True,
+) -> Iterate:
+    """Return the best of ``best``, at theta + move, and of theta + 2 move, theta + 4 move, and so on while they improve.
+
+    goes_on: whether another one may be tried.
+    """
+    while goes_on():
         move = 2.0 * move
         trial = evaluate(theta + move)
         if not trial.loss < best.loss:
-            return best
+            break
         best = trial
+    return best

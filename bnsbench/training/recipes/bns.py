@@ -15,8 +15,11 @@ from typing import Any
 from bnsbench.errors import UsageError
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.table import NonStationarySolver
+from bnsbench.training.allowance import Allowance
 from bnsbench.training.distil import Choices, distil
 from bnsbench.training.families.parametrisation import FreeTable
+from bnsbench.training.fitting import made_to_fit, worth_a_rung
+from bnsbench.training.forecast import task_of
 from bnsbench.training.problem import Cost, Problem
 from bnsbench.training.recipes.initial import given_start
 from bnsbench.training.recipes.paper import PaperRecipe, train_paper
@@ -91,10 +94,16 @@ def rung_below(nfe: int, ladder: str = "standard", dimensions: int | None = None
 def _train_default(
     problem: Problem, nfe: int, choices: Choices, init: str, sigma_0: float, ladder: str
 ) -> tuple[NonStationarySolver, dict[str, Any]]:
-    cost = Cost()
+    cost, budget = Cost(), problem.effort.budget
+    task = task_of("bns", nfe, vars(choices), math.prod(problem.source.model.shape))
     # The rung below, trained first if the caller has not got it: what it has learned is among this one's starts.
     rung = None if init else rung_below(nfe, ladder, math.prod(problem.source.model.shape))
+    if rung is not None and not worth_a_rung(replace(task, nfe=rung), Allowance(budget, cost, problem.source)):
+        rung = None
     below = None if rung is None or problem.previous is None else problem.previous(rung)
+    # What is left for this rung, and what it is best spent on.
+    allowance = Allowance.after(None if below is None else below.training, budget, cost, problem.source)
+    problem = made_to_fit(problem, replace(task, rung=below is not None), allowance)
     teaching = Teaching(problem, cost)
     if init:
         start = Start(*given_start(problem, nfe, init, sigma_0, cost))
@@ -102,7 +111,9 @@ def _train_default(
         start = choose_start(problem, nfe, None if below is None else below.solver, teaching)
     # From there, every number of the table descends at once.
     family = FreeTable(start.table, problem.source.model.path)
-    table, record = distil(problem, nfe, family, choices, cost, rivals=(*start.rivals, start.table), teaching=teaching)
+    table, record = distil(
+        problem, nfe, family, choices, cost, rivals=(*start.rivals, start.table), teaching=teaching, allowance=allowance
+    )
     record = {"start": start.record(), **record}
     return table, record if below is None else {**record, **_in_all(problem, cost, below)}
 
