@@ -120,6 +120,8 @@ def distil(
     count = choices.pairs or problem.effort.pairs
     teaching = teaching or Teaching(problem, cost)
     if by_adam:
+        # A budget has room for so many, whatever is asked for.
+        count = count if problem.effort.budget is None else min(count, problem.effort.pairs)
         teaching.level = len(teaching.teachers) - 1  # the finest, for a descent that has no legs at whose ends to look again
     validation = teaching.pairs("validation", problem.effort.validation, along)
     # The descent, which a saved state shortens.

@@ -17,7 +17,7 @@ from bnsbench.training.teaching import Teaching
 if TYPE_CHECKING:
     from bnsbench.training.descent import Leg
 
-BUDGET = "the budget of {} is spent"
+BUDGET = "the budget of {} has no room for more"
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from bnsbench.training.problem import Effort, Problem
 from bnsbench.training.recipes.initial import START_GRIDS
 from bnsbench.training.teaching import EXACT, LONG
 from bnsbench.training.tuning.classics import JUDGED
+from bnsbench.truth.teacher import WAY_POINTS
 
 FEWEST = 8
 """Pairs below which a training has nothing to learn from."""
@@ -22,6 +23,8 @@ FOLLOWED, RESIDUALS_PER_NUMBER = (16, 8), 8
 there, and nearly as good."""
 PROBING_SHARE, RACE_SHARE, START_SHARE = 1 / 10, 1 / 8, 1 / 4
 """The shares of it that the error of the truth, a race of starts, and starts without a race may have."""
+ADAM_SHARE = 1 / 3
+"""The share of it that the truth may have where all pairs are taken at once, as by Adam."""
 LADDER_SHARE, RUNG_STEPS = 1 / 3, 6
 """The share of a budget that lower rungs may have, and the steps on its first leg that one has to take to be of use."""
 
@@ -33,8 +36,8 @@ def made_to_fit(problem: Problem, task: Task, allowance: Allowance) -> Problem:
 
 
 def judged_pairs(nfe: int, left: float) -> int:
-    """Return the pairs on which a rule's grid is chosen where so many evaluations are left, inf for as many as gain."""
-    fitting = START_SHARE * left / (EXACT + len(START_GRIDS) * nfe)
+    """Return the pairs on which a start is searched where so many evaluations are left, inf for as many as gain."""
+    fitting = START_SHARE * left / (EXACT + WAY_POINTS + 2 * len(START_GRIDS) * nfe)
     return JUDGED if fitting >= JUDGED else max(FEWEST, int(fitting))
 
 
@@ -57,10 +60,10 @@ def fitted(task: Task, effort: Effort, allowance: Allowance) -> Effort:
         return effort
     if left < least(task):
         raise UsageError(too_little(task, allowance))
-
     if forecast(task, effort).total <= left:
         return effort
-    small = _with_pairs(task, replace(effort, validation=_validated(task, effort, left), race=False), left)
+    small = replace(effort, validation=_validated(task, effort, left), race=False)
+    small = _for_adam(task, small, left) if task.adam else _with_pairs(task, small, left)
     small = replace(small, probed=probing_cost() <= PROBING_SHARE * left)
     raced = replace(small, race=True)
     return raced if start_cost(task, raced) <= RACE_SHARE * left else small
@@ -71,6 +74,15 @@ def _validated(task: Task, effort: Effort, left: float) -> int:
     each = LONG[0] + CHECKS * task.nfe
     shares = zip(VALIDATED, VALIDATION_SHARE, strict=True)
     return next((size for size, share in shares if size <= effort.validation and size * each <= share * left), FEWEST)
+
+
+def _for_adam(task: Task, effort: Effort, left: float) -> Effort:
+    """Return the effort with all pairs at once, of the finest truth."""
+    solved = int(ADAM_SHARE * left / EXACT)
+    validation = max(FEWEST, min(effort.validation, solved // 4))
+    pairs = max(FEWEST, min(task.pairs or effort.pairs, solved - validation))
+    followed = min(effort.followed, pairs)
+    return replace(effort, pairs=pairs, validation=validation, followed=followed, together=FEWEST, starts=1)
 
 
 def _with_pairs(task: Task, effort: Effort, left: float) -> Effort:
@@ -108,8 +120,9 @@ def worth_a_rung(lower: Task, allowance: Allowance) -> bool:
 
 def least(task: Task) -> int:
     """Return the evaluations without which there is no table: one greedy start on a few pairs, and its validation."""
-    start = task.searched or 2 * task.nfe * FEWEST
-    return FEWEST * (2 * LONG[0] + task.nfe) + start
+    start = 2 * task.nfe * FEWEST if task.searched is None else task.searched
+    truth = EXACT if task.adam else LONG[0]
+    return FEWEST * (2 * truth + task.nfe) + start
 
 
 def too_little(task: Task, allowance: Allowance) -> str:

@@ -19,6 +19,7 @@ from bnsbench.training.recipes.paper import PaperRecipe
 from bnsbench.training.recipes.start import FEW_DIMENSIONS, FEW_ROUNDS, ROUNDS
 from bnsbench.training.teaching import EXACT, LONG, PROBED
 from bnsbench.training.tuning.classics import JUDGED
+from bnsbench.truth.teacher import WAY_POINTS
 
 TUNING_RUNS, TUNING_PAIRS = 600, 8
 """Samples that the search for a time grid takes from noise to data, 400 for one rule and 800 for all, and its pairs."""
@@ -30,11 +31,11 @@ NUMBERS: dict[str, Callable[[int], int]] = {
     "dss": lambda nfe: nfe - 1 + nfe * (nfe + 1) // 2,
 }
 """How many numbers the families choose, about, by NFE; any other as many as a free table."""
-PAIRS_PER_NUMBER = 8
+PAIRS_PER_NUMBER = 16
 """No leg is on more pairs than this for each number of the table: there they gain next to nothing."""
 SHARES_OF_STEPS = (1.0, 0.5)
 """Steps of the first two legs, for each evaluation of the table."""
-LATER_STEPS = 4
+LATER_STEPS = 3
 """Steps of each leg after these."""
 TEACHING_PER_EVALUATION = 8
 """Evaluations of the truth that a table ends with, for each evaluation of its own: a better student needs a finer one."""
@@ -86,7 +87,7 @@ class Task:
         parameters: numbers that the table may change; those of a free table if 0.
         pairs: that the user asks for, 0 for as many as gain.
         iterations: at most in a leg, 0 for the default.
-        searched: of evaluations, what the start costs where it is no race of greedy tables.
+        searched: what the start costs where it is not chosen among greedy tables, in evaluations; None where it is.
         adam: whether Adam descends.
         paper: whether the published recipe is followed.
         rung: whether a smaller table is among the starts.
@@ -97,7 +98,7 @@ class Task:
     parameters: int = 0
     pairs: int = 0
     iterations: int = 0
-    searched: int = 0
+    searched: int | None = None
     adam: bool = False
     paper: bool = False
     rung: bool = False
@@ -153,7 +154,7 @@ def legs_of(task: Task, effort: Effort) -> list[int]:
 
 def start_cost(task: Task, effort: Effort) -> int:
     """Return what the starts cost: their rows, the race, and its judgement; or the search for a rule's grid."""
-    if task.searched:
+    if task.searched is not None:
         return task.searched
     nfe, greedy = task.nfe, effort.starts + task.rung
     cost = greedy * nfe * effort.followed
@@ -190,19 +191,22 @@ def task_of(
         parameters=NUMBERS.get(family, numbers_of)(nfe),
         pairs=int(choices.get("pairs", 0)),
         iterations=int(choices.get("iterations", 0)),
-        searched=search_cost(family, nfe, str(choices.get("rule", BEST)), JUDGED if judged is None else judged),
+        searched=search_cost(family, nfe, choices, JUDGED if judged is None else judged),
         adam=choices.get("optimiser") == "adam" or (family, choices.get("objective")) == ("bst", "own"),
         paper=choices.get("recipe") == "paper",
     )
 
 
-def search_cost(family: str, nfe: int, rule: str, judged: int) -> int:
-    """Return what it costs to find the grid of the rule that a family starts from; 0 for one that starts from no rule."""
-    if family not in NUMBERS or family == "bst":
+def search_cost(family: str, nfe: int, choices: Mapping[str, Any], judged: int) -> int | None:
+    """Return what it costs to find a start on so many pairs; None where it is chosen among greedy tables."""
+    rule, init = str(choices.get("rule", BEST)), str(choices.get("init", ""))
+    if family == "bns" and (init == "greedy" or init.endswith(".json")):
+        return judged * (EXACT + WAY_POINTS + 2 * len(START_GRIDS) * nfe)
+    if family == "bst" or (family == "bns" and init):
         return 0
     if family == "ld3" and rule == BEST:
         return TUNING_RUNS * nfe + 2 * TUNING_PAIRS * EXACT
-    return judged * (EXACT + len(START_GRIDS) * nfe)
+    return judged * (EXACT + len(START_GRIDS) * nfe) if family in NUMBERS else None
 
 
 def _steps(task: Task, number: int) -> int:

@@ -73,7 +73,7 @@ class Effort:
         starts: how many of the known grids are tried.
         race: whether starts descend a little before one is chosen.
         probed: whether the error of a truth is measured, so that a finer one takes over in time.
-        judged: pairs on which the grid of a classic rule is chosen.
+        judged: pairs on which the grid of a classic rule is chosen, or a start that a user names is made.
         together: samples whose truth is solved together, no less than which is solved.
         budget: what the training may spend, lower rungs included; None for all that gains.
         price: decibels that 10,000 forwards have to bring for the training to go on; 0 where its own measure decides.

@@ -18,9 +18,10 @@ from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.training.allowance import Allowance
 from bnsbench.training.distil import Choices, distil
 from bnsbench.training.families.parametrisation import FreeTable
-from bnsbench.training.fitting import made_to_fit, worth_a_rung
+from bnsbench.training.fitting import judged_pairs, made_to_fit, worth_a_rung
 from bnsbench.training.forecast import task_of
 from bnsbench.training.problem import Cost, Problem
+from bnsbench.training.recipes.cautions import cautions_about
 from bnsbench.training.recipes.initial import given_start
 from bnsbench.training.recipes.paper import PaperRecipe, train_paper
 from bnsbench.training.recipes.start import FEW_DIMENSIONS, Start, choose_start
@@ -94,17 +95,23 @@ def rung_below(nfe: int, ladder: str = "standard", dimensions: int | None = None
 def _train_default(
     problem: Problem, nfe: int, choices: Choices, init: str, sigma_0: float, ladder: str
 ) -> tuple[NonStationarySolver, dict[str, Any]]:
-    cost, budget = Cost(), problem.effort.budget
-    task = task_of("bns", nfe, vars(choices), math.prod(problem.source.model.shape))
+    cost, budget, dimensions = Cost(), problem.effort.budget, math.prod(problem.source.model.shape)
+    whole = Allowance(budget, cost, problem.source)
+    judged = judged_pairs(nfe, whole.left)
+    task = task_of("bns", nfe, {**vars(choices), "init": init}, dimensions, judged)
     # The rung below, trained first if the caller has not got it: what it has learned is among this one's starts.
-    rung = None if init else rung_below(nfe, ladder, math.prod(problem.source.model.shape))
-    if rung is not None and not worth_a_rung(replace(task, nfe=rung), Allowance(budget, cost, problem.source)):
+    rung = None if init else rung_below(nfe, ladder, dimensions)
+    if rung is not None and not worth_a_rung(replace(task, nfe=rung), whole):
         rung = None
     below = None if rung is None or problem.previous is None else problem.previous(rung)
     # What is left for this rung, and what it is best spent on.
     allowance = Allowance.after(None if below is None else below.training, budget, cost, problem.source)
+    problem = replace(problem, effort=replace(problem.effort, judged=judged))
     problem = made_to_fit(problem, replace(task, rung=below is not None), allowance)
     teaching = Teaching(problem, cost)
+    notes = cautions_about(init, sigma_0, problem.source.model, problem.source.guidance)
+    for note in notes:
+        problem.note(note)
     if init:
         start = Start(*given_start(problem, nfe, init, sigma_0, cost))
     else:
@@ -114,7 +121,7 @@ def _train_default(
     table, record = distil(
         problem, nfe, family, choices, cost, rivals=(*start.rivals, start.table), teaching=teaching, allowance=allowance
     )
-    record = {"start": start.record(), **record}
+    record = {"start": start.record(), **({"notes": notes} if notes else {}), **record}
     return table, record if below is None else {**record, **_in_all(problem, cost, below)}
 
 
