@@ -13,10 +13,10 @@ from bnsbench.contract.specs import SolverSpec
 from bnsbench.errors import UsageError
 from bnsbench.training.allowance import Allowance
 from bnsbench.training.budget import Budget
-from bnsbench.training.fitting import LADDER_SHARE, fitted, least, worth_a_rung
-from bnsbench.training.forecast import Forecast, Task, forecast, task_of
 from bnsbench.training.problem import Cost, Effort
 from bnsbench.training.recipes.bns import rung_below
+from bnsbench.training.recipes.fitting import LADDER_SHARE, fitted, least, worth_a_rung
+from bnsbench.training.recipes.forecast import Forecast, Task, forecast, task_of
 from bnsbench.training.speed import Speed, measure
 from bnsbench.truth.pairs import PairSource
 

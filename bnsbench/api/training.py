@@ -21,9 +21,9 @@ from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.process.machine import cache_folder
 from bnsbench.storage.plain_data import digest
 from bnsbench.training.budget import Budget
-from bnsbench.training.fitting import LADDER_SHARE
 from bnsbench.training.listener import Listener
 from bnsbench.training.problem import Effort, Problem
+from bnsbench.training.recipes.fitting import LADDER_SHARE
 from bnsbench.training.trainer import make_problem, train_solver
 from bnsbench.truth.mixed_source import MixedSource
 from bnsbench.truth.pairs import PairSource

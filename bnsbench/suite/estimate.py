@@ -1,6 +1,6 @@
 """The expected cost of a plan: network forwards by purpose, and hours of a GPU where a suite says what a forward takes.
 
-What a training costs is known from `bnsbench.training.forecast`; records hold what was really spent.
+What a training costs is known from `bnsbench.training.recipes.forecast`; records hold what was really spent.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from bnsbench.suite.plan import Cell
-from bnsbench.training.forecast import TUNING_PAIRS, TUNING_RUNS, Forecast, forecast, task_of
+from bnsbench.training.recipes.forecast import TUNING_PAIRS, TUNING_RUNS, Forecast, forecast, task_of
 from bnsbench.training.teaching import EXACT
 
 TRUTH_EVALUATIONS = EXACT

@@ -52,7 +52,7 @@ class Allowance:
         """
         if below is None:
             return cls(budget, cost, source)
-        earlier = below.get("budget", {}).get("spent", {}).get("seconds", below.get("seconds", 0.0))
+        earlier = (below.get("budget") or {"spent": below})["spent"].get("seconds", 0.0)
         return cls(budget, cost, source, Cost.of(below, source), float(earlier))
 
     @property
@@ -94,9 +94,9 @@ class Allowance:
         """Go on after an interruption, before which so many seconds had been spent."""
         self.earlier += max(0.0, seconds - self.earlier)
 
-    def record(self) -> dict[str, Any]:
-        """Return the entries of a training record that say what was allowed and what was spent; none without a budget."""
+    def record(self) -> dict[str, Any] | None:
+        """Return what a training record says of what was allowed and what was spent; None without a budget."""
         if self.budget is None:
-            return {}
+            return None
         spent = {"forwards": self.forwards, "seconds": self.seconds}
-        return {"budget": {"forwards": self.budget.forwards, "seconds": self.budget.seconds, "spent": spent}}
+        return {"forwards": self.budget.forwards, "seconds": self.budget.seconds, "spent": spent}

@@ -158,17 +158,17 @@ def distil(
         "loss": selection.best_loss,
         **found,
         **cost.record(problem.source),
-        **allowance.record(),
-        **_priced(selection.curve.points),
+        "budget": allowance.record(),
+        "price": _priced(selection.curve.points),
         "curve": selection.curve.points,
     }
     return table, {**record, **limit}
 
 
-def _priced(points: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the entry of the record that says what decibels cost, where the curve can say it."""
+def _priced(points: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Return what decibels have cost and would cost, None where the curve cannot say it."""
     price = price_of(points)
-    return {} if price is None else {"price": price.to_dict()}
+    return None if price is None else price.to_dict()
 
 
 def _rivals(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from bnsbench.training.allowance import Allowance
-from bnsbench.training.costs import step
+from bnsbench.training.optimisers.costs import step
 from bnsbench.training.optimisers.forward_derivatives import Derivative
 from bnsbench.training.optimisers.selection import IterateSelection
 from bnsbench.training.teaching import Teaching

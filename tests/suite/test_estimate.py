@@ -7,7 +7,7 @@ import pytest
 from bnsbench.suite.estimate import PEAK_TFLOPS, TRUTH_EVALUATIONS, UTILISATION, estimate
 from bnsbench.suite.plan import make_plan
 from bnsbench.suite.suitefile import read_suite
-from bnsbench.training.forecast import forecast, task_of
+from bnsbench.training.recipes.forecast import forecast, task_of
 
 
 @pytest.fixture

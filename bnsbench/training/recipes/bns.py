@@ -18,10 +18,10 @@ from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.training.allowance import Allowance
 from bnsbench.training.distil import Choices, distil
 from bnsbench.training.families.parametrisation import FreeTable
-from bnsbench.training.fitting import judged_pairs, made_to_fit, worth_a_rung
-from bnsbench.training.forecast import task_of
 from bnsbench.training.problem import Cost, Problem
 from bnsbench.training.recipes.cautions import cautions_about
+from bnsbench.training.recipes.fitting import judged_pairs, made_to_fit, worth_a_rung
+from bnsbench.training.recipes.forecast import task_of
 from bnsbench.training.recipes.initial import given_start
 from bnsbench.training.recipes.paper import PaperRecipe, train_paper
 from bnsbench.training.recipes.start import FEW_DIMENSIONS, Start, choose_start
@@ -121,7 +121,7 @@ def _train_default(
     table, record = distil(
         problem, nfe, family, choices, cost, rivals=(*start.rivals, start.table), teaching=teaching, allowance=allowance
     )
-    record = {"start": start.record(), **({"notes": notes} if notes else {}), **record}
+    record = {"start": start.record(), "notes": notes, **record}
     return table, record if below is None else {**record, **_in_all(problem, cost, below)}
 
 

@@ -21,9 +21,9 @@ from bnsbench.training.distil import Choices, distil
 from bnsbench.training.families.classic_rules import Anchored, Decoupled, Rule, RuleTimes
 from bnsbench.training.families.parametrisation import Coefficients, LinearMultistep, Parametrisation
 from bnsbench.training.families.scale_time import ScaleTime
-from bnsbench.training.fitting import judged_pairs, made_to_fit
-from bnsbench.training.forecast import BEST, task_of
 from bnsbench.training.problem import Cost, Problem
+from bnsbench.training.recipes.fitting import judged_pairs, made_to_fit
+from bnsbench.training.recipes.forecast import BEST, task_of
 from bnsbench.training.recipes.initial import start_grids
 from bnsbench.training.tuning.classics import best_grid, rule_on_grid
 from bnsbench.training.tuning.tuned_classics import RULES, tuned_classics

@@ -1,7 +1,7 @@
 """What the parts of a training cost, in evaluations of the field times samples, before they are done.
 
 A backward pass through an evaluation counts as two. The steps of the descent are counted as they come; how many of them a
-training takes is another matter (`bnsbench.training.forecast`).
+training takes is another matter (`bnsbench.training.recipes.forecast`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a training is expected to cost, by phase: the one model of cost, for trainings and for suites.
 
-The parts are counted as they will be (`bnsbench.training.costs`). How far a training goes is read off trainings of the
-embedded models at 4 to 16 evaluations: the more numbers a table has, the more steps, the more pairs, the finer truth.
+The parts are counted as they will be (`bnsbench.training.optimisers.costs`). How far a training goes is read off trainings
+of the embedded models at 4 to 16 evaluations: the more numbers a table has, the more steps, the more pairs, the finer truth.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bnsbench.training.costs import numbers_of, step
 from bnsbench.training.optimisers.adam import AdamSettings
+from bnsbench.training.optimisers.costs import numbers_of, step
 from bnsbench.training.problem import Effort
 from bnsbench.training.recipes.initial import START_GRIDS
 from bnsbench.training.recipes.paper import PaperRecipe

@@ -9,10 +9,10 @@ import pytest
 
 from bnsbench.training.allowance import Allowance
 from bnsbench.training.budget import Budget
-from bnsbench.training.fitting import fitted
-from bnsbench.training.forecast import Forecast, Task, forecast, legs_of, start_cost, task_of
 from bnsbench.training.problem import Cost, Effort, Problem
 from bnsbench.training.recipes.bns import train_bns
+from bnsbench.training.recipes.fitting import fitted
+from bnsbench.training.recipes.forecast import Forecast, Task, forecast, legs_of, start_cost, task_of
 from bnsbench.training.recipes.learned import train_gs
 from bnsbench.training.recipes.start import choose_start
 from bnsbench.training.teaching import Teaching

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from bnsbench.training.costs import numbers_of, sketches_of, step
 from bnsbench.training.families.parametrisation import FreeTable
 from bnsbench.training.objectives import LOG_MSE
+from bnsbench.training.optimisers.costs import numbers_of, sketches_of, step
 from bnsbench.training.optimisers.forward_derivatives import Derivative
 from bnsbench.training.optimisers.gauss_newton import GaussNewton
 from bnsbench.training.problem import Cost

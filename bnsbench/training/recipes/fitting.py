@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from bnsbench.errors import UsageError
 from bnsbench.training.allowance import Allowance
-from bnsbench.training.forecast import Task, forecast, probing_cost, start_cost, truth_cost
 from bnsbench.training.problem import Effort, Problem
+from bnsbench.training.recipes.forecast import Task, forecast, probing_cost, start_cost, truth_cost
 from bnsbench.training.recipes.initial import START_GRIDS
 from bnsbench.training.teaching import EXACT, LONG
 from bnsbench.training.tuning.classics import JUDGED
@@ -62,7 +62,7 @@ def fitted(task: Task, effort: Effort, allowance: Allowance) -> Effort:
         raise UsageError(too_little(task, allowance))
     if forecast(task, effort).total <= left:
         return effort
-    small = replace(effort, validation=_validated(task, effort, left), race=False)
+    small = replace(effort, validation=_validated(task, effort, left - (task.searched or 0)), race=False)
     small = _for_adam(task, small, left) if task.adam else _with_pairs(task, small, left)
     small = replace(small, probed=probing_cost() <= PROBING_SHARE * left)
     raced = replace(small, race=True)
