@@ -43,7 +43,7 @@ def effort_of(
     """
     if budget is None and gain is None:
         return Effort()
-    if selection.spec.provider != BUILTIN or selection.spec.kind != "trained" or _is_paper(selection):
+    if not _is_built_in(selection) or _is_paper(selection):
         raise UsageError(
             f"The solver {selection.name!r} decides itself how far it goes: it takes neither a budget nor a gain."
         )
@@ -140,10 +140,8 @@ def estimates(
     Raises:
         UsageError: For a solver whose training is not known beforehand, or a budget that does not suffice.
     """
-    if selection.spec.provider != BUILTIN or selection.spec.kind != "trained":
-        raise UsageError(
-            f"Nobody knows beforehand what {selection.name!r} costs: only the built-in trainings can be estimated."
-        )
+    if not _is_built_in(selection):
+        raise UsageError(f"What {selection.name!r} costs is not known beforehand; the built-in trainings can be estimated.")
     source, asked = _dearest(sources), effort or Effort()
     speed = measure(source)
     return [_estimate(selection, source, nfe, asked, speed) for nfe in budgets]
