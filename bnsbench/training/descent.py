@@ -183,6 +183,7 @@ class Descent:
                 # While the floor comes down, an iteration that gains little says nothing of the next one.
                 gain, settled = before - iterate.loss, share_at(state.iterations, self.floor) <= self.floor
                 slow, leaving = self.economy.slow_gains(leg, self.selection.cost.training - spent)
+                self.selection.smallest_gain = min(self.selection.smallest_gain, slow)
                 state = replace(
                     state,
                     theta=self._block(leg, state).whole(iterate.theta),

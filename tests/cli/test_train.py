@@ -266,7 +266,7 @@ def test_a_bad_start_is_told_in_one_sentence(bnsbench, tmp_path):
     done = bnsbench("train", "ring8[path=vp]", "--nfe", 4, "--solver", small, "--quiet", "-o", "b.json")
     assert done.code == 0
     assert done.err.count("\n") == 1
-    assert "'midpoint' is a classic solver, and the path 'vp' is not straight" in done.err
+    assert "'midpoint' is a classic solver, and these are 2 dimensions" in done.err
     assert SolverArtefact.load(tmp_path / "b.json").training["notes"] == [done.err.strip()]
 
 

@@ -7,7 +7,7 @@ from bnsbench.models.mixtures import MixtureModel
 from bnsbench.training.problem import Problem
 from bnsbench.training.recipes.bns import train_bns
 from bnsbench.training.recipes.cautions import cautions_about, is_straight
-from tests.training.toys import blobs, blobs_source
+from tests.training.toys import blobs, blobs_source, cross
 
 
 def model(path: Path) -> MixtureModel:
@@ -27,6 +27,11 @@ def test_a_classic_start_is_told_on_paths_that_are_not_straight(init: str) -> No
         assert repr(path.name) in told
         assert told.endswith(".")
     assert cautions_about(init, 1.0, model(CondOT()), 0.0) == []
+
+
+def test_a_classic_start_is_told_in_few_dimensions_on_any_path() -> None:
+    (told,) = cautions_about("midpoint", 1.0, cross(), 0.0)
+    assert "these are 2 dimensions" in told
 
 
 @pytest.mark.parametrize("init", ["", "greedy", "bns8.json"])
