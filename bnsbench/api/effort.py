@@ -13,10 +13,10 @@ from bnsbench.contract.specs import SolverSpec
 from bnsbench.errors import UsageError
 from bnsbench.training.allowance import Allowance
 from bnsbench.training.budget import Budget
-from bnsbench.training.problem import Cost, Effort
-from bnsbench.training.recipes.bns import rung_below
+from bnsbench.training.problem import Cost, Effort, effort_in
+from bnsbench.training.recipes.bns import GUIDED_SHARE, SPLIT, rung_below
 from bnsbench.training.recipes.fitting import LADDER_SHARE, fitted, least, worth_a_rung
-from bnsbench.training.recipes.forecast import Forecast, Task, forecast, task_of
+from bnsbench.training.recipes.forecast import Forecast, Task, forecast, split_task, task_of
 from bnsbench.training.speed import Speed, measure
 from bnsbench.truth.pairs import PairSource
 
@@ -41,8 +41,9 @@ def effort_of(
     Raises:
         UsageError: For what is no budget or gain, or a solver that takes none.
     """
+    usual = effort_in(sources[0].model.shape)
     if budget is None and gain is None:
-        return Effort()
+        return usual
     if not _is_built_in(selection) or _is_paper(selection):
         raise UsageError(
             f"The solver {selection.name!r} decides itself how far it goes: it takes neither a budget nor a gain."
@@ -52,7 +53,7 @@ def effort_of(
     limit = None if budget is None else Budget.parse(budget)
     if limit is not None and limit.seconds is not None:
         limit = replace(limit, pace=measure(_dearest(sources)).seconds)
-    return Effort(budget=limit, price=gain or 0.0)
+    return replace(usual, budget=limit, price=gain or 0.0)
 
 
 def _check_gain(selection: Selection[SolverSpec], gain: float) -> None:
@@ -142,7 +143,8 @@ def estimates(
     """
     if not _is_built_in(selection):
         raise UsageError(f"What {selection.name!r} costs is not known beforehand; the built-in trainings can be estimated.")
-    source, asked = _dearest(sources), effort or Effort()
+    source = _dearest(sources)
+    asked = effort or effort_in(source.model.shape)
     speed = measure(source)
     return [_estimate(selection, source, nfe, asked, speed) for nfe in budgets]
 
@@ -173,14 +175,21 @@ def _task(selection: Selection[SolverSpec], source: PairSource, nfe: int) -> Tas
 
 def _course(selection: Selection[SolverSpec], source: PairSource, nfe: int, effort: Effort, speed: Speed) -> Course:
     each, budget = source.forwards_per_evaluation, effort.budget
-    rungs = _rungs(selection, source, nfe, budget, speed)
+    split = selection.parameters.get("columns") == SPLIT
+    guided = budget.part(GUIDED_SHARE) if split and budget is not None else budget
+    rungs = _rungs(selection, source, nfe, guided, speed)
     found = Forecast()
     for place, rung in enumerate((*rungs, nfe)):
         task = replace(_task(selection, source, rung), rung=place > 0)
-        share = None if budget is None else _in_forwards(budget, speed).part(LADDER_SHARE ** (len(rungs) - place))
+        share = None if guided is None else _in_forwards(guided, speed).part(LADDER_SHARE ** (len(rungs) - place))
         allowance = Allowance(share, Cost(), source, below=Cost(training=found.total))
         own = fitted(task, effort, allowance)
         found = forecast(task, own, allowance.left).after(found)
+    if split:
+        task = split_task(nfe, selection.parameters, math.prod(source.model.shape))
+        share = None if budget is None else _in_forwards(budget, speed)
+        allowance = Allowance(share, Cost(), source, below=Cost(training=found.total))
+        found = forecast(task, fitted(task, replace(effort, parts=()), allowance), allowance.left).after(found)
     phases = {phase: each * count for phase, count in found.phases.items()}
     limit = None if budget is None else _in_forwards(budget, speed).forwards
     return Course(limit, phases, speed.seconds * sum(phases.values()), rungs, found.pairs, own.validation)

@@ -23,7 +23,7 @@ from bnsbench.api.named import (
 )
 from bnsbench.api.wrapping import WrappedModel
 from bnsbench.errors import DivergedError, UsageError
-from bnsbench.flows.guidance import guidance_in_words
+from bnsbench.flows.guidance import check_scale, guidance_in_words
 from bnsbench.flows.model import Model, ModelField
 from bnsbench.solvers.samplers import run_metered
 from bnsbench.truth.ground_truth import solve
@@ -149,7 +149,8 @@ def conditions_of(model: Model, texts: Sequence[str], count: int, **details: Any
 def mismatches(solver: FoundSolver, model: NamedModel, guidance: float) -> Iterator[str]:
     """Yield in what a trained solver was made for something else; it still samples, if not as well.
 
-    UsageError for one that was made for another path or interval: its times would mean something else.
+    UsageError for one that was made for another path or interval: its times would mean something else. NotApplicableError
+    for a table of split columns under another guidance.
     """
     artefact, own = solver.artefact, model.model
     if artefact is None:
@@ -157,6 +158,8 @@ def mismatches(solver: FoundSolver, model: NamedModel, guidance: float) -> Itera
     if artefact.path != own.path or tuple(artefact.interval) != tuple(own.interval):
         theirs, here = f"{artefact.path} on {list(artefact.interval)}", f"{own.path} on {list(own.interval)}"
         raise UsageError(f"The solver was trained on the {artefact.path.name} path, {theirs}; this model has {here}.")
+    if artefact.solver.guidance is not None:
+        check_scale(artefact.solver.guidance, guidance)
     passing = isinstance(own, WrappedModel) and own.passing
     if artefact.fingerprint != own.fingerprint() and not passing:
         yield f"the solver was trained for other weights ({artefact.model})."

@@ -9,7 +9,7 @@ from bnsbench.api.named import AnySolver, FoundSolver, Setting, find_solver, ope
 from bnsbench.contract import PluginHost
 from bnsbench.flows.model import Model
 from bnsbench.flows.paths import Path, make_path
-from bnsbench.nonstationary.artefact import SolverArtefact
+from bnsbench.nonstationary.artefact import SolverArtefact, exportable
 from bnsbench.nonstationary.table import NonStationarySolver
 
 
@@ -58,13 +58,17 @@ def found_for(
     return find_solver(host, name, nfe, named.setting, named, guidance)
 
 
-def artefact_of(
+def exported_from(
     host: PluginHost, name: AnySolver, nfe: int | None, model: str | None = None, guidance: float = 0.0
 ) -> SolverArtefact:
-    """Return a solver with its origin, as exporters take it: the file's content, or a classic's table for the model."""
+    """Return a solver with its origin, as exporters take it: the file's content, or a classic's table for the model.
+
+    Raises:
+        NotApplicableError: For a table of split columns, which other software cannot run.
+    """
     found = found_for(host, name, nfe, model, guidance)
     if found.artefact is not None:
-        return found.artefact
+        return exportable(found.artefact)
     origin = None if model is None else still_model(host, model)
     return SolverArtefact(
         solver=found.require_table(),

@@ -22,9 +22,10 @@ from bnsbench.process.machine import cache_folder
 from bnsbench.storage.plain_data import digest
 from bnsbench.training.budget import Budget
 from bnsbench.training.listener import Listener
-from bnsbench.training.problem import Effort, Problem
+from bnsbench.training.problem import Effort, Problem, effort_in
+from bnsbench.training.recipes.bns import GUIDED_SHARE
 from bnsbench.training.recipes.fitting import LADDER_SHARE
-from bnsbench.training.trainer import make_problem, train_solver
+from bnsbench.training.trainer import make_problem, train_solver, with_options
 from bnsbench.truth.mixed_source import MixedSource
 from bnsbench.truth.pairs import PairSource
 from bnsbench.truth.source import Source
@@ -245,7 +246,7 @@ class Trainings:
     listener: Listener
     weights: tuple[float, ...] = ()
     cache: Path = field(default_factory=cache_folder)
-    effort: Effort = field(default_factory=Effort)
+    effort: Effort | None = None
 
     def __post_init__(self) -> None:
         made, source = self.source.model, self.source
@@ -255,14 +256,16 @@ class Trainings:
         task |= {"solver": self.selection.name, "version": self.selection.spec.version, "seed": source.seed}
         task |= {"tolerance": source.truth_tolerance}
         # A training with a budget is another course, and goes on where it was if it is asked for again.
-        task |= {} if self.effort.budget is None else {"budget": self.effort.budget.key}
-        task |= {"gain": self.effort.price} if self.effort.price else {}
+        self.asked = self.effort or effort_in(made.shape)
+        task |= {} if self.asked.budget is None else {"budget": self.asked.budget.key}
+        task |= {"gain": self.asked.price} if self.asked.price else {}
         self.folder = self.cache / "training" / digest(task)
         self._known: dict[tuple[int, Budget | None], SolverArtefact] = {}
+        self._variants: dict[str, Trainings] = {}
 
     def solver(self, nfe: int, budget: Budget | None = None) -> SolverArtefact:
         """Return the solver for an NFE, trained now unless it has been; with a budget of its own if one is given."""
-        allowed = budget or self.effort.budget
+        allowed = budget or self.asked.budget
         known = nfe, allowed
         if known not in self._known:
             self._known[known] = self._kept(nfe, allowed) or self._train(nfe, allowed)
@@ -270,7 +273,7 @@ class Trainings:
 
     def problem(self, nfe: int, budget: Budget | None = None) -> Problem:
         """Return the problem of training for an NFE; with a budget of its own if one is given."""
-        allowed = budget or self.effort.budget
+        allowed = budget or self.asked.budget
 
         def previous(below: int) -> SolverArtefact:
             return self.solver(below, None if allowed is None else allowed.part(LADDER_SHARE))
@@ -282,17 +285,28 @@ class Trainings:
             progress=self.listener.training,
             checkpoint=self._file(nfe, allowed, "pt"),
             provider=self.selection.spec.provider,
-            effort=replace(self.effort, budget=allowed),
+            variant=self.variant,
+            effort=replace(self.asked, budget=allowed),
             notice=self.listener.notice,
         )
 
+    def variant(self, nfe: int, options: Mapping[str, Scalar]) -> SolverArtefact:
+        """Return the same solver with other options for an NFE, kept likewise."""
+        other, budget = with_options(self.selection, options), self.asked.budget
+        if other.name not in self._variants:
+            part = replace(self.asked, budget=None if budget is None else budget.part(GUIDED_SHARE))
+            self._variants[other.name] = replace(self, selection=other, effort=part)
+        return self._variants[other.name].solver(nfe)
+
     def forget(self) -> None:
         """Delete what an interrupted training would have gone on from."""
+        for variant in self._variants.values():
+            variant.forget()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _file(self, nfe: int, budget: Budget | None, kind: str) -> Path:
         """Return where a training, or a rung of one, is kept."""
-        share = "" if budget is None or budget == self.effort.budget else f"-{digest({'budget': budget.key})}"
+        share = "" if budget is None or budget == self.asked.budget else f"-{digest({'budget': budget.key})}"
         return self.folder / f"nfe{nfe}{share}.{kind}"
 
     def _kept(self, nfe: int, budget: Budget | None) -> SolverArtefact | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,7 +30,7 @@ Picture = Annotated[
 ]
 
 NUMBERS_SHOWN = 8
-"""Tables wider than this many columns of b are cut on a terminal; JSON has all of them."""
+"""Tables wider than this many columns of b, or of b and c, are cut on a terminal; JSON has all of them."""
 
 
 def show(
@@ -73,15 +73,16 @@ def diff(
     as_json: AsJson = False,
 ) -> None:
     """Print the table of SECOND minus that of FIRST, and the largest differences."""
-    from bnsbench.nonstationary.properties import distance
+    from bnsbench.nonstationary.properties import alike, distance
 
     host = open_host(plugin)
-    one, other = (_find(host, text, nfe, model, guidance).require_table() for text in (first, second))
+    found = (_find(host, text, nfe, model, guidance).require_table() for text in (first, second))
+    one, other = alike(*found)
     gaps = distance(one, other)
     if as_json:
         print_json(asdict(gaps))
         return
-    _print_numbers(other.times - one.times, other.a - one.a, other.b - one.b)
+    _print_numbers(other.times - one.times, other.rows - one.rows)
     typer.echo(f"\nlargest differences: times {gaps.times:.3g}, a {gaps.a:.3g}, b {gaps.b:.3g}")
 
 
@@ -97,11 +98,11 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write a solver for other software, such as a scheduler for diffusers, and print the path."""
-    from bnsbench.api.solvers import artefact_of
+    from bnsbench.api.solvers import exported_from
 
     host = open_host(plugin)
     write = host.exporter(to).make()
-    written = write(artefact_of(host, solver, nfe, model, guidance), folder)
+    written = write(exported_from(host, solver, nfe, model, guidance), folder)
     if as_json:
         print_json({"path": written})
     else:
@@ -122,24 +123,28 @@ def _print_table(found: FoundSolver) -> None:
     table = found.require_table()
     noise, data = path_residuals(table, found.setting.path)
     consistent = float(max(noise.abs().max(), data.abs().max())) <= CONSISTENT
-    _print_numbers(table.times, table.a, table.b, {} if consistent else {"noise": noise, "data": data})
+    _print_numbers(table.times, table.rows, {} if consistent else {"noise": noise, "data": data})
 
 
-def _print_numbers(times: Tensor, a: Tensor, b: Tensor, further: Mapping[str, Tensor] | None = None) -> None:
-    """Print a row for every state; ``further`` are columns [n] to the right of b."""
-    shown, beside = min(len(a), NUMBERS_SHOWN), further or {}
-    columns = ["i", "t[i]", "a[i]", *(f"b[i,{j}]" for j in range(shown)), *(["..."] if shown < len(a) else []), *beside]
-    rows = []
-    for i, weights in enumerate(b):
+def _print_numbers(times: Tensor, rows: Tensor, further: Mapping[str, Tensor] | None = None) -> None:
+    """Print a line for every state; ``further`` are columns [n] to the right of b, or of b and c."""
+    from bnsbench.report.solver_words import names_of_weights
+
+    names, beside = names_of_weights(rows), further or {}
+    shown, each = min(len(names), NUMBERS_SHOWN), len(names) // len(rows)
+    columns = ["i", "t[i]", "a[i]", *names[:shown], *(["..."] if shown < len(names) else []), *beside]
+    lines = []
+    for i, (a, *weights) in enumerate(rows.tolist()):
         ends = (f"{column[i]:+.1e}" for column in beside.values())
-        rows.append([str(i), f"{times[i]:.6f}", f"{a[i]:.6f}", *_row(weights, i, shown), *ends])
-    rows.append([str(len(a)), f"{times[-1]:.6f}", *[""] * (len(columns) - 2)])
-    print_table(columns, rows)
+        lines.append([str(i), f"{times[i]:.6f}", f"{a:.6f}", *_row(weights, (i + 1) * each, shown), *ends])
+    lines.append([str(len(rows)), f"{times[-1]:.6f}", *[""] * (len(columns) - 2)])
+    print_table(columns, lines)
 
 
-def _row(weights: Tensor, i: int, shown: int) -> list[str]:
-    cells = [f"{weights[j]:+.6f}" if j <= i else "" for j in range(shown)]
-    return [*cells, *(["..." if i >= shown else ""] if shown < len(weights) else [])]
+def _row(weights: Sequence[float], known: int, shown: int) -> list[str]:
+    """Return the cells of a row, of whose weights the first ``known`` may be other than 0."""
+    cells = [f"{weight:+.6f}" if j < known else "" for j, weight in enumerate(weights[:shown])]
+    return [*cells, *(["..." if known > shown else ""] if shown < len(weights) else [])]
 
 
 def _explanation(found: FoundSolver, known_as: tuple[str, ...]) -> list[str]:

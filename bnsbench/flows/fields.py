@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
+from bnsbench.errors import NotApplicableError
 from bnsbench.flows.paths import Path
 
 
@@ -34,6 +36,55 @@ class BatchField(VelocityField, Protocol):
 
     def part(self, index: Tensor | slice) -> BatchField:
         """Return the field for the samples ``index`` of the batch."""
+
+
+@runtime_checkable
+class HasAnswers(Protocol):
+    """A field under classifier-free guidance that can give both answers of its network, and not only their mixture."""
+
+    def answers(self, t: Tensor, x: Tensor, guidance: float) -> Tensor:
+        """Return the velocities with the condition and without it, [2, batch, ...], in one evaluation.
+
+        Args:
+            t: Time, 0-d or [batch].
+            x: States [batch, ...].
+            guidance: The scale w that the field is expected to have.
+
+        Raises:
+            NotApplicableError: If it has another scale, or no answer without a condition.
+        """
+
+
+@dataclass(frozen=True)
+class Columns:
+    """A field as a table evaluates it: what the table may weigh of every evaluation, one column beside the other.
+
+    Args:
+        field: The field.
+        guidance: None for tables that weigh its velocity; the scale w of those that weigh both answers under it apart.
+    """
+
+    field: VelocityField
+    guidance: float | None = None
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        return self.field.interval
+
+    def __call__(self, t: Tensor, x: Tensor) -> Tensor:
+        """Return the columns [1 or 2, batch, ...] at states x [batch, ...] and times t, 0-d or [batch], by one evaluation.
+
+        Raises:
+            NotApplicableError: Where both answers are asked for and the field does not give them.
+        """
+        if self.guidance is None:
+            return self.field(t, x)[None]
+        if not isinstance(self.field, HasAnswers):
+            raise NotApplicableError(
+                "This table weighs the network's answers with and without the condition apart, and "
+                f"{type(self.field).__name__} gives a velocity alone; a field with `answers` gives both."
+            )
+        return self.field.answers(t, x, self.guidance)
 
 
 class FunctionField:
@@ -88,9 +139,17 @@ class CountingField:
         return self.evaluations * self.forwards_per_evaluation
 
     def __call__(self, t: Tensor, x: Tensor) -> Tensor:
+        self._count(x)
+        return self.field(t, x)
+
+    def answers(self, t: Tensor, x: Tensor, guidance: float) -> Tensor:
+        """Return both answers of a guided field, which are one evaluation; see `HasAnswers`."""
+        self._count(x)
+        return Columns(self.field, guidance)(t, x)
+
+    def _count(self, x: Tensor) -> None:
         self.nfe += 1
         self.evaluations += x.shape[0]
-        return self.field(t, x)
 
     def part(self, index: Tensor | slice) -> CountingField:
         """Return a counter of its own around the part."""

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from bnsbench.errors import NotApplicableError
+
 Guidance = float | Tensor
 """A guidance scale w: one for all samples, or a tensor [batch] with one for each."""
 
@@ -19,3 +21,14 @@ def guidance_in_words(guidance: float | Sequence[float]) -> str:
     """Return the guidance scale, or those of a solver that was trained for several, as "2" or "0, 2, 6"."""
     scales = guidance if isinstance(guidance, Sequence) else [guidance]
     return ", ".join(f"{scale:g}" for scale in scales)
+
+
+def check_scale(own: float, guidance: Guidance) -> None:
+    """Raise NotApplicableError unless a field has the guidance scale ``own`` of a table that weighs both answers apart."""
+    same = bool((guidance == own).all()) if isinstance(guidance, Tensor) else guidance == own
+    if not same:
+        scales = sorted(set(guidance.tolist())) if isinstance(guidance, Tensor) else guidance
+        raise NotApplicableError(
+            "This table weighs the network's answers with and without the condition apart, so that guidance is part of "
+            f"its numbers: it is for w = {own:g} and cannot run at w = {guidance_in_words(scales)}."
+        )

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from bnsbench.errors import BnsbenchError
-from bnsbench.flows.fields import BatchField
+from bnsbench.flows.fields import BatchField, Columns
 from bnsbench.flows.paths import Path
 
 
@@ -35,7 +35,11 @@ class SolverField:
 
     def __call__(self, t: Tensor, x: Tensor) -> Tensor:
         """Return u_t(x), shaped like x [batch, ...]; t is 0-d or [batch]. It cannot be differentiated or vectorised."""
-        return _bound(self).evaluate(t, x)
+        return _bound(self).evaluate(t, x)[0]
+
+    def answers(self, t: Tensor, x: Tensor, guidance: float) -> Tensor:
+        """Return both answers of a guided field [2, batch, ...], which count as one evaluation; see `HasAnswers`."""
+        return _bound(self).evaluate(t, x, guidance)
 
     def part(self, index: Tensor | slice) -> SolverField:
         """Return the field for the samples ``index`` of the batch; what it is asked counts for these samples."""
@@ -94,16 +98,17 @@ class _Bound:
     tally: _Tally
     positions: Tensor
 
-    def evaluate(self, t: Tensor, x: Tensor) -> Tensor:
+    def evaluate(self, t: Tensor, x: Tensor, guidance: float | None = None) -> Tensor:
+        """Return the field's velocity, or both of its answers under guidance, [columns, batch, ...]."""
         if not self.tally.open:
             raise BnsbenchError("its field was evaluated after the run that it was made for")
         t, x = _plain(t), _plain(x)
         self.tally.add(self.positions, x.numel())
         with torch.no_grad():
-            velocity = self.field(t, x)
-        if velocity.shape != x.shape:
-            raise BnsbenchError(f"the field returned velocities of shape {list(velocity.shape)} for states {list(x.shape)}")
-        return velocity
+            found = Columns(self.field, guidance)(t, x)
+        if found.shape[1:] != x.shape:
+            raise BnsbenchError(f"the field returned velocities of shape {list(found.shape[1:])} for states {list(x.shape)}")
+        return found
 
     def part(self, index: Tensor | slice) -> _Bound:
         own = index.to(self.positions.device) if isinstance(index, Tensor) else index

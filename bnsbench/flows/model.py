@@ -12,7 +12,7 @@ from torch import Tensor
 
 from bnsbench.errors import NotApplicableError, UsageError
 from bnsbench.flows.features import SampleFeatures
-from bnsbench.flows.guidance import Guidance, unguided
+from bnsbench.flows.guidance import Guidance, check_scale, unguided
 from bnsbench.flows.judge import ConditionJudge
 from bnsbench.flows.paths import Path
 from bnsbench.flows.predictions import Prediction, check_prediction, per_sample, singularity, to_velocity
@@ -154,10 +154,7 @@ class Model(ABC):
             return self.predict(t, x, condition)
         if condition is None:
             raise NotApplicableError(f"{type(self).__name__} is unconditional, so guidance needs w = 0, not {guidance}.")
-        # f(x | condition) and f(x), in one call of the network.
-        both = torch.cat([condition, self.null_condition(condition)])
-        time = t if t.ndim == 0 else torch.cat([t, t])
-        with_condition, without = self.predict(time, torch.cat([x, x]), both).chunk(2)
+        with_condition, without = self.answers(t, x, condition)
         # f + (1 + w) (f_cond - f) = (1 + w) f_cond - w f
         if isinstance(guidance, Tensor):
             # At least float32, in which torch also takes a weight that is a number: 3.3 is no bfloat16.
@@ -165,6 +162,22 @@ class Model(ABC):
             ends = without.to(precision), with_condition.to(precision)
             return torch.lerp(*ends, per_sample(1.0 + guidance, ends[0])).to(without.dtype)
         return torch.lerp(without, with_condition, 1.0 + guidance)
+
+    def answers(self, t: Tensor, x: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the predictions f(x | condition) and f(x), both [batch, ...], by one call with a batch of twice the size.
+
+        Args:
+            t: Time, 0-d or [batch].
+            x: States [batch, *shape] in the model's dtype.
+            condition: Conditions [batch, ...].
+
+        Raises:
+            NotApplicableError: If the model has no unconditional prediction.
+        """
+        both = torch.cat([condition, self.null_condition(condition)])
+        time = t if t.ndim == 0 else torch.cat([t, t])
+        with_condition, without = self.predict(time, torch.cat([x, x]), both).chunk(2)
+        return with_condition, without
 
     def field(self, condition: Tensor | None, guidance: Guidance = 0.0) -> ModelField:
         """Return the velocity field for a batch with these conditions."""
@@ -230,6 +243,24 @@ class ModelField:
         # u = beta x + gamma f_w
         prediction = self.model.guided(t, x.to(self.model.dtype), self.condition, self.guidance).to(x.dtype)
         return to_velocity(self.model.path, self.model.prediction, t, x, prediction)
+
+    def answers(self, t: Tensor, x: Tensor, guidance: float) -> Tensor:
+        """Return u_cond and u_uncond [2, batch, ...] by one call of the network: what (1 + w) and -w weigh in u_w.
+
+        Args:
+            t: Time, 0-d or [batch].
+            x: States [batch, *shape].
+            guidance: The scale w that the field is expected to have, since the answers themselves do not depend on it.
+
+        Raises:
+            NotApplicableError: If it has another scale, or the model has no unconditional prediction.
+        """
+        check_scale(guidance, self.guidance)
+        if self.condition is None:
+            raise NotApplicableError(f"{type(self.model).__name__} is unconditional, so it has one answer and not two.")
+        path, kind = self.model.path, self.model.prediction
+        both = self.model.answers(t, x.to(self.model.dtype), self.condition)
+        return torch.stack([to_velocity(path, kind, t, x, prediction.to(x.dtype)) for prediction in both])
 
     def part(self, index: Tensor | slice) -> ModelField:
         condition = None if self.condition is None else self.condition[index]

@@ -111,6 +111,11 @@ class CondOT(Path):
         return {}
 
 
+CANONICAL = CondOT()
+"""The path on which truths of trainings are solved and tables are trained, whatever path a model has: all noise levels have
+their place in it, and states and velocities stay of one size."""
+
+
 class Cosine(Path):
     """The cosine path: alpha = sin(pi t / 2), sigma = cos(pi t / 2) (Nichol & Dhariwal 2021; Salimans & Ho 2022)."""
 

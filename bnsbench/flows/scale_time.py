@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bnsbench.flows.fields import BatchField
+from bnsbench.flows.fields import BatchField, Columns
 from bnsbench.flows.paths import Path
 from bnsbench.flows.predictions import per_sample
 
@@ -31,9 +31,16 @@ class ScaleTimeField:
         return float(times[0]), float(times[1])
 
     def __call__(self, t: Tensor, x: Tensor) -> Tensor:
-        # u_bar = (s' / s) x + s t' u(x / s)
+        return self._seen(t, x, None)[0]
+
+    def answers(self, t: Tensor, x: Tensor, guidance: float) -> Tensor:
+        """Return both answers of a guided field [2, batch, ...], each a velocity on the new path; see `HasAnswers`."""
+        return self._seen(t, x, guidance)
+
+    def _seen(self, t: Tensor, x: Tensor, guidance: float | None) -> Tensor:
+        """Return u_bar = (s' / s) x + s t' u(x / s) of the field's velocity, or of both answers [columns, batch, ...]."""
         time, scale, d_time, d_log_scale = scale_time(self.field.path, self.path, t)
-        u = self.field(time, x / per_sample(scale, x))
+        u = Columns(self.field, guidance)(time, x / per_sample(scale, x))
         return per_sample(d_log_scale, x) * x + per_sample(scale * d_time, x) * u
 
     def part(self, index: Tensor | slice) -> ScaleTimeField:

@@ -9,14 +9,17 @@ from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
 
-from bnsbench.errors import BnsbenchError, CorruptFileError, UsageError
+from bnsbench.errors import BnsbenchError, CorruptFileError, NotApplicableError, UsageError
+from bnsbench.flows.guidance import guidance_in_words
 from bnsbench.flows.paths import Path, path_from_dict
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.storage.files import replacing
 from bnsbench.storage.plain_data import as_plain_data
 
-SCHEMA = 2
+SCHEMA = 3
 """Raised whenever the file's meaning changes; older files stay readable."""
+SCHEMA_OF_VELOCITIES = 2
+"""Of files whose tables weigh velocities, which earlier versions read as well."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,9 @@ class SolverArtefact:
         selector that made it, such as "bns".
     training: JSON-like record of the recipe, seeds, forwards, seconds, validation PSNR and curve; numbers that are not
         finite become null.
+
+    Raises:
+        UsageError: If the table weighs both answers under another guidance.
     """
 
     solver: NonStationarySolver
@@ -38,6 +44,14 @@ class SolverArtefact:
     guidance: float | tuple[float, ...]
     name: str
     training: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        own, scales = self.solver.guidance, self.guidance if isinstance(self.guidance, tuple) else (self.guidance,)
+        if own is not None and set(scales) != {own}:
+            raise UsageError(
+                f"The table weighs both answers under guidance {own:g}, but the solver is said to be for "
+                f"{guidance_in_words(scales)}."
+            )
 
     def save(self, file: FilePath | str) -> None:
         """Write the JSON file; it appears whole or not at all."""
@@ -54,7 +68,7 @@ class SolverArtefact:
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-like description; its numbers convert back exactly."""
         return {
-            "schema": SCHEMA,
+            "schema": SCHEMA_OF_VELOCITIES if self.solver.guidance is None else SCHEMA,
             "name": self.name,
             "model": self.model,
             "fingerprint": self.fingerprint,
@@ -83,6 +97,16 @@ class SolverArtefact:
             )
         except (KeyError, TypeError, ValueError, UsageError) as error:
             raise CorruptFileError(f"This is no description of a trained solver: {error!r}.") from error
+
+
+def exportable(artefact: SolverArtefact) -> SolverArtefact:
+    """Return the artefact if other software can run its table; NotApplicableError if the table's columns are split."""
+    if artefact.solver.guidance is not None:
+        raise NotApplicableError(
+            "This table weighs the network's answers with and without the condition apart, and other software hands a "
+            "sampler only their mixture: export one of columns=guided."
+        )
+    return artefact
 
 
 def _guidance(scales: Any) -> float | tuple[float, ...]:
@@ -129,7 +153,8 @@ def load_solver(file: FilePath | str) -> NonStationarySolver:
         file: That `SolverArtefact.save` or `bnsbench train` wrote.
 
     Returns:
-        The table. Its ``field(t, x)`` returns the velocity for states x [batch, ...] at one time t, 0-d in float64.
+        The table. Its ``field(t, x)`` returns the velocity for states x [batch, ...] at one time t, 0-d in float64. One of
+        split columns asks ``field.answers(t, x, guidance)`` for both answers [2, batch, ...] instead.
 
     Raises:
         UsageError: If there is no such file, or it is of a newer version.

@@ -9,20 +9,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bnsbench.flows.paths import CondOT, Path
+from bnsbench.flows.paths import CANONICAL, Path
 from bnsbench.flows.scale_time import scale_time, time_at
 from bnsbench.nonstationary.table import NonStationarySolver, canonical
-
-CANONICAL = CondOT()
-"""The path on which tables are trained: times of all noise levels have their place in it, and states stay of one size."""
 
 
 def on_path(table: NonStationarySolver, path: Path, new: Path, ends: Tensor | None = None) -> NonStationarySolver:
     """Return the table whose states are s_r times those of ``table``, for the field on ``path`` seen on ``new``.
 
     With x_bar = s x and u_bar = g x_bar + h u (`bnsbench.flows.scale_time`), every u_j of the table becomes
-    (u_bar_j - g_j x_bar_j) / h_j. Differentiable in the table's numbers; its two ends stay constants, since log-SNR may be
-    infinite there.
+    (u_bar_j - g_j x_bar_j) / h_j, and so does either answer of a guided network. Differentiable in the table's numbers; its
+    two ends stay constants, since log-SNR may be infinite there.
 
     Args:
         table: For fields on ``path``, on any interval.
@@ -42,11 +39,13 @@ def on_path(table: NonStationarySolver, path: Path, new: Path, ends: Tensor | No
     at_start, after = first[1], torch.cat([scale, last[1][None]])  # s_0; s_1 .. s_n
     g = torch.cat([first[3][None], slope])
     h = torch.cat([(first[1] * first[2])[None], scale * d_time])
-    # x_bar_{i+1} = s_{i+1} (a_i x_bar_0 / s_0 + sum_j b_ij (u_bar_j - g_j x_bar_j) / h_j)
-    d = after[:, None] * table.b / h
-    from_noise = torch.cat([(after * table.a / at_start)[:, None], torch.zeros_like(d[:, 1:])], dim=1)
-    a, b = canonical(from_noise - d * g, d)
-    return NonStationarySolver.from_rows(times, torch.cat([a[:, None], b], dim=1))
+    # x_bar_{i+1} = s_{i+1} (a_i x_bar_0 / s_0 + sum_j b_ij (u_bar_j - g_j x_bar_j) / h_j), summed over both answers as well
+    # where the columns are split.
+    d = after[:, None] * table.rows[:, 1:] / h.repeat_interleave(table.columns)
+    of_states = d.view(table.nfe, table.nfe, table.columns).sum(2) * g
+    from_noise = torch.cat([(after * table.a / at_start)[:, None], torch.zeros_like(of_states[:, 1:])], dim=1)
+    a, weights = canonical(from_noise - of_states, d)
+    return NonStationarySolver.from_rows(times, torch.cat([a[:, None], weights], dim=1), table.guidance)
 
 
 def canonical_times(times: Tensor, path: Path) -> Tensor:

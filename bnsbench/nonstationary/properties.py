@@ -20,7 +20,7 @@ DECAYS = (-1.0, -4.0)
 class Properties:
     """Figures of a solver on a path.
 
-    largest_b: max |b_ij|. noise_error, data_error: largest residuals of `path_residuals`.
+    largest_b: max |b_ij|, the c_ij among them. noise_error, data_error: largest residuals of `path_residuals`.
     increasing: whether its times increase strictly, as those of one-step and multistep rules without repeated stages do.
     start_gain: |a_{n-1}|, the factor by which an error of x_0 reaches the end if all velocities stay what they are.
     noise_gain, largest_noise_gain: of the last state and the largest of any, see `noise_gains`.
@@ -41,7 +41,7 @@ class Properties:
 
 @dataclass(frozen=True)
 class Distance:
-    """The largest absolute differences of two solvers' times, a and b."""
+    """The largest absolute differences of two solvers' times, a and b, the c among these."""
 
     times: float
     a: float
@@ -54,7 +54,7 @@ def properties(solver: NonStationarySolver, path: Path) -> Properties:
     gains = noise_gains(solver)
     return Properties(
         nfe=solver.nfe,
-        largest_b=float(solver.b.abs().max()),
+        largest_b=float(solver.rows[:, 1:].abs().max()),
         noise_error=float(noise_residual.abs().max()),
         data_error=float(data_residual.abs().max()),
         increasing=bool((solver.times.diff() > 0).all()),
@@ -72,19 +72,39 @@ def path_residuals(solver: NonStationarySolver, path: Path) -> tuple[Tensor, Ten
     A single data point x_1 has the trajectory x_t = sigma_t eps + alpha_t x_1 with u_t = sigma'_t eps +
     alpha'_t x_1, so a consistent row i fulfils the two sum rules
     a_i sigma_0 + sum_j b_ij sigma'(t_j) = sigma(t_{i+1}) and a_i alpha_0 + sum_j b_ij alpha'(t_j) = alpha(t_{i+1}).
-    On CondOT they say a_i = 1 and sum_j b_ij = t_{i+1} - t_0. Exponential integrators fulfil them on every path.
+    On CondOT they say a_i = 1 and sum_j b_ij = t_{i+1} - t_0. Exponential integrators fulfil them on every path. Of a single
+    point, both answers of a guided network are the same velocity.
     """
     # Row i has velocities at t_0 .. t_i and makes the state at t_{i+1}.
     seen, reached = solver.times[:-1], solver.times[1:]
     # The factors of eps and of x_1 in that state, less those that the path has there.
-    noise = solver.a * path.sigma(seen[0]) + solver.b @ path.d_sigma(seen) - path.sigma(reached)
-    data = solver.a * path.alpha(seen[0]) + solver.b @ path.d_alpha(seen) - path.alpha(reached)
+    b = solver.of_equal_answers
+    noise = solver.a * path.sigma(seen[0]) + b @ path.d_sigma(seen) - path.sigma(reached)
+    data = solver.a * path.alpha(seen[0]) + b @ path.d_alpha(seen) - path.alpha(reached)
     return noise, data
 
 
 def distance(first: NonStationarySolver, second: NonStationarySolver) -> Distance:
-    """Return how far two solvers of the same NFE are apart; UsageError if their NFE differ."""
+    """Return how far two solvers of the same NFE are apart, as `alike` tells them; UsageError as it."""
+    one, other = alike(first, second)
+    weights = one.rows - other.rows
+    gaps = (one.times - other.times, weights[:, :1], weights[:, 1:])
+    return Distance(*(float(gap.abs().max()) for gap in gaps))
+
+
+def alike(first: NonStationarySolver, second: NonStationarySolver) -> tuple[NonStationarySolver, NonStationarySolver]:
+    """Return two solvers with numbers that mean the same, one of velocities told as one of both answers if the other is.
+
+    Raises:
+        UsageError: If their NFE differ, or the guidance scales whose answers they weigh.
+    """
     if first.nfe != second.nfe:
         raise UsageError(f"Solvers of {first.nfe} and {second.nfe} NFE cannot be compared number by number.")
-    gaps = (float((getattr(first, name) - getattr(second, name)).abs().max()) for name in ("times", "a", "b"))
-    return Distance(*gaps)
+    scales = {table.guidance for table in (first, second)} - {None}
+    if len(scales) > 1:
+        raise UsageError("Solvers that weigh both answers under different guidance cannot be compared number by number.")
+    if first.guidance is None and second.guidance is not None:
+        first = first.split(second.guidance)
+    if second.guidance is None and first.guidance is not None:
+        second = second.split(first.guidance)
+    return first, second

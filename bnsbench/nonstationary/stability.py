@@ -22,7 +22,8 @@ def stability(solver: NonStationarySolver, z: Tensor | complex) -> Tensor:
 
     Inserting u_j = (z / T) x_j into the table gives r_0 = 1, r_{i+1} = a_i + (z / T) sum_{j<=i} b_ij r_j and R = r_n, a
     polynomial of degree n at most with R(0) = a_{n-1}; the exact end state is exp(z). For m equal steps of a Runge-Kutta
-    method with stability function S it is S(z / m)^m (Hairer & Wanner 1996, Section IV.2).
+    method with stability function S it is S(z / m)^m (Hairer & Wanner 1996, Section IV.2). A table that weighs two answers
+    gets this velocity as both of them.
 
     Args:
         solver: The table.
@@ -34,7 +35,7 @@ def stability(solver: NonStationarySolver, z: Tensor | complex) -> Tensor:
     # The test equation dx/dt = (z / T) x, so that z is its rate times the interval's length.
     is_complex = z.is_complex() if isinstance(z, Tensor) else isinstance(z, complex)
     rate = torch.as_tensor(z, dtype=torch.complex128 if is_complex else torch.float64) / _length(solver)
-    a, b = solver.a.to(rate.dtype), solver.b.to(rate.dtype)
+    a, b = solver.a.to(rate.dtype), solver.of_equal_answers.to(rate.dtype)
 
     def combine(i: int, known: Tensor) -> Tensor:
         # r_{i+1} = a_i + (z / T) sum_j b_ij r_j. The basis is (r_0, r_0, .., r_i), since u_j = (z / T) r_j.
@@ -72,9 +73,10 @@ def noise_gains(solver: NonStationarySolver) -> Tensor:
     If the table gets u_j + e_j with independent e_j of standard deviation s, row i adds sum_j b_ij e_j to the state, whose
     standard deviation is s ||b_i||_2. It is given relative to s T, the shift by a constant error s over the whole interval.
     This is the direct effect only: velocities would change at the shifted states as well, which is left out. Euler's n equal
-    steps end with 1 / sqrt(n), the least that a row can have whose weights sum to T.
+    steps end with 1 / sqrt(n), the least that a row can have whose weights sum to T. Where a table weighs two answers, each
+    has an error of its own.
     """
-    return solver.b.square().sum(dim=1).sqrt() / _length(solver)
+    return solver.rows[:, 1:].square().sum(dim=1).sqrt() / _length(solver)
 
 
 def _length(solver: NonStationarySolver) -> float:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from torch import Tensor
+
 from bnsbench.flows.guidance import guidance_in_words
 from bnsbench.flows.paths import Path
 from bnsbench.nonstationary.artefact import SolverArtefact
+from bnsbench.nonstationary.engine import columns_of
 from bnsbench.nonstationary.properties import Distance, Properties, distance, properties
 from bnsbench.nonstationary.table import NonStationarySolver
 
@@ -18,12 +21,19 @@ LEARNING = ("family", "objective", "optimiser")
 """Keys of a training record that say in a word or two how a solver was trained."""
 
 
+def names_of_weights(rows: Tensor) -> list[str]:
+    """Return the names of the weights in rows [n, 1 + n columns], such as b[i,0], with c between where columns are split."""
+    letters = "bc"[: columns_of(rows)]
+    return [f"{letter}[i,{j}]" for j in range(len(rows)) for letter in letters]
+
+
 def properties_in_words(table: NonStationarySolver, path: Path) -> list[str]:
     """Return lines on the table's size, its errors' growth, and whether its rows are consistent on the path."""
     figures = properties(table, path)
     euler_noise, euler_limit = table.nfe**-0.5, 2 * table.nfe
     decays = ", ".join(f"{error:.2g} at z = {z:g}" for z, error in figures.decay_errors.items())
     return [
+        *_split(table),
         f"largest |b|: {figures.largest_b:.4g}",
         f"times increase strictly: {'yes' if figures.increasing else 'no'}",
         f"start gain: {figures.start_gain:.4g} (an error of x[0] moves x[n] by this times itself, the field aside)",
@@ -33,6 +43,16 @@ def properties_in_words(table: NonStationarySolver, path: Path) -> list[str]:
         " (dx/dt = z x / T stays within max(1, start gain) for z from minus this to 0)",
         f"decay: its x[n] misses exp(z) by {decays}, where T = t[n] - t[0]",
         *_sum_rules(figures, path),
+    ]
+
+
+def _split(table: NonStationarySolver) -> list[str]:
+    """Return a line on what b and c weigh where columns are split."""
+    if table.guidance is None:
+        return []
+    return [
+        "columns are split: b[i,j] weighs u[j] with the condition and c[i,j] u[j] without it,"
+        f" for guidance {table.guidance:g} alone; the sum rules and R(z) are those of b + c"
     ]
 
 

@@ -22,11 +22,12 @@ from bnsbench.nonstationary.stability import stability, stability_limit
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.report.plots import STYLE
 from bnsbench.report.solver_styles import COLOURS, LEARNED
+from bnsbench.report.solver_words import names_of_weights
 
 SUFFIXES = (".png", ".svg")
 
 MOST_NUMBERS = 10
-"""Tables of more evaluations have colours only: numbers would be too small to read."""
+"""Tables of more columns have colours only: numbers would be too small to read."""
 
 _OWN, _REFERENCE, _GREY = LEARNED[0], COLOURS[0], "#777777"
 _SIGNED = LinearSegmentedColormap.from_list("signed", ["#5b8cc0", "#f4f4f4", "#f0963c"])  # paler, to be written on
@@ -67,7 +68,7 @@ def _figure(table: NonStationarySolver, path: Path, title: str) -> Figure:
     rows = figure.add_subplot(grid[0, 1])
     bar = figure.colorbar(_draw_rows(rows, table), ax=rows, fraction=0.03, pad=0.01, aspect=30)
     bar.outline.set_visible(False)
-    bar.set_label("b[i,j], and a[i] \N{MINUS SIGN} 1")
+    bar.set_label(f"{'b[i,j]' if table.columns == 1 else 'b[i,j], c[i,j]'}, and a[i] \N{MINUS SIGN} 1")
     bar.ax.tick_params(labelsize=8, color=_GREY)
     _draw_decay(figure.add_subplot(grid[1, :]), table)
     return figure
@@ -113,34 +114,38 @@ def _draw_rows(axes: Axes, table: NonStationarySolver) -> QuadMesh:
     a is coloured by a - 1, since 1 leaves x_0 as it is. Colours follow the square root of a number's size, so that small
     ones still show beside large ones.
     """
-    n = table.nfe
-    numbers = np.concatenate([table.a.numpy()[:, None], table.b.numpy()], axis=1)
-    shades = np.concatenate([numbers[:, :1] - 1.0, np.where(np.tri(n, dtype=bool), numbers[:, 1:], np.nan)], axis=1)
+    n, numbers = table.nfe, table.rows.numpy()
+    weights = n * table.columns
+    known = np.tri(n, dtype=bool).repeat(table.columns, axis=1)
+    shades = np.concatenate([numbers[:, :1] - 1.0, np.where(known, numbers[:, 1:], np.nan)], axis=1)
     largest = max(float(np.nanmax(np.abs(shades))), 1e-12)
     norm = FuncNorm((lambda x: np.sign(x) * np.sqrt(np.abs(x)), lambda y: np.sign(y) * y**2), -largest, largest)
     # The column of a stands apart from those of b by a gap, and is wide enough for its label.
-    width = max(1.0, n / 10)
-    edges = np.concatenate([[-1.3 * width, -0.3 * width], np.arange(n + 1)])
+    width = max(1.0, weights / 10)
+    edges = np.concatenate([[-1.3 * width, -0.3 * width], np.arange(weights + 1)])
     padded = np.insert(shades, 1, np.nan, axis=1)
     mesh = axes.pcolormesh(edges, np.arange(n + 1), padded, cmap=_SIGNED, norm=norm, edgecolor="white")
-    mesh.set_linewidth(min(0.8, 12 / n))
-    centres = [-0.8 * width, *(j + 0.5 for j in range(n))]
-    if n <= MOST_NUMBERS:
-        _write_numbers(axes, numbers, centres)
-    step = 1 if n <= MOST_NUMBERS else math.ceil(n / 8)
-    axes.set_xticks([centres[0], *centres[1::step]], ["a[i]", *(f"b[i,{j}]" for j in range(0, n, step))])
+    mesh.set_linewidth(min(0.8, 12 / weights))
+    centres = [-0.8 * width, *(j + 0.5 for j in range(weights))]
+    if weights <= MOST_NUMBERS:
+        _write_numbers(axes, numbers, centres, table.columns)
+    step, across = (1 if count <= MOST_NUMBERS else math.ceil(count / 8) for count in (n, weights))
+    axes.set_xticks([centres[0], *centres[1::across]], ["a[i]", *names_of_weights(table.rows)[::across]])
     axes.set_yticks([i + 0.5 for i in range(n - 1, -1, -step)], [f"x[{i + 1}]" for i in range(n - 1, -1, -step)])
     axes.invert_yaxis()
     axes.grid(visible=False)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    axes.set_title("Rows: x[i+1] = a[i] x[0] + sum over j of b[i,j] u[j]", fontweight="bold")
+    whole = "x[i+1] = a[i] x[0] + sum over j of b[i,j] u[j]"
+    split = "b[i,j] weighs u[j] with the condition, c[i,j] without it"
+    axes.set_title(f"Rows: {whole if table.columns == 1 else split}", fontweight="bold")
     return mesh
 
 
-def _write_numbers(axes: Axes, numbers: NDArray[np.float64], centres: list[float]) -> None:
+def _write_numbers(axes: Axes, numbers: NDArray[np.float64], centres: list[float], columns: int) -> None:
     for i, row in enumerate(numbers):
-        for centre, value in zip(centres[: i + 2], row[: i + 2], strict=True):
+        known = 1 + (i + 1) * columns
+        for centre, value in zip(centres[:known], row[:known], strict=True):
             axes.text(centre, i + 0.5, _short(float(value)), ha="center", va="center", fontsize=8, color="#222222")
 
 

@@ -11,17 +11,17 @@ from typing import Any
 from filelock import FileLock
 
 from bnsbench.contract import PluginHost, Selection
-from bnsbench.contract.specs import SolverSpec
+from bnsbench.contract.specs import Scalar, SolverSpec
 from bnsbench.errors import CorruptFileError
 from bnsbench.flows.guidance import guidance_in_words
 from bnsbench.models.shipped import shipped_solver
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.storage.files import name_of
 from bnsbench.storage.plain_data import digest
-from bnsbench.suite.plan import Cell
+from bnsbench.suite.plan import Cell, Component
 from bnsbench.suite.store import ResultStore, storage_errors
 from bnsbench.training.listener import Listener
-from bnsbench.training.trainer import make_problem, train_solver
+from bnsbench.training.trainer import make_problem, train_solver, with_options
 from bnsbench.truth.pairs import PairSource
 
 
@@ -92,6 +92,11 @@ class TrainedSolvers:
 
     def _train(self, cell: Cell, solver: Selection[SolverSpec], file: Path) -> SolverArtefact:
         self.listener.stage(f"training {cell.solver.shown}")
+
+        def variant(nfe: int, options: Mapping[str, Scalar]) -> SolverArtefact:
+            other = with_options(solver, options)
+            return self.get(replace(cell, nfe=nfe, solver=Component.of(other)), other)
+
         problem = make_problem(
             self.source,
             self.host,
@@ -100,6 +105,7 @@ class TrainedSolvers:
             checkpoint=self.locks.parent / "training" / f"{file.stem}.pt",
             provider=solver.spec.provider,
             notice=self.listener.notice,
+            variant=variant,
         )
         artefact = train_solver(solver, problem, cell.nfe)
         if self.check is not None:

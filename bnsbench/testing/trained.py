@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from bnsbench.contract.specs import Scalar
 from bnsbench.flows.paths import CondOT
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.testing.problems import image_model
@@ -17,7 +18,7 @@ from bnsbench.testing.randomness import global_randomness, repeatable
 from bnsbench.testing.report import Check, Verdict, failed, passed
 from bnsbench.testing.subjects import SolverSubject
 from bnsbench.training.problem import TrainingStatus
-from bnsbench.training.trainer import make_problem
+from bnsbench.training.trainer import make_problem, with_options
 from bnsbench.truth.pairs import PairSource
 
 SMALL_NFE = 4
@@ -42,8 +43,8 @@ class TrainedSubject(SolverSubject):
         """The artefact of the first training."""
         return self.train(self.nfe)
 
-    def train(self, nfe: int) -> SolverArtefact:
-        """Train as the benchmark does, from nothing."""
+    def train(self, nfe: int, options: Mapping[str, Scalar] | None = None) -> SolverArtefact:
+        """Train as the benchmark does, from nothing; ``options`` are other than the solver's own."""
         with tempfile.TemporaryDirectory() as folder:
             problem = make_problem(
                 self.source,
@@ -52,8 +53,9 @@ class TrainedSubject(SolverSubject):
                 progress=_ignore,
                 checkpoint=Path(folder) / "training.pt",
                 provider=self.spec.provider,
+                variant=self.train,
             )
-            artefact: SolverArtefact = self.selection.make()(problem, nfe)
+            artefact: SolverArtefact = with_options(self.selection, options or {}).make()(problem, nfe)
         return artefact
 
 
@@ -137,4 +139,4 @@ def _ignore(status: TrainingStatus) -> None:
 
 def _numbers(artefact: SolverArtefact) -> list[Tensor]:
     table = artefact.solver
-    return [table.times, table.a, table.b]
+    return [table.times, table.rows]

@@ -39,7 +39,8 @@ class Schedule:
         slow_iterations: in a row after which the leg has converged; slow is one that lowers the training loss by less than
             ``slow_gain``.
         slow_gain: in nats.
-        leaving_gain: in nats, in place of ``slow_gain`` where another leg follows, on which the rest can be gained.
+        leaving_gain: in nats; where another leg follows, on which the rest can be gained, one iteration that lowers the
+            training loss or the validation loss by less ends the leg.
         damping: of the first step.
     """
 
@@ -76,7 +77,9 @@ class State:
         leg: the number of the leg; -1 before the first one has begun.
         iterations: so far, and of these in this leg.
         damping: of the next step.
-        slow: iterations in a row, up to now, that were slow, and those that were too slow to stay on the leg.
+        slow: iterations in a row, up to now, that were slow.
+        gained: nats by which the last iteration has lowered both the training loss and the validation loss.
+        validated: the validation loss of theta in nats; inf where the truth has changed since.
         still: iterations so far at which no step lowered the loss.
         rejected: trials so far whose states left the finite numbers.
         excess: nats that the parameters lose because the leg has no more pairs, as far as is known.
@@ -91,7 +94,8 @@ class State:
     iterations_in_leg: int = 0
     damping: float = 0.0
     slow: int = 0
-    leaving: int = 0
+    gained: float = torch.inf
+    validated: float = torch.inf
     still: int = 0
     rejected: int = 0
     excess: float = torch.inf
@@ -160,12 +164,12 @@ class Descent:
                     iterations_in_leg=0,
                     damping=leg.schedule.damping,
                     slow=0,
-                    leaving=0,
+                    gained=torch.inf,
                     rejected=newton.rejected,
                     floor=newton.floor,
                     level=self.teaching.level,
                 )
-                self._check(state, iterate)
+                state = replace(state, validated=self._check(state, iterate))
                 self.selection.idle = 0
                 yield state
             while self._outgrown(leg) or not self.why_stopped(state):
@@ -173,17 +177,17 @@ class Descent:
                     self._sharpen(leg)
                     pairs = self._pairs(leg)
                     newton, iterate = self._begin(leg, pairs, state, resumed=False)
-                    state = replace(state, slow=0, leaving=0, level=self.teaching.level)
+                    state = replace(state, slow=0, gained=torch.inf, validated=torch.inf, level=self.teaching.level)
                 if self.objective.soft:
                     newton, iterate = self._soften(pairs, newton, iterate)
                 iterate = newton.under(self._floor(state, iterate), iterate)
-                before, spent = iterate.loss, self.selection.cost.training
+                before = iterate.loss
                 with self.economy.allowance.timed():
                     iterate, damping = newton.step(iterate, state.iterations, state.damping)
                 # While the floor comes down, an iteration that gains little says nothing of the next one.
                 gain, settled = before - iterate.loss, share_at(state.iterations, self.floor) <= self.floor
-                slow, leaving = self.economy.slow_gains(leg, self.selection.cost.training - spent)
-                self.selection.smallest_gain = min(self.selection.smallest_gain, slow)
+                slow = self.economy.slow_gain(leg)
+                self.economy.be_patient(leg)
                 state = replace(
                     state,
                     theta=self._block(leg, state).whole(iterate.theta),
@@ -191,14 +195,15 @@ class Descent:
                     iterations_in_leg=state.iterations_in_leg + 1,
                     damping=damping,
                     slow=state.slow + 1 if settled and gain < slow else 0,
-                    leaving=state.leaving + 1 if settled and gain < leaving else 0,
                     still=state.still + (not gain > 0),
                     rejected=newton.rejected,
                     excess=newton.excess,
                     floor=newton.floor,
                     noise=newton.pairs.x0 if self.objective.soft else None,
                 )
-                self._check(state, iterate)
+                validated = self._check(state, iterate)
+                gained = min(gain, state.validated - validated) if settled else torch.inf
+                state = replace(state, gained=gained, validated=validated)
                 yield state
 
     def why_stopped(self, state: State) -> str:
@@ -207,16 +212,16 @@ class Descent:
             return ACCURATE.format(self.enough)
         if state.leg < 0:
             return self.economy.spent
-        schedule, following = self.legs[state.leg].schedule, self.legs[state.leg + 1 :][:1]
+        leg, following = self.legs[state.leg], self.legs[state.leg + 1 :][:1]
         worth = bool(following) and self.economy.worth(state.excess, following[0])
         goes_on = worth and self.economy.taken(state.excess, following[0])
         if self.selection.exhausted:
             return self.economy.spent if worth and not goes_on else self._in_full(IDLE, following)
-        if (state.leaving if goes_on else state.slow) >= schedule.slow_iterations:
+        if state.gained < self.economy.leaving_gain(leg) if goes_on else state.slow >= leg.schedule.slow_iterations:
             return self.economy.spent if worth and not goes_on else self._in_full(CONVERGED, following)
-        if state.iterations_in_leg >= schedule.iterations:
+        if state.iterations_in_leg >= leg.schedule.iterations:
             return SPENT
-        return "" if self.economy.affords_step(self.legs[state.leg]) else self.economy.spent
+        return "" if self.economy.affords_step(leg) else self.economy.spent
 
     def _in_full(self, reason: str, following: Sequence[Leg]) -> str:
         """Return the reason, with what a leg on more pairs would have gained, if there is one."""
@@ -290,7 +295,7 @@ class Descent:
         newton = replace(newton, pairs=softer)
         return newton, newton.evaluate(iterate.theta)
 
-    def _check(self, state: State, iterate: Iterate) -> None:
-        """Measure a state's table on the validation pairs."""
+    def _check(self, state: State, iterate: Iterate) -> float:
+        """Measure a state's table on the validation pairs; return its loss there in nats."""
         total = sum(leg.schedule.iterations for leg in self.legs)
-        self.selection.check(iterate.table, "Gauss-Newton", state.iterations, total, state.damping)
+        return self.selection.check(iterate.table, "Gauss-Newton", state.iterations, total, state.damping)

@@ -29,8 +29,6 @@ from bnsbench.truth.pairs import Pairs
 
 OPTIMISERS = ("gauss-newton", "adam")
 
-CHECKS = 3
-"""Validations without a gain after which Gauss-Newton stops; Adam goes to its end."""
 ROUNDS, ROUND_SLOW_ITERATIONS = 3, 2
 """How often blocks of parameters are descended over in turn, and when each is left for the next."""
 
@@ -92,6 +90,7 @@ def distil(
     loss: Loss | None = None,
     teaching: Teaching | None = None,
     rivals: Sequence[NonStationarySolver] = (),
+    steps: int = 0,
     allowance: Allowance | None = None,
 ) -> tuple[NonStationarySolver, dict[str, Any]]:
     """Return the family's best table and the training record.
@@ -106,6 +105,7 @@ def distil(
         loss: of the parameters, in place of the objective's own, for Adam; the objective still selects.
         teaching: the truth, if the family's start has used it already; it counts where ``cost`` does.
         rivals: tables that are known already, of which the best is returned if no iterate is better.
+        steps: that the family's start has taken already, on which the floor has come down.
         allowance: what may still be spent, ``cost`` counted; that of the problem's budget if None.
 
     Raises:
@@ -122,12 +122,12 @@ def distil(
     if by_adam:
         # A budget has room for so many, whatever is asked for.
         count = count if problem.effort.budget is None else min(count, problem.effort.pairs)
-        teaching.level = len(teaching.teachers) - 1  # the finest, for a descent that has no legs at whose ends to look again
+        teaching.level = len(teaching.levels) - 1  # the finest, for a descent that has no legs at whose ends to look again
     validation = teaching.pairs("validation", problem.effort.validation, along)
     # The descent, which a saved state shortens.
-    gain = choices.gain or IterateSelection.smallest_gain
+    gain, patience = choices.gain or IterateSelection.smallest_gain, problem.effort.patience + 1
     allowance = allowance or Allowance(problem.effort.budget, cost, problem.source)
-    selection = IterateSelection(problem, objective, validation, nfe, cost, CHECKS, gain, choices.floor, allowance)
+    selection = IterateSelection(problem, objective, validation, nfe, cost, patience, gain, choices.floor, allowance)
     checkpoint = Checkpoint(problem.checkpoint)
     saved = _saved(checkpoint, by_adam)
     for rival in () if saved is not None else _rivals(rivals, family, allowance):
@@ -139,7 +139,7 @@ def distil(
         found: dict[str, Any] = {"stopped": stopped, "pairs": count}
     else:
         legs = make_legs(count, choices, problem.effort, blocks)
-        found = _by_gauss_newton(family, legs, teaching, along, choices, selection, checkpoint, saved)
+        found = _by_gauss_newton(family, legs, teaching, along, choices, selection, checkpoint, saved, steps)
     checkpoint.remove()
     # The best table so far, and how it was found.
     table = selection.result()
@@ -195,7 +195,7 @@ def make_legs(count: int, choices: Choices, effort: Effort, blocks: Sequence[Ten
         schedule = Schedule(most, ROUND_SLOW_ITERATIONS, gain)
         return [Leg(count, block, schedule) for _ in range(ROUNDS) for block in blocks if len(block)]
     parts = [part for part in effort.parts if part < count]
-    schedule = Schedule(most, slow_gain=gain, leaving_gain=max(gain, Schedule.leaving_gain))
+    schedule = Schedule(most, effort.patience, gain, max(gain, Schedule.leaving_gain))
     legs = [Leg(part, None, schedule) for part in (*parts, count)]
     least = 0.0 if choices.pairs else effort.least_excess
     return [replace(leg, least_excess=least if number else 0.0) for number, leg in enumerate(legs)]
@@ -242,6 +242,7 @@ def _by_gauss_newton(
     selection: IterateSelection,
     checkpoint: Checkpoint,
     saved: dict[str, Any] | None,
+    steps: int,
 ) -> dict[str, Any]:
     """Descend by Gauss-Newton, from the saved state if there is one; return what the record says of it."""
     problem = selection.problem
@@ -263,7 +264,7 @@ def _by_gauss_newton(
         teaching.level = state.level
         selection.pairs = teaching.pairs("validation", len(selection.pairs), along)
         selection.restore(saved["selection"])
-    end = start = state or State(family.start())
+    end = start = state or State(family.start(), iterations=steps)
     for end in descent.steps(start):
         checkpoint.save({**end.to_dict(), "selection": selection.state()})
     return {

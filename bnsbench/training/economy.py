@@ -65,12 +65,18 @@ class Economy:
             return leg.least_excess
         return self._least_gain(self._beginning(leg)) if leg.least_excess else 0.0
 
-    def slow_gains(self, leg: Leg, evaluations: int) -> tuple[float, float]:
-        """Return the nats below which a step of so many evaluations is slow, and those where another leg follows."""
-        if not self.selection.problem.effort.price:
-            return leg.schedule.slow_gain, leg.schedule.leaving_gain
-        least = self._least_gain(evaluations)
-        return least, max(least, leg.schedule.leaving_gain)
+    def slow_gain(self, leg: Leg) -> float:
+        """Return the nats below which a step on a leg is slow: the schedule's, or the step's price."""
+        return self._least_gain(self._step_on(leg)) if self.selection.problem.effort.price else leg.schedule.slow_gain
+
+    def leaving_gain(self, leg: Leg) -> float:
+        """Return the nats below which a step is too little to stay on a leg where another one follows."""
+        return max(self.slow_gain(leg), leg.schedule.leaving_gain)
+
+    def be_patient(self, leg: Leg) -> None:
+        """Let validation count a gain that is worth its price, however small it is."""
+        if self.selection.problem.effort.price:
+            self.selection.smallest_gain = min(self.selection.smallest_gain, self.slow_gain(leg))
 
     def affords_step(self, leg: Leg) -> bool:
         """Whether the budget has room for a step on a leg's pairs, with its validation."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
 
 from torch import Tensor
 
+from bnsbench.contract.specs import Scalar
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.training.budget import Budget
@@ -69,9 +71,11 @@ class Effort:
         validation: pairs to validate on.
         enough: PSNR in dB on the validation pairs from which on a training ends; 90 dB are an error of 3e-5 of the data's
             range.
+        race: rounds of the race between starts: pairs, steps on them, and how many starts are left; none without rounds.
+        patience: iterations in a row after which a descent ends that have gained little on the training pairs, and one more
+            if they have gained nothing on the validation pairs.
         followed: pairs on whose trajectories the rows of a start are regressed.
         starts: how many of the known grids are tried.
-        race: whether starts descend a little before one is chosen.
         probed: whether the error of a truth is measured, so that a finer one takes over in time.
         judged: pairs on which the grid of a classic rule is chosen, or a start that a user names is made.
         together: samples whose truth is solved together, no less than which is solved.
@@ -81,12 +85,13 @@ class Effort:
 
     pairs: int = 512
     parts: tuple[int, ...] = (32, 128, 256)
-    least_excess: float = 0.025
+    least_excess: float = 0.04
     validation: int = 64
     enough: float = 90.0
+    race: tuple[tuple[int, int, int], ...] = ((16, 1, 1),)
+    patience: int = 2
     followed: int = 32
     starts: int = 3
-    race: bool = True
     probed: bool = True
     judged: int = 128
     together: int = TAUGHT_CHUNK
@@ -96,6 +101,25 @@ class Effort:
     def least_gain(self, evaluations: float, forwards_each: int) -> float:
         """Return the nats of the loss that so many evaluations, of so many forwards each, have to bring by the price."""
         return self.price * evaluations * forwards_each / PRICED_FORWARDS / DECIBELS_PER_NAT
+
+
+FEW_DIMENSIONS = 32
+"""In so few dimensions evaluations cost little, descents from different starts end differently, and the errors of samples
+differ so widely that a mean over them takes many."""
+FEW = Effort(
+    pairs=2048,
+    parts=(256, 1024),
+    least_excess=5e-3,
+    validation=512,
+    race=((128, 1, 5), (256, 10, 3), (512, 20, 2), (1024, 20, 1)),
+    patience=6,
+)
+"""The effort there."""
+
+
+def effort_in(shape: Sequence[int]) -> Effort:
+    """Return the effort for samples of that shape."""
+    return FEW if math.prod(shape) <= FEW_DIMENSIONS else Effort()
 
 
 @dataclass(frozen=True)
@@ -110,6 +134,8 @@ class Problem:
         features: differentiable features of end states, for perceptual objectives; None if the model has no extractor.
         checkpoint: where a training saves its state after every iteration and looks for it; None saves nothing.
         effort: how many pairs a training takes and how far it goes.
+        variant: returns the same solver with other options, trained for an NFE through the caller's cache; None where the
+            caller keeps nothing.
         notice: called with a sentence that the user should read.
         expected: forwards that the training comes to in all, about; 0 where nobody knows.
     """
@@ -121,6 +147,7 @@ class Problem:
     features: Features | None = None
     checkpoint: FilePath | None = None
     effort: Effort = Effort()
+    variant: Callable[[int, Mapping[str, Scalar]], SolverArtefact] | None = None
     notice: Callable[[str], None] | None = None
     expected: int = 0
 

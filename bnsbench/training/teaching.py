@@ -1,23 +1,28 @@
 """The truth that a training learns from: as fine as its student needs, and no finer.
 
-A long table of a multistep rule with steps of equal log-SNR comes within 50 to 60 dB of a network's truth in a quarter of
-the evaluations of an adaptive rule, whose worst sample sets everybody's steps. Its error is measured on a few samples, and
-where the student comes near it, the next finer teacher takes over. The truth of a test stays exact.
+A long table of a multistep rule comes within 50 to 60 dB of a network's truth in a quarter of the evaluations of an adaptive
+rule, whose worst sample sets everybody's steps. Which rule comes nearest differs from field to field, so a few are measured
+on a few samples; where the student comes near the best of them, the next finer teacher takes over. The truth of a test
+stays exact.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
 
 from bnsbench.errors import DivergedError
 from bnsbench.flows.fields import BatchField
+from bnsbench.flows.paths import CANONICAL, Path
+from bnsbench.nonstationary.change_of_path import canonical_times, on_path
 from bnsbench.nonstationary.table import NonStationarySolver
-from bnsbench.nonstationary.tracing import trace
+from bnsbench.nonstationary.tracing import retrace
+from bnsbench.solvers.adams_bashforth import adams_bashforth
 from bnsbench.solvers.unipc import unipc
 from bnsbench.training.optimisers.rollout import run
 from bnsbench.training.problem import Cost, Problem
@@ -28,7 +33,15 @@ from bnsbench.truth.psnr import psnr_per_sample
 from bnsbench.truth.teacher import Adaptive, Teacher
 
 LONG = (24, 32, 48, 64, 96)
-"""Evaluations of the long tables, of third order on steps of equal log-SNR."""
+"""Evaluations of the long tables."""
+Rule = Callable[[BatchField, Tensor, int], Tensor]
+RULES: dict[str, Rule] = {
+    "unipc of order 3 on logsnr:-5:5": partial(unipc, order=3, grid="logsnr:-5:5"),
+    "unipc of order 3 on logsnr:-5:7": partial(unipc, order=3, grid="logsnr:-5:7"),
+    "ab4 on kumaraswamy:1.5:2": partial(adams_bashforth, order=4, grid="kumaraswamy:1.5:2"),
+}
+"""Rules of long tables on the canonical path, by name. The first two see networks best at few evaluations, but leave out the
+ends of the interval, so that more evaluations make them hardly better; the third is the finest at many."""
 TOLERANCES = (1e-5, 1e-6, 1e-7, 1e-8, 1e-9)
 """Of the adaptive rule, where no table is fine enough; none finer than the problem's own."""
 MARGIN = 15.0
@@ -76,6 +89,29 @@ class LongTable:
         return Solution(times, states, self.table.nfe, torch.where(finite, stopped, float(times[-1])))
 
 
+def long_table(rule: str, steps: int, path: Path, interval: tuple[float, float]) -> LongTable:
+    """Return a rule's table of so many evaluations on the canonical path, told on a model's own.
+
+    Args:
+        rule: Of `RULES`.
+        steps: Evaluations.
+        path: The model's.
+        interval: The model's, on its path.
+    """
+    ends = torch.tensor(interval, dtype=torch.float64)
+    begin, end = canonical_times(ends, path).tolist()
+    table = retrace(lambda field, x0: RULES[rule](field, x0, steps), CANONICAL, (begin, end), steps)
+    return LongTable(on_path(table, CANONICAL, path, ends), rule)
+
+
+def _different(tables: Iterable[LongTable]) -> tuple[LongTable, ...]:
+    """Return the first of those that are one table: an interval may end before the grids of two rules differ."""
+    found: dict[str, LongTable] = {}
+    for each in tables:
+        found.setdefault(each.table.fingerprint(), each)
+    return tuple(found.values())
+
+
 @dataclass
 class Teaching:
     """The truth of one training.
@@ -83,33 +119,30 @@ class Teaching:
     Args:
         problem: Whose source has the noise.
         cost: Counts what is solved.
-        level: The teacher at work, of `teachers` the first at the beginning.
-        errors: By level, the PSNR in dB of the teacher against the next finer one.
+        level: How fine the teacher at work is, of `levels` the first at the beginning.
+        measured: By level, its best teacher and this one's PSNR in dB against a finer one.
     """
 
     problem: Problem
     cost: Cost
     level: int = 0
-    errors: dict[int, float] = field(default_factory=dict)
+    measured: dict[int, tuple[Teacher, float]] = field(default_factory=dict)
     _known: dict[tuple[int, Split, bool], Pairs] = field(default_factory=dict, repr=False)
+    _fine: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     @cached_property
-    def teachers(self) -> list[Teacher]:
-        """The teachers, each finer than the one before."""
+    def levels(self) -> list[tuple[Teacher, ...]]:
+        """The teachers to choose from, each level finer than the one before."""
         source = self.problem.source
         path, interval = source.model.path, source.model.interval
-
-        def long(steps: int) -> LongTable:
-            table = trace(lambda field, x0: unipc(field, x0, steps, order=3, grid="logsnr"), path, interval)
-            return LongTable(table, "unipc of order 3 on log-SNR")
-
-        coarser = [Adaptive(tolerance, straight=True) for tolerance in TOLERANCES if tolerance > source.truth_tolerance]
-        return [*map(long, LONG), *coarser, Adaptive(source.truth_tolerance, straight=True)]
+        tables = [_different(long_table(rule, steps, path, interval) for rule in RULES) for steps in LONG]
+        coarser = [tolerance for tolerance in TOLERANCES if tolerance > source.truth_tolerance]
+        return [*tables, *((Adaptive(tolerance, canonical=True),) for tolerance in (*coarser, source.truth_tolerance))]
 
     @property
     def teacher(self) -> Teacher:
         """The teacher at work."""
-        return self.teachers[self.level]
+        return self._at_work[0]
 
     def pairs(self, split: Split, count: int, along: bool = False) -> Pairs:
         """Return the first pairs of a split, with their ways if ``along``; what has been solved is not solved again.
@@ -148,10 +181,8 @@ class Teaching:
 
     def renewal(self) -> int:
         """Return what it would cost, about, to know that the next finer teacher is needed, and to solve the pairs by it."""
-        unknown = [
-            level for level in (self.level, self.level + 1) if level not in self.errors and self.problem.effort.probed
-        ]
-        probing = PROBED * (EXACT * bool(unknown) + sum(map(_evaluations, unknown)))
+        unknown = self.problem.effort.probed and self.level + 1 not in self.measured
+        probing = probing_cost(self.level + 1) if unknown else 0
         return probing + _evaluations(self.level + 1) * sum(len(pairs) for pairs in self._known.values())
 
     @property
@@ -167,34 +198,42 @@ class Teaching:
             Whether it is another one, so that pairs have to be asked for again.
         """
         before = self.level
-        while self.level + 1 < len(self.teachers) and self.error() < psnr + MARGIN:
+        while self.level + 1 < len(self.levels) and self.error() < psnr + MARGIN:
             self.level += 1
         return self.level != before
 
     def outgrown(self, psnr: float) -> bool:
         """Whether a student of that PSNR in dB is so near to the teacher at work that another one has to take over."""
-        return self.level + 1 < len(self.teachers) and self.error() < psnr + LEAST_MARGIN
+        return self.level + 1 < len(self.levels) and self.error() < psnr + LEAST_MARGIN
 
     def error(self) -> float:
-        """Return the PSNR in dB of the teacher at work, as far as a finer one can tell; inf for the finest.
+        """Return the PSNR in dB of the teacher at work, as far as a finer one can tell; inf for the finest."""
+        return self._at_work[1]
 
-        Where a budget leaves nothing for measuring it, the teacher is trusted, and it is inf, too.
+    @property
+    def _at_work(self) -> tuple[Teacher, float]:
+        """The best teacher of the level, and its PSNR in dB.
 
-        Tables are measured against an adaptive rule: all of them leave out the same ends of the interval.
+        Tables are measured against an adaptive rule, since all of one rule leave out the same ends of the interval. Where a
+        budget leaves nothing for measuring them, the first is trusted.
         """
-        if self.level + 1 == len(self.teachers):
-            return math.inf
-        if self.level not in self.errors and not self.problem.effort.probed:
-            return math.inf
-        if self.level not in self.errors:
-            finer = max(self.level + 1, len(LONG))
-            self.errors[self.level] = self._error_against(self._probe(self.teachers[finer]))
-        return self.errors[self.level]
+        if self.level + 1 == len(self.levels):
+            return self.levels[-1][0], math.inf
+        if self.level not in self.measured and not self.problem.effort.probed:
+            return self.levels[self.level][0], math.inf
+        if self.level not in self.measured:
+            (finer,) = self.levels[max(self.level + 1, len(LONG))]
+            if finer.name not in self._fine:
+                self._fine = {finer.name: self._probe(finer)}
+            fine = self._fine[finer.name]
+            found = [(teacher, self._error_against(fine, teacher)) for teacher in self.levels[self.level]]
+            self.measured[self.level] = max(found, key=lambda each: each[1])
+        return self.measured[self.level]
 
-    def _error_against(self, fine: Tensor) -> float:
-        """Return the PSNR in dB of the teacher at work against finer end states; -inf if it runs away."""
+    def _error_against(self, fine: Tensor, teacher: Teacher) -> float:
+        """Return the PSNR in dB of a teacher against finer end states; -inf if it runs away."""
         try:
-            coarse = self._probe(self.teacher)
+            coarse = self._probe(teacher)
         except DivergedError:
             return -math.inf
         return float(psnr_per_sample(coarse, fine, self.problem.source.model.data_range).mean())
@@ -210,3 +249,8 @@ class Teaching:
 def _evaluations(level: int) -> int:
     """Return the evaluations of a sample by the teacher of a level."""
     return LONG[level] if level < len(LONG) else EXACT
+
+
+def probing_cost(level: int = 0) -> int:
+    """Return what it costs, about, to measure the teachers of a level."""
+    return PROBED * (EXACT + (len(RULES) * LONG[level] if level < len(LONG) else 0))

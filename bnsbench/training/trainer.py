@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,11 +10,11 @@ from torch import Tensor
 
 from bnsbench.contract import PluginHost, Selection
 from bnsbench.contract.sources import BUILTIN
-from bnsbench.contract.specs import SolverSpec
+from bnsbench.contract.specs import Scalar, SolverSpec
 from bnsbench.errors import BnsbenchError, UsageError
 from bnsbench.flows.model import Model
 from bnsbench.nonstationary.artefact import SolverArtefact
-from bnsbench.training.problem import Classic, Effort, Features, Problem, TrainingStatus
+from bnsbench.training.problem import Classic, Effort, Features, Problem, TrainingStatus, effort_in
 from bnsbench.training.tuning.classics import classic_of
 from bnsbench.truth.source import Source
 
@@ -27,6 +27,7 @@ def make_problem(
     progress: Callable[[TrainingStatus], None],
     checkpoint: Path,
     provider: str = BUILTIN,
+    variant: Callable[[int, Mapping[str, Scalar]], SolverArtefact] | None = None,
     effort: Effort | None = None,
     notice: Callable[[str], None] | None = None,
 ) -> Problem:
@@ -42,8 +43,22 @@ def make_problem(
             raise UsageError(f"The solver {name!r} is itself trained; a learned one starts from a classic solver or a file.")
         return classic_of(selection)
 
-    features = features_of(source.model)
-    return Problem(source, previous, progress, classic, features, checkpoint, effort or Effort(), notice)
+    return Problem(
+        source,
+        previous,
+        progress,
+        classic,
+        features_of(source.model),
+        checkpoint,
+        effort=effort or effort_in(source.model.shape),
+        variant=variant,
+        notice=notice,
+    )
+
+
+def with_options(solver: Selection[SolverSpec], options: Mapping[str, Scalar]) -> Selection[SolverSpec]:
+    """Return the selection of the same solver with other values for some of its parameters."""
+    return replace(solver, parameters={**solver.parameters, **options})
 
 
 def features_of(model: Model) -> Features | None:

@@ -17,14 +17,11 @@ from torchdiffeq import odeint
 from bnsbench.errors import DivergedError
 from bnsbench.flows.fields import BatchField, CountingField
 from bnsbench.flows.model import ModelField
-from bnsbench.flows.paths import CondOT
+from bnsbench.flows.paths import CANONICAL
 from bnsbench.flows.precision import time_dtype, times_on
 from bnsbench.flows.predictions import per_sample
 from bnsbench.flows.scale_time import ScaleTimeField
 from bnsbench.truth.psnr import psnr_per_sample
-
-STRAIGHT = CondOT()
-"""The straight path, on which velocities and states are of one size throughout."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +99,7 @@ def solve(field: BatchField, x0: Tensor, tolerance: float) -> tuple[Tensor, int]
     return found.states[-1], math.ceil(found.nfe)
 
 
-def solve_each(field: BatchField, x0: Tensor, tolerance: float, points: int = 2, straight: bool = False) -> Solution:
+def solve_each(field: BatchField, x0: Tensor, tolerance: float, points: int = 2, canonical: bool = False) -> Solution:
     """Return the states at equidistant times over the field's interval, of all samples that can be solved.
 
     Args:
@@ -110,7 +107,7 @@ def solve_each(field: BatchField, x0: Tensor, tolerance: float, points: int = 2,
         x0: Initial states [batch, ...].
         tolerance: Of one step, both relative and absolute.
         points: The number of times, both ends among them.
-        straight: Whether it is solved as seen on the straight path, where the same noise levels take the same steps
+        canonical: Whether it is solved as seen on the canonical path, where the same noise levels take the same steps
             whatever path a model has; the times are equidistant there.
 
     Raises:
@@ -118,22 +115,22 @@ def solve_each(field: BatchField, x0: Tensor, tolerance: float, points: int = 2,
     """
     if isinstance(field, ModelField):
         field.check_ends()
-    if straight and field.path != STRAIGHT:
-        return _solve_straight(field, x0, tolerance, points)
+    if canonical and field.path != CANONICAL:
+        return _solve_canonical(field, x0, tolerance, points)
     times = torch.linspace(*field.interval, points, dtype=torch.float64)
     with torch.no_grad():
         return _solve(field, x0, times, tolerance)
 
 
-def _solve_straight(field: BatchField, x0: Tensor, tolerance: float, points: int) -> Solution:
-    """Return the states at times that are equidistant on the straight path, told on the field's own."""
-    changed = ScaleTimeField(field, STRAIGHT)
+def _solve_canonical(field: BatchField, x0: Tensor, tolerance: float, points: int) -> Solution:
+    """Return the states at times that are equidistant on the canonical path, told on the field's own."""
+    changed = ScaleTimeField(field, CANONICAL)
     # x_bar = s_r x, from s_0 x_0; where a solve stops is told as a time of the field's own path.
     found = solve_each(changed, float(changed.scale(changed.interval[0])) * x0, tolerance, points)
     scale = changed.scale(found.times)
-    times = field.path.time(STRAIGHT.log_snr(found.times)).clamp(*field.interval)
+    times = field.path.time(CANONICAL.log_snr(found.times)).clamp(*field.interval)
     times[0], times[-1] = field.interval
-    stopped = field.path.time(STRAIGHT.log_snr(found.stopped))
+    stopped = field.path.time(CANONICAL.log_snr(found.stopped))
     states = found.states / scale.to(found.states).reshape(-1, *(1,) * x0.ndim)
     return Solution(times, states, found.nfe, torch.where(found.stopped.isnan(), found.stopped, stopped))
 

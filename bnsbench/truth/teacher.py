@@ -36,21 +36,21 @@ class Adaptive:
 
     Args:
         tolerance: Relative and absolute.
-        straight: Whether it solves the field as seen on the straight path (see `solve_each`).
+        canonical: Whether it solves the field as seen on the canonical path (see `solve_each`).
     """
 
     tolerance: float
-    straight: bool = False
+    canonical: bool = False
 
     @property
     def name(self) -> str:
-        return f"adaptive to {self.tolerance!r}{' on the straight path' if self.straight else ''}"
+        return f"adaptive to {self.tolerance!r}{' on the canonical path' if self.canonical else ''}"
 
     def ends(self, field: BatchField, x0: Tensor) -> Solution:
         """Return the states at both ends."""
-        return solve_each(field, x0, self.tolerance, straight=self.straight)
+        return solve_each(field, x0, self.tolerance, canonical=self.canonical)
 
     def way(self, field: BatchField, x0: Tensor) -> tuple[Solution, Trajectory]:
         """Return the states at WAY_POINTS times, where the velocities cost an evaluation each."""
-        found = solve_each(field, x0, self.tolerance, WAY_POINTS, self.straight)
+        found = solve_each(field, x0, self.tolerance, WAY_POINTS, self.canonical)
         return replace(found, nfe=found.nfe + WAY_POINTS), found.trajectory(field)

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import bnsbench
-from bnsbench.errors import DivergedError, UsageError
+from bnsbench.errors import DivergedError, NotApplicableError, UsageError
+from bnsbench.models.digits.mixture import digits_gmm
 from tests.api.networks import Labelled, Linear
 
 
@@ -105,3 +106,31 @@ def test_samples_that_leave_the_finite_numbers() -> None:
     model = bnsbench.wrap(lambda t, x: x / (t[:, None] - t[:, None]), shape=(2,))
     with pytest.raises(DivergedError, match="'euler' at 2 NFE left the finite numbers"):
         bnsbench.sample(model, "euler", 2)
+
+
+@pytest.fixture
+def split() -> bnsbench.SolverArtefact:
+    """A table of split columns for the digits under guidance 2."""
+    model = digits_gmm()
+    return bnsbench.SolverArtefact(
+        solver=bnsbench.solver("euler", 4).split(2.0),
+        path=model.path,
+        interval=model.interval,
+        model="digits-gmm",
+        fingerprint=model.fingerprint(),
+        guidance=2.0,
+        name="bns",
+    )
+
+
+def test_split_columns_sample_under_their_own_guidance_alone(split: bnsbench.SolverArtefact) -> None:
+    found = bnsbench.sample("digits-gmm", split, count=3, guidance=2.0)
+    torch.testing.assert_close(found, bnsbench.sample("digits-gmm", "euler", 4, count=3, guidance=2.0))
+    for scale in (0.0, 1.0):
+        with pytest.raises(NotApplicableError, match=f"it is for w = 2 and cannot run at w = {scale:g}"):
+            bnsbench.sample("digits-gmm", split, count=3, guidance=scale)
+    table = bnsbench.compare("digits-gmm", {"split": split, "bare": split.solver}, guidance=1.0, samples=8)
+    assert list(table["status"]) == ["skipped", "skipped"]
+    assert all("cannot run at w = 1" in reason for reason in table["reason"])
+    row = bnsbench.compare("digits-gmm", split, guidance=2.0, samples=8).iloc[0]
+    assert (row["status"], row["nfe"], row["forwards"]) == ("ok", 4, 8)

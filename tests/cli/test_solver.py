@@ -243,3 +243,33 @@ def test_exports_that_cannot_be(bnsbench, artefact, exporter, arguments, sentenc
     done = bnsbench("solver", "export", *arguments, *exporter)
     assert (done.code, done.out) == (2, "")
     assert sentence in done.err
+
+
+@pytest.fixture
+def split(artefact):
+    made = replace(artefact, solver=artefact.solver.split(1.5), name="bns[columns=split]")
+    made.save("split.json")
+    return made
+
+
+def test_split_columns_are_shown_beside_each_other(bnsbench, split):
+    lines = bnsbench("solver", "show", "split.json").out.splitlines()
+    assert lines[2].split()[:7] == ["i", "t[i]", "a[i]", "b[i,0]", "c[i,0]", "b[i,1]", "c[i,1]"]
+    assert numbers(lines[3])[:5] == [0.0, 0.0, 1.0, 0.625, -0.375]
+    assert numbers(lines[4])[:7] == [1.0, 0.25, 1.0, 0.625, -0.375, 1.875, -1.125]
+    assert any(line.startswith("columns are split:") for line in lines)
+    shown = json.loads(bnsbench("solver", "show", "split.json", "--json").out)
+    assert (shown["guidance"], shown["c"]) == (1.5, [[-0.375], [-0.375, -1.125]])
+
+
+def test_a_table_and_itself_with_split_columns_do_not_differ(bnsbench, split):
+    assert json.loads(bnsbench("solver", "diff", "mine.json", "split.json", "--json").out) == {"times": 0, "a": 0, "b": 0}
+    rows = [numbers(line) for line in bnsbench("solver", "diff", "mine.json", "split.json").out.splitlines()[1:3]]
+    assert [len(row) for row in rows] == [5, 7]
+
+
+def test_split_columns_are_not_exported(bnsbench, split, exporter, tmp_path):
+    done = bnsbench("solver", "export", "split.json", "--to", "plain", "out", *exporter)
+    assert (done.code, done.out) == (1, "")
+    assert "other software hands a sampler only their mixture" in done.err
+    assert not (tmp_path / "out").exists()

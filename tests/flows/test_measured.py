@@ -109,7 +109,7 @@ def test_parts_of_parts_are_the_samples_of_the_batch(free):
 
 def test_nothing_behind_it_can_be_reached(meter):
     names = {name for name in dir(meter.field) if not (name.startswith("__") and name.endswith("__"))}
-    assert names == {"path", "interval", "part"}
+    assert names == {"path", "interval", "part", "answers"}
     assert not hasattr(meter.field, "__dict__")
     for name in ("field", "model", "nfe", "evaluations", "forwards_per_evaluation"):
         with pytest.raises(AttributeError):
@@ -117,6 +117,7 @@ def test_nothing_behind_it_can_be_reached(meter):
         with pytest.raises(AttributeError):
             setattr(meter.field, name, 4)
     assert meter.field.part.__self__ is meter.field
+    assert meter.field.answers.__self__ is meter.field
     assert type(meter.field).__call__.__closure__ is None
 
 
@@ -148,3 +149,15 @@ def test_one_call_is_one_evaluation_whatever_torch_can_do(free):
 def test_many_times_in_one_call_are_refused(free):
     with pytest.raises(BnsbenchError, match=r"shape \[65, 4, 3\] for states \[4, 3\]"):
         free.field(torch.rand(65, 1, 1), X)
+
+
+def test_both_answers_count_as_one_evaluation():
+    field = GaussianModel().field(torch.tensor([0, 1, 2]), 2.0)
+    x = torch.ones(3, 3, dtype=torch.float64)
+    meter = Meter(field, x)
+    assert torch.equal(meter.field.answers(HALF, x, 2.0), field.answers(HALF, x, 2.0))
+    meter.field.part(slice(0, 1)).answers(HALF, x[:1], 2.0)
+    assert meter.spent(1) == 2
+    meter.close()
+    with pytest.raises(BnsbenchError, match="after the run"):
+        meter.field.answers(HALF, x, 2.0)

@@ -175,3 +175,40 @@ def test_the_interval_that_the_sentence_proposes_is_solved() -> None:
     labels, x0 = torch.tensor([0, 1]), torch.randn(2, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     end, _ = solve(model.field(labels), 0.999 * x0, 1e-7)
     torch.testing.assert_close(end, model.flow(0.999 * x0, labels, begin=0.001), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("prediction", get_args(Prediction))
+def test_both_answers_are_the_velocities_that_guidance_mixes_by_one_call(prediction: Prediction) -> None:
+    model, exact = GaussianModel(VP(), prediction), GaussianModel(VP())
+    labels = torch.tensor([0, 1, 2, 1])
+    x = torch.randn(4, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    t = torch.tensor([0.2, 0.6, 0.6, 0.9], dtype=torch.float64)
+    found = model.field(labels, 2.0).answers(t, x, 2.0)
+    assert model.calls == [8]
+    expected = torch.stack([exact.predict(t, x, labels), exact.predict(t, x, torch.full_like(labels, -1))])
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("guidance", "said"),
+    [
+        (0.0, "for w = 2 and cannot run at w = 0"),
+        (1.5, "for w = 2 and cannot run at w = 1.5"),
+        (torch.tensor([2.0, 2.0, 1.0, 2.0]), "for w = 2 and cannot run at w = 1, 2"),
+    ],
+)
+def test_answers_are_refused_at_another_scale(guidance: float | torch.Tensor, said: str) -> None:
+    field = GaussianModel().field(torch.tensor([0, 1, 2, 1]), guidance)
+    with pytest.raises(NotApplicableError, match=said):
+        field.answers(torch.tensor(0.4), torch.zeros(4, 3, dtype=torch.float64), 2.0)
+
+
+def test_a_scale_that_all_samples_share_may_be_told_for_each() -> None:
+    model, x = GaussianModel(), torch.ones(2, 3, dtype=torch.float64)
+    each = model.field(torch.tensor([0, 1]), torch.full((2,), 2.0)).answers(torch.tensor(0.4), x, 2.0)
+    assert torch.equal(each, model.field(torch.tensor([0, 1]), 2.0).answers(torch.tensor(0.4), x, 2.0))
+
+
+def test_without_a_condition_there_is_one_answer() -> None:
+    with pytest.raises(NotApplicableError, match="GaussianModel is unconditional, so it has one answer"):
+        GaussianModel().field(None, 2.0).answers(torch.tensor(0.4), torch.zeros(2, 3, dtype=torch.float64), 2.0)

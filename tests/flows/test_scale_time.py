@@ -113,3 +113,13 @@ def test_a_change_of_time_and_scale_can_be_differentiated(path: Path) -> None:
         difference = (scale_time(path, CondOT(), r + h)[part] - scale_time(path, CondOT(), r - h)[part]) / (2 * h)
         torch.testing.assert_close(derivative.diagonal(), difference, rtol=1e-5, atol=1e-8)
         assert not (derivative - derivative.diagonal().diag()).any()
+
+
+def test_either_answer_is_seen_on_the_new_path() -> None:
+    """As fields of their own, each on the new path: at w = -1 the field is the answer without a condition."""
+    model, labels = GaussianModel(), torch.tensor([0, 1, 2])
+    x, r = torch.ones(3, 3, dtype=torch.float64), torch.tensor(0.4, dtype=torch.float64)
+    found = ScaleTimeField(model.field(labels, 2.0), VP()).answers(r, x, 2.0)
+    for answer, guidance in zip(found, (0.0, -1.0), strict=True):
+        expected = ScaleTimeField(model.field(labels, guidance), VP())(r, x)
+        torch.testing.assert_close(answer, expected, rtol=1e-12, atol=1e-12)

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-from bnsbench.errors import CorruptFileError, UsageError
+from bnsbench.errors import CorruptFileError, NotApplicableError, UsageError
 from bnsbench.flows.paths import VP, CondOT, Cosine, DiscreteVP, Preconditioned
 from bnsbench.models.shipped import SOLVERS
-from bnsbench.nonstationary.artefact import SCHEMA, SolverArtefact, load_solver
+from bnsbench.nonstationary.artefact import SCHEMA, SolverArtefact, exportable, load_solver
 from bnsbench.nonstationary.table import NonStationarySolver
+from tests.training.toys import random_split_table
 
 
 def artefact(path=None, **changes):
@@ -144,3 +145,45 @@ def test_loading_the_solver_alone_needs_nothing_else_of_the_file(tmp_path: Path)
         load_solver(file)
     with pytest.raises(UsageError, match=r"nowhere\.json cannot be read"):
         load_solver(tmp_path / "nowhere.json")
+
+
+def split_artefact(**changes):
+    return artefact(solver=random_split_table(3, guidance=2.5), interval=(0.0, 1.0), **changes)
+
+
+def test_a_split_table_is_written_as_the_newest_schema_and_others_as_before(tmp_path: Path) -> None:
+    saved = split_artefact()
+    saved.save(tmp_path / "split.json")
+    described = json.loads((tmp_path / "split.json").read_text())
+    assert (described["schema"], artefact().to_dict()["schema"]) == (SCHEMA, 2) == (3, 2)
+    assert [len(row) for row in described["solver"]["c"]] == [1, 2, 3]
+    assert described["solver"]["guidance"] == 2.5
+    found = SolverArtefact.load(tmp_path / "split.json")
+    assert found.to_dict() == saved.to_dict()
+    assert found.solver.fingerprint() == saved.solver.fingerprint()
+    table = load_solver(tmp_path / "split.json")
+    assert (table.guidance, table.fingerprint()) == (2.5, saved.solver.fingerprint())
+
+
+@pytest.mark.parametrize("schema", [1, 2])
+def test_older_files_are_read(tmp_path: Path, schema: int) -> None:
+    (tmp_path / "old.json").write_text(json.dumps({**artefact().to_dict(), "schema": schema}))
+    assert SolverArtefact.load(tmp_path / "old.json").solver.guidance is None
+
+
+@pytest.mark.parametrize("guidance", [2.0, (2.5, 1.0), 0.0])
+def test_a_split_table_is_for_its_own_guidance(guidance: float | tuple[float, ...], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="but the solver is said to be for"):
+        split_artefact(guidance=guidance)
+    described = split_artefact().to_dict()
+    described["guidance"] = list(guidance) if isinstance(guidance, tuple) else guidance
+    (tmp_path / "wrong.json").write_text(json.dumps(described))
+    with pytest.raises(CorruptFileError):
+        SolverArtefact.load(tmp_path / "wrong.json")
+
+
+def test_a_split_table_is_nothing_to_export() -> None:
+    plain = artefact()
+    assert exportable(plain) is plain
+    with pytest.raises(NotApplicableError, match="only their mixture"):
+        exportable(split_artefact())

@@ -8,9 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from bnsbench.flows.paths import EDM, VE, VP, CondOT, Cosine, DiscreteVP, Path, Preconditioned
-from bnsbench.models.mixtures import MixtureModel
-from bnsbench.nonstationary.change_of_path import CANONICAL, canonical_times, from_canonical_times, on_path
+from bnsbench.flows.paths import CANONICAL, EDM, VP, CondOT, Cosine, Path, Preconditioned
+from bnsbench.nonstationary.change_of_path import canonical_times, from_canonical_times, on_path
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.nonstationary.tracing import trace
 from bnsbench.solvers.ddim import ddim
@@ -19,20 +18,17 @@ from bnsbench.training.optimisers.selection import psnr
 from bnsbench.training.problem import Effort, Problem
 from bnsbench.training.recipes.bns import train_bns
 from bnsbench.training.recipes.paper import precondition
-from bnsbench.truth.pairs import PairSource
+from tests.flows.every_path import PATHS
 from tests.training.families.examples import nodes
-from tests.training.toys import blobs, cross, euler_table, plain_states, random_table
-
-PATHS: dict[str, tuple[Path, float]] = {
-    "condot": (CondOT(), 1.0),
-    "cosine": (Cosine(), 1.0),
-    "vp": (VP(), 0.999),
-    "discrete": (DiscreteVP.linear(), 1.0),
-    "edm": (EDM(), 1.0),
-    "ve": (VE(), 1.0),
-    "preconditioned": (Preconditioned(CondOT(), 3.0), 1.0),
-}
-"""Every path, and where its interval ends."""
+from tests.training.toys import (
+    blobs_source,
+    cross,
+    euler_table,
+    plain_states,
+    random_split_table,
+    random_table,
+    states_of_answers,
+)
 
 REACH = 3.0
 """Log-SNRs within this of 0 are on every path."""
@@ -56,7 +52,7 @@ def scale(path: Path, new: Path, times: Tensor) -> Tensor:
 
 def field_on(path: Path):
     """The exact field of one mixture."""
-    return MixtureModel(cross().mixture, path, (2,)).field(torch.arange(4) % 2)
+    return cross(path).field(torch.arange(4) % 2)
 
 
 def noise() -> Tensor:
@@ -179,13 +175,35 @@ def test_trainings_on_all_paths_of_one_field_end_alike() -> None:
     found = {}
     for name in ("condot", "cosine", "vp", "edm", "ve"):
         path = PATHS[name][0]
-        model = MixtureModel(blobs(), path, (36,))
         begin, end = path.time(torch.tensor([-3.9, 4.6], dtype=torch.float64)).tolist()
-        model.interval = begin, end
-        source = PairSource(model, "blobs", tolerance=1e-5)
+        source = blobs_source(path)
+        source.model.interval = begin, end
         made = train_bns(Problem(source, effort=Effort(parts=(), validation=32)), 3, pairs=32, iterations=6)
         assert made.solver.times[[0, -1]].tolist() == [begin, end]
         # Where a little noise is left, states are of another size on every path: errors are those of x / alpha.
         found[name] = psnr(made.solver, source.pairs("test", 64), 2.0) + 20 * float(path.alpha(end).log10())
     assert min(found.values()) > 40
     assert max(found.values()) - min(found.values()) < 0.1, found
+
+
+@pytest.mark.parametrize(("one", "other"), PAIRS, ids=lambda name: name)
+def test_split_columns_are_told_on_another_path_as_well(one: str, other: str) -> None:
+    path, new = PATHS[one][0], PATHS[other][0]
+    begin, end = path.time(torch.tensor([-REACH, REACH], dtype=torch.float64)).tolist()
+    table = random_split_table(5)
+    table = NonStationarySolver.from_rows(begin + (end - begin) * table.times, table.rows, table.guidance)
+    changed = on_path(table, path, new)
+    assert changed.guidance == table.guidance
+    model, seen = cross(path), cross(new)
+    labels, x0, factors = torch.arange(4) % 2, noise(), scale(path, new, table.times)
+    states = states_of_answers(table, model.field(labels, 2.0), x0)
+    found = states_of_answers(changed, seen.field(labels, 2.0), factors[0] * x0)
+    for i, state in enumerate(states):
+        torch.testing.assert_close(found[i] / factors[i + 1], state, rtol=1e-7, atol=1e-8)
+    torch.testing.assert_close(on_path(changed, new, path).rows, table.rows, rtol=1e-7, atol=1e-9)
+
+
+def test_to_split_and_to_change_the_path_is_the_same_in_either_order() -> None:
+    table = on_reach(VP(), 4)
+    one, other = on_path(table, VP(), CANONICAL).split(2.0), on_path(table.split(2.0), VP(), CANONICAL)
+    torch.testing.assert_close(other.rows, one.rows, rtol=1e-9, atol=1e-11)

@@ -3,11 +3,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bnsbench.errors import UsageError
+from bnsbench.errors import NotApplicableError, UsageError
 from bnsbench.flows import precision
 from bnsbench.flows.fields import CountingField, FunctionField
 from bnsbench.flows.paths import CondOT
 from bnsbench.nonstationary.table import NonStationarySolver
+from tests.flows.toy import GaussianModel
+from tests.training.toys import random_split_table, states_of_answers
 
 
 def random_solver(n: int) -> NonStationarySolver:
@@ -139,3 +141,51 @@ def test_times_are_float32_on_a_device_without_float64(monkeypatch):
     found = solver(field(record), x0)
     assert seen == [torch.float32] * 4
     torch.testing.assert_close(found.double(), by_definition(solver, velocity, x0), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-13), (torch.float32, 1e-5)])
+def test_split_columns_agree_with_their_equation_at_one_call_an_evaluation(n, dtype, tolerance):
+    model, table = GaussianModel(), random_split_table(n)
+    x0 = torch.randn(4, 3, generator=torch.Generator().manual_seed(0)).to(dtype)
+    counter = CountingField(model.field(torch.tensor([0, 1, 2, 0]), 2.0))
+    found = table(counter, x0)
+    assert model.calls == [8] * n
+    assert (counter.nfe, counter.forwards) == (n, 8 * n)
+    assert found.dtype == dtype
+    expected = states_of_answers(table, model.field(torch.tensor([0, 1, 2, 0]), 2.0), x0.double())[-1]
+    assert float((found.double() - expected).norm() / expected.norm()) < tolerance
+
+
+@pytest.mark.parametrize("guidance", [2.0, -0.5, 7.5])
+def test_a_table_of_velocities_is_the_same_solver_with_its_columns_split(guidance):
+    field, x0 = GaussianModel().field(torch.tensor([0, 1, 2]), guidance), torch.randn(3, 3, dtype=torch.float64)
+    table = random_solver(6)
+    torch.testing.assert_close(table.split(guidance)(field, x0), table(field, x0), rtol=1e-12, atol=1e-12)
+
+
+def test_split_columns_are_refused_where_the_field_has_no_such_answers():
+    table, x0 = random_split_table(2), torch.ones(2, 3, dtype=torch.float64)
+    with pytest.raises(NotApplicableError, match="it is for w = 2 and cannot run at w = 3"):
+        table(GaussianModel().field(torch.tensor([0, 1]), 3.0), x0)
+    with pytest.raises(NotApplicableError, match="FunctionField gives a velocity alone"):
+        table(field(), x0)
+
+
+@pytest.mark.parametrize("table", [random_solver(2), random_split_table(2)], ids=["velocities", "split"])
+def test_no_samples_and_states_of_no_dimension_do_no_harm(table):
+    for x0 in (torch.ones(0, 3, dtype=torch.float64), torch.ones(0, dtype=torch.float64)):
+        found = table(Answering(), x0)
+        assert found.shape == x0.shape
+    alone = torch.tensor(0.3, dtype=torch.float64)
+    assert torch.equal(table(Answering(), alone), table(Answering(), alone[None])[0])
+
+
+class Answering(FunctionField):
+    """A field of any shape with both answers, the one without a condition half of the other."""
+
+    def __init__(self):
+        super().__init__(velocity, CondOT())
+
+    def answers(self, t, x, guidance):
+        return torch.stack([velocity(t, x), 0.5 * velocity(t, x)])

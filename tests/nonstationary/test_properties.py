@@ -14,6 +14,7 @@ from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.nonstationary.tracing import trace
 from bnsbench.solvers.ddim import ddim
 from bnsbench.solvers.runge_kutta import euler, heun, rk4
+from tests.training.toys import random_split_table, random_table
 
 
 def traced(rule, nfe, path):
@@ -80,3 +81,26 @@ def test_distance_needs_equal_nfe():
     one, two = (traced(euler, nfe, CondOT()) for nfe in (1, 2))
     with pytest.raises(UsageError, match="1 and 2 NFE"):
         distance(one, two)
+
+
+def test_figures_of_split_columns_are_those_of_their_sum_where_both_answers_agree() -> None:
+    table = random_table(4)
+    split, path = table.split(2.0), CondOT()
+    one, other = properties(table, path), properties(split, path)
+    for name in ("noise_error", "data_error", "start_gain", "increasing"):
+        assert getattr(other, name) == pytest.approx(getattr(one, name), rel=1e-9, abs=1e-12)
+    # The bound is crossed where rounding decides by a little.
+    assert other.stability_limit == pytest.approx(one.stability_limit, rel=1e-6)
+    # Answers that err by themselves: b (1 + w) and -b w weigh them.
+    assert other.noise_gain == pytest.approx(math.hypot(3.0, 2.0) * one.noise_gain)
+    assert other.largest_b == pytest.approx(3.0 * one.largest_b)
+
+
+def test_a_table_of_velocities_is_as_far_from_a_split_one_as_with_its_columns_split() -> None:
+    table, split = random_table(3), random_split_table(3)
+    assert distance(table, split) == distance(table.split(2.0), split) == distance(split, table)
+    assert split.c is not None
+    far = NonStationarySolver(split.times, split.a, split.b, c=split.c + 0.5 * torch.eye(3), guidance=2.0)
+    assert distance(split, far).b == pytest.approx(0.5)
+    with pytest.raises(UsageError, match="under different guidance"):
+        distance(split, random_table(3).split(3.0))

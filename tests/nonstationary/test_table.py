@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,8 @@ from bnsbench.flows.paths import CondOT
 from bnsbench.nonstationary.table import NonStationarySolver, canonical, free_entries
 from bnsbench.nonstationary.tracing import trace
 from bnsbench.solvers.runge_kutta import heun
-from tests.training.toys import bend, plain_states, random_table
+from tests.flows.toy import GaussianModel
+from tests.training.toys import bend, plain_states, random_split_table, random_table
 
 
 def random_solver(n: int, seed: int = 0) -> NonStationarySolver:
@@ -38,7 +40,7 @@ def test_fingerprint_sees_every_number():
     solver = random_solver(3)
     prints = {solver.fingerprint()}
     for name, index in (("times", 1), ("a", 2), ("b", (2, 1))):
-        parts = {"times": solver.times.clone(), "a": solver.a.clone(), "b": solver.b.clone()}
+        parts: dict[str, Any] = {"times": solver.times.clone(), "a": solver.a.clone(), "b": solver.b.clone()}
         parts[name][index] += 1e-15
         prints.add(NonStationarySolver(**parts).fingerprint())
     assert len(prints) == 4
@@ -223,3 +225,84 @@ def test_idle_evaluations_lie_halfway_between_their_neighbours() -> None:
     torch.testing.assert_close(after[1], 0.5 * (before[0] + before[1]), rtol=1e-13, atol=1e-13)
     for i, j in ((0, 0), (1, 2), (2, 3)):
         torch.testing.assert_close(after[j], before[i], rtol=1e-13, atol=1e-13)
+
+
+def test_a_split_table_survives_json_and_is_told_apart_by_every_number():
+    table = random_split_table(3)
+    assert table.c is not None
+    found = NonStationarySolver.from_dict(json.loads(json.dumps(table.to_dict())))
+    assert (found.columns, found.guidance, found.nfe) == (2, 2.0, 3)
+    assert torch.equal(found.rows, table.rows)
+    assert found.fingerprint() == table.fingerprint()
+    others = [
+        NonStationarySolver(table.times, table.a, table.b, c=table.c, guidance=2.5),
+        NonStationarySolver(table.times, table.a, table.b, c=table.c + 1e-15 * torch.eye(3), guidance=2.0),
+        NonStationarySolver(table.times, table.a, table.b),
+    ]
+    assert len({each.fingerprint() for each in (table, *others)}) == 4
+
+
+def test_rows_of_split_columns_have_the_weights_of_an_evaluation_beside_each_other():
+    table = random_split_table(2)
+    b, c = table.b, table.c
+    assert c is not None
+    expected = torch.tensor([[table.a[0], b[0, 0], c[0, 0], 0, 0], [table.a[1], b[1, 0], c[1, 0], b[1, 1], c[1, 1]]])
+    assert torch.equal(table.rows, expected.double())
+    again = NonStationarySolver.from_rows(table.times, table.rows, 2.0)
+    assert torch.equal(again.b, b)
+    assert again.c is not None
+    assert torch.equal(again.c, c)
+    assert torch.equal(again.of_equal_answers, b + c)
+    row, column = free_entries(2, 2)
+    assert list(zip(row.tolist(), column.tolist(), strict=True)) == [(0, 0), (0, 1), (0, 2), *((1, j) for j in range(5))]
+    changed = table.with_row(0, torch.tensor([7.0, 8.0, 9.0], dtype=torch.float64))
+    assert changed.rows[0].tolist() == [7, 8, 9, 0, 0]
+    assert changed.guidance == 2.0
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_free_entries_of_one_column_are_those_below_the_first_diagonal(n):
+    expected = torch.tril_indices(n, n + 1, offset=1)
+    assert torch.equal(torch.stack(free_entries(n)), expected)
+
+
+def test_idle_evaluations_of_split_columns_change_nothing():
+    table, field = random_split_table(3), GaussianModel().field(torch.tensor([0, 1]), 2.0)
+    x0 = torch.randn(2, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    idle = table.with_idle(6)
+    assert (idle.nfe, idle.guidance) == (6, 2.0)
+    torch.testing.assert_close(idle.validated()(field, x0), table(field, x0), rtol=1e-12, atol=1e-12)
+    opened = NonStationarySolver(torch.tensor([0.0, 0.5, 0.5, 1.0]), table.a, table.b, c=table.c, guidance=2.0)
+    assert torch.equal(opened.with_open_gaps().rows, table.rows)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"c": None}, "c and guidance go together"),
+        ({"guidance": None}, "c and guidance go together"),
+        ({"guidance": 0.0}, "guidance 0 leaves no two answers"),
+        ({"guidance": float("nan")}, "guidance nan leaves no two answers"),
+        ({"c": torch.zeros(2, 2)}, r"c must be shaped \[n, n\] as b, not \[2, 2\]"),
+        ({"c": torch.ones(3, 3)}, "not lower triangular"),
+        ({"c": torch.full((3, 3), float("inf")).tril()}, "some are not finite"),
+    ],
+)
+def test_numbers_that_are_no_split_table_are_refused(changes, said):
+    table = random_split_table(3)
+    parts = {"c": table.c, "guidance": 2.0, **changes}
+    with pytest.raises(UsageError, match=said):
+        NonStationarySolver(table.times, table.a, table.b, **parts)
+
+
+def test_what_cannot_be_split_says_so():
+    with pytest.raises(UsageError, match="split already, for guidance 2"):
+        random_split_table(2).split(2.0)
+    with pytest.raises(UsageError, match="answers once"):
+        random_table(2).split(0.0)
+
+
+@pytest.mark.parametrize("faulty", [{"c": [[1.0]]}, {"c": [[1.0], ["x", 2.0]], "guidance": 2.0}, {"guidance": "two"}])
+def test_a_description_of_no_split_table_is_corrupt(faulty):
+    with pytest.raises(CorruptFileError):
+        NonStationarySolver.from_dict({**random_table(2).to_dict(), **faulty})

@@ -11,7 +11,13 @@ from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.properties import Distance
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.nonstationary.tracing import trace
-from bnsbench.report.solver_words import names_in_words, origin_in_words, properties_in_words, start_of
+from bnsbench.report.solver_words import (
+    names_in_words,
+    names_of_weights,
+    origin_in_words,
+    properties_in_words,
+    start_of,
+)
 from bnsbench.solvers.runge_kutta import euler
 
 TABLE = NonStationarySolver(torch.tensor([0.0, 0.25, 1.0]), torch.ones(2), torch.tensor([[0.25, 0.0], [0.25, 0.75]]))
@@ -102,3 +108,13 @@ def test_starts(start, found, line):
     made = artefact({"start": start})
     assert start_of(made) == found
     assert origin_in_words(made)[1] == line
+
+
+def test_split_columns_are_told_with_their_guidance():
+    table = TABLE.split(2.5)
+    assert names_of_weights(table.rows) == ["b[i,0]", "c[i,0]", "b[i,1]", "c[i,1]"]
+    assert names_of_weights(TABLE.rows) == ["b[i,0]", "b[i,1]"]
+    lines = properties_in_words(table, CondOT())
+    assert lines[0].startswith("columns are split: b[i,j] weighs u[j] with the condition")
+    assert "for guidance 2.5 alone" in lines[0]
+    assert lines[1] == "largest |b|: 2.625"

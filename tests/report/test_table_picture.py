@@ -19,6 +19,7 @@ from bnsbench.report.plots import STYLE
 from bnsbench.report.table_picture import _figure, draw_table
 from bnsbench.solvers.ddim import ddim
 from bnsbench.solvers.runge_kutta import euler, heun, rk4
+from tests.training.toys import random_split_table
 
 
 def traced(rule, nfe, path, **options):
@@ -82,6 +83,9 @@ def test_same_table_same_file(tmp_path):
         (VP(), traced(ddim, 10, VP())),
         (Cosine(), traced(rk4, 12, Cosine())),
         (EDM(), traced(ddim, 30, EDM(), grid="logsnr")),
+        (CondOT(), random_split_table(1)),
+        (CondOT(), random_split_table(4)),
+        (CondOT(), random_split_table(16)),
     ],
 )
 def test_no_text_lies_on_another(monkeypatch, path, table):
@@ -133,3 +137,12 @@ def test_misuse(tmp_path, name, sentence):
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match=sentence):
         draw_table(wild(), CondOT(), "mine", tmp_path / name)
+
+
+def test_split_columns_stand_beside_each_other(tmp_path):
+    table = random_split_table(2)
+    draw_table(table, CondOT(), "split", tmp_path / "split.svg")
+    found = texts(tmp_path / "split.svg")
+    assert {"b[i,0]", "c[i,0]", "b[i,1]", "c[i,1]"} < set(found)
+    written = {f"{value:.3f}".replace("-", "\N{MINUS SIGN}") for value in table.rows[-1].tolist()}
+    assert written < set(found)

@@ -4,6 +4,7 @@ import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from bnsbench.flows.fields import FunctionField
 from bnsbench.flows.paths import CondOT
+from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.training.descent import ACCURATE, CONVERGED, IDLE, SPENT, Descent, Leg, Schedule, State
 from bnsbench.training.families.parametrisation import FreeTable
 from bnsbench.training.objectives import make_objective
@@ -146,7 +148,7 @@ def test_a_state_survives_its_file(tmp_path) -> None:
     checkpoint = Checkpoint(tmp_path / "state.pt")
     for noise in (None, torch.randn(3, 2, dtype=torch.float64)):
         state = State(torch.arange(3.0), leg=1, iterations=7, iterations_in_leg=2, damping=1e-4, slow=1, noise=noise)
-        state = replace(state, leaving=2, still=3, rejected=4, excess=0.1, floor=1e-5, level=2)
+        state = replace(state, gained=0.2, still=3, rejected=4, excess=0.1, floor=1e-5, level=2)
         checkpoint.save({**state.to_dict(), "selection": "kept beside it"})
         saved = checkpoint.load()
         assert saved is not None
@@ -199,12 +201,17 @@ def test_an_iteration_is_slow_if_it_gains_less_than_the_schedule_says(
     assert made.why_stopped(states[-1]) == CONVERGED
 
 
-def test_no_iteration_is_slow_while_the_floor_comes_down(source: PairSource) -> None:
+def test_no_iteration_is_slow_or_gains_too_little_while_the_floor_comes_down(source: PairSource) -> None:
     """At shares 1, 0.3 and 0.09 of the median error, under a last one of 0.05."""
-    schedule = Schedule(slow_iterations=2, slow_gain=math.inf, leaving_gain=math.inf)
+    schedule = Schedule(slow_iterations=2, slow_gain=math.inf)
     start, *states = all_states(descent([Leg(COUNT, None, schedule)], source, floor=0.05))
-    assert (start.slow, start.leaving) == (0, 0)
-    assert [(state.slow, state.leaving) for state in states] == [(0, 0), (0, 0), (0, 0), (1, 1), (2, 2)]
+    assert (start.slow, start.gained) == (0, math.inf)
+    assert [state.slow for state in states] == [0, 0, 0, 1, 2]
+    assert [math.isinf(state.gained) for state in states] == [True, True, True, False, False]
+    # So that a leg which another one follows ends at the fourth iteration, whatever it gains.
+    schedule = replace(schedule, leaving_gain=math.inf)
+    states = all_states(descent([Leg(8, None, schedule), Leg(COUNT, None, schedule)], source, floor=0.05))
+    assert [state.iterations_in_leg for state in states] == [0, 1, 2, 3, 4, 0, 1, 2]
 
 
 def test_iterations_at_which_nothing_helps_are_counted(source: PairSource, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,24 +220,88 @@ def test_iterations_at_which_nothing_helps_are_counted(source: PairSource, monke
     assert [state.still for state in all_states(made)] == [0, 0, 1, 1, 1, 1, 2, 2]  # every leg's first from 8
 
 
+def tell_validated(monkeypatch: pytest.MonkeyPatch, gains: Iterable[float]) -> None:
+    """Tell the losses that checks find on the validation pairs, by these gains of the iterations."""
+    coming, check, losses = iter(gains), IterateSelection.check, [9.0]
+
+    def told(self: IterateSelection, table: NonStationarySolver, stage: str, iteration: int, *rest: Any) -> float:
+        begins = bool(self.curve.points) and self.curve.points[-1]["iteration"] == iteration
+        check(self, table, stage, iteration, *rest)
+        gain = 0.0 if begins or iteration == 0 else next(coming)
+        if gain == -math.inf:
+            return math.inf  # states that are no numbers
+        losses.append(losses[-1] - gain)
+        return losses[-1]
+
+    monkeypatch.setattr(IterateSelection, "check", told)
+
+
+def test_an_iteration_is_judged_by_the_one_before_and_not_by_rivals(source: PairSource) -> None:
+    """As long as a rival is ahead, the best table so far does not change."""
+    schedule = replace(NEVER_SLOW, iterations=4)
+    alone, behind = (descent([Leg(8, None, schedule)], source, floor=1.0) for _ in range(2))
+    rival = all_states(descent([Leg(COUNT, None, replace(NEVER_SLOW, iterations=12))], source))[-1]
+    behind.selection.check(behind.family.table(rival.theta), "start", 0, 1)
+    gains = [[state.gained for state in all_states(made)] for made in (alone, behind)]
+    assert gains[0] == gains[1]
+    assert 0 < gains[0][1] < math.inf
+
+
 @pytest.mark.parametrize("excess", [0.024, 0.025, 0.5])
 def test_a_leg_on_more_pairs_is_taken_only_if_parameters_lose_enough_without(
     excess: float, source: PairSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And if it is, the one before is left as soon as iterations gain less than the next may."""
-    gain = 0.02  # slow for a leg that another one follows, and not slow for the last
+    """And if it is, the one before is left as soon as an iteration gains less than the next may."""
+    gain, follows = 0.02, excess >= 0.025  # too little for a leg that another one follows, and not slow for the last
     schedule = Schedule(iterations=5, slow_iterations=2, slow_gain=0.01, leaving_gain=0.03)
-    tell(monkeypatch, [8.0 - gain * (k + 1) for k in range(5)] * 2, *[excess] * 10)
+    losses = [7.5 - gain * k for k in range(5)]
+    tell(monkeypatch, [*losses[:2], *losses] if follows else losses, *[excess] * 10)
+    tell_validated(monkeypatch, itertools.repeat(1.0))
     made = descent([Leg(8, None, schedule), Leg(COUNT, None, schedule, least_excess=0.025)], source, floor=1.0)
     states = all_states(made)
-    follows = excess >= 0.025
     assert [state.leg for state in states] == ([0] * 3 + [1] * 6 if follows else [0] * 6)
     if follows:
         left, begun = states[2], states[3]
-        assert (left.leaving, left.slow, left.excess) == (2, 0, excess)
+        assert left.gained == pytest.approx(gain)
+        assert (left.slow, left.excess) == (0, excess)
         assert made.why_stopped(left) == CONVERGED + "; more training pairs would gain less than 0.11 dB"
-        assert (begun.leaving, begun.slow) == (0, 0)
+        assert (begun.gained, begun.slow) == (math.inf, 0)
     assert made.why_stopped(states[-1]) == SPENT
+
+
+@pytest.mark.parametrize(
+    ("trained", "validated", "left"),
+    [
+        ((0.5, 0.25, 0.125), (1.0, 1.0, 1.0), 3),
+        ((1.0, 1.0, 1.0), (0.5, 0.25, 0.125), 3),
+        ((0.5, 0.125, 1.0), (0.5, 0.5, 0.5), 2),
+        ((0.5, 1.0, 0.5), (0.25, -1.0, 1.0), 2),
+        ((0.5, 0.5, 0.5), (-math.inf, 1.0, 1.0), 1),
+        ((0.25, 0.25, 0.25), (0.25, 0.25, 0.25), None),
+    ],
+    ids=["training", "validation", "training once", "validation once", "astray", "as much as that"],
+)
+def test_a_leg_that_another_follows_is_left_at_the_first_small_gain_on_either_pairs(
+    trained: tuple[float, ...],
+    validated: tuple[float, ...],
+    left: int | None,
+    source: PairSource,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Less than a quarter of a nat, that is; a last leg stays for as many slow ones as it may."""
+    schedule = Schedule(iterations=3, slow_iterations=9, slow_gain=0.25, leaving_gain=0.25)
+    losses = [8.0 - sum(trained[: k + 1]) for k in range(3)]
+    for legs in ([Leg(8, None, schedule), Leg(COUNT, None, replace(schedule, iterations=0))], [Leg(8, None, schedule)]):
+        with monkeypatch.context() as patch:
+            tell(patch, losses)
+            tell_validated(patch, validated)
+            made = descent(legs, source, floor=1.0)
+            states = [state for state in all_states(made) if state.leg == 0]
+        gained = [min(each) for each in zip(trained, validated, strict=True)]
+        goes_on = len(legs) == 2
+        assert [state.gained for state in states] == [math.inf, *gained[: left if goes_on else None]]
+        reason = CONVERGED + "; more training pairs would gain less than 0 dB" if goes_on and left else SPENT
+        assert made.why_stopped(states[-1]) == reason
 
 
 def test_the_first_leg_is_taken_in_any_case_and_those_after_one_left_out_are_not(
@@ -282,25 +353,31 @@ def watched_thetas(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     return seen
 
 
+def tell_error(made: Descent, error: float) -> None:
+    """Tell how exact the first teacher is."""
+    made.teaching.measured[0] = made.teaching.teacher, error
+
+
 @pytest.mark.parametrize("outgrown", [True, False])
 def test_where_the_student_comes_near_its_truth_a_finer_one_takes_over_and_the_descent_goes_on_from_there(
     outgrown: bool, source: PairSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In the middle of a leg, within 10 dB of the teacher's own error, which is told."""
-    monkeypatch.setattr(LONG, (12,))
+    monkeypatch.setattr(LONG, (6,))
     legs = [Leg(COUNT, None, replace(NEVER_SLOW, iterations=4))]
 
     def made(error: float) -> Descent:
         fresh = descent(legs, source)
-        fresh.teaching.errors[0] = error
+        tell_error(fresh, error)
         return fresh
 
+    seen = watched_thetas(monkeypatch)
     before = made(math.inf)
-    states = all_states(before)
+    states, begun = all_states(before), list(seen)
     assert {state.level for state in states} == {0}
     psnr = [point["psnr"] for point in before.selection.curve.points]
     assert psnr[1] < psnr[2] - 0.1
-    seen = watched_thetas(monkeypatch)
+    seen.clear()
     changed = made(psnr[2] + 10.0 + (-0.05 if outgrown else 0.05 + max(0.0, max(psnr) - psnr[2])))
     found = all_states(changed)
     assert [state.level for state in found] == ([0, 0, 0, 1, 1] if outgrown else [0] * 5)
@@ -310,11 +387,11 @@ def test_where_the_student_comes_near_its_truth_a_finer_one_takes_over_and_the_d
     assert len(seen) == 4
     held = len(seen[2]) - (N + 1)
     assert torch.equal(seen[2][:held], found[2].theta[:held])
-    assert torch.equal(seen[2], found[2].theta) == (not outgrown)
+    assert torch.equal(seen[2], begun[2]) == (not outgrown)
     assert not torch.equal(seen[0][:held], seen[2][:held])
     # All that is measured from there on is measured on that truth.
-    teacher = changed.teaching.teachers[found[-1].level]
-    validation = source.taught(teacher).pairs("validation", COUNT)
+    assert changed.teaching.level == found[-1].level
+    validation = source.taught(changed.teaching.teacher).pairs("validation", COUNT)
     assert torch.equal(changed.selection.pairs.x1, validation.x1)
     best = plain_states(changed.selection.result(), validation.field, validation.x0)[-1]
     assert changed.selection.best_psnr == pytest.approx(float(psnr_per_sample(best, validation.x1, 2.0).mean()), abs=1e-6)
@@ -328,22 +405,22 @@ def test_a_leg_begins_on_a_truth_that_leaves_room_for_it(
     monkeypatch.setattr(LONG, (12,))
     legs = [Leg(16, None, NEVER_SLOW), Leg(COUNT, None, replace(NEVER_SLOW, iterations=0))]
     before = descent(legs[:1], source)
-    before.teaching.errors[0] = math.inf
+    tell_error(before, math.inf)
     all_states(before)
     reached = before.selection.best_psnr
     made = descent(legs, source)
-    made.teaching.errors[0] = reached + margin
+    tell_error(made, reached + margin)
     states = all_states(made)
     assert [state.level for state in states] == [0, 0, 0, level]
     assert made.teaching.level == level
-    wanted = source.taught(made.teaching.teachers[level]).pairs("validation", COUNT)
+    wanted = source.taught(made.teaching.teacher).pairs("validation", COUNT)
     assert torch.equal(made.selection.pairs.x1, wanted.x1)
 
 
 def test_accurate_on_a_truth_that_is_no_better_is_not_accurate(source: PairSource, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LONG, (12,))
     made = replace(descent([Leg(COUNT, None, NEVER_SLOW)], source), enough=1.0)
-    made.teaching.errors[0] = 11.0
+    tell_error(made, 11.0)
     states = all_states(made)
     assert [state.level for state in states] == [0, 1]
     assert made.why_stopped(states[-1]) == ACCURATE.format(1.0)

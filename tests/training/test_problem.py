@@ -31,7 +31,7 @@ def test_as_much_is_done_as_the_documents_say() -> None:
     method = " ".join(METHOD.read_text().split())
     *most, last = (*effort.parts, effort.pairs)
     assert f"in *legs* on {', '.join(map(str, most))} and {last} pairs" in method
-    assert f"only where the excess is at least {effort.least_excess} nats, a tenth of a decibel" in method
+    assert f"only where the excess is at least {effort.least_excess} nats, a sixth of a decibel" in method
     assert f"is measured on {effort.validation} validation pairs" in method
     assert f"or at {effort.enough:g} dB" in method
 

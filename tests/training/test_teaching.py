@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from functools import partial
 
@@ -10,31 +11,38 @@ import torch
 from torch import Tensor
 
 from bnsbench.flows.fields import BatchField, CountingField, FunctionField
-from bnsbench.flows.paths import EDM, VP, CondOT, Path
-from bnsbench.models.mixtures import MixtureModel
+from bnsbench.flows.paths import CondOT
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.nonstationary.tracing import trace
+from bnsbench.solvers.adams_bashforth import adams_bashforth
 from bnsbench.solvers.unipc import unipc
 from bnsbench.training.problem import Cost, Problem
-from bnsbench.training.teaching import LEAST_MARGIN, LONG, MARGIN, PROBED, LongTable, Teaching
+from bnsbench.training.teaching import LEAST_MARGIN, LONG, MARGIN, PROBED, RULES, LongTable, Teaching, long_table
 from bnsbench.truth.ground_truth import Solution, Trajectory
 from bnsbench.truth.mixed_source import MixedSource
 from bnsbench.truth.pairs import TAUGHT_CHUNK, PairSource
-from bnsbench.truth.teacher import Adaptive
+from bnsbench.truth.teacher import Adaptive, Teacher
+from tests.flows.every_path import OTHERS, PATHS
 from tests.flows.toy import GaussianModel
 from tests.training.toys import bend, cross, cross_source, euler_table, plain_states, random_table
 
 
-def teaching(source: PairSource | MixedSource, level: int = 0, errors: dict[int, float] | None = None) -> Teaching:
-    return Teaching(Problem(source), Cost(), level, errors or {})
+def teaching(source: PairSource | MixedSource, level: int = 0) -> Teaching:
+    return Teaching(Problem(source), Cost(), level)
+
+
+def decibels(found: Tensor, truth: Tensor) -> float:
+    """The mean PSNR of end states whose range is 2."""
+    return float((10 * torch.log10(4 / (found - truth).square().mean(1))).mean())
+
+
+def probed(source: PairSource, teacher: Teacher) -> Tensor:
+    """The end states by a teacher of the samples on which it is measured."""
+    return source.taught(teacher, PROBED).pairs("train", PROBED).x1
 
 
 def noise(count: int = 5, dtype: torch.dtype = torch.float64) -> Tensor:
     return torch.randn(count, 2, generator=torch.Generator().manual_seed(0), dtype=dtype)
-
-
-def cross_on(path: Path, end: float = 1.0) -> PairSource:
-    return PairSource(MixtureModel(cross().mixture, path, (2,), end), "cross", tolerance=1e-9)
 
 
 def test_a_long_table_ends_where_it_ends() -> None:
@@ -90,30 +98,72 @@ def test_long_tables_have_names_of_their_own() -> None:
 
 
 def test_the_teachers_are_long_tables_and_then_adaptive_solves_down_to_the_problem_s_tolerance() -> None:
-    for tolerance, finer in ((1e-3, []), (1e-6, [1e-5]), (1e-8, [1e-5, 1e-6, 1e-7])):
-        teachers = teaching(cross_source(tolerance=tolerance)).teachers
-        tables, adaptive = teachers[: len(LONG)], teachers[len(LONG) :]
-        assert adaptive == [Adaptive(each, straight=True) for each in (*finer, tolerance)]
-        for nfe, table in zip(LONG, tables, strict=True):
-            assert isinstance(table, LongTable)
-            expected = trace(partial(unipc, nfe=nfe, order=3, grid="logsnr"), CondOT(), (0.0, 1.0))
-            assert torch.equal(table.table.rows, expected.rows)
-            assert table.rule == "unipc of order 3 on log-SNR"
-        assert len({teacher.name for teacher in teachers}) == len(teachers)
+    for tolerance, finer in ((1e-3, []), (1e-6, [1e-5]), (1e-10, [1e-5, 1e-6, 1e-7, 1e-8, 1e-9])):
+        levels = teaching(cross_source(tolerance=tolerance)).levels
+        tables, adaptive = levels[: len(LONG)], levels[len(LONG) :]
+        assert adaptive == [(Adaptive(each, canonical=True),) for each in (*finer, tolerance)]
+        for nfe, choice in zip(LONG, tables, strict=True):
+            for grid, table in zip(("logsnr:-5:5", "logsnr:-5:7"), choice, strict=False):
+                assert isinstance(table, LongTable)
+                expected = trace(partial(unipc, nfe=nfe, order=3, grid=grid), CondOT(), (0.0, 1.0))
+                assert torch.equal(table.table.rows, expected.rows)
+                assert table.rule == f"unipc of order 3 on {grid}"
+            assert isinstance(choice[2], LongTable)
+            expected = trace(partial(adams_bashforth, nfe=nfe, order=4, grid="kumaraswamy:1.5:2"), CondOT(), (0.0, 1.0))
+            assert torch.equal(choice[2].table.rows, expected.rows)
+            assert (choice[2].rule, len(choice)) == ("ab4 on kumaraswamy:1.5:2", 3)
+        every = list(itertools.chain(*levels))
+        assert len({teacher.name for teacher in every}) == len(every)
 
 
-SOURCES = [cross_on(CondOT()), cross_on(VP(), 0.999), cross_on(EDM())]
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("name", OTHERS)
+def test_between_the_same_noise_levels_a_table_tells_the_same_truth_on_every_path(name: str, rule: str) -> None:
+    """Of one mixture, whose field on every path is known, but for a scale and rounding."""
+    path, straight = PATHS[name][0], CondOT()
+    interval, canonical = (each.time(torch.tensor([-3.9, 4.5]).double()) for each in (path, straight))
+    teachers = [long_table(rule, 24, each, tuple(ends.tolist())) for each, ends in ((straight, canonical), (path, interval))]
+    levels = [each.log_snr(made.table.times) for each, made in zip((straight, path), teachers, strict=True)]
+    torch.testing.assert_close(levels[1], levels[0], rtol=1e-9, atol=1e-9)
+    assert torch.equal(teachers[1].table.times[[0, -1]], interval)
+    # x / sigma at the beginning and x / alpha at the end are the same on both.
+    labels = torch.arange(5) % 2
+    ends = []
+    for each, (begin, end), made in zip((straight, path), (canonical, interval), teachers, strict=True):
+        found = made.ends(cross(each).field(labels), float(each.sigma(begin)) * noise())
+        ends.append(found.states[-1] / float(each.alpha(end)))
+    torch.testing.assert_close(ends[1], ends[0], rtol=0, atol=1e-8)
+    assert teachers[1].name != teachers[0].name
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_table_on_a_model_s_own_interval_is_the_rule_on_the_canonical_one(rule: str) -> None:
+    """Traced on the canonical path by noise levels, and run on the straight field, from and to which states are scaled."""
+    for name, (path, end) in PATHS.items():
+        begins, ends = (float(CondOT().time(path.log_snr(t))) for t in (0.0, end))
+        plain = trace(lambda field, x0: RULES[rule](field, x0, 24), CondOT(), (begins, ends))
+        made = long_table(rule, 24, path, (0.0, end))
+        assert made.table.times[[0, -1]].tolist() == [0.0, end], name
+        labels, x0 = torch.arange(5) % 2, float(path.sigma(0.0)) * noise()
+        found = made.table(cross(path).field(labels), x0) / float(path.alpha(end))
+        scaled = x0 * float(CondOT().sigma(begins) / path.sigma(0.0))
+        expected = plain(cross().field(labels), scaled) / float(CondOT().alpha(ends))
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-8)
+
+
+SOURCES = [cross_source(*PATHS[name], tolerance=1e-9) for name in ("condot", "vp", "edm")]
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.model.path.name)
-def test_every_table_is_finer_than_the_one_before_and_says_how_fine(source: PairSource) -> None:
+def test_of_every_level_the_best_table_teaches_finer_than_the_one_before_and_says_how_fine(source: PairSource) -> None:
     """Against the truth solved to 1e-9."""
     truth, errors, told = source.pairs("train", PROBED).x1, [], []
     for level in range(len(LONG)):
         made = teaching(source, level=level)
-        found = made.problem.source.taught(made.teacher, PROBED).pairs("train", PROBED).x1
-        errors.append(float((10 * torch.log10(4 / (found - truth).square().mean(1))).mean()))
+        each = [decibels(probed(source, teacher), truth) for teacher in made.levels[level]]
+        errors.append(decibels(probed(source, made.teacher), truth))
         told.append(made.error())
+        assert errors[-1] == pytest.approx(max(each), abs=0.5) or min(errors[-1], max(each)) > 85
     assert errors == sorted(errors)
     assert 40 < errors[0] < errors[-1] - 10
     # They are measured against a solve to 1e-5, which resolves no more than about 90 dB.
@@ -124,19 +174,82 @@ def test_every_table_is_finer_than_the_one_before_and_says_how_fine(source: Pair
 def test_an_adaptive_teacher_is_measured_against_the_next_one_and_the_finest_by_none() -> None:
     source = cross_source(tolerance=1e-7)
     made = teaching(source, level=len(LONG))
-    rough, fine = (
-        source.taught(Adaptive(tolerance, straight=True), PROBED).pairs("train", PROBED).x1 for tolerance in (1e-5, 1e-6)
-    )
-    assert made.error() == pytest.approx(float((10 * torch.log10(4 / (rough - fine).square().mean(1))).mean()), abs=1e-6)
-    assert teaching(source, level=len(LONG) + 2).error() == math.inf
+    rough, fine = (probed(source, Adaptive(tolerance, canonical=True)) for tolerance in (1e-5, 1e-6))
+    assert made.error() == pytest.approx(decibels(rough, fine), abs=1e-6)
+    assert made.teacher == Adaptive(1e-5, canonical=True)
+    finest = teaching(source, level=len(LONG) + 2)
+    assert (finest.teacher, finest.error()) == (Adaptive(1e-7, canonical=True), math.inf)
+    assert finest.cost.truths == {}
+
+
+def test_a_long_table_is_measured_against_the_first_adaptive_teacher() -> None:
+    source = cross_source(tolerance=1e-7)
+    for level in (0, 2, len(LONG) - 1):
+        made = teaching(source, level=level)
+        fine = probed(source, Adaptive(1e-5, canonical=True))
+        worth = [decibels(probed(source, teacher), fine) for teacher in made.levels[level]]
+        assert made.error() == pytest.approx(max(worth), abs=1e-6)
+        assert made.teacher is made.levels[level][worth.index(max(worth))]
+
+
+class Off:
+    """A teacher whose ends are beside the truth by a number, or no numbers at all; it counts how often it is asked."""
+
+    def __init__(self, name: str, by: float, truth: Tensor) -> None:
+        self.name, self.by, self.truth, self.asked = name, by, truth, 0
+
+    def ends(self, field: BatchField, x0: Tensor) -> Solution:
+        del field
+        self.asked += 1
+        stopped = torch.full((len(x0),), math.nan if math.isfinite(self.by) else 0.5, dtype=torch.float64)
+        return Solution(torch.tensor([0.0, 1.0], dtype=torch.float64), torch.stack([x0, self.truth + self.by]), 3, stopped)
+
+    def way(self, field: BatchField, x0: Tensor) -> tuple[Solution, Trajectory]:
+        raise AssertionError("nobody looks at its way")
+
+
+@pytest.mark.parametrize(
+    ("by", "best"),
+    [
+        ((0.1, 0.02, 0.2), 1),
+        ((0.02, 0.1), 0),
+        ((0.1, 0.02), 1),
+        ((math.inf, 0.1, math.inf), 1),
+        ((math.nan, 0.1, 0.02), 2),
+        ((math.inf, math.nan, math.inf), None),
+    ],
+)
+def test_the_teacher_of_a_level_is_the_best_of_those_that_do_not_run_away(by: tuple[float, ...], best: int | None) -> None:
+    """An end state beside the truth by 1/10 of a range of 2 is at 26 dB; if none is left, the next level takes over."""
+    source = cross_source(tolerance=1e-6)
+    made = teaching(source)
+    truth = probed(source, Adaptive(1e-5, canonical=True))
+    offs = tuple(Off(f"off {number}", each, truth) for number, each in enumerate(by))
+    made.levels[0] = offs
+    if best is None:
+        assert made.error() == -math.inf
+        assert made.sharpen(-1e9)
+        assert made.level == 1
+        assert made.error() > 40
+    else:
+        assert made.teacher is offs[best]
+        assert made.error() == pytest.approx(20 * math.log10(2 / by[best]))
+        assert not made.sharpen(made.error() - MARGIN)
+    # Each is asked once, however often its level is looked at, and paid for once if it has an end.
+    made.level = 0
+    assert made.error() == made.error()
+    assert [off.asked for off in offs] == [1] * len(by)
+    spent = {name: count for name, count in made.cost.truths.items() if name.startswith("error of off")}
+    assert spent == {f"error of {off.name}": 3 * PROBED for off in offs if math.isfinite(off.by)}
 
 
 def test_a_teacher_takes_over_where_the_one_before_is_not_so_much_better_than_its_student() -> None:
     errors = {0: 40.0, 1: 50.0, 2: 60.0, 3: 60.0, 4: 70.0, 5: 80.0}
-    last = len(teaching(cross_source(tolerance=1e-6)).teachers) - 1
+    last = len(teaching(cross_source(tolerance=1e-6)).levels) - 1
 
     def level_for(psnr: float, level: int = 0) -> tuple[int, bool]:
-        made = teaching(cross_source(tolerance=1e-6), level=level, errors=dict(errors))
+        made = teaching(cross_source(tolerance=1e-6), level=level)
+        tell_errors(made, errors)
         changed = made.sharpen(psnr)
         return made.level, changed
 
@@ -149,35 +262,19 @@ def test_a_teacher_takes_over_where_the_one_before_is_not_so_much_better_than_it
     assert level_for(200.0, level=last) == (last, False)
 
 
+def tell_errors(made: Teaching, errors: dict[int, float]) -> None:
+    """Tell how exact teachers are, by level."""
+    made.measured.update({level: (made.levels[level][0], error) for level, error in errors.items()})
+
+
 def test_a_student_outgrows_its_teacher_later_than_it_would_choose_another() -> None:
-    made = teaching(cross_source(tolerance=1e-6), errors={0: 40.0})
+    made = teaching(cross_source(tolerance=1e-6))
+    tell_errors(made, {0: 40.0})
     assert not made.outgrown(40.0 - LEAST_MARGIN)
     assert made.outgrown(40.1 - LEAST_MARGIN)
     assert LEAST_MARGIN < MARGIN
-    made.level = len(made.teachers) - 1
+    made.level = len(made.levels) - 1
     assert not made.outgrown(math.inf)
-
-
-class Astray:
-    """A teacher that goes nowhere."""
-
-    name = "astray"
-
-    def ends(self, field: BatchField, x0: Tensor) -> Solution:
-        del field
-        stopped = torch.full((len(x0),), math.nan, dtype=torch.float64)
-        return Solution(torch.tensor([0.0, 1.0], dtype=torch.float64), torch.stack([x0, x0 * torch.inf]), 1, stopped)
-
-    def way(self, field: BatchField, x0: Tensor) -> tuple[Solution, Trajectory]:
-        raise AssertionError("nobody looks at its way")
-
-
-def test_a_teacher_whose_ends_are_no_numbers_teaches_nobody() -> None:
-    made = teaching(cross_source(tolerance=1e-6))
-    made.teachers[0] = Astray()
-    assert made.error() == -math.inf
-    assert made.sharpen(-1e9)
-    assert made.level == 1
 
 
 def test_pairs_are_the_teacher_s_with_their_ways_if_they_are_asked_for() -> None:
@@ -187,7 +284,7 @@ def test_pairs_are_the_teacher_s_with_their_ways_if_they_are_asked_for() -> None
     assert way.trajectory is not None
     assert torch.equal(way.trajectory.x[-1], way.x1)
     assert way.trajectory.x.shape[:2] == (LONG[0] + 1, 12)
-    table = made.teachers[0]
+    table = made.teacher
     assert isinstance(table, LongTable)
     torch.testing.assert_close(pairs.x1, table.table(pairs.field, pairs.x0), rtol=1e-10, atol=1e-10)
     torch.testing.assert_close(way.x1[:10], pairs.x1, rtol=1e-10, atol=1e-10)
@@ -197,6 +294,10 @@ def test_pairs_are_the_teacher_s_with_their_ways_if_they_are_asked_for() -> None
 def test_what_is_known_is_not_solved_again() -> None:
     solved: list[str] = []
     made = teaching(cross_source(progress=solved.append))
+    # Once the teacher is known, for which every one of its level is measured, and a finer one.
+    assert made.teacher in made.levels[0]
+    assert len(solved) == len(RULES) + 1
+    solved.clear()
     whole = made.pairs("train", 2 * TAUGHT_CHUNK)
     assert len(solved) == 2
     assert torch.equal(made.pairs("train", 7).x1, whole.x1[:7])
@@ -210,8 +311,13 @@ def test_what_is_known_is_not_solved_again() -> None:
     made.pairs("validation", 4)
     assert len(solved) == 4
     made.level = 1
+    assert made.teacher in made.levels[1]
+    solved.clear()
     assert not torch.equal(made.pairs("train", 5).x1, way.x1)
-    assert len(solved) == 5
+    assert len(solved) == 1
+    made.level = 0
+    assert made.error() < made.measured[1][1]
+    assert len(solved) == 1
 
 
 def test_every_truth_is_counted_once() -> None:
@@ -219,18 +325,26 @@ def test_every_truth_is_counted_once() -> None:
     for count in (5, 40, 20):
         made.pairs("train", count)
     made.pairs("validation", 3)
-    first = made.teacher.name
-    assert made.cost.truths == {
-        f"train, {first}": 2 * TAUGHT_CHUNK * LONG[0],
-        f"validation, {first}": TAUGHT_CHUNK * LONG[0],
+    finer = probe_cost(made)
+    taught = {
+        f"train, {made.teacher.name}": 2 * TAUGHT_CHUNK * LONG[0],
+        f"validation, {made.teacher.name}": TAUGHT_CHUNK * LONG[0],
     }
+    measured = {f"error of {teacher.name}": PROBED * LONG[0] for teacher in made.levels[0]}
+    assert made.cost.truths == {**taught, **measured, **finer}
     made.error()
+    made.level = 1
     made.error()
-    finer = made.teachers[len(LONG)]
-    probed = made.problem.source.taught(finer, PROBED).pairs("train", PROBED)
-    assert made.cost.truths[f"error of {first}"] == PROBED * LONG[0]
-    assert made.cost.truths[f"error of {finer.name}"] == probed.truth_evaluations
-    assert made.cost.teacher == 3 * TAUGHT_CHUNK * LONG[0] + PROBED * LONG[0] + probed.truth_evaluations
+    # Against the same finer one, which counts no more.
+    more = {f"error of {teacher.name}": PROBED * LONG[1] for teacher in made.levels[1]}
+    assert made.cost.truths == {**taught, **measured, **finer, **more}
+    assert made.cost.teacher == sum((3 * TAUGHT_CHUNK * LONG[0], 3 * PROBED * (LONG[0] + LONG[1]), *finer.values()))
+
+
+def probe_cost(made: Teaching) -> dict[str, int]:
+    """What the solve costs against which long tables are measured."""
+    (finer,) = made.levels[len(LONG)]
+    return {f"error of {finer.name}": made.problem.source.taught(finer, PROBED).pairs("train", PROBED).truth_evaluations}
 
 
 def test_many_guidance_scales_are_all_probed() -> None:

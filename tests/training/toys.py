@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from bnsbench.flows.fields import VelocityField
+from bnsbench.flows.fields import HasAnswers, VelocityField
 from bnsbench.flows.model import Model, ModelField
 from bnsbench.flows.paths import CondOT, Path
 from bnsbench.models.mixtures import Mixture, MixtureModel
@@ -48,16 +48,17 @@ def bend(t: Tensor, x: Tensor) -> Tensor:
     return torch.sin(2 * x + 3 * t) - x.roll(1, -1) * torch.cos(4 * t) - 0.5 * x
 
 
-def cross() -> MixtureModel:
-    """Return four round Gaussians in the plane, in two classes of two: exact, non-linear and guidable."""
+def cross(path: Path | None = None, end: float = 1.0) -> MixtureModel:
+    """Return four round Gaussians in the plane, in two classes of two: exact on every path, non-linear and guidable."""
     means = torch.tensor([[0.8, 0.0], [0.0, 0.8], [-0.8, 0.0], [0.0, -0.8]], dtype=torch.float64)
     factors = 0.15 * torch.eye(2, dtype=torch.float64).expand(4, 2, 2)
-    return MixtureModel(Mixture(torch.full((4,), 0.25, dtype=torch.float64), means, factors, 2), CondOT(), (2,))
+    mixture = Mixture(torch.full((4,), 0.25, dtype=torch.float64), means, factors, 2)
+    return MixtureModel(mixture, path or CondOT(), (2,), end)
 
 
-def cross_source(**more) -> PairSource:
+def cross_source(path: Path | None = None, end: float = 1.0, **more) -> PairSource:
     """Return the pairs of `cross`."""
-    return PairSource(cross(), "cross", **{"tolerance": 1e-5, **more})
+    return PairSource(cross(path, end), "cross", **{"tolerance": 1e-5, **more})
 
 
 def blobs(dim: int = 36) -> Mixture:
@@ -115,5 +116,25 @@ def plain_states(table: NonStationarySolver, field: Callable[[Tensor, Tensor], T
     for i in range(table.nfe):
         velocities.append(field(table.times[i], x))
         x = table.rows[i, 0] * x0 + sum(table.rows[i, j + 1] * u for j, u in enumerate(velocities))
+        states.append(x)
+    return states
+
+
+def random_split_table(n: int, seed: int = 0, guidance: float = 2.0) -> NonStationarySolver:
+    """Return a table of split columns that no table of velocities is."""
+    base, generator = random_table(n, seed), torch.Generator().manual_seed(100 + seed)
+    b, c = (torch.randn(n, n, generator=generator, dtype=torch.float64).tril() * 0.15 for _ in range(2))
+    return NonStationarySolver(base.times, base.a, b, c=c, guidance=guidance)
+
+
+def states_of_answers(table: NonStationarySolver, field: HasAnswers, x0: Tensor) -> list[Tensor]:
+    """Return the states x_1 .. x_n of a table of split columns as its equation has them, one term after the other."""
+    assert table.c is not None
+    assert table.guidance is not None
+    x, answers, states = x0, [], []
+    for i in range(table.nfe):
+        answers.append(field.answers(table.times[i], x, table.guidance))
+        terms = [table.b[i, j] * own + table.c[i, j] * null for j, (own, null) in enumerate(answers)]
+        x = table.a[i] * x0 + sum(terms)
         states.append(x)
     return states

@@ -175,7 +175,7 @@ def test_a_coarser_mixture_is_of_coarser_sources() -> None:
 
 
 def test_a_taught_mixture_is_of_taught_sources() -> None:
-    teacher = Adaptive(1e-4, straight=True)
+    teacher = Adaptive(1e-4, canonical=True)
     taught = mixture(weights=(1.0, 2.0, 3.0)).taught(teacher, 8)
     told = [(source.guidance, source.teacher, source.chunk) for source in taught.sources]
     assert told == [(w, teacher, 3) for w in SCALES]

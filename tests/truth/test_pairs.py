@@ -336,7 +336,7 @@ def test_the_ends_of_a_source_without_a_teacher_are_solved_as_ends(tmp_path: Pat
 
 def test_every_teacher_has_files_of_its_own(tmp_path: Path) -> None:
     kept = source(tmp_path)
-    for number, teacher in enumerate((None, Known(), Known("another"), Adaptive(1e-4), Adaptive(1e-8, straight=True))):
+    for number, teacher in enumerate((None, Known(), Known("another"), Adaptive(1e-4), Adaptive(1e-8, canonical=True))):
         asked = kept if teacher is None else kept.taught(teacher, CHUNK)
         asked.pairs("train", 1)
         assert len(list(tmp_path.glob("*.safetensors"))) == number + 1
@@ -345,7 +345,7 @@ def test_every_teacher_has_files_of_its_own(tmp_path: Path) -> None:
 
 
 def test_samples_that_a_teacher_cannot_solve_are_named() -> None:
-    faulty = PairSource(Faulty(), "gaussian", tolerance=1e-4).taught(Adaptive(1e-4, straight=True))
+    faulty = PairSource(Faulty(), "gaussian", tolerance=1e-4).taught(Adaptive(1e-4, canonical=True))
     for ask in (faulty.pairs, faulty.trajectories):
         with pytest.raises(DivergedError, match=r"of 2 of 50 samples of the train split .* samples 5, 40\. At t = 0\."):
             ask("train", 50)

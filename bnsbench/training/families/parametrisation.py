@@ -12,20 +12,33 @@ import torch
 from torch import Tensor
 
 from bnsbench.errors import NotApplicableError
-from bnsbench.flows.paths import Path
-from bnsbench.nonstationary.change_of_path import CANONICAL, on_path
+from bnsbench.flows.paths import CANONICAL, Path
+from bnsbench.nonstationary.change_of_path import on_path
 from bnsbench.nonstationary.table import NonStationarySolver, free_entries
 
 
 def entries(table: NonStationarySolver) -> Tensor:
-    """Return what a table has to choose, (t_1 .. t_{n-1}, free row entries row by row) [n - 1 + n (n + 3) / 2]."""
-    return torch.cat([table.times[1:-1], table.rows[free_entries(table.nfe)]])
+    """Return what a table has to choose, (t_1 .. t_{n-1}, free row entries row by row).
+
+    These are n - 1 + n (n + 3) / 2 numbers, or of split columns 2 n - 1 + n (n + 1).
+    """
+    return torch.cat([table.times[1:-1], free_of(table)])
+
+
+def free_of(table: NonStationarySolver) -> Tensor:
+    """Return a table's free row entries, row by row."""
+    return table.rows[free_entries(table.nfe, table.columns)]
 
 
 def with_entries(table: NonStationarySolver, values: Tensor) -> NonStationarySolver:
     """Return the table with the same two ends and these entries."""
     times = torch.cat([table.times[:1], values[: table.nfe - 1], table.times[-1:]])
-    return NonStationarySolver.from_rows(times, rows_of(values[table.nfe - 1 :], table.nfe))
+    return with_free(table, times, values[table.nfe - 1 :])
+
+
+def with_free(table: NonStationarySolver, times: Tensor, values: Tensor) -> NonStationarySolver:
+    """Return the table of the same kind on ``times`` with these free row entries."""
+    return NonStationarySolver.from_rows(times, rows_of(values, table.nfe, table.columns), table.guidance)
 
 
 class Parametrisation(ABC):
@@ -33,7 +46,7 @@ class Parametrisation(ABC):
 
     log_gaps = 0
     holds_last_row = False
-    """Whether every last row [n + 1] belongs to the family."""
+    """Whether every last row belongs to the family."""
     differentiable = True
     """Whether autograd can follow `table`; a family whose table it cannot follow has a `jacobian` of its own."""
 
@@ -57,7 +70,7 @@ class Parametrisation(ABC):
         return found
 
     def with_last_row(self, theta: Tensor, row: Tensor) -> Tensor:
-        """Return the parameters whose table has the last row ``row`` [n + 1], for a family that holds every last row."""
+        """Return the parameters whose table has the last row ``row`` [1 + n columns], for a family that holds every one."""
         del theta, row
         raise TypeError(f"{type(self).__name__} does not hold every last row")
 
@@ -87,14 +100,17 @@ class LogGaps:
         return torch.cat([self.begin[None], reached, self.end[None]])
 
 
-def rows_of(values: Tensor, n: int) -> Tensor:
-    """Return rows [n, n + 1] with these free entries, row by row."""
-    row, column = free_entries(n)
-    return values.new_zeros(n * (n + 1)).index_put((row * (n + 1) + column,), values).view(n, n + 1)
+def rows_of(values: Tensor, n: int, columns: int = 1) -> Tensor:
+    """Return rows [n, 1 + n columns] with these free entries, row by row."""
+    row, column = free_entries(n, columns)
+    width = 1 + n * columns
+    return values.new_zeros(n * width).index_put((row * width + column,), values).view(n, width)
 
 
 class FreeTable(Parametrisation):
     """Every table: the family of BNS (Shaul et al. 2024), with n (n + 5) / 2 - 1 parameters besides its two ends.
+
+    From a table of split columns on, every one of these for its guidance, with 2 n - 1 + n (n + 1) parameters.
 
     theta: log-gaps and rows of the table as it is told on the canonical path, so that a field has the same parameters, and
     the same descent, on whatever path it comes.
@@ -113,7 +129,7 @@ class FreeTable(Parametrisation):
         self.log_gaps = table.nfe - 1
 
     def start(self) -> Tensor:
-        return torch.cat([self._gaps.start, self._start.rows[free_entries(self._start.nfe)]])
+        return torch.cat([self._gaps.start, free_of(self._start)])
 
     def table(self, theta: Tensor) -> NonStationarySolver:
         return self._told(self._canonical(theta))
@@ -129,8 +145,7 @@ class FreeTable(Parametrisation):
         return on_path(canonical, CANONICAL, self._path, self._ends)
 
     def _canonical(self, theta: Tensor) -> NonStationarySolver:
-        rows = rows_of(theta[self.log_gaps :], self._start.nfe)
-        return NonStationarySolver.from_rows(self._gaps.times(theta[: self.log_gaps]), rows)
+        return with_free(self._start, self._gaps.times(theta[: self.log_gaps]), theta[self.log_gaps :])
 
 
 class Coefficients(Parametrisation):
@@ -142,10 +157,10 @@ class Coefficients(Parametrisation):
         self._start = table
 
     def start(self) -> Tensor:
-        return self._start.rows[free_entries(self._start.nfe)]
+        return free_of(self._start)
 
     def table(self, theta: Tensor) -> NonStationarySolver:
-        return NonStationarySolver.from_rows(self._start.times, rows_of(theta, self._start.nfe))
+        return with_free(self._start, self._start.times, theta)
 
     def with_last_row(self, theta: Tensor, row: Tensor) -> Tensor:
         return torch.cat([theta[: -len(row)], row])

@@ -34,7 +34,7 @@ def step(
     derivative: Derivative = "backward",
     precision: torch.dtype = torch.float32,
 ) -> int:
-    """Return what a step of Gauss-Newton costs, one round of trials included.
+    """Return what a step of Gauss-Newton costs, its first trial included.
 
     Args:
         nfe: of the table.
@@ -44,8 +44,8 @@ def step(
         derivative: how the network is differentiated.
         precision: in which it computes.
     """
-    trials = len(GaussNewton.damping_factors) * nfe * pairs
+    trial = nfe * pairs
     if derivative == "backward":
-        return (nfe - 1) * pairs * (3 + 2 * sketches_of(parameters, pairs, residuals)) + trials
+        return (nfe - 1) * pairs * (3 + 2 * sketches_of(parameters, pairs, residuals)) + trial
     # Every evaluation but the first in every direction, at most.
-    return (nfe - 1) * pairs * parameters * evaluations_per_direction(derivative, precision) + trials
+    return (nfe - 1) * pairs * parameters * evaluations_per_direction(derivative, precision) + trial

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from bnsbench.flows.fields import BatchField
+from bnsbench.flows.fields import BatchField, Columns
 from bnsbench.nonstationary.engine import recursion
 from bnsbench.nonstationary.table import NonStationarySolver, free_entries
 from bnsbench.training.optimisers.rollout import Rollout
@@ -23,8 +23,11 @@ from bnsbench.training.optimisers.rollout import Rollout
 Derivative = Literal["backward", "forward", "difference"]
 """How derivatives of the network are found: by backpropagation, by forward-mode differentiation, or by differences."""
 
-Directional = Callable[[BatchField, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
-"""(field, t, x [N, ...], u [N, d], dx [k, N, d], dt [k]) to the derivatives of u in those k directions, [k, N, d]."""
+Directional = Callable[[BatchField | Columns, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+"""(field, t, x [N, ...], u [N, d], dx [k, N, d], dt [k]) to the derivatives of u in those k directions, [k, N, d].
+
+Of the columns of a table's evaluations, u is [columns, N, d], and so is each derivative.
+"""
 
 DIFFERENCE_STEPS = {torch.float64: 1e-6, torch.float32: 1e-3, torch.bfloat16: 5e-2, torch.float16: 2e-2}
 """Step of the differences relative to the states' root mean square, by the network's precision: where the errors of
@@ -51,33 +54,34 @@ def state_tangents(
     """
     n, size = table.nfe, jacobian.shape[1]
     d_times = torch.cat([jacobian.new_zeros(1, size), jacobian[: n - 1]])
-    d_rows = jacobian.new_zeros(n, n + 1, size).index_put(free_entries(n), jacobian[n - 1 :])
+    d_rows = jacobian.new_zeros(*table.rows.shape, size).index_put(free_entries(n, table.columns), jacobian[n - 1 :])
     # The parameters that move u_i: those of rows before it, and those of times up to its own.
     moving = [torch.nonzero((d_rows[:i] != 0).flatten(0, 1).any(0) | (d_times[: i + 1] != 0).any(0))[:, 0] for i in range(n)]
-    basis, rows = rollout.basis, table.rows.to(rollout.basis)
+    basis, rows, columns = rollout.basis, table.rows.to(rollout.basis), table.columns
+    seen = Columns(field, table.guidance)
 
     def velocity_tangent(i: int, d_state: Tensor) -> Tensor:
-        """Return d u_i = (du/dx) d x_i + (du/dt) d t_i [p, N, d]."""
-        d_velocity = torch.zeros_like(d_state)
+        """Return d u_i = (du/dx) d x_i + (du/dt) d t_i [columns, p, N, d]."""
+        d_velocity = d_state.new_zeros(columns, *d_state.shape)
         if len(moving[i]):
-            x, u = rollout.states[i].reshape(x0.shape).to(x0.dtype), basis[i + 1]
-            found = directional(field, table.times[i], x, u, d_state[moving[i]], d_times[i, moving[i]])
-            d_velocity[moving[i]] = found.to(basis.dtype)
+            x, u = rollout.states[i].reshape(x0.shape).to(x0.dtype), basis[1 + i * columns : 1 + (i + 1) * columns]
+            found = directional(seen, table.times[i], x, u, d_state[moving[i]], d_times[i, moving[i]])
+            d_velocity[:, moving[i]] = found.to(basis.dtype).transpose(0, 1)
         return d_velocity
 
     def next_tangent(i: int, d_basis: Tensor) -> Tensor:
         """Return d x_{i+1} = sum_j (d row_j) basis_j + row_j (d basis_j) [p, N, d]."""
-        by_row = torch.einsum("jk,jnd->knd", d_rows[i, : i + 2].to(basis), basis[: i + 2])
-        by_velocities: Tensor = torch.tensordot(rows[i, : i + 2], d_basis, dims=1)
+        known = len(d_basis)
+        by_row = torch.einsum("jk,jnd->knd", d_rows[i, :known].to(basis), basis[:known])
+        by_velocities: Tensor = torch.tensordot(rows[i, :known], d_basis, dims=1)
         return by_row + by_velocities
 
-    d_basis = basis.new_zeros(n + 1, size, *basis.shape[1:])  # x_0 does not move
-    return torch.stack(list(recursion(d_basis, velocity_tangent, next_tangent))), sum(map(len, moving))
+    d_basis = basis.new_zeros(len(basis), size, *basis.shape[1:])  # x_0 does not move
+    return torch.stack(list(recursion(d_basis, velocity_tangent, next_tangent, columns))), sum(map(len, moving))
 
 
-def forward_mode(field: BatchField, t: Tensor, x: Tensor, u: Tensor, dx: Tensor, dt: Tensor) -> Tensor:
+def forward_mode(field: BatchField | Columns, t: Tensor, x: Tensor, u: Tensor, dx: Tensor, dt: Tensor) -> Tensor:
     """Return exact directional derivatives by dual numbers, one direction at a time; each costs two evaluations."""
-    del u
     found = []
     for x_direction, t_direction in zip(dx, dt.tolist(), strict=True):
         with forward_ad.dual_level():
@@ -85,7 +89,7 @@ def forward_mode(field: BatchField, t: Tensor, x: Tensor, u: Tensor, dx: Tensor,
             dual_t = _dual(times, torch.full_like(times, t_direction))
             dual_x = _dual(x, x_direction.reshape(x.shape).to(x.dtype))
             tangent = forward_ad.unpack_dual(field(dual_t, dual_x)).tangent  # type: ignore[no-untyped-call]
-        found.append(torch.zeros_like(x_direction) if tangent is None else tangent.flatten(1).to(x_direction.dtype))
+        found.append(torch.zeros_like(u) if tangent is None else tangent.reshape(u.shape).to(u.dtype))
     return torch.stack(found)
 
 
@@ -103,7 +107,7 @@ def differences(precision: torch.dtype) -> Directional:
     """
     size, central = DIFFERENCE_STEPS[precision], torch.finfo(precision).eps > torch.finfo(torch.float32).eps
 
-    def directional(field: BatchField, t: Tensor, x: Tensor, u: Tensor, dx: Tensor, dt: Tensor) -> Tensor:
+    def directional(field: BatchField | Columns, t: Tensor, x: Tensor, u: Tensor, dx: Tensor, dt: Tensor) -> Tensor:
         typical = x.double().square().mean().sqrt().clamp_min(1e-12)
         found = []
         for x_direction, t_direction in zip(dx, dt.tolist(), strict=True):
@@ -112,9 +116,9 @@ def differences(precision: torch.dtype) -> Directional:
             span = field.interval[1] - field.interval[0]
             step = size / max(float(moved), abs(t_direction) / span, 1e-30)
             ahead, behind = (_clipped(field, float(t), t_direction, sign * step) for sign in (1.0, -1.0))
-            there = _shifted(field, t, x, x_direction, t_direction, ahead or behind)
+            there = _shifted(field, t, x, x_direction, t_direction, ahead or behind).reshape(u.shape)
             if central and ahead and behind:
-                back = _shifted(field, t, x, x_direction, t_direction, behind)
+                back = _shifted(field, t, x, x_direction, t_direction, behind).reshape(u.shape)
                 found.append((there - back) / (ahead - behind))
             else:
                 found.append((there - u.to(there)) / (ahead or behind))
@@ -123,16 +127,18 @@ def differences(precision: torch.dtype) -> Directional:
     return directional
 
 
-def _clipped(field: BatchField, t: float, t_direction: float, step: float) -> float:
+def _clipped(field: BatchField | Columns, t: float, t_direction: float, step: float) -> float:
     """Return the step, or 0 if it leaves the field's interval."""
     begin, end = field.interval
     return step if begin <= t + step * t_direction <= end else 0.0
 
 
-def _shifted(field: BatchField, t: Tensor, x: Tensor, x_direction: Tensor, t_direction: float, step: float) -> Tensor:
+def _shifted(
+    field: BatchField | Columns, t: Tensor, x: Tensor, x_direction: Tensor, t_direction: float, step: float
+) -> Tensor:
     there = x + step * x_direction.reshape(x.shape).to(x.dtype)
     with torch.no_grad():
-        return field(t.to(x.device) + step * t_direction, there).flatten(1)
+        return field(t.to(x.device) + step * t_direction, there)
 
 
 def evaluations_per_direction(derivative: Derivative, precision: torch.dtype) -> int:

@@ -38,8 +38,12 @@ LARGEST_LOG_STEP = 2.0
 LARGEST_DAMPING = 1e6
 """Steps damped more than this are a millionth of a gradient step, each parameter scaled by its effect."""
 LEAST_DAMPING = 1e-12
-DAMPING_GROWTH = 30.0
-"""By which the damping grows while no step helps."""
+DAMPING_GROWTH = 10.0
+"""By which the damping grows while no step helps, and for a second trial where one helps little."""
+POOR, GOOD = 0.25, 0.75
+"""Parts of the foretold gain: below the first the damping is too small, above the second it may fall."""
+POOR_FACTOR, GOOD_FACTOR = 4.0, 0.2
+"""By which the damping is multiplied after such steps."""
 LEAST_EFFECT = 1e-6
 """A parameter whose effect is smaller than this part of all effects is lost in rounding, and stays."""
 ONE_BY_ONE = 4
@@ -59,6 +63,28 @@ class Iterate:
     loss: float
 
 
+@dataclass(frozen=True)
+class _Trial:
+    """A step that was taken under a damping: where it led, its gain in nats, and the gain that the model foretold."""
+
+    damping: float
+    step: Tensor
+    found: Iterate
+    gain: float
+    foretold: float
+
+    @property
+    def quality(self) -> float:
+        """The gain as a part of the foretold one, which is positive."""
+        return self.gain / self.foretold if self.foretold > 0 else math.inf
+
+    @property
+    def next_damping(self) -> float:
+        """The damping of the step that follows this one."""
+        factor = POOR_FACTOR if self.quality < POOR else GOOD_FACTOR if self.quality > GOOD else 1.0
+        return max(factor * self.damping, LEAST_DAMPING)
+
+
 @dataclass
 class GaussNewton:
     """Steps of one family towards the least loss of one objective on one set of pairs.
@@ -72,7 +98,6 @@ class GaussNewton:
         derivative: how the network is differentiated.
         precision: in which the network computes, which sets the step of differences.
         rows_per_parameter: rows of the sketched Jacobian, which set the number of sketches for a number of pairs.
-        damping_factors: multiples of the damping that are tried beside each other.
         numbers_held: how many numbers of tangents are held at once; the samples are taken in parts that keep to it.
         floor: of the objective (see `bnsbench.training.objectives`), an error.
         rejected: trials so far whose states left the finite numbers.
@@ -89,7 +114,6 @@ class GaussNewton:
     derivative: Derivative = "backward"
     precision: torch.dtype = torch.float32
     rows_per_parameter: float = 2.0
-    damping_factors: tuple[float, ...] = (1.0, 10.0, 0.1)
     numbers_held: int = 2**25
     floor: float = 0.0
     rejected: int = 0
@@ -102,29 +126,37 @@ class GaussNewton:
     def step(self, iterate: Iterate, iteration: int, damping: float) -> tuple[Iterate, float]:
         """Return the next iterate and damping.
 
-        The damping adapts by the measured loss: the best of a few multiples is kept; while none improves, it grows, and if
-        it grows too large the iterate stays. A step that helps more than was foretold is doubled while that
-        helps yet more, since Gauss-Newton falls short in the narrow valleys that an easy field has.
+        As of Levenberg and Marquardt, by how the measured gain compares with the foretold one (Nocedal & Wright 2006,
+        Section 10.3): a step that gains a small part of it is tried once more under a larger damping, one that gains most
+        of it lowers the damping of the next step, and none is accepted that gains nothing; if the damping grows too large
+        the iterate stays. A step that gains more than was foretold is doubled while that helps yet more, since
+        Gauss-Newton falls short in the narrow valleys that an easy field has.
         """
         # The sketched normal equations,
         gradient, curvature = self.system(iterate, iteration)
         if not bool(gradient.isfinite().all() & curvature.isfinite().all()):
             return iterate, damping
         move = damped_steps(gradient, curvature, self.family.logarithms)
-        tried, trial = damping, iterate.table.nfe * len(self.pairs)
-        while tried < LARGEST_DAMPING and (tried == damping or self.affords(len(self.damping_factors) * trial)):
-            # solved under several dampings, of which the measured loss chooses;
-            dampings = [factor * tried for factor in self.damping_factors]
-            trials = {value: self.evaluate(iterate.theta + move(value)) for value in dampings}
-            kept = min(trials, key=lambda value: trials[value].loss)
-            # and a step is accepted only if it lowers the loss. One that lowers it by more than the model of the loss says,
-            # loss(step) = loss + 2 g.step + step.H.step, falls short of the valley's end.
-            found, step = trials[kept], move(kept)
-            if found.loss < iterate.loss:
-                foretold = -float(2 * gradient @ step + step @ curvature @ step)
-                if iterate.loss - found.loss > foretold:
-                    found = lengthen(self.evaluate, found, iterate.theta, step, lambda: self.affords(trial))
-                return found, max(kept, LEAST_DAMPING)
+        tried, each = damping, iterate.table.nfe * len(self.pairs)
+
+        def trial(damping: float) -> _Trial:
+            """Take the step under a damping, of which the model of the loss foretells -(2 g.step + step.H.step)."""
+            step = move(damping)
+            found, foretold = self.evaluate(iterate.theta + step), -float(2 * gradient @ step + step @ curvature @ step)
+            return _Trial(damping, step, found, iterate.loss - found.loss, foretold)
+
+        while tried < LARGEST_DAMPING and (tried == damping or self.affords(each)):
+            # solved under a damping, and under a larger one if that gains little;
+            best = trial(tried)
+            if best.gain > 0 and best.quality < POOR and self.affords(each):
+                best = max(best, trial(DAMPING_GROWTH * tried), key=lambda taken: taken.gain)
+            # a step is accepted only if it lowers the loss, and if it lowers it by more than was foretold, it falls short
+            # of the valley's end.
+            if best.gain > 0:
+                if best.quality <= 1:
+                    return best.found, best.next_damping
+                found = lengthen(self.evaluate, best.found, iterate.theta, best.step, lambda: self.affords(each))
+                return found, best.next_damping
             tried *= DAMPING_GROWTH
         return iterate, damping
 

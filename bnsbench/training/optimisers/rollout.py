@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from bnsbench.flows.fields import BatchField
+from bnsbench.flows.fields import BatchField, Columns
 from bnsbench.nonstationary.engine import Combine, recursion
 from bnsbench.nonstationary.table import NonStationarySolver, free_entries
 
@@ -22,7 +22,8 @@ class Rollout:
     """A table's run on a batch of N samples of d numbers.
 
     Args:
-        basis: [n + 1, N, d], x_0 followed by the velocities u_0 .. u_{n-1}, in at least float32.
+        basis: [1 + n columns, N, d], x_0 followed by the velocities u_0 .. u_{n-1}, or by both answers of every evaluation,
+            in at least float32.
         states: [n + 1, N, d], x_0 .. x_n, in the same precision.
     """
 
@@ -56,23 +57,30 @@ class Rollout:
 def run(table: NonStationarySolver, field: BatchField, x0: Tensor) -> Rollout:
     """Run the table from x0 [N, ...] without gradients."""
     rows = table.rows.detach().to(x0.device, _precision(x0))
-    return roll(table.times, field, x0, lambda i, basis: torch.tensordot(rows[i, : i + 2], basis, dims=1))
+    return roll(
+        table.times, field, x0, lambda i, basis: torch.tensordot(rows[i, : len(basis)], basis, dims=1), table.guidance
+    )
 
 
-def roll(times: Tensor, field: BatchField, x0: Tensor, combine: Combine) -> Rollout:
+def roll(times: Tensor, field: BatchField, x0: Tensor, combine: Combine, guidance: float | None = None) -> Rollout:
     """Run x_{i+1} = combine(i, (x_0, u_0, .., u_i)) from x0 [N, ...] without gradients, and keep everything.
 
     Args:
         times: [n + 1], or [n + 1, N] where samples have times of their own.
         field: for the N samples.
         x0: initial states; they and the velocities are held in at least float32.
-        combine: gives the next state [N, d] from [i + 2, N, d].
+        combine: gives the next state [N, d] from [1 + (i + 1) columns, N, d].
+        guidance: of a table of two columns.
     """
     start, moments = x0.to(_precision(x0)).flatten(1), times.to(x0.device)
-    basis, states = (start.new_empty(len(times), *start.shape) for _ in range(2))
+    seen, columns = Columns(field, guidance), 1 if guidance is None else 2
+    basis = start.new_empty(1 + (len(times) - 1) * columns, *start.shape)
+    states = start.new_empty(len(times), *start.shape)
     basis[0] = states[0] = start
     with torch.no_grad():
-        reached = recursion(basis, lambda i, x: field(moments[i], x.reshape(x0.shape).to(x0.dtype)).flatten(1), combine)
+        reached = recursion(
+            basis, lambda i, x: seen(moments[i], x.reshape(x0.shape).to(x0.dtype)).flatten(2), combine, columns
+        )
         for i, state in enumerate(reached):
             states[i + 1] = state
     return Rollout(basis, states)
@@ -87,8 +95,8 @@ def end_states(
 ) -> Iterator[Tensor]:
     """Yield each table's end states [N, d] from x0 [N, ...], as many tables in one batch as fit into ``rows_at_once``.
 
-    tables: of one NFE. In a batch every sample has the time of its own table, so that n evaluations of G N rows take the
-    place of G n evaluations of N rows.
+    tables: of one NFE and guidance. In a batch every sample has the time of its own table, so that n evaluations of G N rows
+    take the place of G n evaluations of N rows.
     """
     together = max(1, rows_at_once // len(x0))
     for first in range(0, len(tables), together):
@@ -104,11 +112,11 @@ def _ends_together(tables: Sequence[NonStationarySolver], field: BatchField, x0:
     times = torch.stack([table.times for table in tables], dim=1).repeat_interleave(samples, dim=1)
 
     def combine(i: int, basis: Tensor) -> Tensor:
-        each = basis.view(i + 2, count, samples, -1)
-        return torch.einsum("gj,jgsd->gsd", rows[:, i, : i + 2], each).flatten(0, 1)
+        each = basis.view(len(basis), count, samples, -1)
+        return torch.einsum("gj,jgsd->gsd", rows[:, i, : len(basis)], each).flatten(0, 1)
 
     start = x0.expand(count, *x0.shape).flatten(0, 1)
-    return roll(times, repeated, start, combine).end.view(count, samples, -1)
+    return roll(times, repeated, start, combine, tables[0].guidance).end.view(count, samples, -1)
 
 
 def differentiable_states(table: NonStationarySolver, field: BatchField, x0: Tensor, checkpointed: bool = False) -> Tensor:
@@ -123,11 +131,11 @@ def differentiable_states(table: NonStationarySolver, field: BatchField, x0: Ten
         checkpointed: keep no activations of the network and evaluate it once more on the way back instead.
     """
     basis, states, x = [x0.flatten(1)], [], x0
-    rows = table.rows.to(x0)
+    rows, seen = table.rows.to(x0), Columns(field, table.guidance)
     for i, t in enumerate(table.times[:-1].to(x0.device)):
-        u = checkpoint(field, t, x, use_reentrant=False) if checkpointed else field(t, x)
-        basis.append(torch.as_tensor(u).flatten(1))
-        states.append(torch.einsum("j,jnd->nd", rows[i, : i + 2], torch.stack(basis)))
+        u = checkpoint(seen, t, x, use_reentrant=False) if checkpointed else seen(t, x)
+        basis.extend(torch.as_tensor(u).flatten(2))
+        states.append(torch.einsum("j,jnd->nd", rows[i, : len(basis)], torch.stack(basis)))
         x = states[-1].reshape(x0.shape)
     return torch.stack(states)
 
@@ -146,38 +154,40 @@ def gradient_rows(table: NonStationarySolver, field: BatchField, x0: Tensor, rol
         cotangents: [K, m, N, d], of the last m states; m = 1 is the end alone, m = n all of x_1 .. x_n.
 
     Returns:
-        By the entries (t_1 .. t_{n-1}, free row entries row by row), p = n - 1 + n (n + 3) / 2.
+        By the entries (t_1 .. t_{n-1}, free row entries row by row), p = n - 1 + n (n + 3) / 2 of velocities.
     """
     n, kinds, reach = table.nfe, len(cotangents), cotangents.shape[1]
-    rows = table.rows.to(rollout.basis)
+    rows, seen = table.rows.to(rollout.basis), Columns(field, table.guidance)
     basis_cotangent = torch.zeros(kinds, *rollout.basis.shape, dtype=rollout.basis.dtype, device=x0.device)
-    d_rows = torch.zeros(kinds, x0.shape[0], n, n + 1, dtype=torch.float64)
+    d_rows = torch.zeros(kinds, x0.shape[0], *rows.shape, dtype=torch.float64)
     d_times = torch.zeros(kinds, x0.shape[0], n - 1, dtype=torch.float64)
     state_cotangent = cotangents[:, -1].to(rollout.basis)
     for i in range(n - 1, -1, -1):
+        before, known = 1 + i * table.columns, 1 + (i + 1) * table.columns
         # x_{i+1} = sum_j row_j basis_j passes its cotangent on to its row and to what it combines,
-        d_rows[:, :, i, : i + 2] = torch.einsum("knd,jnd->knj", state_cotangent, rollout.basis[: i + 2]).double().cpu()
-        basis_cotangent[:, : i + 2] += rows[i, : i + 2, None, None] * state_cotangent[:, None]
+        d_rows[:, :, i, :known] = torch.einsum("knd,jnd->knj", state_cotangent, rollout.basis[:known]).double().cpu()
+        basis_cotangent[:, :known] += rows[i, :known, None, None] * state_cotangent[:, None]
         if i > 0:
             # u_i = u(t_i, x_i) passes on what has come to it to its state and time; nothing later asks for u_i.
             state_cotangent, time_cotangent = _pull_back(
-                field, table.times[i], rollout.states[i], x0, basis_cotangent[:, i + 1]
+                seen, table.times[i], rollout.states[i], x0, basis_cotangent[:, before:known]
             )
             d_times[:, :, i - 1] = time_cotangent.double().cpu()
             if i >= n - reach + 1:  # the objective compares this state as well
                 state_cotangent = state_cotangent + cotangents[:, i - 1 - n].to(state_cotangent)
-    row, column = free_entries(n)
+    row, column = free_entries(n, table.columns)
     return torch.cat([d_times, d_rows[:, :, row, column]], dim=2)
 
 
-def _pull_back(field: BatchField, t: Tensor, state: Tensor, like: Tensor, cotangents: Tensor) -> tuple[Tensor, Tensor]:
-    """Return cotangents [K, N, d] and [K, N] of the state and the time of one evaluation, for those of its velocity."""
+def _pull_back(seen: Columns, t: Tensor, state: Tensor, like: Tensor, cotangents: Tensor) -> tuple[Tensor, Tensor]:
+    """Return cotangents [K, N, d] and [K, N] of an evaluation's state and time, for those of its columns [K, ., N, d]."""
     x = state.reshape(like.shape).to(like.dtype).requires_grad_()
     times = t.to(like.device).expand(len(state)).clone().requires_grad_()
     with torch.enable_grad():
-        u = field(times, x)
+        u = seen(times, x)
     if not u.requires_grad:  # the same everywhere and always
-        return torch.zeros_like(cotangents), cotangents.new_zeros(cotangents.shape[:2])
+        nothing = torch.zeros_like(cotangents[:, 0])
+        return nothing, nothing.new_zeros(nothing.shape[:2])
     pulled_back = []
     for k, cotangent in enumerate(cotangents):
         more_to_come, of_velocity = k + 1 < len(cotangents), cotangent.reshape(u.shape).to(u.dtype)

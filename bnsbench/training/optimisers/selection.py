@@ -92,8 +92,8 @@ class IterateSelection:
 
     def check(
         self, table: NonStationarySolver, stage: str, iteration: int, total: int, damping: float | None = None
-    ) -> None:
-        """Measure a table, keep it if it is the best, and report."""
+    ) -> float:
+        """Measure a table, keep it if it is the best, and report; return its loss in nats."""
         errors, value = self._measure(table)
         loss, gain = self._loss(errors), self._gain(errors)
         self.curve.add(self.cost, value, forwards=self.forwards, loss=round(loss, 6), iteration=iteration)
@@ -113,6 +113,7 @@ class IterateSelection:
                 expected=self.problem.expected,
             )
         )
+        return loss
 
     def measure_again(self, pairs: Pairs) -> None:
         """Take other pairs, of a finer truth, to validate on from here on, and measure the best table on them."""
@@ -151,7 +152,11 @@ class IterateSelection:
 
     def state(self) -> dict[str, Any]:
         """Return what has been found so far, as tensors and plain numbers."""
-        best = None if self.best is None else {"times": self.best.times.detach(), "rows": self.best.rows.detach()}
+        best = self.best and {
+            "times": self.best.times.detach(),
+            "rows": self.best.rows.detach(),
+            "guidance": self.best.guidance,
+        }
         found = {"best": best, "best_loss": self.best_loss, "best_psnr": self.best_psnr, "idle": self.idle}
         seconds = 0.0 if self.allowance is None else self.allowance.seconds
         paid = {"cost": self.cost.to_dict(), "seconds": seconds}

@@ -9,28 +9,37 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from bnsbench.errors import UsageError
+from bnsbench.errors import NotApplicableError, UsageError
+from bnsbench.flows.guidance import guidance_in_words
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.training.allowance import Allowance
 from bnsbench.training.distil import Choices, distil
 from bnsbench.training.families.parametrisation import FreeTable
-from bnsbench.training.problem import Cost, Problem
+from bnsbench.training.problem import FEW_DIMENSIONS, Cost, Problem
 from bnsbench.training.recipes.cautions import cautions_about
 from bnsbench.training.recipes.fitting import judged_pairs, made_to_fit, worth_a_rung
-from bnsbench.training.recipes.forecast import task_of
+from bnsbench.training.recipes.forecast import split_task, task_of
 from bnsbench.training.recipes.initial import given_start
 from bnsbench.training.recipes.paper import PaperRecipe, train_paper
-from bnsbench.training.recipes.start import FEW_DIMENSIONS, Start, choose_start
+from bnsbench.training.recipes.start import Start, choose_start
 from bnsbench.training.teaching import Teaching
 
 LADDERS = {"standard": (8, 12, 16, 20, 24, 32), "every": tuple(range(4, 65)), "none": ()}
 """NFE of the rungs; what a rung has learned is among the starts of the next one."""
 LOW_RUNGS = (4,)
 """Rungs that the standard ladder has besides in few dimensions, where starts matter more and evaluations cost little."""
+
+GUIDED, SPLIT = COLUMNS = ("guided", "split")
+"""What a table may weigh of a guided evaluation: the velocity u_w, or both answers of the network apart."""
+
+
+GUIDED_SHARE = 2 / 3
+"""The share of a budget that the table of velocities has before its columns are split."""
 
 
 def train_bns(
@@ -40,6 +49,7 @@ def train_bns(
     init: str = "",
     sigma_0: float = 1.0,
     ladder: str = "standard",
+    columns: str = GUIDED,
     **choices: Any,
 ) -> SolverArtefact:
     """Train a BNS solver with ``nfe`` evaluations (Shaul et al. 2024, arXiv 2403.01329).
@@ -51,14 +61,24 @@ def train_bns(
         init: what to start from (see `given_start`); empty for the ladder.
         sigma_0: of the preconditioning of a classic start, for high guidance alone: without guidance it does harm.
         ladder: of `LADDERS`.
+        columns: of `COLUMNS`; "split" goes on from the table that "guided" trains.
         choices: of `Choices`.
 
     Raises:
         UsageError: for a recipe, start, ladder or choice that does not exist.
+        NotApplicableError: for split columns where the model answers once, or under several guidance scales.
         DivergedError: if no table gives finite samples.
     """
     began = time.perf_counter()
     chosen = Choices(**choices)
+    if columns not in COLUMNS:
+        raise UsageError(f"A table's columns are {' or '.join(COLUMNS)}, not {columns!r}.")
+    if columns == SPLIT:
+        if recipe == "paper":
+            raise UsageError("The recipe 'paper' trains tables of velocities; leave columns out.")
+        options = {"recipe": recipe, "init": init, "sigma_0": sigma_0, "ladder": ladder, **choices}
+        table, record = _train_split(problem, nfe, chosen, options)
+        return problem.artefact("bns", table, {"recipe": recipe, "columns": SPLIT, **record}, began)
     if recipe == "paper":
         fixed = ("objective", "optimiser", "derivative")
         if any(getattr(chosen, name) != getattr(Choices, name) for name in fixed):
@@ -115,11 +135,20 @@ def _train_default(
     if init:
         start = Start(*given_start(problem, nfe, init, sigma_0, cost))
     else:
-        start = choose_start(problem, nfe, None if below is None else below.solver, teaching)
+        start = choose_start(problem, nfe, None if below is None else below.solver, teaching, choices)
     # From there, every number of the table descends at once.
-    family = FreeTable(start.table, problem.source.model.path)
+    family = FreeTable(start.table.with_open_gaps(), problem.source.model.path)
+    rivals = (*start.rivals, start.table)
     table, record = distil(
-        problem, nfe, family, choices, cost, rivals=(*start.rivals, start.table), teaching=teaching, allowance=allowance
+        problem,
+        nfe,
+        family,
+        choices,
+        cost,
+        rivals=rivals,
+        teaching=teaching,
+        steps=start.steps,
+        allowance=allowance,
     )
     record = {"start": start.record(), "notes": notes, **record}
     return table, record if below is None else {**record, **_in_all(problem, cost, below)}
@@ -130,3 +159,63 @@ def _in_all(problem: Problem, cost: Cost, below: SolverArtefact) -> dict[str, An
     together = cost.with_lower(Cost.of(below.training, problem.source))
     own = {"own_forwards": cost.forwards(problem.source), "rung_below": below.solver.nfe}
     return {**together.record(problem.source), **own}
+
+
+def _train_split(
+    problem: Problem, nfe: int, choices: Choices, options: Mapping[str, Any]
+) -> tuple[NonStationarySolver, dict[str, Any]]:
+    """Go on from the table of velocities with the columns split, on as many pairs as that one needed or more.
+
+    options: the arguments of `train_bns` for the table of velocities.
+    """
+    source, cost, budget = problem.source, Cost(), problem.effort.budget
+    guidance = _only_scale(source.guidance)
+    task = split_task(nfe, vars(choices), math.prod(source.model.shape))
+    if budget is not None:  # refused before anything is spent
+        made_to_fit(problem, task, Allowance(budget.part(1 - GUIDED_SHARE), cost, source))
+    guided = _guided(problem, nfe, options)
+    start = guided.solver.split(guidance)
+    fewest = int(guided.training.get("pairs") or 0)
+    allowance = Allowance.after(guided.training, budget, cost, source)
+    problem = made_to_fit(problem, task, allowance)
+    effort = replace(problem.effort, parts=tuple(part for part in problem.effort.parts if part >= fewest))
+    family = FreeTable(start if bool((start.times.diff() > 0).all()) else start.with_open_gaps(), source.model.path)
+    made = replace(problem, effort=effort)
+    table, record = distil(made, nfe, family, choices, cost, rivals=(start,), allowance=allowance)
+    began_with = {"name": f"{guided.name} of velocities", "table": start.to_dict(), "psnr": guided.training.get("psnr")}
+    together = cost.with_lower(Cost.of(guided.training, source))
+    return table, {
+        "start": began_with,
+        "notes": [],
+        **record,
+        **together.record(source),
+        "own_forwards": cost.forwards(source),
+    }
+
+
+def _only_scale(guidance: float | tuple[float, ...]) -> float:
+    """Return the guidance scale whose answers a table can weigh apart; NotApplicableError where there is no such scale."""
+    scales = set(guidance) if isinstance(guidance, tuple) else {guidance}
+    if len(scales) > 1:
+        raise NotApplicableError(
+            "A table of split columns has one guidance scale in its numbers, so it cannot serve "
+            f"{guidance_in_words(sorted(scales))} at once: train one for each."
+        )
+    (scale,) = scales
+    if scale == 0:
+        raise NotApplicableError(
+            "Without guidance a network answers once, so there are no columns to split: use columns=guided."
+        )
+    return scale
+
+
+def _guided(problem: Problem, nfe: int, options: Mapping[str, Any]) -> SolverArtefact:
+    """Return the trained table of velocities for the same problem, through the caller's cache if there is one."""
+    if problem.variant is not None:
+        return problem.variant(nfe, {"columns": GUIDED})
+    file = problem.checkpoint
+    budget = None if problem.effort.budget is None else problem.effort.budget.part(GUIDED_SHARE)
+    effort = replace(problem.effort, budget=budget)
+    own = replace(problem, checkpoint=None if file is None else file.with_suffix(".guided.pt"), effort=effort)
+    below = None if problem.previous is None else lambda rung: _guided(problem, rung, options)
+    return train_bns(replace(own, previous=below), nfe, **options)

@@ -7,7 +7,7 @@ import math
 import torch
 
 from bnsbench.flows.model import Model
-from bnsbench.training.recipes.start import FEW_DIMENSIONS
+from bnsbench.training.problem import FEW_DIMENSIONS
 
 TIMES = 9
 """Times at which a path is looked at."""

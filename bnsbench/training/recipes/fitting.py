@@ -8,16 +8,17 @@ from dataclasses import replace
 from bnsbench.errors import UsageError
 from bnsbench.training.allowance import Allowance
 from bnsbench.training.problem import Effort, Problem
-from bnsbench.training.recipes.forecast import Task, forecast, probing_cost, start_cost, truth_cost
+from bnsbench.training.recipes.forecast import Task, forecast, start_cost, truth_cost
 from bnsbench.training.recipes.initial import START_GRIDS
-from bnsbench.training.teaching import EXACT, LONG
+from bnsbench.training.teaching import EXACT, LONG, probing_cost
 from bnsbench.training.tuning.classics import JUDGED
 from bnsbench.truth.teacher import WAY_POINTS
 
 FEWEST = 8
 """Pairs below which a training has nothing to learn from."""
-VALIDATED, VALIDATION_SHARE, CHECKS = (64, 32, 16), (1 / 12, 1 / 12, 1 / 4), 6
-"""Pairs that a training with a budget may validate on, the share of it that they may have, and for how many tables."""
+VALIDATED = {512: 1 / 12, 256: 1 / 12, 128: 1 / 12, 64: 1 / 12, 32: 1 / 12, 16: 1 / 4}
+CHECKS = 6
+"""Pairs that a training with a budget may validate on and the share of it that they may have, for so many tables."""
 FOLLOWED, RESIDUALS_PER_NUMBER = (16, 8), 8
 """Pairs on which it may begin, while they have so many residuals for each number of the table: its first steps are cheaper
 there, and nearly as good."""
@@ -62,17 +63,17 @@ def fitted(task: Task, effort: Effort, allowance: Allowance) -> Effort:
         raise UsageError(too_little(task, allowance))
     if forecast(task, effort).total <= left:
         return effort
-    small = replace(effort, validation=_validated(task, effort, left - (task.searched or 0)), race=False)
+    small = replace(effort, validation=_validated(task, effort, left - (task.searched or 0)), race=())
     small = _for_adam(task, small, left) if task.adam else _with_pairs(task, small, left)
     small = replace(small, probed=probing_cost() <= PROBING_SHARE * left)
-    raced = replace(small, race=True)
-    return raced if start_cost(task, raced) <= RACE_SHARE * left else small
+    raced = [replace(small, race=race) for race in (effort.race, Effort.race)]
+    return next((each for each in raced if start_cost(task, each) <= RACE_SHARE * left), small)
 
 
 def _validated(task: Task, effort: Effort, left: float) -> int:
     """Return the pairs to validate on."""
     each = LONG[0] + CHECKS * task.nfe
-    shares = zip(VALIDATED, VALIDATION_SHARE, strict=True)
+    shares = VALIDATED.items()
     return next((size for size, share in shares if size <= effort.validation and size * each <= share * left), FEWEST)
 
 
@@ -98,7 +99,10 @@ def _with_pairs(task: Task, effort: Effort, left: float) -> Effort:
 
 def _on(task: Task, effort: Effort, followed: int, left: float) -> Effort:
     """Return the effort that begins on so many pairs, from one grid where more of them would take too much."""
-    together, parts = min(effort.together, followed, effort.validation), tuple(sorted({followed, *effort.parts}))
+    together, parts = (
+        min(effort.together, followed, effort.validation),
+        tuple(sorted({followed, *Effort.parts, *effort.parts})),
+    )
     found = replace(effort, followed=followed, together=together, parts=parts)
     return found if start_cost(task, found) <= START_SHARE * left else replace(found, starts=1)
 
@@ -112,7 +116,7 @@ def _beginning(task: Task, effort: Effort) -> int:
 def worth_a_rung(lower: Task, allowance: Allowance) -> bool:
     """Whether a budget's share for lower rungs suffices for a table of the next one that is worth starting from."""
     left = allowance.left
-    effort = replace(Effort(), race=False, probed=False)
+    effort = replace(Effort(), race=(), probed=False)
     pairs = effort.parts[0] if effort.parts else effort.pairs
     modest = truth_cost(lower, effort, 0, pairs) + start_cost(lower, effort) + RUNG_STEPS * lower.step_on(pairs)
     return math.isinf(left) or modest <= LADDER_SHARE * left

@@ -13,11 +13,10 @@ from typing import Any
 
 from bnsbench.training.optimisers.adam import AdamSettings
 from bnsbench.training.optimisers.costs import numbers_of, step
-from bnsbench.training.problem import Effort
+from bnsbench.training.problem import FEW, FEW_DIMENSIONS, Effort
 from bnsbench.training.recipes.initial import START_GRIDS
 from bnsbench.training.recipes.paper import PaperRecipe
-from bnsbench.training.recipes.start import FEW_DIMENSIONS, FEW_ROUNDS, ROUNDS
-from bnsbench.training.teaching import EXACT, LONG, PROBED
+from bnsbench.training.teaching import EXACT, LONG, probing_cost
 from bnsbench.training.tuning.classics import JUDGED
 from bnsbench.truth.teacher import WAY_POINTS
 
@@ -120,7 +119,7 @@ def forecast(task: Task, effort: Effort | None = None, left: float = math.inf) -
         effort: how far it goes, the default one if None.
         left: evaluations that may be spent on it; the legs and steps that they have no room for are left out.
     """
-    effort = effort or Effort()
+    effort = effort or (FEW if task.dimensions <= FEW_DIMENSIONS else Effort())
     if task.paper:
         return _of_paper(task)
     if task.adam:
@@ -161,16 +160,11 @@ def start_cost(task: Task, effort: Effort) -> int:
     if not effort.race:
         return cost + greedy * nfe * effort.validation
     left = greedy + task.rung
-    cost += left * nfe * ROUNDS[0][0]
-    for pairs, steps, following in FEW_ROUNDS if task.dimensions <= FEW_DIMENSIONS else ROUNDS:
+    cost += left * nfe * min(effort.race[0][0], effort.followed)
+    for pairs, steps, following in effort.race:
         cost += left * (nfe * pairs + steps * task.step_on(pairs) + nfe * effort.validation)
         left = min(left, following)
     return cost
-
-
-def probing_cost() -> int:
-    """Return what it costs to measure the error of the first truth."""
-    return PROBED * (EXACT + LONG[0])
 
 
 def task_of(
@@ -195,6 +189,12 @@ def task_of(
         adam=choices.get("optimiser") == "adam" or (family, choices.get("objective")) == ("bst", "own"),
         paper=choices.get("recipe") == "paper",
     )
+
+
+def split_task(nfe: int, choices: Mapping[str, Any], dimensions: float = math.inf) -> Task:
+    """Return what decides how much it costs to go on from a table of velocities with its columns split."""
+    task = task_of("bns", nfe, choices, dimensions)
+    return replace(task, parameters=2 * nfe - 1 + nfe * (nfe + 1), searched=0)
 
 
 def search_cost(family: str, nfe: int, choices: Mapping[str, Any], judged: int) -> int | None:

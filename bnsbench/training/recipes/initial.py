@@ -11,9 +11,9 @@ from torch import Tensor
 from bnsbench.errors import NotApplicableError
 from bnsbench.flows.fields import BatchField
 from bnsbench.flows.guidance import guidance_in_words
-from bnsbench.flows.paths import Path
+from bnsbench.flows.paths import CANONICAL, Path
 from bnsbench.nonstationary.artefact import SolverArtefact
-from bnsbench.nonstationary.change_of_path import CANONICAL, canonical_times, from_canonical_times
+from bnsbench.nonstationary.change_of_path import canonical_times, from_canonical_times
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.nonstationary.tracing import trace
 from bnsbench.solvers.grids import time_grid
@@ -135,11 +135,11 @@ def given_start(problem: Problem, nfe: int, start: str, sigma_0: float, cost: Co
 
 
 def _from_file(problem: Problem, nfe: int, artefact: SolverArtefact, cost: Cost) -> tuple[NonStationarySolver, str]:
-    """Return the file's table, or, for another NFE or path, greedy rows on its times carried over at equal log-SNR."""
+    """Return the file's table, or, for another NFE or path or split columns, greedy rows on its times at equal log-SNR."""
     model, solver = problem.source.model, artefact.solver
     name = f"{artefact.name} at {solver.nfe} NFE for {artefact.model} w={guidance_in_words(artefact.guidance)}"
     same = artefact.path == model.path and artefact.interval == model.interval
-    if same and solver.nfe == nfe:
+    if same and solver.nfe == nfe and solver.guidance is None:
         return solver.with_open_gaps(), name
     times = solver.times if same else _carry_over(solver.times, artefact.path, model.path, model.interval)
     table, _ = greedy_start(problem, {name: transfer_times(times, nfe)}, cost)

@@ -6,15 +6,16 @@ few steps, on few pairs, and judged on validation pairs.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from bnsbench.nonstationary.change_of_path import CANONICAL, on_path
+from bnsbench.flows.paths import CANONICAL
+from bnsbench.nonstationary.change_of_path import on_path
 from bnsbench.nonstationary.table import NonStationarySolver
+from bnsbench.training.distil import Choices
 from bnsbench.training.families.parametrisation import FreeTable
 from bnsbench.training.floor import floor_under, share_at
 from bnsbench.training.objectives import LOG_MSE
@@ -28,10 +29,6 @@ from bnsbench.truth.pairs import Pairs
 
 FOLLOWED = 32
 """Pairs on whose trajectories rows are regressed."""
-ROUNDS = ((16, 1, 1),)
-"""Of the race: pairs, steps on them, and how many starts are left."""
-FEW_DIMENSIONS, FEW_ROUNDS = 32, ((16, 1, 5), (32, 8, 2), (128, 8, 1))
-"""In so few dimensions descents from different starts end differently, so the race is longer."""
 DAMPING = 1e-3
 """Of the first step."""
 GROWTH = 5.0
@@ -47,19 +44,23 @@ class Start:
         name: what it has come from.
         rivals: tables that are known besides, which a training must not fall behind.
         tried: by name, the validation PSNR in dB of every start that has descended.
+        steps: that it has taken.
     """
 
     table: NonStationarySolver
     name: str
     rivals: tuple[NonStationarySolver, ...] = ()
     tried: dict[str, float] | None = None
+    steps: int = 0
 
     def record(self) -> dict[str, Any]:
         """Return what the training record says of it."""
         return {"name": self.name, "table": self.table.to_dict(), "tried": self.tried or {}}
 
 
-def choose_start(problem: Problem, nfe: int, below: NonStationarySolver | None, teaching: Teaching) -> Start:
+def choose_start(
+    problem: Problem, nfe: int, below: NonStationarySolver | None, teaching: Teaching, choices: Choices
+) -> Start:
     """Return the best start for a table of ``nfe`` evaluations.
 
     Args:
@@ -67,13 +68,19 @@ def choose_start(problem: Problem, nfe: int, below: NonStationarySolver | None, 
         nfe: evaluations of the table.
         below: a table of fewer evaluations that has been trained for the field, if there is one.
         teaching: the truth, whose cost is counted with what is spent here.
+        choices: of the training that begins here; no more pairs are taken than it has, and no lower floor.
 
     Raises:
         DivergedError: if a sample of the pairs has no truth.
     """
     model, cost = problem.source.model, teaching.cost
     effort = problem.effort
-    pairs = teaching.pairs("train", max(min(FOLLOWED, effort.followed), teaching.least), along=True)
+
+    def allowed(count: int) -> int:
+        """Return as many pairs as are asked for and allowed, of every guidance scale one."""
+        return max(min(count, choices.pairs or count), teaching.least)
+
+    pairs = teaching.pairs("train", allowed(min(FOLLOWED, effort.followed)), along=True)
     # Rows regressed on grids: those of known shapes, and the trained times of the table below.
     grids = dict(list(canonical_grids(model.path, model.interval, nfe).items())[: effort.starts])
     if below is not None:
@@ -85,14 +92,14 @@ def choose_start(problem: Problem, nfe: int, below: NonStationarySolver | None, 
     tables |= {f"{below.nfe} NFE and idle evaluations": rival for rival in rivals if below is not None}
     if not effort.race:
         return _best_at_once(tables, rivals, problem, teaching)
-    few = pairs.part(slice(max(ROUNDS[0][0], teaching.least)))
-    attempts = [Attempt(name, problem, table, few, teaching) for name, table in tables.items()]
+    few = pairs.part(slice(allowed(effort.race[0][0])))
+    attempts = [Attempt(name, problem, table, few, teaching, choices.floor) for name, table in tables.items()]
     # A truth that is fine enough for what they become.
     teaching.sharpen(max(attempt.psnr for attempt in attempts) + GROWTH)
     validation = teaching.pairs("validation", problem.effort.validation)
     tried: dict[str, float] = {}
-    for count, steps, left in FEW_ROUNDS if math.prod(model.shape) <= FEW_DIMENSIONS else ROUNDS:
-        few = teaching.pairs("train", max(count, teaching.least))
+    for count, steps, left in problem.effort.race:
+        few = teaching.pairs("train", allowed(count))
         for attempt in attempts:
             attempt.descend(few, steps)
         errors = [attempt.errors_on(validation) for attempt in attempts]
@@ -101,7 +108,7 @@ def choose_start(problem: Problem, nfe: int, below: NonStationarySolver | None, 
             value = mean_psnr(errors[number], validation.sample_weights(), model.data_range)
             tried[attempts[number].name] = value
         attempts = [attempts[number] for number in order[:left]]
-    return Start(attempts[0].table, attempts[0].name, rivals, tried)
+    return Start(attempts[0].table, attempts[0].name, rivals, tried, attempts[0].steps)
 
 
 def _best_at_once(
@@ -132,10 +139,19 @@ class Attempt:
         table: the start.
         pairs: to look at it on.
         teaching: whose cost is added to.
+        floor: share of the median error that the floor ends at.
     """
 
-    def __init__(self, name: str, problem: Problem, table: NonStationarySolver, pairs: Pairs, teaching: Teaching) -> None:
-        self.name, self.problem, self.cost = name, problem, teaching.cost
+    def __init__(
+        self,
+        name: str,
+        problem: Problem,
+        table: NonStationarySolver,
+        pairs: Pairs,
+        teaching: Teaching,
+        floor: float = Choices.floor,
+    ) -> None:
+        self.name, self.problem, self.cost, self.floor = name, problem, teaching.cost, floor
         self.damping, self.steps = DAMPING, 0
         self.family = FreeTable(table.with_open_gaps(), problem.source.model.path)
         self.newton, self.iterate = self._on(pairs, self.family.start())
@@ -144,7 +160,7 @@ class Attempt:
         """Take so many steps on these pairs."""
         self.newton, self.iterate = self._on(pairs, self.iterate.theta)
         for _ in range(steps):
-            floor = floor_under(share_at(self.steps, 0.0), self.iterate.errors)
+            floor = floor_under(share_at(self.steps, self.floor), self.iterate.errors)
             self.iterate = self.newton.under(floor, self.iterate)
             self.iterate, self.damping = self.newton.step(self.iterate, self.steps, self.damping)
             self.steps += 1

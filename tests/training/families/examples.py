@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bnsbench.flows.paths import EDM, VE, VP, CondOT, Cosine, DiscreteVP, Path, Preconditioned
+from bnsbench.flows.paths import EDM, VP, CondOT, Cosine, Path
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.nonstationary.tracing import retrace, trace
 from bnsbench.solvers.adams_bashforth import ab2
@@ -24,7 +24,8 @@ from bnsbench.training.families.parametrisation import (
     entries,
 )
 from bnsbench.training.families.scale_time import ScaleTime
-from tests.training.toys import random_table, uniform
+from tests.flows.every_path import OTHERS
+from tests.training.toys import random_split_table, random_table, uniform
 
 Sampler = Callable[..., Tensor]
 
@@ -55,20 +56,15 @@ def late(n: int) -> NonStationarySolver:
     return NonStationarySolver.from_rows(0.2 + 0.7 * random_table(n).times, random_table(n).rows)
 
 
-PATHS: dict[str, tuple[Path, float]] = {
-    "cosine": (Cosine(), 1.0),
-    "vp": (VP(), 0.999),
-    "discrete": (DiscreteVP.linear(), 1.0),
-    "edm": (EDM(), 1.0),
-    "ve": (VE(), 1.0),
-    "preconditioned": (Preconditioned(CondOT(), 3.0), 1.0),
-}
-"""Paths other than the canonical one, and where an interval on them ends."""
-
-
 def up_to(end: float, n: int = 4) -> NonStationarySolver:
     """A random table on an interval from 0."""
     return NonStationarySolver.from_rows(end * random_table(n).times, random_table(n).rows)
+
+
+def split_up_to(end: float, n: int = 4) -> NonStationarySolver:
+    """A random table of split columns on an interval from 0."""
+    table = random_split_table(n)
+    return NonStationarySolver.from_rows(end * table.times, table.rows, table.guidance)
 
 
 def somewhere(family: Parametrisation, seed: int = 3) -> Tensor:
@@ -110,12 +106,15 @@ EXAMPLES: dict[str, Example] = {
     "free": Example(FreeTable(random_table(5)), random_table(5), last_row=True),
     **{
         f"free on {name}": Example(FreeTable(up_to(end), path), up_to(end), last_row=True)
-        for name, (path, end) in PATHS.items()
+        for name, (path, end) in OTHERS.items()
     },
     "free on cosine, from 0.2 to 0.9": Example(FreeTable(late(4), Cosine()), late(4), last_row=True),
     "free on vp, one evaluation": Example(FreeTable(up_to(0.999, 1), VP()), up_to(0.999, 1), last_row=True),
     "block of rows on edm": Example(_block(FreeTable(up_to(1.0), EDM()), slice(3, None)), up_to(1.0), last_row=True),
     "decoupled free on vp": Example(Decoupled(FreeTable(up_to(0.999), VP()), VP(), "epsilon"), up_to(0.999)),
+    "free, of split columns": Example(FreeTable(random_split_table(4)), random_split_table(4), last_row=True),
+    "free on vp, of split columns": Example(FreeTable(split_up_to(0.999), VP()), split_up_to(0.999), last_row=True),
+    "coefficients of split columns": Example(Coefficients(random_split_table(4)), random_split_table(4), last_row=True),
     "coefficients": Example(Coefficients(random_table(5)), random_table(5), last_row=True),
     "multistep": Example(_MULTISTEP, traced(euler, 5)),
     "scale-time, order 1": Example(ScaleTime(5, (0.0, 1.0), 1), traced(euler, 5), logarithms=10),

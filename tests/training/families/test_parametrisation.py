@@ -5,8 +5,7 @@ import torch
 from torch import Tensor
 
 from bnsbench.errors import NotApplicableError
-from bnsbench.flows.paths import CondOT
-from bnsbench.models.mixtures import MixtureModel
+from bnsbench.flows.paths import VP, CondOT
 from bnsbench.nonstationary.change_of_path import on_path
 from bnsbench.training.families.parametrisation import (
     Block,
@@ -19,8 +18,9 @@ from bnsbench.training.families.parametrisation import (
     rows_of,
     with_entries,
 )
-from tests.training.families.examples import PATHS, by_differences, somewhere, up_to
-from tests.training.toys import cross, random_table, uniform
+from tests.flows.every_path import OTHERS
+from tests.training.families.examples import by_differences, somewhere, up_to
+from tests.training.toys import cross, random_split_table, random_table, uniform
 
 FAMILIES: dict[str, Parametrisation] = {
     "free": FreeTable(random_table(5)),
@@ -45,10 +45,10 @@ def test_the_numbers_of_parameters_are_the_papers() -> None:
         assert len(Coefficients(random_table(n)).start()) == n * (n + 5) // 2 + 1 - (n + 1)
 
 
-@pytest.mark.parametrize("name", PATHS)
+@pytest.mark.parametrize("name", OTHERS)
 def test_a_free_table_has_the_same_parameters_on_every_path(name: str) -> None:
     """It is one solver for one field, told in other times and scales."""
-    path, end = PATHS[name]
+    path, end = OTHERS[name]
     table = up_to(end)
     told = on_path(table, path, CondOT())
     family, straight = FreeTable(table, path), FreeTable(told)
@@ -60,16 +60,16 @@ def test_a_free_table_has_the_same_parameters_on_every_path(name: str) -> None:
     torch.testing.assert_close(path.log_snr(moved.times[1:-1]), CondOT().log_snr(expected.times[1:-1]))
     # The states of both on the field of one mixture, which are each other's but for the paths' scales.
     x0 = torch.randn(3, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    model, straight_model = (MixtureModel(cross().mixture, each, (2,)) for each in (path, CondOT()))
+    model, straight_model = (cross(each) for each in (path, CondOT()))
     fields = [each.field(torch.tensor([0, 1, 0])) for each in (model, straight_model)]
     first, last = (CondOT().sigma(told.times[0]) / path.sigma(0.0), CondOT().alpha(told.times[-1]) / path.alpha(end))
     ends = moved(fields[0], float(path.sigma(0.0)) * x0), expected(fields[1], first * float(path.sigma(0.0)) * x0)
     torch.testing.assert_close(ends[1] / last, ends[0], rtol=1e-8, atol=1e-8)
 
 
-@pytest.mark.parametrize("name", PATHS)
+@pytest.mark.parametrize("name", OTHERS)
 def test_a_free_table_on_any_path_takes_the_last_row_that_is_given(name: str) -> None:
-    path, end = PATHS[name]
+    path, end = OTHERS[name]
     family = FreeTable(up_to(end), path)
     theta = somewhere(family)
     row = torch.tensor([0.3, -1.0, 2.0, 0.5, -0.7], dtype=torch.float64)
@@ -196,3 +196,21 @@ def test_a_block_with_the_last_row_takes_every_one(name: str) -> None:
     replaced = part.table(part.with_last_row(moved, row))
     torch.testing.assert_close(replaced.rows, table.with_row(4, row).rows)
     assert torch.equal(replaced.times, table.times)
+
+
+def test_split_columns_have_a_number_more_for_every_evaluation_that_a_row_has_seen() -> None:
+    for n in (1, 4, 8):
+        assert len(FreeTable(random_split_table(n)).start()) == 2 * n - 1 + n * (n + 1)
+        assert len(Coefficients(random_split_table(n)).start()) == n + n * (n + 1)
+        assert entries(random_split_table(n)).shape == (2 * n - 1 + n * (n + 1),)
+
+
+def test_families_of_split_columns_keep_their_guidance() -> None:
+    start = random_split_table(3, guidance=4.5)
+    for family in (FreeTable(start), FreeTable(start, VP()), Coefficients(start)):
+        table = family.table(somewhere(family))
+        assert (table.guidance, table.columns) == (4.5, 2)
+        table.validated()
+        again = with_entries(table, entries(table))
+        assert torch.equal(again.rows, table.rows)
+        assert again.guidance == 4.5

@@ -42,7 +42,7 @@ def test_a_step_forwards_costs_no_more_than_it_is_said_to(derivative: Derivative
     before = cost.training
     newton.step(iterate, 0, 1e-3)
     said = step(nfe, numbers_of(nfe), 8, derivative=derivative, precision=found.x0.dtype)
-    assert said / 2 < cost.training - before <= said
+    assert said / 3 < cost.training - before <= said
 
 
 def test_few_residuals_are_taken_one_by_one() -> None:

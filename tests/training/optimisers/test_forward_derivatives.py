@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bnsbench.flows.fields import BatchField, CountingField, FunctionField
+from bnsbench.flows.fields import BatchField, Columns, CountingField, FunctionField
 from bnsbench.flows.model import Model
 from bnsbench.flows.paths import CondOT
 from bnsbench.nonstationary.table import NonStationarySolver, free_entries
@@ -22,7 +22,7 @@ from bnsbench.training.optimisers.forward_derivatives import (
 )
 from bnsbench.training.optimisers.rollout import run
 from tests.flows.toy import SineField
-from tests.training.optimisers.test_rollout import draw, field_of, parameters, plain_states, start
+from tests.training.optimisers.test_rollout import draw, entries_of_split, field_of, parameters, plain_states, start
 from tests.training.toys import random_table
 
 FAMILIES: dict[str, Callable[[int], Parametrisation]] = {
@@ -118,7 +118,7 @@ def test_parameters_cost_nothing_before_they_act(n: int) -> None:
     assert field.nfe == n
     sizes: list[int] = []
 
-    def counted(field: BatchField, t: Tensor, x: Tensor, u: Tensor, dx: Tensor, dt: Tensor) -> Tensor:
+    def counted(field: BatchField | Columns, t: Tensor, x: Tensor, u: Tensor, dx: Tensor, dt: Tensor) -> Tensor:
         assert len(dx) == len(dt)
         sizes.append(len(dx))
         return differences(torch.float64)(field, t, x, u, dx, dt)
@@ -295,3 +295,20 @@ def test_tangents_of_a_part_of_the_samples_are_the_part_of_the_tangents() -> Non
     all_of_them, _ = state_tangents(table, jacobian, SineField(), x0, whole, forward_mode)
     some, _ = state_tangents(table, jacobian, SineField(), x0[chosen], part, forward_mode)
     torch.testing.assert_close(some, all_of_them[:, :, chosen])
+
+
+@pytest.mark.parametrize("n", [1, 2, 4])
+@pytest.mark.parametrize(
+    ("directional", "allowed"),
+    [(forward_mode, 1e-9), (differences(torch.float64), 1e-5), (differences(torch.bfloat16), 5e-3)],
+)
+def test_tangents_of_split_columns_are_autograd_s(n: int, directional: Directional, allowed: float) -> None:
+    theta, states, table, field, x0 = entries_of_split(n)
+    counter = CountingField(field)
+    rollout = run(table, field, x0)
+    found, directions = state_tangents(table, torch.eye(len(theta), dtype=torch.float64), counter, x0, rollout, directional)
+    exact = torch.autograd.functional.jacobian(states, theta).movedim(-1, 1)
+    assert found.shape == (n, 2 * n - 1 + n * (n + 1), 4, 3)
+    assert deviation(found, exact) < allowed
+    # Of the parameters of later rows nothing is asked: rows before an evaluation, and the times up to its own.
+    assert directions == sum(i + i + i * (i + 1) for i in range(1, n))

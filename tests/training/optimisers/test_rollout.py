@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
 
 from bnsbench.flows.fields import BatchField, CountingField, FunctionField
+from bnsbench.flows.model import ModelField
 from bnsbench.flows.paths import CondOT
 from bnsbench.nonstationary.table import NonStationarySolver, free_entries
+from bnsbench.training.families.parametrisation import entries, with_entries
 from bnsbench.training.optimisers.rollout import Rollout, differentiable_states, end_states, gradient_rows, run
 from tests.flows.toy import GaussianModel, SineField
-from tests.training.toys import random_table
+from tests.training.toys import random_split_table, random_table, states_of_answers
 
 
 def start(n: int, dim: int = 3, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -220,4 +224,58 @@ def test_tables_that_run_together_end_where_each_ends_alone(kind: str, rows_at_o
     found = list(end_states(tables, counter, x0, rows_at_once))
     assert len(found) == 4
     for table, end in zip(tables, found, strict=True):
+        torch.testing.assert_close(end, run(table, field, x0).end, rtol=1e-12, atol=1e-12)
+
+
+GUIDANCE, SEVEN = 2.0, torch.tensor([0, 1, 2, 0])
+
+
+def entries_of_split(n: int) -> tuple[Tensor, Callable[[Tensor], Tensor], NonStationarySolver, ModelField, Tensor]:
+    """Parameters of a split table, the states [n, N, d] by its equation as their function, the table, field and noise."""
+    table, field, x0 = random_split_table(n), GaussianModel(CondOT()).field(SEVEN, GUIDANCE), start(4)
+
+    def states(theta: Tensor) -> Tensor:
+        told = with_entries(table, theta)
+        return torch.stack(states_of_answers(told, field, x0))
+
+    return entries(table), states, table, field, x0
+
+
+def test_a_rollout_of_split_columns_keeps_every_state_and_both_answers() -> None:
+    theta, states, table, field, x0 = entries_of_split(5)
+    rollout = run(table, field, x0)
+    assert rollout.basis.shape == (11, 4, 3)
+    torch.testing.assert_close(rollout.states[1:], states(theta))
+    torch.testing.assert_close(rollout.end, table(field, x0))
+    for i in (0, 3):
+        both = field.answers(table.times[i], rollout.states[i], GUIDANCE)
+        torch.testing.assert_close(rollout.basis[1 + 2 * i : 3 + 2 * i], both)
+
+
+@pytest.mark.parametrize(("n", "reach"), [(1, 1), (2, 2), (5, 1), (5, 5)])
+def test_gradient_rows_of_split_columns_agree_with_autograd(n: int, reach: int) -> None:
+    theta, states, table, field, x0 = entries_of_split(n)
+    cotangents = draw(2, reach, 4, 3)
+    rows = gradient_rows(table, field, x0, run(table, field, x0), cotangents)
+    jacobian = torch.autograd.functional.jacobian(states, theta)
+    assert rows.shape == (2, 4, 2 * n - 1 + n * (n + 1))
+    torch.testing.assert_close(rows, torch.einsum("kmnd,mndp->knp", cotangents, jacobian[-reach:]))
+
+
+@pytest.mark.parametrize("checkpointed", [False, True], ids=["kept", "checkpointed"])
+def test_states_of_split_columns_are_differentiable(checkpointed: bool) -> None:
+    theta, states, table, field, x0 = entries_of_split(4)
+    followed = theta.clone().requires_grad_()
+    found = differentiable_states(with_entries(table, followed), field, x0, checkpointed)
+    torch.testing.assert_close(found, states(theta))
+    weights = draw(*found.shape)
+    (gradient,) = torch.autograd.grad((found * weights).sum(), followed)
+    expected = torch.autograd.functional.jacobian(lambda at: (states(at) * weights).sum(), theta)
+    torch.testing.assert_close(gradient, expected)
+
+
+@pytest.mark.parametrize("rows_at_once", [1, 100])
+def test_split_tables_that_run_together_end_where_each_ends_alone(rows_at_once: int) -> None:
+    tables, field, x0 = [random_split_table(4, seed) for seed in range(3)], GaussianModel().field(SEVEN, GUIDANCE), start(4)
+    for table, end in zip(tables, end_states(tables, field, x0, rows_at_once), strict=True):
         torch.testing.assert_close(end, run(table, field, x0).end, rtol=1e-12, atol=1e-12)

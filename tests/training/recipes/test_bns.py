@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from bnsbench.errors import BnsbenchError, UsageError
-from bnsbench.flows.paths import CondOT
+from bnsbench.errors import BnsbenchError, NotApplicableError, UsageError
+from bnsbench.flows.fields import CountingField
+from bnsbench.flows.paths import VP, CondOT, Cosine
 from bnsbench.models.digits.mixture import digits_gmm
 from bnsbench.models.mixtures import MixtureModel
 from bnsbench.nonstationary.artefact import SolverArtefact
+from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.nonstationary.tracing import trace
 from bnsbench.solvers.runge_kutta import midpoint
 from bnsbench.training.budget import Budget
@@ -161,8 +164,8 @@ def test_a_table_does_not_fall_behind_the_rung_below(wide: PairSource) -> None:
     before, after, without = (psnr(found.solver, test, 2.0) for found in (below, made, alone))
     assert after > before - 0.1
     assert without < before - 1
-    # It is looked at before any step.
-    assert made.training["curve"][0]["psnr"] == pytest.approx(below.training["psnr"], abs=0.1)
+    # It is looked at before any step, on the truth of a teacher that may be another.
+    assert made.training["curve"][0]["psnr"] == pytest.approx(below.training["psnr"], abs=0.5)
 
 
 def test_the_ladders() -> None:
@@ -325,6 +328,126 @@ def test_a_rung_below_whose_record_has_forwards_alone_is_paid_for_as_well(wide: 
     upper = train_bns(given, 5, ladder="every", pairs=40, iterations=2).training
     for kind, count in upper["forwards"].items():
         assert count == upper["own_forwards"][kind] + lower.training["forwards"][kind]
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> PairSource:
+    return PairSource(digits_gmm(), "digits-gmm", 2.0, tolerance=1e-4, cache=tmp_path_factory.mktemp("digits"))
+
+
+def guided_and_split(source: Source, nfe: int, **choices: Any) -> tuple[SolverArtefact, SolverArtefact]:
+    """Both trainings, the second from the first."""
+    guided = train_bns(problem(source), nfe, **choices)
+    asked: list[tuple[int, dict[str, Any]]] = []
+
+    def variant(nfe: int, options: Mapping[str, Any]) -> SolverArtefact:
+        asked.append((nfe, dict(options)))
+        return guided
+
+    split = train_bns(problem(source, variant=variant), nfe, columns="split", **choices)
+    assert asked == [(nfe, {"columns": "guided"})]
+    return guided, split
+
+
+def test_split_columns_gain_on_unseen_noise_at_the_same_forwards(digits: PairSource) -> None:
+    guided, split = guided_and_split(digits, 4, pairs=128, iterations=8)
+    assert (split.solver.columns, split.solver.guidance, split.solver.nfe) == (2, 2.0, 4)
+    assert split.training["parameters"] == 2 * 4 - 1 + 4 * 5
+    assert split.training["columns"] == "split"
+    assert split.training["pairs"] == 128
+    test = digits.pairs("test", 256)
+    before, after = (psnr(each.solver, test, 2.0) for each in (guided, split))
+    assert after > before + 0.2
+    counter = CountingField(test.field)
+    split.solver(counter, test.x0)
+    assert (counter.nfe, counter.forwards) == (4, 2 * 4 * 256)
+
+
+@pytest.mark.parametrize("choices", [{"derivative": "forward"}, {"derivative": "difference"}, {"objective": "trajectory"}])
+def test_split_columns_never_fall_behind_the_table_that_they_go_on_from(source: PairSource, choices: dict[str, Any]) -> None:
+    guided, split = guided_and_split(source, 3, pairs=40, iterations=2, **choices)
+    start = NonStationarySolver.from_dict(split.training["start"]["table"])
+    torch.testing.assert_close(start.rows, guided.solver.split(1.0).rows)
+    assert split.training["curve"][0]["iteration"] == 0
+    assert split.training["loss"] <= split.training["curve"][0]["loss"] + 1e-6
+
+
+def test_split_columns_train_the_table_of_velocities_where_nobody_keeps_one(source: PairSource, tmp_path: Path) -> None:
+    guided, split = guided_and_split(source, 3, pairs=40, iterations=2)
+    told: list[TrainingStatus] = []
+    alone = problem(source, checkpoint=tmp_path / "state.pt", progress=told.append)
+    found = train_bns(alone, 3, columns="split", pairs=40, iterations=2)
+    assert found.solver.fingerprint() == split.solver.fingerprint()
+    assert not list(tmp_path.iterdir())
+    # Interrupted while the columns are split, it comes to the same end.
+    seen: list[TrainingStatus] = []
+
+    def stop(status: TrainingStatus) -> None:
+        seen.append(status)
+        if len(seen) == len(told) - 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_bns(replace(alone, progress=stop), 3, columns="split", pairs=40, iterations=2)
+    assert [file.name for file in tmp_path.iterdir()] == ["state.pt"]
+    again = train_bns(replace(alone, progress=None), 3, columns="split", pairs=40, iterations=2)
+    assert again.solver.fingerprint() == split.solver.fingerprint()
+    total = {kind: found.training["forwards"][kind] for kind in ("training", "validation")}
+    own = found.training["own_forwards"]
+    assert total == {kind: own[kind] + guided.training["forwards"][kind] for kind in total}
+
+
+def test_the_ladder_of_split_columns_is_that_of_velocities(wide: PairSource) -> None:
+    """Rungs below are trained for velocities, and none of them is split."""
+    source = replace(cross_source(guidance=1.0), tolerance=1e-4)
+    asked: list[int] = []
+
+    def previous(nfe: int) -> SolverArtefact:
+        asked.append(nfe)
+        raise AssertionError
+
+    found = train_bns(problem(source, previous=previous), 5, columns="split", ladder="every", pairs=32, iterations=1)
+    assert asked == []
+    assert found.solver.columns == 2
+
+
+@pytest.mark.parametrize("path", [VP(), Cosine()], ids=lambda path: path.name)
+def test_split_columns_go_on_from_their_rival_on_any_path(path: Any) -> None:
+    end = 0.999 if isinstance(path, VP) else 1.0
+    source = PairSource(MixtureModel(cross().mixture, path, (2,), end), "cross", 1.0, tolerance=1e-4)
+    guided, split = guided_and_split(source, 3, pairs=40, iterations=2)
+    # Its number is that of a new measurement, which rounds otherwise.
+    assert split.training["psnr"] >= guided.training["psnr"] - 1.0
+    assert split.training["loss"] <= split.training["curve"][0]["loss"] + 1e-6
+    assert torch.equal(split.solver.times[[0, -1]], guided.solver.times[[0, -1]])
+
+
+def test_split_columns_are_refused_where_there_is_nothing_to_split(source: PairSource) -> None:
+    with pytest.raises(NotApplicableError, match="Without guidance a network answers once"):
+        train_bns(problem(replace(source, guidance=0.0)), 3, columns="split")
+    several = MixedSource.of(source, (2.0, 0.0, 1.0))
+    with pytest.raises(NotApplicableError, match="cannot serve 0, 1, 2 at once: train one for each"):
+        train_bns(problem(several), 3, columns="split")
+    with pytest.raises(NotApplicableError, match="unconditional"):
+        train_bns(problem(blobs_source(guidance=1.0)), 3, columns="split", pairs=16)
+    with pytest.raises(UsageError, match="columns are guided or split, not 'both'"):
+        train_bns(problem(source), 3, columns="both")
+    with pytest.raises(UsageError, match="recipe 'paper' trains tables of velocities"):
+        train_bns(problem(source), 3, columns="split", recipe="paper")
+
+
+def test_one_scale_of_a_mixture_is_a_scale(source: PairSource) -> None:
+    made = train_bns(problem(MixedSource.of(source, (1.0,), (3.0,))), 2, columns="split", pairs=16, iterations=1)
+    assert (made.guidance, made.solver.guidance) == ((1.0,), 1.0)
+
+
+def test_the_times_of_split_columns_are_a_start_for_others(source: PairSource, tmp_path: Path) -> None:
+    _, split = guided_and_split(source, 3, pairs=40, iterations=2)
+    split.save(tmp_path / "split.json")
+    again = train_bns(problem(source), 3, init=str(tmp_path / "split.json"), pairs=40, iterations=1)
+    assert again.solver.columns == 1
+    begun = torch.tensor(again.training["start"]["table"]["times"], dtype=torch.float64)
+    torch.testing.assert_close(begun, split.solver.times)
 
 
 @pytest.mark.parametrize("budget", [1_100, 4_000, 15_000, 60_000])

@@ -9,6 +9,7 @@ import pytest
 
 from bnsbench.training.allowance import Allowance
 from bnsbench.training.budget import Budget
+from bnsbench.training.distil import Choices
 from bnsbench.training.problem import Cost, Effort, Problem
 from bnsbench.training.recipes.bns import train_bns
 from bnsbench.training.recipes.fitting import fitted
@@ -40,14 +41,14 @@ def test_a_training_costs_about_what_it_is_said_to(nfe: int, wide: PairSource) -
         assert record["forwards"][counted] < FACTOR * said.phases[phase] + spent / 10
 
 
-@pytest.mark.parametrize("race", [True, False])
+@pytest.mark.parametrize("race", [Effort.race, ((16, 1, 3), (32, 2, 1)), ()], ids=str)
 @pytest.mark.parametrize("make", [cross_source, blobs_source], ids=["few dimensions", "many"])
-def test_a_start_costs_what_it_is_said_to(make, race: bool) -> None:
+def test_a_start_costs_what_it_is_said_to(make, race: tuple[tuple[int, int, int], ...]) -> None:
     """But for steps that are lengthened or tried again."""
     source = make()
     effort = replace(SMALL, race=race, probed=False)
     cost = Cost()
-    choose_start(Problem(source, effort=effort), 3, None, Teaching(Problem(source, effort=effort), cost))
+    choose_start(Problem(source, effort=effort), 3, None, Teaching(Problem(source, effort=effort), cost), Choices())
     said = start_cost(Task(3, math.prod(source.model.shape)), effort)
     spent = cost.training + cost.validation
     assert said <= spent <= 1.4 * said

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from bnsbench.errors import CorruptFileError, NotApplicableError, UsageError
 from bnsbench.flows.paths import EDM, VE, VP, CondOT, Cosine, DiscreteVP, Path
-from bnsbench.models.mixtures import MixtureModel
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.nonstationary.tracing import trace
@@ -44,10 +43,6 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> PairSource:
 
 def start(source: PairSource, init: str, *, nfe: int = N, sigma_0: float = 1.0) -> tuple[NonStationarySolver, str]:
     return given_start(Problem(source), nfe, init, sigma_0, Cost())
-
-
-def on_path(path, end: float = 1.0) -> MixtureModel:
-    return MixtureModel(cross().mixture, path, (2,), end)
 
 
 def file_of(table: NonStationarySolver, folder: FilePath, source: PairSource, **more) -> str:
@@ -168,7 +163,7 @@ def test_a_file_for_another_nfe_lends_its_times_to_greedy_rows(source: PairSourc
 def test_a_file_for_another_path_lends_its_log_snrs(source: PairSource, path, end: float, tmp_path: FilePath) -> None:
     given = random_table(N)
     file = file_of(given, tmp_path, source)
-    other = replace(source, model=on_path(path, end), name="other", cache=None)
+    other = replace(source, model=cross(path, end), name="other", cache=None)
     table, name = start(other, file)
     assert (float(table.times[0]), float(table.times[-1])) == (0.0, end)
     assert (table.times.diff() > 0).all()
@@ -182,7 +177,7 @@ def test_a_file_for_another_path_lends_its_log_snrs(source: PairSource, path, en
 def test_a_file_for_another_path_and_nfe_lends_both(source: PairSource, tmp_path: FilePath) -> None:
     """Its times are carried over first, and then interpolated."""
     given = random_table(6)
-    other = replace(source, model=on_path(Cosine()), name="other", cache=None)
+    other = replace(source, model=cross(Cosine()), name="other", cache=None)
     table, _ = start(other, file_of(given, tmp_path, source))
     carried = Cosine().time(CondOT().log_snr(given.times))
     carried[0], carried[-1] = 0.0, 1.0
@@ -193,7 +188,7 @@ def test_carried_times_that_fall_together_are_opened(source: PairSource, tmp_pat
     """A path that ends early holds fewer log-SNRs than the file's."""
     times = torch.tensor([0.0, 0.5, 0.9999, 0.99999, 1.0], dtype=torch.float64)
     file = file_of(NonStationarySolver.from_rows(times, random_table(N).rows), tmp_path, source)
-    other = replace(source, model=on_path(CondOT(), 0.99), name="other", cache=None)
+    other = replace(source, model=cross(CondOT(), 0.99), name="other", cache=None)
     table, _ = start(other, file)
     assert (table.times.diff() > 0).all()
     assert table.times[-1] == 0.99
@@ -243,7 +238,7 @@ def test_times_are_transferred_as_those_of_the_straight_path(path: Path, end: fl
     torch.testing.assert_close(fine[::2], coarse, rtol=1e-8, atol=1e-10)
 
     def straight(times: Tensor) -> Tensor:
-        """alpha / (alpha + sigma), which is the time on the straight path."""
+        """alpha / (alpha + sigma), which is the time on the canonical path."""
         return path.alpha(times) / (path.alpha(times) + path.sigma(times))
 
     torch.testing.assert_close(straight(fine), transfer_times(straight(coarse), 8), rtol=1e-7, atol=1e-9)

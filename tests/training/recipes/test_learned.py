@@ -183,7 +183,8 @@ def test_the_truth_of_the_search_for_a_grid_is_paid_for_where_training_needs_ano
     """An objective of whole trajectories never looks at the ends on which the grid was chosen."""
     truths = learned.train_dss(problem(source), N, objective="own", pairs=16, iterations=1).training["spent"]["truths"]
     assert truths["train, ends"] == source.pairs("train", 128).truth_evaluations
-    assert sum(count for name, count in truths.items() if name.startswith("train, unipc")) >= TAUGHT_CHUNK * LONG[0]
+    (solved,) = [count for name, count in truths.items() if name.startswith("train, ") and f" at {LONG[0]} NFE" in name]
+    assert solved == TAUGHT_CHUNK * LONG[0]
 
 
 def test_the_best_rule_is_the_one_that_a_search_finds_and_is_paid_for(source: PairSource) -> None:
@@ -201,7 +202,7 @@ def test_a_single_step_leaves_a_table_all_the_same(source: PairSource, name: str
     """There is no time to choose, and for some no number at all."""
     made = FAMILIES[name][0](problem(source), 1, pairs=16, iterations=2)
     assert made.solver.nfe == 1
-    assert made.training["loss"] <= made.training["curve"][0]["loss"]
+    assert round(made.training["loss"], 6) <= made.training["curve"][0]["loss"]  # which is rounded, too
     if name == "s4s":
         # Under one floor from the first iteration on, however many there are.
         fixed, turned = (

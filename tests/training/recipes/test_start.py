@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,18 +11,20 @@ import torch
 from torch import Tensor
 
 from bnsbench.flows.paths import EDM, VP, CondOT, Path
-from bnsbench.models.mixtures import MixtureModel
 from bnsbench.nonstationary.table import NonStationarySolver
+from bnsbench.training.distil import Choices
+from bnsbench.training.optimisers.gauss_newton import GaussNewton, Iterate
 from bnsbench.training.optimisers.selection import psnr
 from bnsbench.training.problem import Cost, Problem
 from bnsbench.training.recipes import start as racing
 from bnsbench.training.recipes.initial import START_GRIDS, canonical_grids, greedy_table, transfer_times
-from bnsbench.training.recipes.start import FEW_DIMENSIONS, FEW_ROUNDS, FOLLOWED, ROUNDS, Attempt, Start, choose_start
+from bnsbench.training.recipes.start import FOLLOWED, Attempt, Start, choose_start
 from bnsbench.training.teaching import Teaching
 from bnsbench.truth.mixed_source import MixedSource
+from bnsbench.truth.noise import Split
 from bnsbench.truth.pairs import Pairs, PairSource
 from tests.flows.toy import GaussianModel
-from tests.training.toys import SMALL, blobs_source, cross, cross_source, plain_states, random_table, uniform
+from tests.training.toys import SMALL, blobs_source, cross_source, plain_states, random_table, uniform
 
 GREEDY = [f"greedy on {name}" for name in START_GRIDS]
 
@@ -36,8 +38,8 @@ def teaching(source: PairSource | MixedSource) -> Teaching:
     return Teaching(Problem(source, effort=SMALL), Cost())
 
 
-def choose(taught: Teaching, nfe: int, below: NonStationarySolver | None = None) -> Start:
-    return choose_start(taught.problem, nfe, below, taught)
+def choose(taught: Teaching, nfe: int, below: NonStationarySolver | None = None, **choices: Any) -> Start:
+    return choose_start(taught.problem, nfe, below, taught, Choices(**choices))
 
 
 def table_below(source: PairSource, nfe: int = 4) -> NonStationarySolver:
@@ -125,8 +127,8 @@ def test_a_rival_on_another_path_ends_where_the_table_below_does(path: Path, end
     torch.testing.assert_close(ends, expected, rtol=1e-8, atol=1e-8)
 
 
-def raced(source: PairSource, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
-    """The pairs and steps of every descent in the race."""
+def watch(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Return a list that grows by the pairs and steps of every descent in a race."""
     seen: list[tuple[int, int]] = []
     descend = Attempt.descend
 
@@ -135,25 +137,51 @@ def raced(source: PairSource, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int
         descend(self, pairs, steps)
 
     monkeypatch.setattr(Attempt, "descend", watched)
-    choose(teaching(source), 3)
     return seen
 
 
-def test_the_race_is_short_in_many_dimensions_and_longer_in_few(wide: PairSource, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert math.prod(wide.model.shape) > FEW_DIMENSIONS
-    assert raced(wide, monkeypatch) == [ROUNDS[0][:2]] * 3
-    monkeypatch.undo()
-    few = raced(cross_source(), monkeypatch)
-    left, expected = 3, []
-    for count, steps, kept in FEW_ROUNDS:
-        expected += [(count, steps)] * left
-        left = min(left, kept)
-    assert few == expected
-    assert left == ROUNDS[-1][2] == 1
+def test_starts_descend_in_rounds_and_the_best_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    race = ((4, 1, 5), (8, 3, 2), (16, 2, 1))
+    taught = Teaching(Problem(cross_source(), effort=replace(SMALL, race=race)), Cost())
+    seen = watch(monkeypatch)
+    found = choose(taught, 3)
+    assert seen == [(4, 1)] * 3 + [(8, 3)] * 3 + [(16, 2)] * 2
+    assert found.steps == 1 + 3 + 2
+
+
+def test_a_race_takes_no_more_pairs_than_the_user_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    taught = Teaching(Problem(cross_source(), effort=replace(SMALL, race=((16, 1, 1),))), Cost())
+    asked: list[int] = []
+    pairs = Teaching.pairs
+
+    def watched(self: Teaching, split: Split, count: int, along: bool = False) -> Pairs:
+        asked.append(count) if split == "train" else None
+        return pairs(self, split, count, along)
+
+    monkeypatch.setattr(Teaching, "pairs", watched)
+    seen = watch(monkeypatch)
+    choose(taught, 3, pairs=8)
+    assert seen == [(8, 1)] * 3
+    assert max(asked) == 8
+
+
+def test_the_floor_of_a_race_comes_down_to_that_of_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    taught = Teaching(Problem(cross_source(), effort=replace(SMALL, race=((16, 6, 1),))), Cost())
+    shares: list[float] = []
+    under = GaussNewton.under
+
+    def watched(self: GaussNewton, floor: float, iterate: Iterate) -> Iterate:
+        shares.append(floor / float(iterate.errors.median()))
+        return under(self, floor, iterate)
+
+    monkeypatch.setattr(GaussNewton, "under", watched)
+    choose(taught, 3, floor=0.05)
+    assert shares[:6] == pytest.approx([1.0, 0.3, 0.09, 0.05, 0.05, 0.05])
 
 
 def test_a_longer_race_ends_with_a_better_start() -> None:
-    taught = teaching(cross_source(tolerance=1e-7))
+    effort = replace(SMALL, race=((16, 1, 5), (32, 8, 2), (128, 8, 1)))
+    taught = Teaching(Problem(cross_source(tolerance=1e-7), effort=effort), Cost())
     found = choose(taught, 3)
     times = canonical_grids(CondOT(), (0.0, 1.0), 3).values()
     followed, test = taught.problem.source.trajectories("train", FOLLOWED), taught.problem.source.pairs("test", 128)
@@ -214,7 +242,7 @@ def test_a_truth_that_is_too_rough_for_what_becomes_of_the_starts_is_replaced() 
 
 
 def test_a_race_of_many_guidance_scales_has_pairs_of_each() -> None:
-    source = PairSource(MixtureModel(cross().mixture, CondOT(), (2,)), "cross", tolerance=1e-3)
+    source = cross_source(tolerance=1e-3)
     mixed = MixedSource.of(source, tuple(0.1 * scale for scale in range(18)))
     taught = Teaching(Problem(mixed, effort=replace(SMALL, validation=18)), Cost())
     found = choose(taught, 2)

@@ -7,7 +7,6 @@ import torch
 
 from bnsbench.errors import NotApplicableError, UsageError
 from bnsbench.flows.paths import VP, CondOT
-from bnsbench.models.mixtures import MixtureModel
 from bnsbench.nonstationary.tracing import NotTraceableError, trace
 from bnsbench.solvers.ddim import ddim
 from bnsbench.solvers.deis import deis
@@ -87,7 +86,7 @@ def test_every_built_in_rule_has_a_table_that_follows_its_grid(spec) -> None:
 
 
 def test_grids_of_other_intervals_keep_their_ends() -> None:
-    model = MixtureModel(cross().mixture, VP(), (2,), 0.999)
+    model = cross(VP(), 0.999)
     source = PairSource(model, "vp", tolerance=1e-4)
     rule, _ = rule_on_grid(Problem(source), 4, "ddim")
     times = 0.999 * uniform(4) ** 2

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bnsbench.paths import CondOT, DiscreteVP, Path
-from bnsbench.plugin import NonStationarySolver, UsageError
+from bnsbench.plugin import NonStationarySolver, NotApplicableError, UsageError
 from bnsbench_diffusers.schedule import FLOW, timesteps_of
 from bnsbench_diffusers.schedulers.conventions import output_coefficients, prediction_type_of
 
@@ -18,8 +18,14 @@ def rows_in_outputs(table: NonStationarySolver, path: Path, prediction_type: str
     """Return float64 [n, n + 1] with x_{i+1} = rows[i] . (x_0, f_0, ..., f_{n-1}) for the network's outputs f_j.
 
     Inserting u_j = beta_j x_j + gamma_j f_j into the table, state by state. UsageError where an output says nothing about
-    the velocity, as x does where sigma is 0.
+    the velocity, as x does where sigma is 0. NotApplicableError for a table of split columns: a pipeline mixes the answers
+    with and without the condition before its scheduler sees them.
     """
+    if table.guidance is not None:
+        raise NotApplicableError(
+            "This table weighs the network's answers with and without the condition apart, but a diffusers pipeline hands "
+            "its scheduler only their mixture: train one with columns=guided."
+        )
     beta, gamma = output_coefficients(path, prediction_type, table.times[:-1])
     if not bool((beta.isfinite() & gamma.isfinite()).all()):
         raise UsageError(f"At one of the solver's times the output {prediction_type!r} does not determine the velocity.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler, EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler
 
 from bnsbench.paths import VP, CondOT, DiscreteVP
-from bnsbench.plugin import NonStationarySolver, UsageError
+from bnsbench.plugin import NonStationarySolver, NotApplicableError, UsageError
 from bnsbench_diffusers.schedulers.nonstationary import NonStationaryScheduler
 
 DDPM = DiscreteVP.linear()
@@ -152,6 +153,15 @@ class TestWrongPairing:
     def test_another_path(self, path, scheduler, sentence, artefact_for):
         with pytest.raises(UsageError, match=sentence):
             NonStationaryScheduler.from_artefact(artefact_for(path), scheduler)
+
+    def test_a_table_of_split_columns(self, artefact_for):
+        """A pipeline mixes both answers before its scheduler sees them."""
+        made = artefact_for(CondOT())
+        split = replace(made, solver=made.solver.split(made.guidance))
+        with pytest.raises(NotApplicableError, match="a diffusers pipeline hands its scheduler only their mixture"):
+            NonStationaryScheduler.from_artefact(split)
+        with pytest.raises(NotApplicableError, match="only their mixture"):
+            NonStationaryScheduler(split.solver.to_dict(), CondOT().to_dict(), prediction_type="flow_prediction")
 
     def test_another_prediction_type(self, artefact_for):
         scheduler = NonStationaryScheduler.from_artefact(artefact_for(DDPM), prediction_type="epsilon")
