@@ -25,6 +25,11 @@ TRAINING_FLOORS = (
 
 INSIDE = {
     "floor": "objectives",
+    "budget": "problem",
+    "allowance": "problem",
+    "price": "problem",
+    "speed": "problem",
+    "economy": "descent",
     "teaching": "descent",
     "distil": "descent",
     "listener": "problem",

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from bnsbench.api.effort import effort_of
 from bnsbench.api.named import NamedModel, check_budget, named_model, open_host, scales_of, whole
 from bnsbench.contract import PluginHost, Selection
 from bnsbench.contract.selectors import BEST_GRID, select, tuned
@@ -20,8 +21,11 @@ from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.process.machine import cache_folder
 from bnsbench.process.parts import Parts
 from bnsbench.storage.plain_data import digest
+from bnsbench.training.budget import Budget
 from bnsbench.training.listener import Listener
-from bnsbench.training.problem import Problem
+from bnsbench.training.problem import Effort, Problem, effort_in
+from bnsbench.training.recipes.bns import GUIDED_SHARE
+from bnsbench.training.recipes.fitting import LADDER_SHARE
 from bnsbench.training.trainer import make_problem, train_solver, with_options
 from bnsbench.truth.mixed_source import MixedSource
 from bnsbench.truth.pairs import PairSource, pairs_device
@@ -44,6 +48,8 @@ def train(
     pairs: int | None = None,
     iterations: int | None = None,
     weights: Sequence[float] = (),
+    budget: str | float | None = None,
+    gain: float | None = None,
     tolerance: float = TOLERANCE,
     seed: int = 0,
     device: str = "auto",
@@ -70,6 +76,10 @@ def train(
         pairs: Pairs of noise and truth to train on.
         iterations: Steps of the optimiser, at most.
         weights: How much each guidance scale counts, all the same if empty.
+        budget: What the training may spend: forwards of the network, such as 50000, "50k" or "1.5M", or a time, such as
+            "90s", "20min" or "2h". Ground truth, starts, validation and smaller tables that it begins with count. None for
+            all that gains.
+        gain: Decibels that 10,000 more forwards have to bring for the training to go on; None for its own measure.
         tolerance: Of the ground truth, between 0 and 1; a coarser one is cheaper.
         seed: Of every noise stream.
         device: "auto", "cpu", "cuda" or "cuda:<i>".
@@ -84,7 +94,7 @@ def train(
         The solver with its path, interval, guidance, the model's fingerprint and the record of its training.
 
     Raises:
-        UsageError: For an unknown name, or a budget that the solver cannot spend.
+        UsageError: For an unknown name, an NFE that the solver cannot spend, or a budget that is too little.
         NotApplicableError: For what the model or its path does not allow, such as guidance without a null condition.
         DivergedError: If the model's ground truth cannot be solved, or no table gives finite samples.
     """
@@ -99,7 +109,7 @@ def train(
     }
     selection = with_settings(trainable(host, solver), settings)
     named = named_model(host, model, device, dtype)
-    return _made(host, selection, named, nfe, guidance, weights, tolerance, seed, cache, listener, batch)
+    return _made(host, selection, named, nfe, guidance, weights, tolerance, seed, cache, listener, batch, budget, gain)
 
 
 def tune(
@@ -156,16 +166,18 @@ def _made(
     cache: Path | str | None,
     listener: Listener | None,
     batch: int | None = None,
+    budget: str | float | None = None,
+    gain: float | None = None,
 ) -> SolverArtefact:
     """Return the solver, and forget what an interrupted training would have gone on from."""
     nfe, weights = whole("nfe", nfe), [float(weight) for weight in weights]
     check_budget(selection, nfe)
     heard, folder = listener or Listener(), model.cache(None if cache is None else Path(cache))
-    scales = scales_of(guidance)
-    sources = sources_of(model, scales, seed=seed, tolerance=tolerance, cache=folder, listener=heard, batch=batch)
-    trainings = Trainings(
-        host, selection, combine(sources, weights), heard, tuple(scales_of(weights)) if weights else (), folder
+    sources = sources_of(
+        model, scales_of(guidance), seed=seed, tolerance=tolerance, cache=folder, listener=heard, batch=batch
     )
+    scales, effort = tuple(scales_of(weights)) if weights else (), effort_of(selection, sources, budget, gain)
+    trainings = Trainings(host, selection, combine(sources, weights), heard, scales, folder, effort)
     artefact = trainings.solver(nfe)
     trainings.forget()
     return artefact
@@ -234,7 +246,9 @@ def combine(sources: Sequence[PairSource], weights: Sequence[float] = ()) -> Sou
 class Trainings:
     """Solvers of one selection for one source, each NFE trained once and kept, so that what is interrupted can go on.
 
-    weights: of the source's guidance scales. cache: the folder in which they are kept until `forget`.
+    weights: of the source's guidance scales. cache: the folder in which they are kept until `forget`. effort: how far each
+    goes; a budget is for one NFE with all that is trained for it alone, so that no table depends on which others are asked
+    for.
     """
 
     host: PluginHost
@@ -243,6 +257,7 @@ class Trainings:
     listener: Listener
     weights: tuple[float, ...] = ()
     cache: Path = field(default_factory=cache_folder)
+    effort: Effort | None = None
 
     def __post_init__(self) -> None:
         made, source = self.source.model, self.source
@@ -251,33 +266,47 @@ class Trainings:
         task |= {"guidance": source.guidance, "weights": list(self.weights)}
         task |= {"solver": self.selection.name, "version": self.selection.spec.version, "seed": source.seed}
         task |= {"tolerance": source.truth_tolerance}
+        # A training with a budget is another course, and goes on where it was if it is asked for again.
+        self.asked = self.effort or effort_in(made.shape)
+        task |= {} if self.asked.budget is None else {"budget": self.asked.budget.key}
+        task |= {"gain": self.asked.price} if self.asked.price else {}
         self.folder = self.cache / "training" / digest(task)
-        self._known: dict[int, SolverArtefact] = {}
+        self._known: dict[tuple[int, Budget | None], SolverArtefact] = {}
         self._variants: dict[str, Trainings] = {}
 
-    def solver(self, nfe: int) -> SolverArtefact:
-        """Return the solver for an NFE, trained now unless it has been."""
-        if nfe not in self._known:
-            self._known[nfe] = self._kept(nfe) or self._train(nfe)
-        return self._known[nfe]
+    def solver(self, nfe: int, budget: Budget | None = None) -> SolverArtefact:
+        """Return the solver for an NFE, trained now unless it has been; with a budget of its own if one is given."""
+        allowed = budget or self.asked.budget
+        known = nfe, allowed
+        if known not in self._known:
+            self._known[known] = self._kept(nfe, allowed) or self._train(nfe, allowed)
+        return self._known[known]
 
-    def problem(self, nfe: int) -> Problem:
-        """Return the problem of training for an NFE."""
+    def problem(self, nfe: int, budget: Budget | None = None) -> Problem:
+        """Return the problem of training for an NFE; with a budget of its own if one is given."""
+        allowed = budget or self.asked.budget
+
+        def previous(below: int) -> SolverArtefact:
+            return self.solver(below, None if allowed is None else allowed.part(LADDER_SHARE))
+
         return make_problem(
             self.source,
             self.host,
-            previous=self.solver,
+            previous=previous,
             progress=self.listener.training,
-            checkpoint=self.folder / f"nfe{nfe}.pt",
+            checkpoint=self._file(nfe, allowed, "pt"),
             provider=self.selection.spec.provider,
             variant=self.variant,
+            effort=replace(self.asked, budget=allowed),
+            notice=self.listener.notice,
         )
 
     def variant(self, nfe: int, options: Mapping[str, Scalar]) -> SolverArtefact:
         """Return the same solver with other options for an NFE, kept likewise."""
-        other = with_options(self.selection, options)
+        other, budget = with_options(self.selection, options), self.asked.budget
         if other.name not in self._variants:
-            self._variants[other.name] = replace(self, selection=other)
+            part = replace(self.asked, budget=None if budget is None else budget.part(GUIDED_SHARE))
+            self._variants[other.name] = replace(self, selection=other, effort=part)
         return self._variants[other.name].solver(nfe)
 
     def forget(self) -> None:
@@ -286,13 +315,18 @@ class Trainings:
             variant.forget()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _kept(self, nfe: int) -> SolverArtefact | None:
+    def _file(self, nfe: int, budget: Budget | None, kind: str) -> Path:
+        """Return where a training, or a rung of one, is kept."""
+        share = "" if budget is None or budget == self.asked.budget else f"-{digest({'budget': budget.key})}"
+        return self.folder / f"nfe{nfe}{share}.{kind}"
+
+    def _kept(self, nfe: int, budget: Budget | None) -> SolverArtefact | None:
         try:
-            return SolverArtefact.load(self.folder / f"nfe{nfe}.json")
+            return SolverArtefact.load(self._file(nfe, budget, "json"))
         except BnsbenchError:  # not there, or cut off
             return None
 
-    def _train(self, nfe: int) -> SolverArtefact:
-        artefact = train_solver(self.selection, self.problem(nfe), nfe)
-        artefact.save(self.folder / f"nfe{nfe}.json")
+    def _train(self, nfe: int, budget: Budget | None) -> SolverArtefact:
+        artefact = train_solver(self.selection, self.problem(nfe, budget), nfe)
+        artefact.save(self._file(nfe, budget, "json"))
         return artefact

@@ -38,8 +38,15 @@ def figures(status: TrainingStatus) -> str:
     """Return the best PSNR so far, and where they are known the loss now, the damping and the forwards spent, in words."""
     loss = "" if status.loss is None else f", loss {status.loss:.3f}"
     damping = "" if status.damping is None else f", damping {status.damping:.0e}"
-    forwards = f", {status.forwards / 1e6:.2f} M forwards" if status.forwards else ""
+    forwards = f", {spent(status)} forwards" if status.forwards else ""
     return f"{status.psnr:.2f} dB{loss}{damping}{forwards}"
+
+
+def spent(status: TrainingStatus) -> str:
+    """Return the forwards that a training has spent, of how many where that is known and not passed yet."""
+    if status.expected > status.forwards:
+        return f"{status.forwards / 1e6:.2f} of about {status.expected / 1e6:.2f} M"
+    return f"{status.forwards / 1e6:.2f} M"
 
 
 def result(record: Record) -> str:
@@ -72,7 +79,7 @@ class _Clock(_Notices):
         self.total: int | None = None
         self._running: dict[str, float] = {}
         self._remaining = Remaining()
-        self._trainings: dict[tuple[str, int], tuple[float, int]] = {}
+        self._trainings: dict[tuple[str, int], tuple[float, int, int]] = {}
 
     def planned(self, cells: Sequence[Cell], pending: Sequence[Cell]) -> None:
         del cells
@@ -116,11 +123,17 @@ class _Clock(_Notices):
         return "" if seconds is None else f"about {duration(seconds)} left"
 
     def training_left(self, status: TrainingStatus, cell: str, now: float) -> str:
-        """Return how long a training takes at most at the pace that it has had, in words; "" at its end."""
-        began, first = self._trainings.setdefault((cell, status.nfe), (now, status.iteration))
-        pace = (now - began) / max(status.iteration - first, 1)
-        seconds = pace * (status.total - status.iteration)
-        return f"at most {duration(seconds)} left" if seconds else ""
+        """Return how long a training still takes at the pace that it has had, in words; "" at its end.
+
+        By the forwards that it is expected to come to, or where that is not known, by its iterations at most.
+        """
+        began, first, forwards = self._trainings.setdefault((cell, status.nfe), (now, status.iteration, status.forwards))
+        if status.expected > status.forwards:
+            done, left, word = status.forwards - forwards, status.expected - status.forwards, "about"
+        else:
+            done, left, word = status.iteration - first, status.total - status.iteration, "at most"
+        seconds = (now - began) / max(done, 1) * left
+        return f"{word} {duration(seconds)} left" if seconds else ""
 
 
 class _Lines(_Clock):

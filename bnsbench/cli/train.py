@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bnsbench.cli.learning import ForModel, require_file, setting, setting_as_json
 from bnsbench.cli.options import (
     AsJson,
     Device,
@@ -26,6 +27,7 @@ from bnsbench.errors import UsageError
 from bnsbench.process.cpu import keep_freed_memory
 
 if TYPE_CHECKING:
+    from bnsbench.api.effort import TrainingEstimate
     from bnsbench.api.placings import Placing
     from bnsbench.contract import Selection
     from bnsbench.contract.specs import SolverSpec
@@ -33,13 +35,18 @@ if TYPE_CHECKING:
 
 
 def train(
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="Model to train for, such as digits-ot or digits-gmm[path=vp].")
-    ],
+    model: ForModel,
     nfe: Annotated[str, typer.Option(metavar="N|N-M|N,M,...", help="Evaluations that the solvers may spend.")],
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="SOLVER.json|DIR", help="File for the solver, or folder for several.")
-    ],
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="SOLVER.json|DIR",
+            help="File for the solver, or folder for several; needed without --estimate.",
+            show_default=False,
+        ),
+    ] = None,
     *,
     guidance: GuidanceScales = "0",
     weights: Annotated[
@@ -63,6 +70,21 @@ def train(
         int | None,
         typer.Option(metavar="N", help="Samples that the network gets at once; as many as fit.", show_default=False),
     ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FORWARDS|TIME",
+            help="What each table may cost in all, such as 50k or 1.5M forwards, 90s, 20min or 2h.",
+            show_default=False,
+        ),
+    ] = None,
+    gain: Annotated[
+        float | None,
+        typer.Option(metavar="DB", help="Decibels that 10,000 more forwards must bring to go on.", show_default=False),
+    ] = None,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Say what it would cost, in forwards and hours, and train nothing.")
+    ] = False,
     tolerance: Tolerance = 1e-6,
     seed: Seed = 0,
     device: Device = "auto",
@@ -72,6 +94,7 @@ def train(
     quiet: Quiet = False,
 ) -> None:
     """Train solvers, save them, and show where they stand among tuned classics on fresh noise."""
+    from bnsbench.api.effort import effort_of, estimates
     from bnsbench.api.named import named_model
     from bnsbench.api.placings import placings_of
     from bnsbench.api.training import Trainings, combine, sources_of, trainable, with_settings
@@ -82,15 +105,21 @@ def train(
     choices = {"init": init, "objective": objective, "optimiser": optimiser, "derivative": derivative}
     selection, budgets = with_settings(trainable(host, solver), choices), _budgets(nfe)
     scales, counts = numbers("--guidance", guidance), numbers("--weights", weights) if weights else []
-    files = _files(selection, budgets, output)
+    files = _files(selection, budgets, output) if output is not None else {}
+    if output is None and not estimate:
+        raise UsageError("train needs --output, the file for the solver; or --estimate, to be told what it would cost.")
     with show_progress(quiet) as progress:
         named = named_model(host, model, device, dtype)
         sources = sources_of(named, scales, seed=seed, tolerance=tolerance, listener=progress, batch=batch)
-        trainings = Trainings(host, selection, combine(sources, counts), progress, tuple(counts))
-        for budget, file in files.items():
-            trainings.solver(budget).save(file)
+        effort = effort_of(selection, sources, budget, gain)
+        if estimate:
+            _estimate(named.name, estimates(selection, sources, budgets, effort), as_json)
+            return
+        trainings = Trainings(host, selection, combine(sources, counts), progress, tuple(counts), effort=effort)
+        for evaluations, file in files.items():
+            trainings.solver(evaluations).save(file)
         progress.stage("comparing with the classic solvers on their best time grids")
-        solvers = {file: trainings.solver(budget) for budget, file in files.items()}
+        solvers = {file: trainings.solver(evaluations) for evaluations, file in files.items()}
         placings = {file: placings_of(trainings, sources, artefact) for file, artefact in solvers.items()}
         trainings.forget()
     if as_json:
@@ -98,6 +127,15 @@ def train(
         return
     for file, artefact in solvers.items():
         _print(artefact, file, scales, placings[file], brief=len(budgets) > 1)
+
+
+def _estimate(model: str, found: Sequence[TrainingEstimate], as_json: bool) -> None:
+    from bnsbench.cli.estimating import print_estimates
+
+    if as_json:
+        print_json({"model": model, "estimates": [each.to_dict() for each in found]})
+    else:
+        print_estimates(model, found)
 
 
 def _budgets(text: str) -> list[int]:
@@ -118,8 +156,8 @@ def _files(selection: Selection[SolverSpec], budgets: Sequence[int], output: Pat
     from bnsbench.api.named import check_budget
 
     several = len(budgets) > 1
-    if output.is_dir() and not several:
-        raise UsageError(f"{str(output)!r} is a folder: --output names the file for the solver.")
+    if not several:
+        require_file(output)
     if output.is_file() and several:
         raise UsageError(f"{str(output)!r} is a file: --output names the folder for several solvers.")
     for budget in budgets:
@@ -134,12 +172,8 @@ def _described(
     return {
         "file": str(file),
         "name": artefact.name,
-        "model": artefact.model,
-        "guidance": artefact.guidance,
-        "nfe": artefact.solver.nfe,
-        "forwards": record.get("forwards"),
-        "seconds": record.get("seconds"),
-        "stopped": record.get("stopped"),
+        **setting_as_json(artefact),
+        **{key: record.get(key) for key in ("forwards", "seconds", "stopped", "budget", "price")},
         "placings": placings_as_json(placings, scales),
     }
 
@@ -147,15 +181,16 @@ def _described(
 def _print(
     artefact: SolverArtefact, output: Path, scales: Sequence[float], placings: Sequence[Placing], *, brief: bool
 ) -> None:
-    from bnsbench.flows.guidance import guidance_in_words
-
     record = artefact.training
-    words = f"{artefact.model} at guidance {guidance_in_words(artefact.guidance)} and {artefact.solver.nfe} NFE"
-    typer.echo(f"{artefact.name} for {words}: {output}")
+    typer.echo(f"{artefact.name} for {setting(artefact)}: {output}")
     if record.get("forwards") and record.get("seconds"):
         typer.echo(f"{sum(record['forwards'].values()):,} network forwards, {record['seconds']:.1f} seconds for this NFE")
     if record.get("stopped"):
         typer.echo(f"training stopped: {record['stopped']}")
+    if record.get("price"):
+        from bnsbench.training.price import Price
+
+        typer.echo(Price.of(record["price"]).in_words)
     if record.get("rejected"):
         typer.echo(f"{record['rejected']} trial tables left the finite numbers and were rejected")
     print_placings(placings, scales, artefact.name if brief else "")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bnsbench.cli.learning import ForModel, require_file, setting, setting_as_json
 from bnsbench.cli.options import (
     AsJson,
     Device,
@@ -21,7 +22,6 @@ from bnsbench.cli.options import (
 )
 from bnsbench.cli.placings import placings_as_json, print_placings
 from bnsbench.cli.printing import print_json
-from bnsbench.errors import UsageError
 from bnsbench.process.cpu import keep_freed_memory
 
 if TYPE_CHECKING:
@@ -29,9 +29,7 @@ if TYPE_CHECKING:
 
 
 def tune(
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="Model to tune for, such as digits-ot or digits-gmm[path=vp].")
-    ],
+    model: ForModel,
     nfe: Annotated[int, typer.Option(min=1, help="Evaluations that the solver may spend.")],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="SOLVER.json", help="File for the table.")],
     *,
@@ -57,8 +55,7 @@ def tune(
     host = open_host(plugin)
     selection, scales = tunable(host, solver), numbers("--guidance", guidance)
     check_budget(selection, nfe)
-    if output.is_dir():
-        raise UsageError(f"{str(output)!r} is a folder: --output names the file for the solver.")
+    require_file(output)
     with show_progress(quiet) as progress:
         named = named_model(host, model, device, dtype)
         sources = sources_of(named, scales, seed=seed, tolerance=tolerance, listener=progress)
@@ -78,14 +75,11 @@ def tune(
 def _described(artefact: SolverArtefact) -> dict[str, object]:
     record = artefact.training
     found = {key: record[key] for key in ("rule", "grid", "selector", "candidates", "forwards", "seconds")}
-    return {"model": artefact.model, "guidance": artefact.guidance, "nfe": artefact.solver.nfe, **found}
+    return {**setting_as_json(artefact), **found}
 
 
 def _print(artefact: SolverArtefact, output: Path) -> None:
-    from bnsbench.flows.guidance import guidance_in_words
-
     record = artefact.training
-    words = f"{artefact.model} at guidance {guidance_in_words(artefact.guidance)} and {artefact.solver.nfe} NFE"
-    typer.echo(f"{record['rule']} on the grid {record['grid']} for {words}: {output}")
+    typer.echo(f"{record['rule']} on the grid {record['grid']} for {setting(artefact)}: {output}")
     forwards, seconds = sum(record["forwards"].values()), record["seconds"]
     typer.echo(f"{record['candidates']} rules and grids tried with {forwards:,} network forwards in {seconds:.1f} seconds")

@@ -1,6 +1,6 @@
 """The expected cost of a plan: network forwards by purpose, and hours of a GPU where a suite says what a forward takes.
 
-The estimate uses what the embedded models cost in the committed results; records hold what was really spent.
+What a training costs is known from `bnsbench.training.recipes.forecast`; records hold what was really spent.
 """
 
 from __future__ import annotations
@@ -10,19 +10,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from bnsbench.suite.plan import Cell
+from bnsbench.training.recipes.forecast import TUNING_PAIRS, TUNING_RUNS, Forecast, forecast, task_of
+from bnsbench.training.teaching import EXACT
 
-TRUTH_EVALUATIONS = 160
-"""Evaluations of a ground truth: 107 to 218 on the embedded models; 160 to 320 in Shaul et al. 2024."""
-TEACHER_EVALUATIONS = 48
-"""Evaluations of a training's truth: 24 to 96 of a long table, or those of the adaptive rule for accurate solvers."""
-TRAINING_PASSES = 60
-"""Times that a training goes through its pairs with n evaluations each, validation included: 45 (n = 4) to 70 (n = 8)."""
-PAIRS, VALIDATION_PAIRS = 256, 64
-"""Training pairs if the solver does not say, as most trainings come to, and those to validate on."""
-
-TUNING_RUNS = 600
-"""Samples that the search for a time grid takes from noise to data: 400 for one rule, 800 for all."""
-TUNING_PAIRS = 8
+TRUTH_EVALUATIONS = EXACT
+"""Evaluations of a ground truth, by the adaptive rule."""
 
 GPU = "A100"
 PEAK_TFLOPS = {"float64": 9.7, "float32": 19.5, "bfloat16": 312.0}
@@ -52,13 +44,16 @@ def estimate(cells: Iterable[Cell]) -> Estimate:
     """Return what the cells that are not skipped are expected to cost, each ground truth and training counted once."""
     wanted = [cell for cell in cells if cell.skip is None]
     trained, tuned = ([cell for cell in wanted if cell.kind == kind] for kind in ("trained", "tuned"))
-    truths, taught, searched = ({cell.field_digest: cell for cell in cells} for cells in (wanted, trained, tuned))
+    truths, searched = ({cell.field_digest: cell for cell in cells} for cells in (wanted, tuned))
+    forecasts = [(cell, _training(cell)) for cell in trained]
+    # Trainings of one field learn from the same truth: that of the one which needs most counts.
+    taught = {cell.field_digest: (cell, found.truth) for cell, found in sorted(forecasts, key=lambda each: each[1].truth)}
     purposes = {
         "sampling": [(cell, cell.nfe * cell.samples) for cell in wanted],
         "truth": [(cell, TRUTH_EVALUATIONS * cell.samples) for cell in truths.values()],
         "training": [
-            *((cell, TEACHER_EVALUATIONS * (_pairs(cell) + VALIDATION_PAIRS)) for cell in taught.values()),
-            *((cell, TRAINING_PASSES * cell.nfe * _pairs(cell)) for cell in trained),
+            *taught.values(),
+            *((cell, found.total - found.truth) for cell, found in forecasts),
             *((cell, TRUTH_EVALUATIONS * 2 * TUNING_PAIRS) for cell in searched.values()),
             *((cell, TUNING_RUNS * cell.nfe) for cell in tuned),
         ],
@@ -71,8 +66,9 @@ def estimate(cells: Iterable[Cell]) -> Estimate:
     return Estimate(**forwards, hours=hours)
 
 
-def _pairs(cell: Cell) -> int:
-    return int(cell.solver.parameters.get("pairs", 0)) or PAIRS
+def _training(cell: Cell) -> Forecast:
+    family = cell.solver.name.partition("[")[0]
+    return forecast(task_of(family, cell.nfe, cell.solver.parameters))
 
 
 def _hours(cell: Cell, evaluations: int) -> float:

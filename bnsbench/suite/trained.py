@@ -104,6 +104,7 @@ class TrainedSolvers:
             progress=self.listener.training,
             checkpoint=self.locks.parent / "training" / f"{file.stem}.pt",
             provider=solver.spec.provider,
+            notice=self.listener.notice,
             variant=variant,
         )
         artefact = train_solver(solver, problem, cell.nfe)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from bnsbench.training.economy import Economy
 from bnsbench.training.families.parametrisation import Block, Parametrisation
 from bnsbench.training.floor import floor_under, share_at
 from bnsbench.training.objectives import Objective
@@ -16,6 +19,7 @@ from bnsbench.training.optimisers.forward_derivatives import Derivative
 from bnsbench.training.optimisers.gauss_newton import GaussNewton, Iterate
 from bnsbench.training.optimisers.selection import IterateSelection
 from bnsbench.training.optimisers.soft_teacher import EVALUATIONS, soft_radius, soften
+from bnsbench.training.problem import DECIBELS_PER_NAT
 from bnsbench.training.teaching import Teaching
 from bnsbench.truth.pairs import Pairs
 
@@ -24,9 +28,6 @@ CONVERGED = "converged on the training pairs"
 SPENT = "all iterations are spent"
 ACCURATE = "accurate to {:g} dB on the validation pairs"
 MORE_PAIRS = "; more training pairs would gain less than {:.2g} dB"
-
-DECIBELS_PER_NAT = 4.343
-"""10 / log 10: mean squared errors that are a nat apart are so many decibels apart."""
 
 
 @dataclass(frozen=True)
@@ -149,11 +150,11 @@ class Descent:
         """Go on from a state to the end; yield the state at the beginning of every leg and after every iteration."""
         for number in range(max(state.leg, 0), len(self.legs)):
             resumed = number == state.leg
-            if self._accurate or not (resumed or self._worth(state, self.legs[number])):
-                return
             leg = self.legs[number]
+            if self._accurate(leg) or not (resumed or self.economy.taken(state.excess, leg)):
+                return
             if not resumed:
-                self._sharpen()
+                self._sharpen(leg)
                 state = replace(state, noise=None)
             pairs = self._pairs(leg)
             newton, iterate = self._begin(leg, pairs, state, resumed)
@@ -173,9 +174,9 @@ class Descent:
                 state = replace(state, validated=self._check(state, iterate))
                 self.selection.idle = 0
                 yield state
-            while self._outgrown or not self.why_stopped(state):
-                if self._outgrown:
-                    self._sharpen()
+            while self._outgrown(leg) or not self.why_stopped(state):
+                if self._outgrown(leg):
+                    self._sharpen(leg)
                     pairs = self._pairs(leg)
                     newton, iterate = self._begin(leg, pairs, state, resumed=False)
                     state = replace(state, slow=0, gained=torch.inf, validated=torch.inf, level=self.teaching.level)
@@ -183,16 +184,19 @@ class Descent:
                     newton, iterate = self._soften(pairs, newton, iterate)
                 iterate = newton.under(self._floor(state, iterate), iterate)
                 before = iterate.loss
-                iterate, damping = newton.step(iterate, state.iterations, state.damping)
+                with self.economy.allowance.timed():
+                    iterate, damping = newton.step(iterate, state.iterations, state.damping)
                 # While the floor comes down, an iteration that gains little says nothing of the next one.
                 gain, settled = before - iterate.loss, share_at(state.iterations, self.floor) <= self.floor
+                slow = self.economy.slow_gain(leg)
+                self.economy.be_patient(leg)
                 state = replace(
                     state,
                     theta=self._block(leg, state).whole(iterate.theta),
                     iterations=state.iterations + 1,
                     iterations_in_leg=state.iterations_in_leg + 1,
                     damping=damping,
-                    slow=state.slow + 1 if settled and gain < leg.schedule.slow_gain else 0,
+                    slow=state.slow + 1 if settled and gain < slow else 0,
                     still=state.still + (not gain > 0),
                     rejected=newton.rejected,
                     excess=newton.excess,
@@ -206,40 +210,46 @@ class Descent:
 
     def why_stopped(self, state: State) -> str:
         """Return why the leg ends here, or "" if it goes on."""
-        schedule, following = self.legs[state.leg].schedule, self.legs[state.leg + 1 :][:1]
-        goes_on = bool(following) and self._worth(state, following[0])
-        if self._accurate:
+        if self._accurate(self.legs[max(state.leg, 0)]):
             return ACCURATE.format(self.enough)
+        if state.leg < 0:
+            return self.economy.spent
+        leg, following = self.legs[state.leg], self.legs[state.leg + 1 :][:1]
+        worth = bool(following) and self.economy.worth(state.excess, following[0])
+        goes_on = worth and self.economy.taken(state.excess, following[0])
         if self.selection.exhausted:
-            return self._in_full(IDLE, following)
-        if state.gained < schedule.leaving_gain if goes_on else state.slow >= schedule.slow_iterations:
-            return self._in_full(CONVERGED, following)
-        return SPENT if state.iterations_in_leg >= schedule.iterations else ""
+            return self.economy.spent if worth and not goes_on else self._in_full(IDLE, following)
+        if state.gained < self.economy.leaving_gain(leg) if goes_on else state.slow >= leg.schedule.slow_iterations:
+            return self.economy.spent if worth and not goes_on else self._in_full(CONVERGED, following)
+        if state.iterations_in_leg >= leg.schedule.iterations:
+            return SPENT
+        return "" if self.economy.affords_step(leg) else self.economy.spent
 
     def _in_full(self, reason: str, following: Sequence[Leg]) -> str:
         """Return the reason, with what a leg on more pairs would have gained, if there is one."""
-        return "".join([reason, *(MORE_PAIRS.format(DECIBELS_PER_NAT * leg.least_excess) for leg in following)])
+        least = [DECIBELS_PER_NAT * self.economy.least_excess(leg) for leg in following]
+        return "".join([reason, *map(MORE_PAIRS.format, least)])
 
-    def _worth(self, state: State, leg: Leg) -> bool:
-        """Whether the parameters lose so much by having too few pairs that a leg on more of them is worth its cost."""
-        return state.excess >= leg.least_excess
+    @cached_property
+    def economy(self) -> Economy:
+        """What legs and steps cost, and whether they are worth it."""
+        size = math.prod(self.selection.problem.source.model.shape) * (self.selection.nfe if self.objective.whole else 1)
+        return Economy(self.selection, self.teaching, len(self.family.start()), size, self.derivative, self.precision)
 
-    @property
-    def _accurate(self) -> bool:
-        return self.selection.best_psnr >= self.enough and not self._outgrown
+    def _accurate(self, leg: Leg) -> bool:
+        return self.selection.best_psnr >= self.enough and not self._outgrown(leg)
 
-    @property
-    def _outgrown(self) -> bool:
-        """Whether the student has come so near to its truth that this one's own error counts."""
-        return self.teaching.outgrown(self.selection.best_psnr)
+    def _outgrown(self, leg: Leg) -> bool:
+        """Whether the student has come so near to its truth that this one's own error counts, and a finer one fits."""
+        return self.economy.finer_fits(leg) and self.teaching.outgrown(self.selection.best_psnr)
 
     def _floor(self, state: State, iterate: Iterate) -> float:
         share = share_at(state.iterations, self.floor)
         return floor_under(share, iterate.errors) if self.objective.logarithmic else 0.0
 
-    def _sharpen(self) -> None:
+    def _sharpen(self, leg: Leg) -> None:
         """See to a truth that is fine enough for the best table so far."""
-        if self.teaching.sharpen(self.selection.best_psnr):
+        if self.economy.finer_fits(leg) and self.teaching.sharpen(self.selection.best_psnr):
             self._validate_anew()
 
     def _pairs(self, leg: Leg) -> Pairs:
@@ -273,6 +283,7 @@ class Descent:
             checkpointed=self.checkpointed,
             floor=state.floor if resumed else 0.0,
             rejected=state.rejected,
+            affords=self.economy.affords_trials,
         )
         if resumed:  # as it was, and paid for before the interruption
             return newton, newton.present(family.start())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast, get_args
 
@@ -12,7 +12,9 @@ from torch import Tensor
 
 from bnsbench.errors import UsageError
 from bnsbench.nonstationary.table import NonStationarySolver
+from bnsbench.training.allowance import Allowance
 from bnsbench.training.descent import SPENT, Descent, Leg, Schedule, State
+from bnsbench.training.economy import BUDGET
 from bnsbench.training.families.parametrisation import Parametrisation
 from bnsbench.training.objectives import Objective, count_features, make_objective
 from bnsbench.training.optimisers.adam import Adam, AdamSettings, Loss, objective_loss
@@ -21,6 +23,7 @@ from bnsbench.training.optimisers.derivative_choice import AUTO, recomputing, se
 from bnsbench.training.optimisers.forward_derivatives import Derivative
 from bnsbench.training.optimisers.selection import IterateSelection
 from bnsbench.training.precision import COARSE, precision_limit
+from bnsbench.training.price import price_of
 from bnsbench.training.problem import Cost, Effort, Problem
 from bnsbench.training.teaching import Teaching
 from bnsbench.truth.pairs import Pairs
@@ -96,6 +99,7 @@ def distil(
     teaching: Teaching | None = None,
     rivals: Sequence[NonStationarySolver] = (),
     steps: int = 0,
+    allowance: Allowance | None = None,
 ) -> tuple[NonStationarySolver, dict[str, Any]]:
     """Return the family's best table and the training record.
 
@@ -110,6 +114,7 @@ def distil(
         teaching: the truth, if the family's start has used it already; it counts where ``cost`` does.
         rivals: tables that are known already, of which the best is returned if no iterate is better.
         steps: that the family's start has taken already, on which the floor has come down.
+        allowance: what may still be spent, ``cost`` counted; that of the problem's budget if None.
 
     Raises:
         UsageError: for choices that do not go together.
@@ -123,22 +128,27 @@ def distil(
     count = choices.pairs or problem.effort.pairs
     teaching = teaching or Teaching(problem, cost)
     if by_adam:
+        # A budget has room for so many, whatever is asked for.
+        count = count if problem.effort.budget is None else min(count, problem.effort.pairs)
         teaching.level = len(teaching.levels) - 1  # the finest, for a descent that has no legs at whose ends to look again
     validation = teaching.pairs("validation", problem.effort.validation, along)
     # The descent, which a saved state shortens.
-    gain = choices.gain or IterateSelection.smallest_gain
-    selection = IterateSelection(problem, objective, validation, nfe, cost, problem.effort.patience + 1, gain, choices.floor)
+    gain, patience = choices.gain or IterateSelection.smallest_gain, problem.effort.patience + 1
+    allowance = allowance or Allowance(problem.effort.budget, cost, problem.source)
+    selection = IterateSelection(problem, objective, validation, nfe, cost, patience, gain, choices.floor, allowance)
     checkpoint = Checkpoint(problem.checkpoint)
-    for rival in () if _resumes(checkpoint, by_adam) else rivals:
+    saved = _saved(checkpoint, by_adam)
+    for rival in () if saved is not None else _rivals(rivals, family, allowance):
         selection.check(rival, "start", 0, 1)
     if by_adam:
         chosen = loss or objective_loss(family, objective, choices.checkpointed)
         train = teaching.pairs("train", count, along)
-        found: dict[str, Any] = {"stopped": _by_adam(family, chosen, train, choices, selection, checkpoint), "pairs": count}
+        stopped = _by_adam(family, chosen, train, choices, selection, checkpoint, saved)
+        found: dict[str, Any] = {"stopped": stopped, "pairs": count}
     else:
         choices = settled(choices, validation, problem, cost)
         legs = make_legs(count, choices, problem.effort, blocks)
-        found = _by_gauss_newton(family, legs, teaching, along, choices, selection, checkpoint, steps)
+        found = _by_gauss_newton(family, legs, teaching, along, choices, selection, checkpoint, saved, steps)
     checkpoint.remove()
     # The best table so far, and how it was found.
     table = selection.result()
@@ -157,9 +167,24 @@ def distil(
         "loss": selection.best_loss,
         **found,
         **cost.record(problem.source),
+        "budget": allowance.record(),
+        "price": _priced(selection.curve.points),
         "curve": selection.curve.points,
     }
     return table, {**record, **limit}
+
+
+def _priced(points: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Return what decibels have cost and would cost, None where the curve cannot say it."""
+    price = price_of(points)
+    return None if price is None else price.to_dict()
+
+
+def _rivals(
+    known: Sequence[NonStationarySolver], family: Parametrisation, allowance: Allowance
+) -> Sequence[NonStationarySolver]:
+    """Return the tables to look at first; a budget may end before there is any other, so its family's start is one."""
+    return known or (() if allowance.budget is None else (family.table(family.start()),))
 
 
 def make_legs(count: int, choices: Choices, effort: Effort, blocks: Sequence[Tensor] = ()) -> list[Leg]:
@@ -212,22 +237,29 @@ def _require_gauss_newton(by_adam: bool, objective: Objective, blocks: Sequence[
         raise UsageError("The soft teacher is offered with the optimiser gauss-newton.")
 
 
-def _resumes(checkpoint: Checkpoint, by_adam: bool) -> bool:
-    """Whether a descent goes on from a saved state, which knows the best table so far."""
+def _saved(checkpoint: Checkpoint, by_adam: bool) -> dict[str, Any] | None:
+    """Return the saved state from which a descent goes on, which knows the best table so far, if there is one."""
     saved = checkpoint.load()
-    return saved is not None and (by_adam or State.from_dict(saved) is not None)
+    return saved if saved is not None and (by_adam or State.from_dict(saved) is not None) else None
 
 
 def _by_adam(
-    family: Parametrisation, loss: Loss, train: Pairs, choices: Choices, selection: IterateSelection, checkpoint: Checkpoint
+    family: Parametrisation,
+    loss: Loss,
+    train: Pairs,
+    choices: Choices,
+    selection: IterateSelection,
+    checkpoint: Checkpoint,
+    saved: dict[str, Any] | None,
 ) -> str:
     """Descend by Adam to the end; return why it ended."""
     settings = AdamSettings(choices.iterations or AdamSettings.iterations, rate=choices.rate or AdamSettings.rate)
     # A backward pass counts as two evaluations, and activations that are recomputed as one more.
     evaluations = selection.nfe * (4 if choices.checkpointed else 3)
-    seed = selection.problem.source.seed
-    Adam(family, loss, train, selection, settings, seed=seed, evaluations=evaluations).minimise(checkpoint)
-    return SPENT
+    adam = Adam(family, loss, train, selection, settings, seed=selection.problem.source.seed, evaluations=evaluations)
+    adam.minimise(checkpoint, saved)
+    spent = adam.iteration < settings.iterations and selection.allowance is not None
+    return BUDGET.format(selection.allowance.budget) if spent and selection.allowance is not None else SPENT
 
 
 def _by_gauss_newton(
@@ -238,6 +270,7 @@ def _by_gauss_newton(
     choices: Choices,
     selection: IterateSelection,
     checkpoint: Checkpoint,
+    saved: dict[str, Any] | None,
     steps: int,
 ) -> dict[str, Any]:
     """Descend by Gauss-Newton, from the saved state if there is one; return what the record says of it."""
@@ -250,13 +283,12 @@ def _by_gauss_newton(
         along=along,
         selection=selection,
         floor=choices.floor,
-        enough=math.inf if choices.gain else problem.effort.enough,
+        enough=math.inf if choices.gain or problem.effort.price else problem.effort.enough,
         seed=problem.source.seed,
         derivative=cast("Derivative", choices.derivative),
         precision=problem.source.model.dtype,
         checkpointed=choices.recomputed,
     )
-    saved = checkpoint.load()
     state = None if saved is None else State.from_dict(saved)
     if saved is not None and state is not None:
         teaching.level = state.level
@@ -266,7 +298,7 @@ def _by_gauss_newton(
     for end in descent.steps(start):
         checkpoint.save({**end.to_dict(), "selection": selection.state()})
     return {
-        "pairs": legs[end.leg].pairs,
+        "pairs": legs[max(end.leg, 0)].pairs,
         "stopped": descent.why_stopped(end),
         "iterations": end.iterations,
         "still": end.still,

@@ -14,8 +14,14 @@ from torch import Tensor
 from bnsbench.contract.specs import Scalar
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.table import NonStationarySolver
-from bnsbench.truth.pairs import Pairs
+from bnsbench.training.budget import Budget
+from bnsbench.truth.pairs import TAUGHT_CHUNK, Pairs
 from bnsbench.truth.source import Source
+
+DECIBELS_PER_NAT = 4.343
+"""10 / log 10: mean squared errors that are a nat apart are so many decibels apart."""
+PRICED_FORWARDS = 10_000
+"""Forwards that a price in decibels is for."""
 
 Features = Callable[[Tensor], Tensor]
 """Differentiable features [n, k] of end states [n, *shape], such as a metric's extractor after the model's decoder."""
@@ -28,6 +34,7 @@ class TrainingStatus:
     stage: what is being done. iteration of total (an upper bound: training stops when it has converged).
     psnr: validation PSNR in dB of the best table so far. loss: of the objective on the validation pairs, in nats, now.
     damping: of the Gauss-Newton step, where there is one. forwards: network forwards spent so far, by all purposes.
+    expected: forwards that the training comes to in all, about; 0 where nobody knows.
     """
 
     nfe: int
@@ -38,6 +45,7 @@ class TrainingStatus:
     damping: float | None = None
     loss: float | None = None
     forwards: int = 0
+    expected: int = 0
 
 
 @dataclass(frozen=True)
@@ -63,9 +71,16 @@ class Effort:
         validation: pairs to validate on.
         enough: PSNR in dB on the validation pairs from which on a training ends; 90 dB are an error of 3e-5 of the data's
             range.
-        race: rounds of the race between starts: pairs, steps on them, and how many starts are left.
+        race: rounds of the race between starts: pairs, steps on them, and how many starts are left; none without rounds.
         patience: iterations in a row after which a descent ends that have gained little on the training pairs, and one more
             if they have gained nothing on the validation pairs.
+        followed: pairs on whose trajectories the rows of a start are regressed.
+        starts: how many of the known grids are tried.
+        probed: whether the error of a truth is measured, so that a finer one takes over in time.
+        judged: pairs on which the grid of a classic rule is chosen, or a start that a user names is made.
+        together: samples whose truth is solved together, no less than which is solved.
+        budget: what the training may spend, lower rungs included; None for all that gains.
+        price: decibels that 10,000 forwards have to bring for the training to go on; 0 where its own measure decides.
     """
 
     pairs: int = 512
@@ -75,6 +90,17 @@ class Effort:
     enough: float = 90.0
     race: tuple[tuple[int, int, int], ...] = ((16, 1, 1),)
     patience: int = 2
+    followed: int = 32
+    starts: int = 3
+    probed: bool = True
+    judged: int = 128
+    together: int = TAUGHT_CHUNK
+    budget: Budget | None = None
+    price: float = 0.0
+
+    def least_gain(self, evaluations: float, forwards_each: int) -> float:
+        """Return the nats of the loss that so many evaluations, of so many forwards each, have to bring by the price."""
+        return self.price * evaluations * forwards_each / PRICED_FORWARDS / DECIBELS_PER_NAT
 
 
 FEW_DIMENSIONS = 32
@@ -110,6 +136,8 @@ class Problem:
         effort: how many pairs a training takes and how far it goes.
         variant: returns the same solver with other options, trained for an NFE through the caller's cache; None where the
             caller keeps nothing.
+        notice: called with a sentence that the user should read.
+        expected: forwards that the training comes to in all, about; 0 where nobody knows.
     """
 
     source: Source
@@ -120,6 +148,13 @@ class Problem:
     checkpoint: FilePath | None = None
     effort: Effort = Effort()
     variant: Callable[[int, Mapping[str, Scalar]], SolverArtefact] | None = None
+    notice: Callable[[str], None] | None = None
+    expected: int = 0
+
+    def note(self, text: str) -> None:
+        """Pass a sentence on that the user should read, if anybody listens."""
+        if self.notice is not None:
+            self.notice(text)
 
     def report(self, status: TrainingStatus) -> None:
         """Pass the status on, if anybody listens."""
@@ -219,5 +254,5 @@ class ValidationCurve:
     points: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, cost: Cost, psnr: float, **more: Any) -> None:
-        """Append a point."""
+        """Append a point; what is known besides, such as the forwards of all purposes, is kept with it."""
         self.points.append({"evaluations": cost.training, "psnr": round(psnr, 4), **more})

@@ -14,7 +14,7 @@ from bnsbench.contract.specs import Scalar, SolverSpec
 from bnsbench.errors import BnsbenchError, UsageError
 from bnsbench.flows.model import Model
 from bnsbench.nonstationary.artefact import SolverArtefact
-from bnsbench.training.problem import Classic, Features, Problem, TrainingStatus, effort_in
+from bnsbench.training.problem import Classic, Effort, Features, Problem, TrainingStatus, effort_in
 from bnsbench.training.tuning.classics import classic_of
 from bnsbench.truth.source import Source
 
@@ -28,10 +28,13 @@ def make_problem(
     checkpoint: Path,
     provider: str = BUILTIN,
     variant: Callable[[int, Mapping[str, Scalar]], SolverArtefact] | None = None,
+    effort: Effort | None = None,
+    notice: Callable[[str], None] | None = None,
 ) -> Problem:
     """Return the problem of training for a source, with the host's classic solvers and the model's features at hand.
 
     provider: of the solver to be trained; where several plugins offer a classic that it names, it means its own.
+    effort: how far the training goes, the default one if None. notice: hears what the user should read.
     """
 
     def classic(name: str) -> Classic:
@@ -40,8 +43,17 @@ def make_problem(
             raise UsageError(f"The solver {name!r} is itself trained; a learned one starts from a classic solver or a file.")
         return classic_of(selection)
 
-    features, effort = features_of(source.model), effort_in(source.model.shape)
-    return Problem(source, previous, progress, classic, features, checkpoint, effort, variant=variant)
+    return Problem(
+        source,
+        previous,
+        progress,
+        classic,
+        features_of(source.model),
+        checkpoint,
+        effort=effort or effort_in(source.model.shape),
+        variant=variant,
+        notice=notice,
+    )
 
 
 def with_options(solver: Selection[SolverSpec], options: Mapping[str, Scalar]) -> Selection[SolverSpec]:

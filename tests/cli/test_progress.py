@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 
 import pytest
@@ -144,3 +145,19 @@ def test_results_in_a_few_words(cells):
     assert progress.result(ok(cells[0])) == "psnr 31.23 dB"
     assert progress.result(Draft(cells[0]).finish("ok")) == "ok"
     assert progress.result(Draft(cells[0]).finish("timeout", "too long")) == "timeout: too long"
+
+
+def test_forwards_are_told_of_how_many_and_so_is_the_time_left(capsys, monkeypatch):
+    """By forwards where it is known how many there will be, and by iterations once they are passed."""
+    clock = itertools.count(0.0, 10.0)
+    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    with progress.show_progress(quiet=False) as shown:
+        for iteration, forwards in ((1, 10_000), (2, 30_000), (3, 50_000), (4, 90_000)):
+            status = TrainingStatus(4, "Gauss-Newton", iteration, 8, 30.0, forwards=forwards, expected=60_000)
+            shown.training(status)
+    assert capsys.readouterr().err.splitlines() == [
+        "4 NFE: Gauss-Newton 1/8, 30.00 dB, 0.01 of about 0.06 M forwards, 10 s",
+        "4 NFE: Gauss-Newton 2/8, 30.00 dB, 0.03 of about 0.06 M forwards, 20 s, about 15 s left",
+        "4 NFE: Gauss-Newton 3/8, 30.00 dB, 0.05 of about 0.06 M forwards, 30 s, about 5 s left",
+        "4 NFE: Gauss-Newton 4/8, 30.00 dB, 0.09 M forwards, 40 s, at most 40 s left",
+    ]

@@ -191,3 +191,89 @@ def test_json_has_files_costs_and_placings(bnsbench):
 def test_forwards_and_seconds_are_told(bnsbench):
     done = bnsbench("train", "ring8", "--nfe", 4, "--solver", "bns[pairs=32,iterations=1]", "--quiet", "-o", "b.json")
     assert re.search(r"[\d,]+ network forwards, \d+\.\d seconds for this NFE", done.out)
+
+
+def test_a_budget_is_kept_and_told(bnsbench, tmp_path):
+    arguments = ("--nfe", 4, "--budget", "8k", "-o", "bns.json")
+    done = bnsbench("train", "digits-gmm", *arguments)
+    assert done.code == 0
+    record = SolverArtefact.load(tmp_path / "bns.json").training
+    assert 4_000 < sum(record["forwards"].values()) <= 8_000
+    assert record["budget"]["spent"]["forwards"] == sum(record["forwards"].values())
+    assert "training stopped: the budget of 8,000 forwards has no room for more" in done.out
+    assert re.search(r"the last 0.1 dB took about [\d.]+( k)? forwards", done.out)
+    assert re.search(r"\d\.\d\d of about 0.01 M forwards", done.err)
+    table = standings(done.out)
+    assert next(iter(table)) == "bns"
+
+
+def test_a_budget_that_is_too_little_names_the_least(bnsbench):
+    done = bnsbench("train", "digits-gmm", "--nfe", 4, "--budget", "300", "-o", "bns.json")
+    assert done.code == 2
+    (named,) = re.findall(r"takes ([\d,]+) forwards; that is the least", done.err)
+    least = int(named.replace(",", ""))
+    assert bnsbench("train", "digits-gmm", "--nfe", 4, "--budget", least - 1, "-o", "bns.json").code == 2
+    done = bnsbench("train", "digits-gmm", "--nfe", 4, "--budget", least, "--quiet", "--json", "-o", "bns.json")
+    assert done.code == 0
+    (solver,) = json.loads(done.out)["solvers"]
+    assert sum(solver["forwards"].values()) <= least
+
+
+def test_an_interrupted_training_has_spent_what_it_had(bnsbench, tmp_path, monkeypatch):
+    from bnsbench.training.optimisers.selection import IterateSelection
+
+    arguments = ("train", "digits-gmm", "--nfe", 4, "--budget", "12k", "-o", "bns.json")
+    assert bnsbench(*arguments).code == 0
+    expected = SolverArtefact.load(tmp_path / "bns.json")
+    check = IterateSelection.check
+
+    def interrupted(self, table, stage, iteration, total, damping=None):
+        if iteration == 3:
+            raise KeyboardInterrupt
+        return check(self, table, stage, iteration, total, damping)
+
+    monkeypatch.setattr(IterateSelection, "check", interrupted)
+    assert bnsbench(*arguments).code == 130
+    monkeypatch.setattr(IterateSelection, "check", check)
+    assert bnsbench(*arguments).code == 0
+    found = SolverArtefact.load(tmp_path / "bns.json")
+    assert found.solver.fingerprint() == expected.solver.fingerprint()
+    assert found.training["forwards"] == expected.training["forwards"]
+
+
+def test_an_estimate_trains_nothing_and_keeps_nothing(bnsbench, tmp_path):
+    done = bnsbench("train", "digits-gmm", "--nfe", "4,12", "--guidance", 2, "--estimate", "--quiet")
+    assert (done.code, done.err) == (0, "")
+    assert re.search(r"^digits-gmm: .* ms a forward, in batches of \d+; .* GiB", done.out)
+    assert "12 NFE, after 8 NFE: about" in done.out
+    for phase in ("ground truth", "start", "training", "validation"):
+        assert re.search(rf"^{phase} +[\d,]+ ", done.out, re.MULTILINE)
+    assert list(tmp_path.iterdir()) == [tmp_path / "copy.py"]
+    done = bnsbench("train", "digits-gmm", "--nfe", 4, "--estimate", "--json", "-o", "bns.json")
+    assert not (tmp_path / "bns.json").exists()
+    (content,) = json.loads(done.out)["estimates"]
+    assert (content["nfe"], content["rungs"]) == (4, [])
+
+
+def test_without_an_estimate_there_is_an_output(bnsbench):
+    done = bnsbench("train", "ring8", "--nfe", 4)
+    assert done.code == 2
+    assert "needs --output" in done.err
+
+
+def test_a_bad_start_is_told_in_one_sentence(bnsbench, tmp_path):
+    small = "bns[init=midpoint,pairs=16,iterations=1]"
+    done = bnsbench("train", "ring8[path=vp]", "--nfe", 4, "--solver", small, "--quiet", "-o", "b.json")
+    assert done.code == 0
+    assert done.err.count("\n") == 1
+    assert "'midpoint' is a classic solver, and these are 2 dimensions" in done.err
+    assert SolverArtefact.load(tmp_path / "b.json").training["notes"] == [done.err.strip()]
+
+
+def test_a_gain_ends_a_training_earlier_or_later(bnsbench, tmp_path):
+    spent = []
+    for gain in (2.0, 0.05):
+        done = bnsbench("train", "digits-gmm", "--nfe", 4, "--gain", gain, "--quiet", "-o", "bns.json")
+        assert done.code == 0
+        spent.append(sum(SolverArtefact.load(tmp_path / "bns.json").training["forwards"].values()))
+    assert spent[0] < 0.7 * spent[1]

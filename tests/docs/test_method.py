@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from bnsbench.training import floor, teaching
-from bnsbench.training.descent import DECIBELS_PER_NAT, Schedule
+from bnsbench.training.descent import Schedule
 from bnsbench.training.distil import Choices
 from bnsbench.training.optimisers import gauss_newton
-from bnsbench.training.problem import FEW, FEW_DIMENSIONS, Effort
+from bnsbench.training.problem import DECIBELS_PER_NAT, FEW, FEW_DIMENSIONS, Effort
 from bnsbench.training.recipes import start
 from bnsbench.training.recipes.bns import LADDERS, LOW_RUNGS
 from tests.docs.replay import ROOT

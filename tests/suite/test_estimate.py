@@ -4,18 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from bnsbench.suite.estimate import (
-    PAIRS,
-    PEAK_TFLOPS,
-    TEACHER_EVALUATIONS,
-    TRAINING_PASSES,
-    TRUTH_EVALUATIONS,
-    UTILISATION,
-    VALIDATION_PAIRS,
-    estimate,
-)
+from bnsbench.suite.estimate import PEAK_TFLOPS, TRUTH_EVALUATIONS, UTILISATION, estimate
 from bnsbench.suite.plan import make_plan
 from bnsbench.suite.suitefile import read_suite
+from bnsbench.training.recipes.forecast import forecast, task_of
 
 
 @pytest.fixture
@@ -30,8 +22,10 @@ def test_forwards_by_purpose(cells):
     n, forwards_of_both_scales = cells[0].samples, 1 + 2
     assert found.sampling == 3 * (2 + 4) * n * forwards_of_both_scales
     assert found.truth == TRUTH_EVALUATIONS * n * forwards_of_both_scales
-    teaching = TEACHER_EVALUATIONS * (PAIRS + VALIDATION_PAIRS)
-    assert found.training == (teaching + (2 + 4) * TRAINING_PASSES * PAIRS) * forwards_of_both_scales
+    two, four = (forecast(task_of("learned", nfe, {})) for nfe in (2, 4))
+    # Both learn from the same truth.
+    once = max(two.truth, four.truth) + two.total - two.truth + four.total - four.truth
+    assert found.training == once * forwards_of_both_scales
 
 
 def test_what_is_skipped_costs_nothing(cells):
@@ -55,7 +49,15 @@ def test_hours_are_operations_by_speed(cells, dtype):
     assert found.hours == pytest.approx(forwards * 100e9 / speed / 3600)
 
 
-def test_pairs_of_the_solver_count(cells):
-    few = [replace(cell, solver=replace(cell.solver, parameters={"pairs": 64})) if cell.trained else cell for cell in cells]
-    fewer = (PAIRS - 64) * (TEACHER_EVALUATIONS + (2 + 4) * TRAINING_PASSES)
-    assert estimate(cells).training - estimate(few).training == fewer * (1 + 2)
+def test_what_the_solver_is_told_counts(cells):
+    """Its pairs, and its name's family where that is known."""
+
+    def with_solver(**changes):
+        return [replace(cell, solver=replace(cell.solver, **changes)) if cell.trained else cell for cell in cells]
+
+    few, none = estimate(with_solver(parameters={"pairs": 16})), estimate([cell for cell in cells if not cell.trained])
+    assert none.training == 0 < few.training < estimate(cells).training
+    rule = estimate(with_solver(name="ld3[rule=euler]", parameters={"rule": "euler"}))
+    forecasts = [forecast(task_of("ld3", nfe, {"rule": "euler"})) for nfe in (2, 4)]
+    once = max(found.truth for found in forecasts) + sum(found.total - found.truth for found in forecasts)
+    assert rule.training == once * (1 + 2)

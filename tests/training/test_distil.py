@@ -25,6 +25,7 @@ from bnsbench.training.distil import LIMIT_PAIRS, ROUND_SLOW_ITERATIONS, Choices
 from bnsbench.training.families.classic_rules import Anchored, RuleTimes
 from bnsbench.training.families.parametrisation import FreeTable, LinearMultistep, LogGaps, Parametrisation
 from bnsbench.training.objectives import make_objective
+from bnsbench.training.optimisers.checkpoint import Checkpoint
 from bnsbench.training.optimisers.gauss_newton import GaussNewton, Iterate
 from bnsbench.training.optimisers.selection import psnr
 from bnsbench.training.problem import Cost, Effort, Problem, TrainingStatus
@@ -628,3 +629,30 @@ def test_a_mixture_of_scales_serves_each_better_than_the_specialist_of_another(t
         test = sources[w].pairs("test", 64)
         ours, theirs = (psnr(found.solver, test, 2.0) for found in (mixed, made[wrong]))
         assert ours > theirs + 1
+
+
+@pytest.mark.parametrize("optimiser", ["gauss-newton", "adam"])
+def test_a_saved_state_is_read_once(
+    optimiser: str, source: PairSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choices, file = Choices(pairs=16, iterations=60, optimiser=optimiser), tmp_path / "state.pt"
+    told: list[TrainingStatus] = []
+    reads: list[bool] = []
+    load = Checkpoint.load
+
+    def counted(self: Checkpoint) -> dict[str, Any] | None:
+        found = load(self)
+        reads.append(found is not None)
+        return found
+
+    def listen(status: TrainingStatus) -> None:
+        told.append(status)
+        if len(told) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        distil(problem(source, progress=listen, checkpoint=file), N, free(), choices, Cost())
+    assert file.exists()
+    monkeypatch.setattr(Checkpoint, "load", counted)
+    distil(problem(source, checkpoint=file), N, free(), choices, Cost())
+    assert reads == [True]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -74,14 +74,20 @@ class Adam:
         self.order: list[int] = []
         self.iteration = 0
 
-    def minimise(self, checkpoint: Checkpoint) -> None:
-        """Descend to the end, from the saved state if there is one."""
-        state = checkpoint.load()
+    def minimise(self, checkpoint: Checkpoint, saved: dict[str, Any] | None = None) -> None:
+        """Descend to the end, from the saved state if there is one; a budget makes the way shorter.
+
+        Args:
+            checkpoint: where the state is saved.
+            saved: what it holds, if that is known.
+        """
+        state = saved or checkpoint.load()
         if state is None:
+            self._shorten()
             self._check()
         else:
             self.restore(state)
-        while self.iteration < self.settings.iterations:
+        while self.iteration < self.settings.iterations and self._affords(1):
             self.step()
             if self.iteration % self.settings.check_every == 0 or self.iteration == self.settings.iterations:
                 self._check()
@@ -109,6 +115,7 @@ class Adam:
             "generator": self.generator.get_state(),
             "order": self.order,
             "iteration": self.iteration,
+            "iterations": self.settings.iterations,
             "selection": self.selection.state(),
         }
 
@@ -120,7 +127,24 @@ class Adam:
         self.decay.load_state_dict(state["decay"])
         self.generator.set_state(state["generator"])
         self.order, self.iteration = state["order"], state["iteration"]
+        self.settings = replace(self.settings, iterations=state.get("iterations", self.settings.iterations))
         self.selection.restore(state["selection"])
+
+    def _shorten(self) -> None:
+        """Take no more iterations than the budget allows, so that the rate has decayed when it is spent."""
+        fitting = self.settings.iterations
+        while fitting and not self._affords(fitting):
+            fitting = fitting * 9 // 10
+        if fitting < self.settings.iterations:
+            self.settings = replace(self.settings, iterations=fitting)
+            self.decay = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimiser, max(fitting, 1))
+
+    def _affords(self, iterations: int) -> bool:
+        """Whether the budget has room for so many iterations, and for the checks among them."""
+        allowance, each = self.selection.allowance, self.evaluations * min(self.settings.batch, len(self.pairs))
+        checks = 2 + iterations // self.settings.check_every if iterations > 1 else 1
+        validation = checks * self.selection.nfe * len(self.selection.pairs)
+        return allowance is None or allowance.affords(iterations * each + validation)
 
     def _check(self) -> None:
         with torch.no_grad():

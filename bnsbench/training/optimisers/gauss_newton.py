@@ -105,6 +105,8 @@ class GaussNewton:
         floor: of the objective (see `bnsbench.training.objectives`), an error.
         rejected: trials so far whose states left the finite numbers.
         excess: nats that the present parameters lose because there are no more pairs, by the last system; see `_excess`.
+        affords: whether so many evaluations may still be spent, beyond those of a step's first trials; any number of them if
+            nothing else is said.
     """
 
     family: Parametrisation
@@ -120,6 +122,7 @@ class GaussNewton:
     floor: float = 0.0
     rejected: int = 0
     excess: float = math.inf
+    affords: Callable[[float], bool] = math.isfinite
 
     def __post_init__(self) -> None:
         self.weights = self.pairs.sample_weights()
@@ -138,6 +141,7 @@ class GaussNewton:
         if not bool(gradient.isfinite().all() & curvature.isfinite().all()):
             return iterate, damping
         move = damped_steps(gradient, curvature, self.family.logarithms)
+        tried, each = damping, iterate.table.nfe * len(self.pairs)
 
         def trial(damping: float) -> _Trial:
             """Take the step under a damping, of which the model of the loss foretells -(2 g.step + step.H.step)."""
@@ -145,17 +149,17 @@ class GaussNewton:
             found, foretold = self.evaluate(iterate.theta + step), -float(2 * gradient @ step + step @ curvature @ step)
             return _Trial(damping, step, found, iterate.loss - found.loss, foretold)
 
-        tried = damping
-        while tried < LARGEST_DAMPING:
+        while tried < LARGEST_DAMPING and (tried == damping or self.affords(each)):
             # solved under a damping, and under a larger one if that gains little;
             best = trial(tried)
-            if best.gain > 0 and best.quality < POOR:
-                best = max(best, trial(DAMPING_GROWTH * tried), key=lambda each: each.gain)
+            if best.gain > 0 and best.quality < POOR and self.affords(each):
+                best = max(best, trial(DAMPING_GROWTH * tried), key=lambda taken: taken.gain)
             # a step is accepted only if it lowers the loss, and if it lowers it by more than was foretold, it falls short
             # of the valley's end.
             if best.gain > 0:
-                longer = best.quality > 1
-                found = lengthen(self.evaluate, best.found, iterate.theta, best.step) if longer else best.found
+                if best.quality <= 1:
+                    return best.found, best.next_damping
+                found = lengthen(self.evaluate, best.found, iterate.theta, best.step, lambda: self.affords(each))
                 return found, best.next_damping
             tried *= DAMPING_GROWTH
         return iterate, damping
@@ -370,11 +374,21 @@ def damped_steps(gradient: Tensor, curvature: Tensor, logarithms: int) -> Callab
     return step
 
 
-def lengthen(evaluate: Callable[[Tensor], Iterate], best: Iterate, theta: Tensor, move: Tensor) -> Iterate:
-    """Return the best of ``best``, at theta + move, and of theta + 2 move, theta + 4 move, and so on while they improve."""
-    while True:
+def lengthen(
+    evaluate: Callable[[Tensor], Iterate],
+    best: Iterate,
+    theta: Tensor,
+    move: Tensor,
+    goes_on: Callable[[], bool] = lambda: True,
+) -> Iterate:
+    """Return the best of ``best``, at theta + move, and of theta + 2 move, theta + 4 move, and so on while they improve.
+
+    goes_on: whether another one may be tried.
+    """
+    while goes_on():
         move = 2.0 * move
         trial = evaluate(theta + move)
         if not trial.loss < best.loss:
-            return best
+            break
         best = trial
+    return best

@@ -12,6 +12,7 @@ from torch import Tensor
 from bnsbench.errors import DivergedError
 from bnsbench.flows.guidance import guidance_in_words
 from bnsbench.nonstationary.table import NonStationarySolver
+from bnsbench.training.allowance import Allowance
 from bnsbench.training.floor import floor_under
 from bnsbench.training.objectives import SMALLEST_ERROR, Objective
 from bnsbench.training.optimisers.rollout import run
@@ -56,6 +57,7 @@ class IterateSelection:
         smallest_gain: of the validation loss, in nats.
         floor: share of the median error that is the objective's floor; of two tables, the better one has the lower floor,
             under which both are measured.
+        allowance: what may still be spent; without a budget if None.
         curve: the validation PSNR so far.
         best: the best table so far, if any was finite, with its loss in nats and its PSNR in dB.
         best_errors: every validation sample's error by that table.
@@ -70,12 +72,18 @@ class IterateSelection:
     patience: int
     smallest_gain: float = 1e-2
     floor: float = 0.0
+    allowance: Allowance | None = None
     curve: ValidationCurve = field(default_factory=ValidationCurve)
     best: NonStationarySolver | None = None
     best_loss: float = math.inf
     best_psnr: float = -math.inf
     best_errors: Tensor | None = None
     idle: int = 0
+
+    @property
+    def forwards(self) -> int:
+        """Forwards that have been spent so far, by all purposes."""
+        return sum(self.cost.forwards(self.problem.source).values())
 
     @property
     def exhausted(self) -> bool:
@@ -88,11 +96,10 @@ class IterateSelection:
         """Measure a table, keep it if it is the best, and report; return its loss in nats."""
         errors, value = self._measure(table)
         loss, gain = self._loss(errors), self._gain(errors)
-        self.curve.add(self.cost, value, loss=round(loss, 6), iteration=iteration)
+        self.curve.add(self.cost, value, forwards=self.forwards, loss=round(loss, 6), iteration=iteration)
         self.idle = 0 if gain > self.smallest_gain else self.idle + 1
         if gain > 0:
             self.best, self.best_loss, self.best_psnr, self.best_errors = table, loss, value, errors
-        spent = sum(self.cost.forwards(self.problem.source).values())
         self.problem.report(
             TrainingStatus(
                 nfe=self.nfe,
@@ -102,7 +109,8 @@ class IterateSelection:
                 psnr=self.best_psnr,
                 damping=damping,
                 loss=loss,
-                forwards=spent,
+                forwards=self.forwards,
+                expected=self.problem.expected,
             )
         )
         return loss
@@ -150,7 +158,9 @@ class IterateSelection:
             "guidance": self.best.guidance,
         }
         found = {"best": best, "best_loss": self.best_loss, "best_psnr": self.best_psnr, "idle": self.idle}
-        return {**found, "best_errors": self.best_errors, "curve": self.curve.points, "cost": self.cost.to_dict()}
+        seconds = 0.0 if self.allowance is None else self.allowance.seconds
+        paid = {"cost": self.cost.to_dict(), "seconds": seconds}
+        return {**found, "best_errors": self.best_errors, "curve": self.curve.points, **paid}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a saved state."""
@@ -159,6 +169,8 @@ class IterateSelection:
         self.best_errors = state["best_errors"]
         self.curve.points = state["curve"]
         self.cost.restore(state["cost"])
+        if self.allowance is not None:
+            self.allowance.resume(state.get("seconds", 0.0))
 
     def result(self) -> NonStationarySolver:
         """Return the best table; DivergedError if none ever gave finite states."""

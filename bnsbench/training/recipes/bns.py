@@ -17,9 +17,13 @@ from bnsbench.errors import NotApplicableError, UsageError
 from bnsbench.flows.guidance import guidance_in_words
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.table import NonStationarySolver
+from bnsbench.training.allowance import Allowance
 from bnsbench.training.distil import Choices, distil, settled
 from bnsbench.training.families.parametrisation import FreeTable
 from bnsbench.training.problem import FEW_DIMENSIONS, Cost, Problem
+from bnsbench.training.recipes.cautions import cautions_about
+from bnsbench.training.recipes.fitting import judged_pairs, made_to_fit, worth_a_rung
+from bnsbench.training.recipes.forecast import split_task, task_of
 from bnsbench.training.recipes.initial import given_start
 from bnsbench.training.recipes.paper import PaperRecipe, train_paper
 from bnsbench.training.recipes.start import FOLLOWED, Start, allowed, choose_start
@@ -32,6 +36,10 @@ LOW_RUNGS = (4,)
 
 GUIDED, SPLIT = COLUMNS = ("guided", "split")
 """What a table may weigh of a guided evaluation: the velocity u_w, or both answers of the network apart."""
+
+
+GUIDED_SHARE = 2 / 3
+"""The share of a budget that the table of velocities has before its columns are split."""
 
 
 def train_bns(
@@ -107,11 +115,23 @@ def rung_below(nfe: int, ladder: str = "standard", dimensions: int | None = None
 def _train_default(
     problem: Problem, nfe: int, choices: Choices, init: str, sigma_0: float, ladder: str
 ) -> tuple[NonStationarySolver, dict[str, Any]]:
-    cost = Cost()
+    cost, budget, dimensions = Cost(), problem.effort.budget, math.prod(problem.source.model.shape)
+    whole = Allowance(budget, cost, problem.source)
+    judged = judged_pairs(nfe, whole.left)
+    task = task_of("bns", nfe, {**vars(choices), "init": init}, dimensions, judged)
     # The rung below, trained first if the caller has not got it: what it has learned is among this one's starts.
-    rung = None if init else rung_below(nfe, ladder, math.prod(problem.source.model.shape))
+    rung = None if init else rung_below(nfe, ladder, dimensions)
+    if rung is not None and not worth_a_rung(replace(task, nfe=rung), whole):
+        rung = None
     below = None if rung is None or problem.previous is None else problem.previous(rung)
+    # What is left for this rung, and what it is best spent on.
+    allowance = Allowance.after(None if below is None else below.training, budget, cost, problem.source)
+    problem = replace(problem, effort=replace(problem.effort, judged=judged))
+    problem = made_to_fit(problem, replace(task, rung=below is not None), allowance)
     teaching = Teaching(problem, cost)
+    notes = cautions_about(init, sigma_0, problem.source.model, problem.source.guidance)
+    for note in notes:
+        problem.note(note)
     if init:
         start = Start(*given_start(problem, nfe, init, sigma_0, cost))
     else:
@@ -122,8 +142,18 @@ def _train_default(
     # From there, every number of the table descends at once.
     family = FreeTable(start.table.with_open_gaps(), problem.source.model.path)
     rivals = (*start.rivals, start.table)
-    table, record = distil(problem, nfe, family, choices, cost, rivals=rivals, teaching=teaching, steps=start.steps)
-    record = {"start": start.record(), **record}
+    table, record = distil(
+        problem,
+        nfe,
+        family,
+        choices,
+        cost,
+        rivals=rivals,
+        teaching=teaching,
+        steps=start.steps,
+        allowance=allowance,
+    )
+    record = {"start": start.record(), "notes": notes, **record}
     return table, record if below is None else {**record, **_in_all(problem, cost, below)}
 
 
@@ -141,18 +171,29 @@ def _train_split(
 
     options: the arguments of `train_bns` for the table of velocities.
     """
-    source = problem.source
+    source, cost, budget = problem.source, Cost(), problem.effort.budget
     guidance = _only_scale(source.guidance)
+    task = split_task(nfe, vars(choices), math.prod(source.model.shape))
+    if budget is not None:  # refused before anything is spent
+        made_to_fit(problem, task, Allowance(budget.part(1 - GUIDED_SHARE), cost, source))
     guided = _guided(problem, nfe, options)
     start = guided.solver.split(guidance)
     fewest = int(guided.training.get("pairs") or 0)
+    allowance = Allowance.after(guided.training, budget, cost, source)
+    problem = made_to_fit(problem, task, allowance)
     effort = replace(problem.effort, parts=tuple(part for part in problem.effort.parts if part >= fewest))
     family = FreeTable(start if bool((start.times.diff() > 0).all()) else start.with_open_gaps(), source.model.path)
-    cost = Cost()
-    table, record = distil(replace(problem, effort=effort), nfe, family, choices, cost, rivals=(start,))
+    made = replace(problem, effort=effort)
+    table, record = distil(made, nfe, family, choices, cost, rivals=(start,), allowance=allowance)
     began_with = {"name": f"{guided.name} of velocities", "table": start.to_dict(), "psnr": guided.training.get("psnr")}
     together = cost.with_lower(Cost.of(guided.training, source))
-    return table, {"start": began_with, **record, **together.record(source), "own_forwards": cost.forwards(source)}
+    return table, {
+        "start": began_with,
+        "notes": [],
+        **record,
+        **together.record(source),
+        "own_forwards": cost.forwards(source),
+    }
 
 
 def _only_scale(guidance: float | tuple[float, ...]) -> float:
@@ -176,6 +217,8 @@ def _guided(problem: Problem, nfe: int, options: Mapping[str, Any]) -> SolverArt
     if problem.variant is not None:
         return problem.variant(nfe, {"columns": GUIDED})
     file = problem.checkpoint
-    own = replace(problem, checkpoint=None if file is None else file.with_suffix(".guided.pt"))
+    budget = None if problem.effort.budget is None else problem.effort.budget.part(GUIDED_SHARE)
+    effort = replace(problem.effort, budget=budget)
+    own = replace(problem, checkpoint=None if file is None else file.with_suffix(".guided.pt"), effort=effort)
     below = None if problem.previous is None else lambda rung: _guided(problem, rung, options)
     return train_bns(replace(own, previous=below), nfe, **options)

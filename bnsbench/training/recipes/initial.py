@@ -103,12 +103,8 @@ def greedy_start(problem: Problem, grids: dict[str, Tensor], cost: Cost) -> tupl
 def given_start(problem: Problem, nfe: int, start: str, sigma_0: float, cost: Cost) -> tuple[NonStationarySolver, str]:
     """Return the table to start from that a user names, and its name.
 
-    A classic start is seldom better than the default one and may be far worse, because the descent ends in another optimum.
-    sigma_0 above 1 is for high guidance: without guidance it places the steps where little happens. Measured on `ring8`
-    without guidance at 4 NFE (256 pairs, one seed; PSNR of 512 test samples in dB):
-        path      default   euler   euler, sigma_0 = 5   midpoint   unipc
-        condot       66.8    45.6                 24.1       43.4    45.6
-        vp           50.7    46.8                 23.9       46.9    24.9
+    A classic start is seldom better than the default one and may be far worse, because the descent ends in another optimum:
+    `bnsbench.training.recipes.cautions` has what was measured, and tells users.
 
     Args:
         problem: the field to train for.
@@ -160,6 +156,9 @@ def _carry_over(times: Tensor, path: Path, other: Path, interval: tuple[float, f
 
 def _pairs_to_follow(problem: Problem, cost: Cost) -> Pairs:
     """Return the pairs with trajectories on which rows are regressed."""
-    pairs = problem.source.trajectories("train", CHUNK)
+    source, count = problem.source, min(CHUNK, problem.effort.judged)
+    # A budget may allow fewer of them, which are solved by themselves.
+    few = source if count == CHUNK else source.coarser(source.truth_tolerance, count)
+    pairs = few.trajectories("train", count)
     cost.truth("train, trajectories", pairs)
     return pairs

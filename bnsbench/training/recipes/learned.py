@@ -6,8 +6,9 @@ features, DSS the trajectory. Where a model has no feature extractor, plain squa
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,17 +16,18 @@ from torch import Tensor
 
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.solvers.grids import time_grid
+from bnsbench.training.allowance import Allowance
 from bnsbench.training.distil import Choices, distil
 from bnsbench.training.families.classic_rules import Anchored, Decoupled, Rule, RuleTimes
 from bnsbench.training.families.parametrisation import Coefficients, LinearMultistep, Parametrisation
 from bnsbench.training.families.scale_time import ScaleTime
 from bnsbench.training.problem import Cost, Problem
+from bnsbench.training.recipes.fitting import judged_pairs, made_to_fit
+from bnsbench.training.recipes.forecast import BEST, task_of
 from bnsbench.training.recipes.initial import start_grids
 from bnsbench.training.tuning.classics import best_grid, rule_on_grid
 from bnsbench.training.tuning.tuned_classics import RULES, tuned_classics
 
-BEST = "best"
-"""In place of a rule's name, the one that is best on its best grid."""
 SINGLESTEP = ("dpm++2s", "edm-heun")
 """Rules whose steps span several nodes of their grid."""
 
@@ -35,20 +37,20 @@ def train_bst(problem: Problem, nfe: int, order: int = 2, **choices: Any) -> Sol
 
     objective "own" is the paper's bound on local errors, by Adam; any other is trained end to end.
     """
-    began = time.perf_counter()
     family = ScaleTime(nfe, problem.source.model.interval, order)
+    problem, allowance = _fitted(problem, nfe, "bst", choices)
     if choices.get("objective") != "own":
-        return _train(problem, nfe, family, "bst", Choices(**choices), Cost(), began)
+        return _train(problem, nfe, family, "bst", Choices(**choices), allowance)
     chosen = Choices(**{**choices, "objective": "mse", "optimiser": "adam"})
-    table, record = distil(problem, nfe, family, chosen, Cost(), loss=family.bound)
-    return problem.artefact("bst", table, {**_start(family), **record, "objective": "bound"}, began)
+    table, record = distil(problem, nfe, family, chosen, allowance.cost, loss=family.bound, allowance=allowance)
+    return problem.artefact("bst", table, {**_start(family), **record, "objective": "bound"}, allowance.began)
 
 
 def train_dss(problem: Problem, nfe: int, **choices: Any) -> SolverArtefact:
     """Train times and multistep weights whose rows sum to one, from Euler's method on the best grid; arXiv 2505.21114."""
-    began, cost = time.perf_counter(), Cost()
-    _, times = _rule(problem, nfe, "euler", cost)
-    return _train(problem, nfe, LinearMultistep(times), "dss", _with_own_objective(choices, "trajectory"), cost, began)
+    problem, allowance = _fitted(problem, nfe, "dss", choices)
+    _, times = _rule(problem, nfe, "euler", allowance.cost)
+    return _train(problem, nfe, LinearMultistep(times), "dss", _with_own_objective(choices, "trajectory"), allowance)
 
 
 def train_ld3(problem: Problem, nfe: int, rule: str = BEST, decoupled: bool = False, **choices: Any) -> SolverArtefact:
@@ -56,34 +58,42 @@ def train_ld3(problem: Problem, nfe: int, rule: str = BEST, decoupled: bool = Fa
 
     rule: a classic's selector, or "best" for the one that is best on its best named grid.
     """
-    began, cost = time.perf_counter(), Cost()
-    on_grid, times = _rule(problem, nfe, rule, cost)
+    problem, allowance = _fitted(problem, nfe, "ld3", {**choices, "rule": rule})
+    on_grid, times = _rule(problem, nfe, rule, allowance.cost)
     family: Parametrisation = RuleTimes(on_grid, times)
     if decoupled:
         family = Decoupled(family, problem.source.model.path, problem.source.model.prediction)
-    return _train(
-        problem, nfe, family, "ld3", _with_own_objective(choices, _perceptual_objective(problem, "soft-")), cost, began
-    )
+    chosen = _with_own_objective(choices, _perceptual_objective(problem, "soft-"))
+    return _train(problem, nfe, family, "ld3", chosen, allowance)
 
 
 def train_s4s(problem: Problem, nfe: int, rule: str = "unipc", alternate: bool = False, **choices: Any) -> SolverArtefact:
     """Train the coefficients of a classic rule on its best grid, or in turn with the grid; arXiv 2502.17423."""
-    began, cost = time.perf_counter(), Cost()
-    on_grid, times = _rule(problem, nfe, rule, cost)
+    problem, allowance = _fitted(problem, nfe, "s4s", choices)
+    on_grid, times = _rule(problem, nfe, rule, allowance.cost)
     chosen = _with_own_objective(choices, _perceptual_objective(problem, "soft-"))
     if not alternate:
-        return _train(problem, nfe, Coefficients(on_grid(times)), "s4s", chosen, cost, began)
+        return _train(problem, nfe, Coefficients(on_grid(times)), "s4s", chosen, allowance)
     family = Anchored(on_grid, times)
     parameters = torch.arange(len(family.start()))
     blocks = (parameters[family.log_gaps :], parameters[: family.log_gaps])
-    return _train(problem, nfe, family, "s4s", chosen, cost, began, blocks)
+    return _train(problem, nfe, family, "s4s", chosen, allowance, blocks)
 
 
 def train_gs(problem: Problem, nfe: int, rule: str = "dpm++3m", **choices: Any) -> SolverArtefact:
     """Train the time grid of a classic rule and corrections of its rows, which follow the times; arXiv 2510.17699."""
-    began, cost = time.perf_counter(), Cost()
-    family = Anchored(*_rule(problem, nfe, rule, cost))
-    return _train(problem, nfe, family, "gs", _with_own_objective(choices, _perceptual_objective(problem, "")), cost, began)
+    problem, allowance = _fitted(problem, nfe, "gs", choices)
+    family = Anchored(*_rule(problem, nfe, rule, allowance.cost))
+    chosen = _with_own_objective(choices, _perceptual_objective(problem, ""))
+    return _train(problem, nfe, family, "gs", chosen, allowance)
+
+
+def _fitted(problem: Problem, nfe: int, family: str, choices: Mapping[str, Any]) -> tuple[Problem, Allowance]:
+    """Return the problem with an effort that its budget allows, and what may still be spent; the training begins here."""
+    allowance = Allowance(problem.effort.budget, Cost(), problem.source)
+    judged, dimensions = judged_pairs(nfe, allowance.left), math.prod(problem.source.model.shape)
+    task = task_of(family, nfe, choices, dimensions, judged)
+    return made_to_fit(replace(problem, effort=replace(problem.effort, judged=judged)), task, allowance), allowance
 
 
 def _rule(problem: Problem, nfe: int, name: str, cost: Cost) -> tuple[Rule, Tensor]:
@@ -119,12 +129,11 @@ def _train(
     family: Parametrisation,
     name: str,
     choices: Choices,
-    cost: Cost,
-    began: float,
+    allowance: Allowance,
     blocks: Sequence[Tensor] = (),
 ) -> SolverArtefact:
-    table, record = distil(problem, nfe, family, choices, cost, blocks=blocks)
-    return problem.artefact(name, table, {**_start(family), **record}, began)
+    table, record = distil(problem, nfe, family, choices, allowance.cost, blocks=blocks, allowance=allowance)
+    return problem.artefact(name, table, {**_start(family), **record}, allowance.began)
 
 
 def _start(family: Parametrisation) -> dict[str, Any]:

@@ -82,9 +82,10 @@ def choose_start(
         DivergedError: if a sample of the pairs has no truth.
     """
     model, cost = problem.source.model, teaching.cost
-    pairs = teaching.pairs("train", allowed(FOLLOWED, choices, teaching), along=True)
+    effort = problem.effort
+    pairs = teaching.pairs("train", allowed(min(FOLLOWED, effort.followed), choices, teaching), along=True)
     # Rows regressed on grids: those of known shapes, and the trained times of the table below.
-    grids = canonical_grids(model.path, model.interval, nfe)
+    grids = dict(list(canonical_grids(model.path, model.interval, nfe).items())[: effort.starts])
     if below is not None:
         grids[f"those of {below.nfe} NFE"] = transfer_times(below.times, nfe, model.path)
     tables = {f"greedy on {name}": greedy_table(times, pairs) for name, times in grids.items()}
@@ -92,7 +93,9 @@ def choose_start(
     # The table below with idle evaluations, than which no table of more evaluations need be worse.
     rivals = () if below is None else (_with_idle(below, nfe, problem),)
     tables |= {f"{below.nfe} NFE and idle evaluations": rival for rival in rivals if below is not None}
-    few = pairs.part(slice(allowed(problem.effort.race[0][0], choices, teaching)))
+    if not effort.race:
+        return _best_at_once(tables, rivals, problem, teaching)
+    few = pairs.part(slice(allowed(effort.race[0][0], choices, teaching)))
     attempts = [Attempt(name, problem, table, few, teaching, choices) for name, table in tables.items()]
     # A truth that is fine enough for what they become.
     teaching.sharpen(max(attempt.psnr for attempt in attempts) + GROWTH)
@@ -109,6 +112,25 @@ def choose_start(
             tried[attempts[number].name] = value
         attempts = [attempts[number] for number in order[:left]]
     return Start(attempts[0].table, attempts[0].name, rivals, tried, attempts[0].steps)
+
+
+def _best_at_once(
+    tables: dict[str, NonStationarySolver],
+    rivals: tuple[NonStationarySolver, ...],
+    problem: Problem,
+    teaching: Teaching,
+) -> Start:
+    """Return the table that is best on the validation pairs, where a budget has no room for a race."""
+    if len(tables) == 1:
+        return Start(next(iter(tables.values())), next(iter(tables)), rivals)
+    validation = teaching.pairs("validation", max(problem.effort.validation, teaching.least))
+    runs = [run(table, validation.field, validation.x0) for table in tables.values()]
+    teaching.cost.validation += sum(table.nfe * len(validation) for table in tables.values())
+    errors = dict(zip(tables, (each.errors(validation.x1.flatten(1)).cpu() for each in runs), strict=True))
+    weights, data_range = validation.sample_weights(), problem.source.model.data_range
+    tried = {name: mean_psnr(each, weights, data_range) for name, each in errors.items()}
+    best = min(tables, key=lambda name: _loss(errors[name], list(errors.values())))
+    return Start(tables[best], best, rivals, tried)
 
 
 class Attempt:

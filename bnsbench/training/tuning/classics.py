@@ -77,7 +77,10 @@ def _require_grid(rule: Classic, name: str, nfe: int) -> None:
 
 def best_grid(problem: Problem, rule: Rule, nfe: int, grids: dict[str, Tensor], cost: Cost) -> Tensor:
     """Return the grid on which a rule's PSNR on the first training pairs is best."""
-    pairs = problem.source.pairs("train", JUDGED)
+    source, judged = problem.source, min(JUDGED, problem.effort.judged)
+    # A budget may allow fewer of them, which are solved by themselves.
+    few = source if judged == JUDGED else source.coarser(source.truth_tolerance, judged)
+    pairs = few.pairs("train", judged)
     cost.truth("train, ends", pairs)
     cost.training += len(grids) * nfe * len(pairs)
     return max(grids.values(), key=lambda times: psnr(rule(times), pairs, problem.source.model.data_range))

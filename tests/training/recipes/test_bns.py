@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,9 +20,11 @@ from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.nonstationary.tracing import trace
 from bnsbench.solvers.runge_kutta import midpoint
+from bnsbench.training.budget import Budget
 from bnsbench.training.optimisers.selection import psnr
-from bnsbench.training.problem import Problem, TrainingStatus
+from bnsbench.training.problem import Effort, Problem, TrainingStatus
 from bnsbench.training.recipes.bns import LADDERS, rung_below, train_bns
+from bnsbench.training.recipes.fitting import LADDER_SHARE
 from bnsbench.training.recipes.initial import START_GRIDS
 from bnsbench.truth.mixed_source import MixedSource
 from bnsbench.truth.pairs import PairSource
@@ -445,3 +448,60 @@ def test_the_times_of_split_columns_are_a_start_for_others(source: PairSource, t
     assert again.solver.columns == 1
     begun = torch.tensor(again.training["start"]["table"]["times"], dtype=torch.float64)
     torch.testing.assert_close(begun, split.solver.times)
+
+
+@pytest.mark.parametrize("budget", [1_100, 4_000, 15_000, 60_000])
+@pytest.mark.parametrize("guidance", [0.0, 1.0])
+def test_no_budget_is_exceeded_by_a_network_that_counts_for_itself(guidance: float, budget: int, tmp_path: Path) -> None:
+    """Through all rungs of a ladder, and what there is room for is used."""
+    model = Counted(blobs(), CondOT(), (36,)) if guidance == 0 else Counted(cross().mixture, CondOT(), (2,))
+    model.seen = []
+    source = PairSource(model, "counted", guidance, tolerance=1e-5, cache=tmp_path)
+
+    def trained(nfe: int, allowed: Budget) -> SolverArtefact:
+        def previous(below: int) -> SolverArtefact:
+            return trained(below, allowed.part(LADDER_SHARE))
+
+        return train_bns(Problem(source, previous=previous, effort=Effort(budget=allowed)), nfe, ladder="every")
+
+    record = trained(5, Budget(forwards=budget)).training
+    spent = sum(record["forwards"].values())
+    assert spent == sum(model.seen) == record["budget"]["spent"]["forwards"]
+    assert spent <= budget
+    assert record["psnr"] > 20
+
+
+def test_a_larger_budget_is_worth_it(wide: PairSource) -> None:
+    found = []
+    for budget in (1_500, 8_000, 40_000):
+        made = train_bns(Problem(wide, effort=Effort(budget=Budget(forwards=budget))), 5, ladder="none")
+        found.append(psnr(made.solver, wide.pairs("test", 128), 2.0))
+    assert found[0] + 1 < found[1] < found[2]
+
+
+def test_a_budget_of_time_ends_a_training(wide: PairSource) -> None:
+    given = Problem(wide, effort=Effort(budget=Budget(seconds=0.5, pace=1e-5)))
+    began = time.perf_counter()
+    record = train_bns(given, 5, ladder="none").training
+    assert time.perf_counter() - began < 3.0
+    assert record["budget"]["spent"]["seconds"] > 0
+    assert record["stopped"] == "the budget of 0.5 s has no room for more"
+
+
+def test_a_gain_is_of_decibels_for_forwards(wide: PairSource) -> None:
+    """The dearer forwards are, the earlier a training ends; a price that is no price goes on beyond the default."""
+    spent = []
+    for price in (5.0, 0.5, 0.02):
+        record = train_bns(Problem(wide, effort=Effort(price=price)), 4, ladder="none").training
+        spent.append(sum(record["forwards"].values()))
+    assert spent[0] < spent[1] < spent[2]
+
+
+def test_other_starts_keep_to_a_budget(wide: PairSource, tmp_path: Path) -> None:
+    train_bns(problem(wide), 3, pairs=32, iterations=1).save(tmp_path / "bns3.json")
+    for init in ("greedy", "euler", str(tmp_path / "bns3.json")):
+        for optimiser in ("gauss-newton", "adam"):
+            given = Problem(wide, effort=Effort(budget=Budget(forwards=20_000)))
+            record = train_bns(given, 4, init=init, optimiser=optimiser).training
+            assert sum(record["forwards"].values()) <= 20_000
+            assert record["psnr"] > 20
