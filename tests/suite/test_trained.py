@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from bnsbench.suite.suitefile import Suite, read_suite
 from bnsbench.suite.trained import TrainedSolvers, solver_key
 from bnsbench.training import trainer
 from bnsbench.training.listener import Listener
-from bnsbench.training.problem import Effort, Problem, TrainingStatus
+from bnsbench.training.problem import Effort, TrainingStatus
 from bnsbench.training.trainer import make_problem, train_solver
 from bnsbench.training.tuning.classics import rule_on_grid
 from bnsbench.truth.mixed_source import MixedSource
@@ -40,7 +39,7 @@ models = [{ name = "tiny", guidance = [1.0], tolerance = 1e-4 }]
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch):
-    monkeypatch.setattr(trainer, "Problem", partial(Problem, effort=Effort(validation=32)))
+    monkeypatch.setattr(trainer, "effort_in", lambda shape: Effort(validation=32))
 
 
 @pytest.fixture
@@ -251,7 +250,7 @@ def test_an_interrupted_training_goes_on_and_leaves_no_state(cells, open_store, 
     told: list[TrainingStatus] = []
     resumed = open_store(told=told.append)
     made = resumed.get(cell, resumed.host.solver(cell.solver.name))
-    assert [status.iteration for status in told] == [2, 3]
+    assert [status.iteration for status in told] == [2, 3, 4]  # the step of the race is the first
     assert not states[0].exists()
     whole = train_solver(resumed.host.solver(cell.solver.name), problem(resumed.source, resumed.host), 4)
     assert made.solver.fingerprint() == whole.solver.fingerprint()

@@ -26,7 +26,7 @@ from bnsbench.training.recipes.fitting import judged_pairs, made_to_fit, worth_a
 from bnsbench.training.recipes.forecast import split_task, task_of
 from bnsbench.training.recipes.initial import given_start
 from bnsbench.training.recipes.paper import PaperRecipe, train_paper
-from bnsbench.training.recipes.start import FOLLOWED, Start, allowed, choose_start
+from bnsbench.training.recipes.start import Start, choose_start, pairs_followed
 from bnsbench.training.teaching import Teaching
 
 LADDERS = {"standard": (8, 12, 16, 20, 24, 32), "every": tuple(range(4, 65)), "none": ()}
@@ -136,7 +136,7 @@ def _train_default(
         start = Start(*given_start(problem, nfe, init, sigma_0, cost))
     else:
         # What the descent is told of derivatives holds for the start as well: a network may have none but differences.
-        followed = teaching.pairs("train", allowed(FOLLOWED, choices, teaching), along=True)
+        followed = teaching.pairs("train", pairs_followed(problem, choices, teaching), along=True)
         choices = settled(choices, followed, problem, cost)
         start = choose_start(problem, nfe, None if below is None else below.solver, teaching, choices)
     # From there, every number of the table descends at once.

@@ -83,7 +83,7 @@ def choose_start(
     """
     model, cost = problem.source.model, teaching.cost
     effort = problem.effort
-    pairs = teaching.pairs("train", allowed(min(FOLLOWED, effort.followed), choices, teaching), along=True)
+    pairs = teaching.pairs("train", pairs_followed(problem, choices, teaching), along=True)
     # Rows regressed on grids: those of known shapes, and the trained times of the table below.
     grids = dict(list(canonical_grids(model.path, model.interval, nfe).items())[: effort.starts])
     if below is not None:
@@ -131,6 +131,11 @@ def _best_at_once(
     tried = {name: mean_psnr(each, weights, data_range) for name, each in errors.items()}
     best = min(tables, key=lambda name: _loss(errors[name], list(errors.values())))
     return Start(tables[best], best, rivals, tried)
+
+
+def pairs_followed(problem: Problem, choices: Choices, teaching: Teaching) -> int:
+    """Return the number of pairs on whose trajectories rows are regressed, of which a budget may allow fewer."""
+    return allowed(min(FOLLOWED, problem.effort.followed), choices, teaching)
 
 
 class Attempt:
