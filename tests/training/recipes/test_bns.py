@@ -21,6 +21,7 @@ from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.nonstationary.tracing import trace
 from bnsbench.solvers.runge_kutta import midpoint
+from bnsbench.training.allowance import Allowance
 from bnsbench.training.budget import Budget
 from bnsbench.training.optimisers.selection import psnr
 from bnsbench.training.problem import Effort, Problem, TrainingStatus
@@ -480,14 +481,22 @@ def test_a_larger_budget_is_worth_it(wide: PairSource) -> None:
     assert found[0] + 1 < found[1] < found[2]
 
 
-def test_a_budget_of_time_ends_a_training(wide: PairSource, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By a clock of its own, of which every look takes a tenth of a second, so that the machine's speed does not matter."""
-    clock = itertools.count(time.perf_counter(), 0.1)
-    monkeypatch.setattr("bnsbench.training.allowance.time", SimpleNamespace(perf_counter=lambda: next(clock)))
-    given = Problem(wide, effort=Effort(budget=Budget(seconds=5.0, pace=1e-5)))
+def test_a_budget_of_time_ends_a_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock on which a forward takes a millisecond and all else nothing, whatever the machine's speed."""
+    model, began = Counted(blobs(), CondOT(), (36,)), time.perf_counter()
+    model.seen = []
+    clock = SimpleNamespace(perf_counter=lambda: began + 1e-3 * sum(model.seen))
+    monkeypatch.setattr("bnsbench.training.allowance.time", clock)
+
+    def begin(allowance: Allowance) -> None:
+        allowance.began, allowance.pace = began, 1e-3
+
+    monkeypatch.setattr(Allowance, "__post_init__", begin)
+    given = Problem(PairSource(model, "counted", tolerance=1e-5), effort=Effort(budget=Budget(seconds=10.0)))
     record = train_bns(given, 5, ladder="none").training
-    assert 3.0 < record["budget"]["spent"]["seconds"] <= 5.0
-    assert record["stopped"] == "the budget of 5 s has no room for more"
+    assert 7.0 < record["budget"]["spent"]["seconds"] == pytest.approx(1e-3 * sum(model.seen))
+    assert sum(model.seen) <= 10_000
+    assert record["stopped"] == "the budget of 10 s has no room for more"
 
 
 def test_a_gain_is_of_decibels_for_forwards(wide: PairSource) -> None:
