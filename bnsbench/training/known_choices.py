@@ -50,6 +50,7 @@ FAMILIES = (
             Option("init", "", "greedy, a classic solver, or FILE.json", "what it starts from; the ladder if empty"),
             Option("sigma_0", 1.0, "above 0", "preconditioning of a classic start; above 1 for high guidance only"),
             Option("ladder", "standard", "standard, every, none", "which smaller budgets are trained first"),
+            Option("columns", "guided", "guided, split", "whether both answers of a guided network are weighed apart"),
             *_COMMON,
         ),
     ),
