@@ -34,8 +34,11 @@ _CHOICES: dict[str, Scalar] = {
     "gain": 0.0,
     "rate": 0.0,
     "checkpointed": False,
+    "floor": 0.3,
 }
 """What may be chosen about every training; see `bnsbench.training.distil.Choices`."""
+_LATER = ("floor",)
+"""Those of them that came after TRAINER."""
 
 _Direction = Literal["higher", "lower"]
 _FEATURE_METRICS: tuple[tuple[str, str, _Direction], ...] = (
@@ -105,8 +108,9 @@ def bnsbench_solvers() -> Iterator[SolverSpec]:
         "bnsbench.training.recipes.bns:train_bns",
         "A non-stationary solver trained for its model, guidance and NFE; recipe is default or paper.",
         TRAINER,
-        parameters={"recipe": "default", "init": "", "sigma_0": 1.0, "ladder": "standard", **_CHOICES},
+        parameters={"recipe": "default", "init": "", "sigma_0": 1.0, "ladder": "standard", "columns": "guided", **_CHOICES},
         kind="trained",
+        later=("columns", *_LATER),
         reference="Shaul et al. 2024, Bespoke Non-Stationary Solvers, arXiv 2403.01329",
     )
     yield SolverSpec(
@@ -230,7 +234,7 @@ def _learned(name: str, summary: str, arxiv: str, **parameters: Scalar) -> Solve
     """Return the record of a learned solver that by default shares objective and optimiser with bns."""
     target = f"bnsbench.training.recipes.learned:train_{name}"
     everything = {**parameters, **_CHOICES}
-    return SolverSpec(name, target, summary, TRAINER, everything, kind="trained", reference=f"arXiv {arxiv}")
+    return SolverSpec(name, target, summary, TRAINER, everything, kind="trained", later=_LATER, reference=f"arXiv {arxiv}")
 
 
 def _points(name: str, summary: str) -> ModelSpec:

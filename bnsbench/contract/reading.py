@@ -135,7 +135,10 @@ def _fault(record: AnySpec, taken: set[str]) -> str | None:
     if not _TARGET.fullmatch(str(record.target)):
         return f"whose target {record.target!r} is not of the form 'package.module:attribute'."
     wrong = [key for key, value in record.parameters.items() if not isinstance(value, Scalar)]
-    return f"whose default of {wrong[0]!r} is not a bool, int, float or str." if wrong else None
+    if wrong:
+        return f"whose default of {wrong[0]!r} is not a bool, int, float or str."
+    unknown = [name for name in record.later if name not in record.parameters]
+    return f"whose later parameter {unknown[0]!r} is not among its parameters." if unknown else None
 
 
 def _describe(error: BaseException) -> str:

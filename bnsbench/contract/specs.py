@@ -24,6 +24,8 @@ class Spec:
         summary: One sentence for listings.
         version: Changes whenever the component's results may change; it is part of every cell's key.
         parameters: The keywords that the target accepts, with their default values: what ``name[key=value]`` may set.
+        later: Names of parameters that came after the version, whose defaults leave all results as they were: at its
+            default such a parameter is no part of a key, so that results from before it stay valid.
         provider: Name of the plugin that offered the record; filled in by the plugin host.
     """
 
@@ -33,6 +35,7 @@ class Spec:
     version: str = "1"
     parameters: Mapping[str, Scalar] = field(default_factory=dict)
     provider: str = ""
+    later: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -31,9 +31,10 @@ class Component:
 
     @classmethod
     def of(cls, selection: Selection[Any]) -> Self:
-        """Return the component that a selection means, with all of its parameters."""
-        spec = selection.spec
-        parameters = dict(selection.parameters)
+        """Return the component that a selection means, with its parameters: all but later ones that nobody has set."""
+        spec, given = selection.spec, selection.parameters
+        unset = {name for name in spec.later if given[name] == spec.parameters[name]}
+        parameters = {name: value for name, value in given.items() if name not in unset}
         return cls(selection.canonical, spec.provider, spec.version, parameters, selection.qualified)
 
     @property

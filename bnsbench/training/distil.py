@@ -69,7 +69,7 @@ class Choices:
     pairs: int = 0
     iterations: int = 0
     gain: float = 0.0
-    floor: float = 0.03
+    floor: float = 0.3
     rate: float = 0.0
     checkpointed: bool = False
 

@@ -37,6 +37,7 @@ _COMMON = (
     Option("gain", 0.0, "at least 0", "nats that iterations must gain to go on; 0 for the default"),
     Option("rate", 0.0, "at least 0", "Adam's learning rate; 0 for the default"),
     Option("checkpointed", False, "true, false", "whether activations are computed twice to spare memory"),
+    Option("floor", 0.3, "at least 0", "share of the median error below which a sample's error hardly counts"),
 )
 _RULE = "a classic solver, such as unipc or deis[order=2]"
 
@@ -50,6 +51,7 @@ FAMILIES = (
             Option("init", "", "greedy, a classic solver, or FILE.json", "what it starts from; the ladder if empty"),
             Option("sigma_0", 1.0, "above 0", "preconditioning of a classic start; above 1 for high guidance only"),
             Option("ladder", "standard", "standard, every, none", "which smaller budgets are trained first"),
+            Option("columns", "guided", "guided, split", "whether both answers of a guided network are weighed apart"),
             *_COMMON,
         ),
     ),

@@ -10,7 +10,7 @@ import torch
 import bnsbench
 from bnsbench.api.named import named_model, open_host
 from bnsbench.api.training import sources_of
-from bnsbench.errors import UsageError
+from bnsbench.errors import NotApplicableError, UsageError
 from tests.api.networks import Labelled, Linear
 
 
@@ -142,3 +142,41 @@ def test_sources_share_a_model_and_differ_in_guidance() -> None:
     assert str(sources[1].guidance) == "0.0"
     assert {id(source.model) for source in sources} == {id(named.model)}
     assert {source.seed for source in sources} == {3}
+
+
+def test_split_columns_are_trained_kept_and_forgotten_with_the_table_that_they_go_on_from(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    selector = "bns[columns=split,pairs=32,iterations=2]"
+    whole = Hears()
+    artefact = bnsbench.train("digits-gmm", 3, guidance=2.0, solver=selector, listener=whole)
+    assert artefact.name == "bns[columns=split,iterations=2,pairs=32]"
+    assert (artefact.solver.guidance, artefact.solver.columns) == (2.0, 2)
+    assert not list((cache / "training").iterdir())
+    artefact.save(tmp_path / "split.json")
+    samples = bnsbench.sample("digits-gmm", tmp_path / "split.json", count=2, guidance=2.0)
+    assert bool(samples.isfinite().all())
+
+    class Stops(Hears):
+        def training(self, status: object) -> None:
+            super().training(status)
+            if self.trainings == whole.trainings - 1:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        bnsbench.train("digits-gmm", 3, guidance=2.0, solver=selector, listener=Stops())
+    rest = Hears()
+    found = bnsbench.train("digits-gmm", 3, guidance=2.0, solver=selector, listener=rest)
+    assert found.solver.fingerprint() == artefact.solver.fingerprint()
+    # The table of velocities was finished, so that nothing of it is trained again.
+    assert rest.trainings <= 2
+    assert not list((cache / "training").iterdir())
+
+
+def test_split_columns_of_what_answers_once_are_one_sentence() -> None:
+    with pytest.raises(NotApplicableError, match="Without guidance a network answers once"):
+        bnsbench.train("digits-gmm", 3, solver="bns[columns=split]")
+    with pytest.raises(NotApplicableError, match="cannot serve 1, 2 at once"):
+        bnsbench.train("digits-gmm", 3, guidance=(1.0, 2.0), solver="bns[columns=split]")
+    row = bnsbench.compare("digits-gmm", "bns[columns=split]", 3, samples=4).iloc[0]
+    assert (row["status"], row["reason"].split(",")[0]) == ("skipped", "Without guidance a network answers once")

@@ -43,6 +43,10 @@ FAULTS = {
         f"{HEADER}\n@hookimpl\ndef bnsbench_models():\n    yield ModelSpec('a', 'a:b', parameters={{'sizes': [1]}})",
         "default of 'sizes' is not a bool, int, float or str",
     ),
+    "unknown later": (
+        f"{HEADER}\n@hookimpl\ndef bnsbench_models():\n    yield ModelSpec('a', 'a:b', later=('size',))",
+        "whose later parameter 'size' is not among its parameters",
+    ),
     "no suite file": (
         f"{HEADER}\n@hookimpl\ndef bnsbench_suites():\n    yield SuiteSpec('s', '/no/s.toml')",
         "whose file '/no/s.toml' does not exist",

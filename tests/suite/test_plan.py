@@ -8,7 +8,7 @@ import pytest
 
 from bnsbench.contract import PluginHost
 from bnsbench.errors import UsageError
-from bnsbench.suite.plan import make_plan
+from bnsbench.suite.plan import Component, make_plan
 from bnsbench.suite.suitefile import Suite, override, read_suite
 
 
@@ -86,6 +86,20 @@ def test_key_is_a_file_name_even_for_long_selectors(host):
     key = make_plan(suite, host)[0].key
     assert len(key) < 150
     assert all(character.isalnum() or character in "._=+-" for character in key)
+
+
+def test_a_later_parameter_is_part_of_a_key_only_once_it_is_set():
+    """So that results from before it stay valid."""
+    selection = PluginHost.load().solver("ab2[grid=quadratic]")
+    before = replace(selection, spec=replace(selection.spec, parameters={"grid": "uniform"}))
+    now = replace(before.spec, parameters={"grid": "uniform", "order": 2}, later=("order",))
+    unset, same, other = (
+        Component.of(replace(before, spec=now, parameters={"grid": "quadratic", "order": order})) for order in (2, 2.0, 3)
+    )
+    assert Component.of(before).content == unset.content == same.content
+    assert other.parameters == {"grid": "quadratic", "order": 3}
+    # Parameters of the first hour are always part of it.
+    assert dict(Component.of(replace(before, spec=now, parameters=now.parameters)).parameters) == {"grid": "uniform"}
 
 
 def test_an_edited_plugin_file_gets_other_keys(tmp_path):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.tracing import trace
 from bnsbench.solvers.runge_kutta import midpoint
 from bnsbench.suite import trained
-from bnsbench.suite.plan import make_plan
+from bnsbench.suite.plan import Component, make_plan
 from bnsbench.suite.store import ResultStore
 from bnsbench.suite.suitefile import Suite, read_suite
 from bnsbench.suite.trained import TrainedSolvers, solver_key
@@ -318,3 +319,22 @@ def test_shipped_solvers_are_those_of_the_package_whatever_names_plugins_take(tm
     assert solvers.get(own, host.solver(own.solver.selector)).training["shipped"]
     with pytest.raises(ZeroDivisionError):
         solvers.get(other, host.solver(other.solver.selector))
+
+
+def test_split_columns_go_on_from_the_cell_of_velocities_which_is_trained_once(cells, open_store, host):
+    told: list[TrainingStatus] = []
+    solvers, guided = open_store(told=told.append), cells["bns", 4]
+    selection = host.solver("bns[columns=split,iterations=3,pairs=24]")
+    split = replace(guided, solver=Component.of(selection))
+    made = solvers.get(split, selection)
+    assert made.name == "bns[columns=split,iterations=3,pairs=24]"
+    assert (made.solver.nfe, made.solver.guidance) == (4, 1.0)
+    count = len(told)
+    # The table of velocities is that of its own cell, and both are there from now on.
+    plain = solvers.get(guided, host.solver(guided.solver.name))
+    assert len(told) == count
+    start = made.training["start"]["table"]
+    assert start == plain.solver.split(1.0).to_dict()
+    again = open_store(told=told.append).get(split, selection)
+    assert (again.solver.fingerprint(), len(told)) == (made.solver.fingerprint(), count)
+    assert solver_key(split) != solver_key(guided)

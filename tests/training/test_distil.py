@@ -137,7 +137,7 @@ def test_the_record_says_what_was_done() -> None:
         "objective": "mse",
         "optimiser": "gauss-newton",
         "derivative": "backward",
-        "floor": 0.03,
+        "floor": 0.3,
         "pairs": 40,
     }
     assert record["validation_pairs"] == 64

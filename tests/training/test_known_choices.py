@@ -15,7 +15,7 @@ from bnsbench.training import objectives
 from bnsbench.training.distil import DERIVATIVES, OPTIMISERS, Choices
 from bnsbench.training.known_choices import FAMILIES, FORMS, OBJECTIVES
 from bnsbench.training.objectives import make_objective
-from bnsbench.training.recipes.bns import LADDERS, rung_below
+from bnsbench.training.recipes.bns import COLUMNS, LADDERS, rung_below
 from bnsbench.training.tuning.tuned_classics import FEWEST
 
 
@@ -44,9 +44,6 @@ def test_who_calls_a_trainer_gets_the_defaults_that_are_listed(family):
     trainer = resolve_name(PluginHost.load().solver(family.name).spec.target)
     own = {each.name: each.default for each in signature(trainer).parameters.values() if each.default is not each.empty}
     shared = {field.name: field.default for field in fields(Choices)} if "choices" in signature(trainer).parameters else {}
-    # Not options of solvers yet: with one more, published cells would be others.
-    shared.pop("floor", None)
-    own.pop("columns", None)
     assert {option.name: option.default for option in family.options} == {**shared, **own}
 
 
@@ -55,9 +52,10 @@ def test_ranges_are_those_of_the_code():
     assert allowed["optimiser"].split(", ") == list(OPTIMISERS)
     assert allowed["derivative"].split(", ") == list(DERIVATIVES)
     assert sorted(allowed["ladder"].split(", ")) == sorted(LADDERS)
+    assert tuple(allowed["columns"].split(", ")) == COLUMNS
     tuned = {option.name: option.allowed for option in FAMILIES[-1].options}
     assert tuned["pairs"] == f"at least {FEWEST}"
-    assert {field.name for field in fields(Choices)} - {"floor"} <= set(allowed)
+    assert {field.name for field in fields(Choices)} <= set(allowed)
     for name in ("pairs", "iterations", "gain", "rate"):
         wrong: dict[str, Any] = {name: -1}
         with pytest.raises(UsageError):
