@@ -11,6 +11,9 @@ import torch
 from torch import Tensor
 
 from bnsbench.errors import UsageError
+from bnsbench.flows.paths import CANONICAL
+from bnsbench.nonstationary.change_of_path import on_path
+from bnsbench.nonstationary.stability import noise_gains
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.training.allowance import Allowance
 from bnsbench.training.descent import SPENT, Descent, Leg, Schedule, State
@@ -34,6 +37,8 @@ DERIVATIVES = (*get_args(Derivative), AUTO)
 ROUNDS, ROUND_SLOW_ITERATIONS = 3, 2
 """How often blocks of parameters are descended over in turn, and when each is left for the next."""
 
+LARGE_NOISE_GAIN = 10.0
+"""Noise gains above this are told; those of classic rules and of tables for networks stay below 2, as measured."""
 NEAR_LIMIT = 7.0
 """Decibels below the limit of the network's precision from which on rounding makes up a fifth of the error or more."""
 LIMIT_PAIRS = 64
@@ -163,6 +168,7 @@ def distil(
         "validation_pairs": len(validation),
         "teacher": teaching.teacher.name,
         "teacher_psnr": teaching.error(),
+        "largest_noise_gain": _noise_gain(problem, table),
         "psnr": selection.best_psnr,
         "loss": selection.best_loss,
         **found,
@@ -172,6 +178,17 @@ def distil(
         "curve": selection.curve.points,
     }
     return table, {**record, **limit}
+
+
+def _noise_gain(problem: Problem, table: NonStationarySolver) -> float:
+    """Return the largest noise gain of the table's states (see `noise_gains`) on the canonical path; tell of a large one."""
+    gain = float(noise_gains(on_path(table, problem.source.model.path, CANONICAL)).max())
+    if gain > LARGE_NOISE_GAIN:
+        problem.note(
+            f"Errors of the network, such as those of rounding, move a state of this table by up to {gain:.3g} times their"
+            " size: expect less of it in lower precision, or train it with more pairs or fewer evaluations."
+        )
+    return round(gain, 4)
 
 
 def _priced(points: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:

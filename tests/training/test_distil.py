@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 
 from bnsbench.errors import DivergedError, NotApplicableError, UsageError
+from bnsbench.flows.paths import EDM, CondOT
 from bnsbench.nonstationary.artefact import SolverArtefact
+from bnsbench.nonstationary.change_of_path import on_path
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.nonstationary.tracing import trace
 from bnsbench.solvers.adams_bashforth import adams_bashforth
@@ -125,6 +127,24 @@ def long_tables(steps: int) -> list[LongTable]:
     grid = "kumaraswamy:1.5:2"
     rules[f"ab4 on {grid}"] = partial(adams_bashforth, order=4, grid=grid)
     return [LongTable(trace(partial(rule, nfe=steps), SOURCE.model.path, (0.0, 1.0)), name) for name, rule in rules.items()]
+
+
+@pytest.mark.parametrize("least", [0.0, 1e9])
+def test_a_table_that_multiplies_errors_is_told_of(least: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On EDM, too, whose states are up to 80 times as large, it is as on the canonical path."""
+    monkeypatch.setattr("bnsbench.training.distil.LARGE_NOISE_GAIN", least)
+    for path in (CondOT(), EDM()):
+        heard: list[str] = []
+        source = cross_source(path)
+        family = FreeTable(on_path(euler_table(3), CondOT(), path), path)
+        given = replace(problem(source), notice=heard.append)
+        table, record = distil(given, 3, family, Choices(pairs=16, iterations=1), Cost())
+        rows = on_path(table, path, CondOT()).b
+        assert record["largest_noise_gain"] == pytest.approx(float(rows.square().sum(1).sqrt().max()), abs=1e-4)
+        assert 0.3 < record["largest_noise_gain"] < 30
+        told = [text for text in heard if "times their size" in text]
+        assert len(told) == (least == 0.0)
+        assert all(f"{record['largest_noise_gain']:.3g}" in text for text in told)
 
 
 def test_the_record_says_what_was_done() -> None:
