@@ -139,12 +139,13 @@ def test_a_table_that_multiplies_errors_is_told_of(least: float, monkeypatch: py
         family = FreeTable(on_path(euler_table(3), CondOT(), path), path)
         given = replace(problem(source), notice=heard.append)
         table, record = distil(given, 3, family, Choices(pairs=16, iterations=1), Cost())
-        rows = on_path(table, path, CondOT()).b
-        assert record["largest_noise_gain"] == pytest.approx(float(rows.square().sum(1).sqrt().max()), abs=1e-4)
+        told = on_path(table, path, CondOT())
+        expected = told.b.square().sum(1).sqrt().max() / (told.times[-1] - told.times[0])
+        assert record["largest_noise_gain"] == pytest.approx(float(expected), abs=1e-4)
         assert 0.3 < record["largest_noise_gain"] < 30
-        told = [text for text in heard if "times their size" in text]
-        assert len(told) == (least == 0.0)
-        assert all(f"{record['largest_noise_gain']:.3g}" in text for text in told)
+        notes = [text for text in heard if "times their size" in text]
+        assert len(notes) == (least == 0.0)
+        assert all(f"{record['largest_noise_gain']:.3g}" in text for text in notes)
 
 
 def test_the_record_says_what_was_done() -> None:
