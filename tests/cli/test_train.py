@@ -265,9 +265,10 @@ def test_a_bad_start_is_told_in_one_sentence(bnsbench, tmp_path):
     small = "bns[init=midpoint,pairs=16,iterations=1]"
     done = bnsbench("train", "ring8[path=vp]", "--nfe", 4, "--solver", small, "--quiet", "-o", "b.json")
     assert done.code == 0
-    assert done.err.count("\n") == 1
-    assert "'midpoint' is a classic solver, and these are 2 dimensions" in done.err
-    assert SolverArtefact.load(tmp_path / "b.json").training["notes"] == [done.err.strip()]
+    caution, multiplied = done.err.splitlines()  # on times that hardly differ, coefficients are large
+    assert "'midpoint' is a classic solver, and these are 2 dimensions" in caution
+    assert "times their size" in multiplied
+    assert SolverArtefact.load(tmp_path / "b.json").training["notes"] == [caution]
 
 
 def test_a_gain_ends_a_training_earlier_or_later(bnsbench, tmp_path):
