@@ -154,14 +154,13 @@ def _train_default(
         allowance=allowance,
     )
     record = {"start": start.record(), "notes": notes, **record}
-    return table, record if below is None else {**record, **_in_all(problem, cost, below)}
+    return table, record if below is None else {**record, **_in_all(problem, cost, below), "rung_below": below.solver.nfe}
 
 
-def _in_all(problem: Problem, cost: Cost, below: SolverArtefact) -> dict[str, Any]:
-    """Return the cost of all rungs of the ladder, and that of this one beside it."""
-    together = cost.with_lower(Cost.of(below.training, problem.source))
-    own = {"own_forwards": cost.forwards(problem.source), "rung_below": below.solver.nfe}
-    return {**together.record(problem.source), **own}
+def _in_all(problem: Problem, cost: Cost, before: SolverArtefact) -> dict[str, Any]:
+    """Return the cost of a training and of those before it that it goes on from, and its own beside it."""
+    together = cost.with_lower(Cost.of(before.training, problem.source))
+    return {**together.record(problem.source), "own_forwards": cost.forwards(problem.source)}
 
 
 def _train_split(
@@ -186,14 +185,7 @@ def _train_split(
     made = replace(problem, effort=effort)
     table, record = distil(made, nfe, family, choices, cost, rivals=(start,), allowance=allowance)
     began_with = {"name": f"{guided.name} of velocities", "table": start.to_dict(), "psnr": guided.training.get("psnr")}
-    together = cost.with_lower(Cost.of(guided.training, source))
-    return table, {
-        "start": began_with,
-        "notes": [],
-        **record,
-        **together.record(source),
-        "own_forwards": cost.forwards(source),
-    }
+    return table, {"start": began_with, "notes": [], **record, **_in_all(problem, cost, guided)}
 
 
 def _only_scale(guidance: float | tuple[float, ...]) -> float:

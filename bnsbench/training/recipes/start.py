@@ -23,7 +23,7 @@ from bnsbench.training.optimisers.forward_derivatives import Derivative
 from bnsbench.training.optimisers.gauss_newton import GaussNewton, Iterate
 from bnsbench.training.optimisers.rollout import run
 from bnsbench.training.optimisers.selection import mean_psnr
-from bnsbench.training.problem import Problem
+from bnsbench.training.problem import Cost, Problem
 from bnsbench.training.recipes.initial import canonical_grids, greedy_table, transfer_times
 from bnsbench.training.teaching import Teaching
 from bnsbench.truth.pairs import Pairs
@@ -105,12 +105,10 @@ def choose_start(
         few = teaching.pairs("train", allowed(count, choices, teaching))
         for attempt in attempts:
             attempt.descend(few, steps)
-        errors = [attempt.errors_on(validation) for attempt in attempts]
-        order = sorted(range(len(attempts)), key=lambda number: _loss(errors[number], errors))
-        for number in order:
-            value = mean_psnr(errors[number], validation.sample_weights(), model.data_range)
-            tried[attempts[number].name] = value
-        attempts = [attempts[number] for number in order[:left]]
+        errors = {attempt.name: attempt.errors_on(validation) for attempt in attempts}
+        ranked = _ranked(errors)
+        tried |= {name: mean_psnr(errors[name], validation.sample_weights(), model.data_range) for name in ranked}
+        attempts = sorted(attempts, key=lambda attempt: ranked.index(attempt.name))[:left]
     return Start(attempts[0].table, attempts[0].name, rivals, tried, attempts[0].steps)
 
 
@@ -124,13 +122,22 @@ def _best_at_once(
     if len(tables) == 1:
         return Start(next(iter(tables.values())), next(iter(tables)), rivals)
     validation = teaching.pairs("validation", max(problem.effort.validation, teaching.least))
-    runs = [run(table, validation.field, validation.x0) for table in tables.values()]
-    teaching.cost.validation += sum(table.nfe * len(validation) for table in tables.values())
-    errors = dict(zip(tables, (each.errors(validation.x1.flatten(1)).cpu() for each in runs), strict=True))
+    errors = {name: _errors_on(validation, table, teaching.cost) for name, table in tables.items()}
     weights, data_range = validation.sample_weights(), problem.source.model.data_range
     tried = {name: mean_psnr(each, weights, data_range) for name, each in errors.items()}
-    best = min(tables, key=lambda name: _loss(errors[name], list(errors.values())))
+    best = _ranked(errors)[0]
     return Start(tables[best], best, rivals, tried)
+
+
+def _ranked(errors: dict[str, Tensor]) -> list[str]:
+    """Return the names of starts by their errors [N] on the same pairs, the best first."""
+    return sorted(errors, key=lambda name: _loss(errors[name], list(errors.values())))
+
+
+def _errors_on(pairs: Pairs, table: NonStationarySolver, cost: Cost) -> Tensor:
+    """Return a table's error on each of the pairs [N], counted as validation."""
+    cost.validation += table.nfe * len(pairs)
+    return run(table, pairs.field, pairs.x0).errors(pairs.x1.flatten(1)).cpu()
 
 
 def pairs_followed(problem: Problem, choices: Choices, teaching: Teaching) -> int:
@@ -186,8 +193,7 @@ class Attempt:
 
     def errors_on(self, pairs: Pairs) -> Tensor:
         """Return its table's error on each of other pairs [N]."""
-        self.cost.validation += self.table.nfe * len(pairs)
-        return run(self.table, pairs.field, pairs.x0).errors(pairs.x1.flatten(1)).cpu()
+        return _errors_on(pairs, self.table, self.cost)
 
     def _on(self, pairs: Pairs, theta: Tensor) -> tuple[GaussNewton, Iterate]:
         source = self.problem.source

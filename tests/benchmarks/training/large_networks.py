@@ -20,6 +20,8 @@ from bnsbench.plugin import Model, ModelSpec, hookimpl
 
 TOKENS = 77
 """Of a prompt: a short one, since random encodings stand for it."""
+HEAD = 72
+"""Numbers of an attention head of DiT-XL/2, and of PixArt-alpha XL/2, which has grown from it."""
 
 
 class Large(Model):
@@ -58,23 +60,29 @@ class Large(Model):
         return self.name.encode().hex()
 
 
+def _xl_2(made: Any, blocks: int, heads: int, size: int) -> Callable[..., nn.Module]:
+    """Return what DiT-XL/2 and PixArt-alpha XL/2 have in common, for latents of 4 x size x size."""
+    return partial(
+        made,
+        num_attention_heads=heads,
+        attention_head_dim=HEAD,
+        in_channels=4,
+        out_channels=8,
+        num_layers=blocks,
+        sample_size=size,
+        patch_size=2,
+    )
+
+
 def dit(blocks: int = 28, heads: int = 16) -> Large:
     """Return DiT-XL/2 for 256 pixels, of so many blocks and attention heads of 72 numbers."""
     from diffusers import DiTTransformer2DModel
 
-    made: Any = DiTTransformer2DModel
     network = seeded(
         partial(
-            made,
-            num_attention_heads=heads,
-            attention_head_dim=72,
-            in_channels=4,
-            out_channels=8,
-            num_layers=blocks,
+            _xl_2(DiTTransformer2DModel, blocks, heads, 32),
             norm_num_groups=32,
             attention_bias=True,
-            sample_size=32,
-            patch_size=2,
             activation_fn="gelu-approximate",
             num_embeds_ada_norm=1000,
             norm_elementwise_affine=False,
@@ -93,18 +101,10 @@ def pixart(blocks: int = 28, heads: int = 16) -> Large:
     """Return PixArt-alpha XL/2 for 512 pixels, of so many blocks and attention heads of 72 numbers."""
     from diffusers import PixArtTransformer2DModel
 
-    made: Any = PixArtTransformer2DModel
     network = seeded(
         partial(
-            made,
-            num_attention_heads=heads,
-            attention_head_dim=72,
-            in_channels=4,
-            out_channels=8,
-            num_layers=blocks,
-            cross_attention_dim=72 * heads,
-            sample_size=64,
-            patch_size=2,
+            _xl_2(PixArtTransformer2DModel, blocks, heads, 64),
+            cross_attention_dim=HEAD * heads,
             caption_channels=4096,
             use_additional_conditions=False,
         )
