@@ -32,7 +32,12 @@ _COMMON = (
     Option("objective", "log-mse", "see `bnsbench list objectives`", "what is minimised"),
     Option("optimiser", "gauss-newton", "gauss-newton, adam"),
     Option("derivative", "backward", "backward, forward, difference, auto", "of the network, for Gauss-Newton"),
-    Option("pairs", 0, "at least 0", "of noise and its end to train on at last; 0 for as many as gain, 512 at most"),
+    Option(
+        "pairs",
+        0,
+        "at least 0",
+        "of noise and its end to train on at last; 0 for as many as gain, 512 at most (2,048 in up to 32 dimensions)",
+    ),
     Option("iterations", 0, "at least 0", "0 for the default"),
     Option("gain", 0.0, "at least 0", "nats that iterations must gain to go on; 0 for the default"),
     Option("rate", 0.0, "at least 0", "Adam's learning rate; 0 for the default"),

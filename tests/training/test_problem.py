@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bnsbench.training.known_choices import FAMILIES
-from bnsbench.training.problem import Cost, Effort, Problem, TrainingStatus, ValidationCurve
+from bnsbench.training.problem import FEW, FEW_DIMENSIONS, Cost, Effort, Problem, TrainingStatus, ValidationCurve
 from tests.training.toys import cross_source, euler_table
 
 METHOD = Path(__file__).parents[2] / "docs" / "explanation" / "method.md"
@@ -25,12 +25,11 @@ def spent(training: int, validation: int, features: int, **truths: int) -> Cost:
 def test_as_much_is_done_as_the_documents_say() -> None:
     effort = Effort()
     said = [option.meaning for family in FAMILIES for option in family.options if option.name == "pairs"]
-    assert (
-        sum(text.endswith(f"0 for as many as gain, {effort.pairs} at most") for text in said) == len(FAMILIES) - 1
-    )  # not of a search
+    most = f"{effort.pairs} at most ({FEW.pairs:,} in up to {FEW_DIMENSIONS} dimensions)"
+    assert sum(text.endswith(f"0 for as many as gain, {most}") for text in said) == len(FAMILIES) - 1  # not of a search
     method = " ".join(METHOD.read_text().split())
-    *most, last = (*effort.parts, effort.pairs)
-    assert f"in *legs* on {', '.join(map(str, most))} and {last} pairs" in method
+    *parts, last = (*effort.parts, effort.pairs)
+    assert f"in *legs* on {', '.join(map(str, parts))} and {last} pairs" in method
     assert f"only where the excess is at least {effort.least_excess} nats, a sixth of a decibel" in method
     assert f"is measured on {effort.validation} validation pairs" in method
     assert f"or at {effort.enough:g} dB" in method

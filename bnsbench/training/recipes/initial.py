@@ -142,7 +142,7 @@ def _from_file(problem: Problem, nfe: int, artefact: SolverArtefact, cost: Cost)
     if same and solver.nfe == nfe and solver.guidance is None:
         return solver.with_open_gaps(), name
     times = solver.times if same else _carry_over(solver.times, artefact.path, model.path, model.interval)
-    table, _ = greedy_start(problem, {name: transfer_times(times, nfe)}, cost)
+    table, _ = greedy_start(problem, {name: transfer_times(times, nfe, model.path)}, cost)
     return table, f"greedy on {name}"
 
 

@@ -159,6 +159,23 @@ def test_a_file_for_another_nfe_lends_its_times_to_greedy_rows(source: PairSourc
     assert name == "greedy on bns at 3 NFE for cross w=1"
 
 
+@pytest.mark.parametrize(("path", "end"), [(Cosine(), 1.0), (VP(), 0.999), (EDM(), 1.0)])
+def test_times_of_a_file_of_another_nfe_are_the_same_noise_levels_on_every_path(
+    source: PairSource, path: Path, end: float, tmp_path: FilePath
+) -> None:
+    reach = torch.tensor([0.02, 0.98], dtype=torch.float64)
+    rows, times = random_table(3).rows, 0.02 + 0.96 * uniform(3) ** 1.5
+    log_snrs = []
+    for each in (CondOT(), path):
+        model = cross(each, end)
+        model.interval = tuple(each.time(CondOT().log_snr(reach)).tolist())
+        there = each.time(CondOT().log_snr(times)).clamp(*model.interval)
+        own = replace(source, model=model, name=type(each).__name__, cache=None)
+        table, _ = start(own, file_of(NonStationarySolver.from_rows(there, rows), tmp_path, own))
+        log_snrs.append(each.log_snr(table.times))
+    torch.testing.assert_close(*log_snrs, rtol=1e-6, atol=1e-6)
+
+
 @pytest.mark.parametrize(("path", "end"), [(Cosine(), 1.0), (VP(), 0.999)])
 def test_a_file_for_another_path_lends_its_log_snrs(source: PairSource, path, end: float, tmp_path: FilePath) -> None:
     given = random_table(N)
@@ -181,7 +198,7 @@ def test_a_file_for_another_path_and_nfe_lends_both(source: PairSource, tmp_path
     table, _ = start(other, file_of(given, tmp_path, source))
     carried = Cosine().time(CondOT().log_snr(given.times))
     carried[0], carried[-1] = 0.0, 1.0
-    torch.testing.assert_close(table.times, transfer_times(carried, N), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(table.times, transfer_times(carried, N, Cosine()), rtol=1e-6, atol=1e-6)
 
 
 def test_carried_times_that_fall_together_are_opened(source: PairSource, tmp_path: FilePath) -> None:
