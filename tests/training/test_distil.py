@@ -1,9 +1,7 @@
 from __future__ import annotations
 
-import itertools
 import json
 import math
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,9 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from bnsbench.errors import DivergedError, NotApplicableError, UsageError
+from bnsbench.errors import NotApplicableError, UsageError
 from bnsbench.flows.paths import EDM, CondOT
-from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.change_of_path import on_path
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.nonstationary.tracing import trace
@@ -24,26 +21,31 @@ from bnsbench.solvers.unipc import unipc
 from bnsbench.storage.plain_data import as_plain_data
 from bnsbench.training.descent import ACCURATE, CONVERGED, MORE_PAIRS, SPENT, Schedule
 from bnsbench.training.distil import LIMIT_PAIRS, ROUND_SLOW_ITERATIONS, Choices, distil, make_legs
-from bnsbench.training.families.classic_rules import Anchored, RuleTimes
-from bnsbench.training.families.parametrisation import FreeTable, LinearMultistep, LogGaps, Parametrisation
-from bnsbench.training.objectives import make_objective
-from bnsbench.training.optimisers.checkpoint import Checkpoint
-from bnsbench.training.optimisers.gauss_newton import GaussNewton, Iterate
+from bnsbench.training.families.parametrisation import FreeTable
 from bnsbench.training.optimisers.selection import psnr
-from bnsbench.training.problem import Cost, Effort, Problem, TrainingStatus
-from bnsbench.training.recipes import learned
+from bnsbench.training.problem import Cost, Effort, TrainingStatus
 from bnsbench.training.recipes.bns import train_bns
 from bnsbench.training.teaching import PROBED, LongTable, Teaching
 from bnsbench.training.tuning.classics import rule_on_grid
 from bnsbench.truth.mixed_source import MixedSource
-from bnsbench.truth.noise import Split
 from bnsbench.truth.pairs import TAUGHT_CHUNK, Pairs, PairSource
 from bnsbench.truth.psnr import psnr_per_sample
-from bnsbench.truth.source import Source
 from bnsbench.truth.teacher import Adaptive
-from tests.training.toys import SMALL, PlaneModel, bend, cross_source, euler_table, plane_source, uniform
+from tests.training.toys import (
+    SMALL,
+    PlaneModel,
+    anchored,
+    bend,
+    cross_source,
+    euler_table,
+    plane_source,
+    problem,
+    taught,
+)
 
 N = 3
+
+
 SOURCE = cross_source(guidance=1.0)
 
 
@@ -53,28 +55,8 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> PairSource:
     return replace(SOURCE, cache=tmp_path_factory.mktemp("pairs"))
 
 
-def problem(source: Source, *, effort: Effort = SMALL, **more) -> Problem:
-    """The problem of training for a source, with fewer pairs to validate on than a user's."""
-    return Problem(source, effort=effort, **more)
-
-
-def taught(record: Mapping[str, Any], source: Source, split: Split = "validation", count: int = 64) -> Pairs:
-    """The pairs of a training, by the teacher that its record names."""
-    every = itertools.chain(*Teaching(Problem(source), Cost()).levels)
-    (teacher,) = [each for each in every if each.name == record["teacher"]]
-    return source.taught(teacher).pairs(split, count)
-
-
 def free() -> FreeTable:
     return FreeTable(euler_table(N))
-
-
-def anchored() -> tuple[Anchored, tuple[Tensor, ...]]:
-    """A family whose rows and times are descended over in turn."""
-    rule, _ = rule_on_grid(problem(SOURCE), N, "unipc")
-    family = Anchored(rule, uniform(N))
-    parameters = torch.arange(len(family.start()))
-    return family, (parameters[family.log_gaps :], parameters[: family.log_gaps])
 
 
 @pytest.mark.parametrize(
@@ -355,7 +337,7 @@ def test_blocks_are_descended_over_in_turn_and_empty_ones_left_out() -> None:
 
 
 def test_blocks_leave_the_other_parameters_where_they_are(source: PairSource) -> None:
-    family, (rows, times) = anchored()
+    family, (rows, times) = anchored(SOURCE, N)
     start = family.table(family.start())
     choices = Choices(pairs=32, iterations=2)
     moved, record = distil(problem(source), N, family, choices, Cost(), blocks=(rows,))
@@ -368,278 +350,6 @@ def test_blocks_leave_the_other_parameters_where_they_are(source: PairSource) ->
     torch.testing.assert_close(turned.rows, rule(turned.times).rows)
 
 
-def lead_astray(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Make the second and third step lead out of the finite numbers; return the iterations that are made."""
-    real, asked = GaussNewton.system, []
-
-    def astray(self: GaussNewton, iterate: Iterate, iteration: int) -> tuple[Tensor, Tensor]:
-        asked.append(iteration)
-        gradient, curvature = real(self, iterate, iteration)
-        return (1e308 * torch.ones_like(gradient), curvature) if iteration in (2, 3) else (gradient, curvature)
-
-    monkeypatch.setattr(GaussNewton, "system", astray)
-    return asked
-
-
-TRAININGS: dict[str, dict[str, Any]] = {
-    "legs": {"iterations": 2},
-    "halting": {"iterations": 5, "gain": 100.0},
-    "alternating": {"iterations": 1},
-    "soft": {"iterations": 2, "objective": "soft-log-mse"},
-    "forward": {"iterations": 1, "derivative": "forward"},
-    "trajectory": {"iterations": 1, "objective": "log-trajectory"},
-    "astray": {"iterations": 4},
-    "sharpened": {"iterations": 2},
-}
-
-
-@pytest.mark.parametrize("kind", TRAININGS)
-def test_wherever_it_is_interrupted_a_training_goes_on_to_the_same_end(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    source = plane_source(bend, cache=tmp_path)
-    if kind == "astray":
-        lead_astray(monkeypatch)
-    if kind == "sharpened":  # by long tables of so few evaluations that the student comes near them
-        monkeypatch.setattr("bnsbench.training.teaching.LONG", (4, 5, 8))
-    family, blocks = anchored() if kind == "alternating" else (free(), ())
-    choices, file = Choices(pairs=64, **TRAININGS[kind]), tmp_path / "state.pt"
-
-    def train(progress: Callable[[TrainingStatus], None], file: Path | None) -> tuple[NonStationarySolver, dict[str, Any]]:
-        return distil(problem(source, progress=progress, checkpoint=file), N, family, choices, Cost(), blocks=blocks)
-
-    told: list[TrainingStatus] = []
-    table, record = train(told.append, None)
-    legs = 6 if kind == "alternating" else 2
-    starts = [status for status, before in zip(told[1:], told, strict=False) if status.iteration == before.iteration]
-    assert len(starts) == legs - 1  # a leg begins with a check of where it starts
-    assert len(told) > legs
-    assert (record["rejected"] > 0) == (kind == "astray")
-    assert (record["still"] > 0) == (kind == "astray")
-    for stop in range(len(told)):
-        seen: list[TrainingStatus] = []
-
-        def interrupt(status: TrainingStatus, seen: list[TrainingStatus] = seen, stop: int = stop) -> None:
-            seen.append(status)
-            if len(seen) == stop + 1:
-                raise KeyboardInterrupt
-
-        with pytest.raises(KeyboardInterrupt):
-            train(interrupt, file)
-        assert file.exists() == (stop > 0)
-        resumed, again = train(seen.append, file)
-        assert not file.exists()
-        assert len(seen) == len(told) + 1  # only the check that was interrupted is made again
-        if kind == "alternating":  # there a checkpoint holds the last row as a correction of the rule's, rounded
-            torch.testing.assert_close(resumed.rows, table.rows, rtol=1e-9, atol=1e-11)
-            torch.testing.assert_close(resumed.times, table.times, rtol=1e-11, atol=1e-13)
-            values = [[point["loss"] for point in found["curve"]] for found in (again, record)]
-            assert values[0] == pytest.approx(values[1], abs=1e-5)
-            assert {**again, "curve": 0, "psnr": 0, "loss": 0} == {**record, "curve": 0, "psnr": 0, "loss": 0}
-        else:
-            assert torch.equal(resumed.rows, table.rows)
-            assert torch.equal(resumed.times, table.times)
-            assert again == record
-
-
-def test_a_training_recovers_from_steps_that_diverge(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The descent goes on from where it was."""
-    asked = lead_astray(monkeypatch)
-    choices = Choices(pairs=60, iterations=6, floor=1.0)
-    _, record = distil(problem(plane_source(bend)), 4, LinearMultistep(uniform(4)), choices, Cost())
-    losses, iterations = ([point[key] for point in record["curve"]] for key in ("loss", "iteration"))
-    assert record["rejected"] > 0
-    assert record["still"] == 2
-    assert asked == list(range(record["iterations"]))
-    # An iteration without a gain ends the first leg; the second begins from there, and goes on after another.
-    assert iterations[:7] == [0, 1, 2, 3, 3, 4, 5]
-    assert losses[2] == losses[3] == losses[4] == losses[5] < losses[0]
-    assert record["loss"] < losses[5] - 0.1
-
-
-def test_a_start_that_diverges_is_no_end(source: PairSource) -> None:
-    """Its gradient is not finite, so nothing can be done but say so."""
-    table = NonStationarySolver.from_rows(uniform(N), 1e200 * euler_table(N).rows)
-    with pytest.raises(DivergedError, match="No table of 3 NFE for cross at w=1 gave finite samples"):
-        distil(problem(source), N, LinearRows(table), Choices(pairs=40), Cost())
-
-
-class LinearRows(Parametrisation):
-    """The times of a table whose rows are given: a family that holds no last row."""
-
-    def __init__(self, table: NonStationarySolver) -> None:
-        self._table = table
-        self._gaps = LogGaps(table.times)
-        self.log_gaps = table.nfe - 1
-
-    def start(self) -> Tensor:
-        return self._gaps.start
-
-    def table(self, theta: Tensor) -> NonStationarySolver:
-        return NonStationarySolver.from_rows(self._gaps.times(theta), self._table.rows)
-
-
-def test_steps_that_have_closed_leave_a_solver_or_are_turned_away_from(source: PairSource) -> None:
-    """Logarithms of gaps may grow until rounding closes a gap, be it the last one."""
-    generator = torch.Generator().manual_seed(0)
-    for _ in range(50):
-        theta = free().start()
-        theta[: N - 1] = 40 + 5 * torch.randn(N - 1, generator=generator, dtype=torch.float64)
-        solver = free().table(theta).validated()  # which refuses times beyond its last
-        assert solver.times[-1] == 1
-    rule, _ = rule_on_grid(problem(source), N, "unipc")
-    family = RuleTimes(rule, uniform(N))
-    for closed in ((60.0, 0.0), (-745.0, 0.0), (30.0, -30.0), (800.0, 800.0)):
-        newton = GaussNewton(family, make_objective("mse", None), source.pairs("train", 16), Cost())
-        assert newton.evaluate(torch.tensor(closed, dtype=torch.float64)).loss == math.inf
-        assert newton.rejected == 1
-
-
-Trainer = Callable[..., SolverArtefact]
-TRAINERS: dict[str, tuple[Trainer, dict[str, Any]]] = {
-    "bns": (train_bns, {}),
-    "bns forward": (train_bns, {"derivative": "forward"}),
-    "bns difference": (train_bns, {"derivative": "difference"}),
-    "bns soft": (train_bns, {"objective": "soft-mse"}),
-    "bns trajectory": (train_bns, {"objective": "trajectory"}),
-    "bns adam": (train_bns, {"optimiser": "adam", "iterations": 30}),
-    "bns paper": (train_bns, {"recipe": "paper", "iterations": 20}),
-    "bns euler": (train_bns, {"init": "euler"}),
-    "bst": (learned.train_bst, {}),
-    "bst own": (learned.train_bst, {"objective": "own", "iterations": 30}),
-    "dss": (learned.train_dss, {"objective": "own"}),
-    "ld3": (learned.train_ld3, {"decoupled": True}),
-    "s4s": (learned.train_s4s, {"alternate": True, "iterations": 1}),
-    "gs": (learned.train_gs, {}),
-}
-
-
-Function = Callable[[Tensor, Tensor], Tensor]
-
-
-@pytest.fixture(scope="module")
-def source_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Function], PairSource]:
-    """Returns the source of a field in the plane, whose pairs are solved once for all trainers."""
-    folders: dict[Function, Path] = {}
-
-    def source(function: Function) -> PairSource:
-        if function not in folders:
-            folders[function] = tmp_path_factory.mktemp("pairs")
-        return plane_source(function, cache=folders[function])
-
-    return source
-
-
-def trained(source: PairSource, trainer: str) -> SolverArtefact:
-    train, settings = TRAINERS[trainer]
-    return train(problem(source), 4, **{"pairs": 24, "iterations": 3, **settings})
-
-
-def found_psnr(made: SolverArtefact, source: PairSource) -> float:
-    """The PSNR on fresh noise and its finest truth, of a table that is finite and whose file can be written."""
-    json.dumps(as_plain_data(made.to_dict()), allow_nan=False)
-    return psnr(made.solver, source.pairs("test", 32), 2.0)
-
-
-def broken(t: Tensor, x: Tensor) -> Tensor:
-    """A field that is NaN beyond t = 0.5."""
-    return torch.where(t > 0.5, torch.nan, -x)
-
-
-def runaway(t: Tensor, x: Tensor) -> Tensor:
-    """A field that runs away before t = 1 from noise that is not near zero."""
-    return 30.0 * x.sign() * (x.abs() - 1.9).relu() ** 3
-
-
-@pytest.mark.parametrize("function", [broken, runaway], ids=["broken", "runaway"])
-@pytest.mark.parametrize("trainer", TRAINERS)
-def test_fields_without_a_ground_truth_end_with_a_sentence(
-    trainer: str, function: Function, source_of: Callable[[Function], PairSource]
-) -> None:
-    with pytest.raises(DivergedError, match=r"^The ground truth of [^\n]* cannot be solved to tolerance[^\n]*\.$"):
-        trained(source_of(function), trainer)
-
-
-def nothing(t: Tensor, x: Tensor) -> Tensor:
-    """A field that does nothing."""
-    return torch.zeros_like(x)
-
-
-@pytest.mark.parametrize("trainer", TRAINERS)
-def test_a_field_that_does_nothing_gets_the_table_that_does_nothing(
-    trainer: str, source_of: Callable[[Function], PairSource]
-) -> None:
-    """Whatever the loss is there, the best table so far is the identity's."""
-    source = source_of(nothing)
-    assert found_psnr(trained(source, trainer), source) > 150
-
-
-def step(t: Tensor, x: Tensor) -> Tensor:
-    """A field that changes all at once at t = 0.37."""
-    return torch.where(t < 0.37, -x, 2.0 + x.roll(1, -1))
-
-
-def wall(t: Tensor, x: Tensor) -> Tensor:
-    """A field that is NaN where its own flow never comes, but a bad table may."""
-    return torch.where(x.abs() > 4, torch.nan, torch.sin(5 * x + 3 * t) - x)
-
-
-@pytest.mark.parametrize("function", [step, wall], ids=["step", "wall"])
-@pytest.mark.parametrize("trainer", TRAINERS)
-def test_fields_that_are_hard_to_differentiate_end_with_the_best_table_so_far(
-    trainer: str, function: Function, source_of: Callable[[Function], PairSource]
-) -> None:
-    source = source_of(function)
-    made = trained(source, trainer)
-    record = made.training
-    if "teacher" in record:  # the one that the training ended with
-        assert record["psnr"] == pytest.approx(psnr(made.solver, taught(record, source), 2.0), abs=1e-3)
-    if record["optimiser"] == "adam":  # whose truth is one and the same from the beginning
-        curve = record["curve"]
-        assert record["psnr"] == pytest.approx(curve[_least(curve)]["psnr"], abs=1e-3)
-    assert found_psnr(made, source) > 8
-
-
-def stiff(t: Tensor, x: Tensor) -> Tensor:
-    """Explicit steps overshoot and grow, tables overflow, and steps of a grid close."""
-    return -50.0 * x**3
-
-
-def stiffest(t: Tensor, x: Tensor) -> Tensor:
-    return -1000.0 * x**3
-
-
-@pytest.mark.parametrize("function", [stiff, stiffest], ids=["50", "1000"])
-@pytest.mark.parametrize("trainer", ["bns", "bst", "ld3", "gs"])
-def test_stiff_fields_whose_tables_run_away_end_with_the_best_table_so_far(
-    trainer: str, function: Function, source_of: Callable[[Function], PairSource]
-) -> None:
-    source = source_of(function)
-    made = trained(source, trainer)
-    assert made.training["loss"] <= made.training["curve"][0]["loss"] + 1e-6  # which is rounded
-    assert math.isfinite(made.training["psnr"])
-    assert made.training["psnr"] == pytest.approx(found_psnr(made, source), rel=0.3, abs=10)
-
-
-def test_where_long_tables_run_away_the_adaptive_rule_gives_the_truth(source_of: Callable[[Function], PairSource]) -> None:
-    """dx/dt = -c x^3 has the solution x / sqrt(1 + 2 c x^2)."""
-    source, cost = source_of(stiffest), Cost()
-    teaching = Teaching(problem(source), cost)
-    first = teaching.teacher
-    assert teaching.error() == -math.inf
-    found = teaching.pairs("validation", 64)
-    exact = found.x0 / (1 + 2000.0 * found.x0**2).sqrt()
-    torch.testing.assert_close(found.x1, exact, rtol=1e-3, atol=1e-4)
-    assert teaching.teacher.name == Adaptive(1e-5, canonical=True).name != first.name
-    assert torch.equal(teaching.pairs("train", 32).x0, source.pairs("train", 32).x0)
-    assert {name.split(", ")[0] for name in cost.truths if first.name not in name} >= {"validation", "train"}
-
-
-def _least(curve: list[dict[str, Any]]) -> int:
-    losses = [point["loss"] for point in curve]
-    return losses.index(min(losses))
-
-
 def test_a_mixture_of_scales_serves_each_better_than_the_specialist_of_another(tmp_path: Path) -> None:
     scales = (0.0, 1.0, 2.0)
     sources = {w: cross_source(guidance=w, cache=tmp_path) for w in scales}
@@ -650,30 +360,3 @@ def test_a_mixture_of_scales_serves_each_better_than_the_specialist_of_another(t
         test = sources[w].pairs("test", 64)
         ours, theirs = (psnr(found.solver, test, 2.0) for found in (mixed, made[wrong]))
         assert ours > theirs + 1
-
-
-@pytest.mark.parametrize("optimiser", ["gauss-newton", "adam"])
-def test_a_saved_state_is_read_once(
-    optimiser: str, source: PairSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    choices, file = Choices(pairs=16, iterations=60, optimiser=optimiser), tmp_path / "state.pt"
-    told: list[TrainingStatus] = []
-    reads: list[bool] = []
-    load = Checkpoint.load
-
-    def counted(self: Checkpoint) -> dict[str, Any] | None:
-        found = load(self)
-        reads.append(found is not None)
-        return found
-
-    def listen(status: TrainingStatus) -> None:
-        told.append(status)
-        if len(told) == 3:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        distil(problem(source, progress=listen, checkpoint=file), N, free(), choices, Cost())
-    assert file.exists()
-    monkeypatch.setattr(Checkpoint, "load", counted)
-    distil(problem(source, checkpoint=file), N, free(), choices, Cost())
-    assert reads == [True]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import cast
+import itertools
+from collections.abc import Callable, Mapping
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -14,8 +15,13 @@ from bnsbench.flows.model import Model, ModelField
 from bnsbench.flows.paths import CondOT, Path
 from bnsbench.models.mixtures import Mixture, MixtureModel
 from bnsbench.nonstationary.table import NonStationarySolver
-from bnsbench.training.problem import Effort
-from bnsbench.truth.pairs import PairSource
+from bnsbench.training.families.classic_rules import Anchored
+from bnsbench.training.problem import Cost, Effort, Problem
+from bnsbench.training.teaching import Teaching
+from bnsbench.training.tuning.classics import rule_on_grid
+from bnsbench.truth.noise import Split
+from bnsbench.truth.pairs import Pairs, PairSource
+from bnsbench.truth.source import Source
 
 SMALL = Effort(parts=(32,))
 """Fewer pairs to validate on than a user has, and a first leg that a test can afford."""
@@ -169,3 +175,23 @@ def states_of_answers(table: NonStationarySolver, field: HasAnswers, x0: Tensor)
         x = table.a[i] * x0 + sum(terms)
         states.append(x)
     return states
+
+
+def problem(source: Source, *, effort: Effort = SMALL, **more) -> Problem:
+    """The problem of training for a source, with fewer pairs to validate on than a user's."""
+    return Problem(source, effort=effort, **more)
+
+
+def taught(record: Mapping[str, Any], source: Source, split: Split = "validation", count: int = 64) -> Pairs:
+    """The pairs of a training, by the teacher that its record names."""
+    every = itertools.chain(*Teaching(Problem(source), Cost()).levels)
+    (teacher,) = [each for each in every if each.name == record["teacher"]]
+    return source.taught(teacher).pairs(split, count)
+
+
+def anchored(source: Source, nfe: int) -> tuple[Anchored, tuple[Tensor, ...]]:
+    """A family whose rows and times are descended over in turn."""
+    rule, _ = rule_on_grid(problem(source), nfe, "unipc")
+    family = Anchored(rule, uniform(nfe))
+    parameters = torch.arange(len(family.start()))
+    return family, (parameters[family.log_gaps :], parameters[: family.log_gaps])
