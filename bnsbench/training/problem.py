@@ -75,7 +75,8 @@ class Effort:
         patience: iterations in a row after which a descent ends that have gained little on the training pairs, and one more
             if they have gained nothing on the validation pairs.
         followed: pairs on whose trajectories the rows of a start are regressed.
-        starts: how many of the known grids are tried.
+        searched: pairs on which grids to start from are searched; 0 where the known ones are taken as they are.
+        starts: how many grids are started from.
         probed: whether the error of a truth is measured, so that a finer one takes over in time.
         judged: pairs on which the grid of a classic rule is chosen, or a start that a user names is made.
         together: samples whose truth is solved together, no less than which is solved.
@@ -91,7 +92,8 @@ class Effort:
     race: tuple[tuple[int, int, int], ...] = ((16, 1, 1),)
     patience: int = 2
     followed: int = 32
-    starts: int = 3
+    searched: int = 16
+    starts: int = 2
     probed: bool = True
     judged: int = 128
     together: int = TAUGHT_CHUNK
@@ -112,6 +114,8 @@ FEW = Effort(
     least_excess=5e-3,
     validation=512,
     race=((128, 1, 5), (256, 10, 3), (512, 20, 2), (1024, 20, 1)),
+    searched=0,
+    starts=3,
     patience=6,
 )
 """The effort there."""

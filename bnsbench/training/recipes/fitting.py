@@ -83,7 +83,7 @@ def _for_adam(task: Task, effort: Effort, left: float) -> Effort:
     validation = max(FEWEST, min(effort.validation, solved // 4))
     pairs = max(FEWEST, min(task.pairs or effort.pairs, solved - validation))
     followed = min(effort.followed, pairs)
-    return replace(effort, pairs=pairs, validation=validation, followed=followed, together=FEWEST, starts=1)
+    return replace(effort, pairs=pairs, validation=validation, followed=followed, together=FEWEST, searched=0, starts=1)
 
 
 def _with_pairs(task: Task, effort: Effort, left: float) -> Effort:
@@ -98,13 +98,14 @@ def _with_pairs(task: Task, effort: Effort, left: float) -> Effort:
 
 
 def _on(task: Task, effort: Effort, followed: int, left: float) -> Effort:
-    """Return the effort that begins on so many pairs, from one grid where more of them would take too much."""
+    """Return the effort that begins on so many pairs, without a search and from one grid where they would take too much."""
     together, parts = (
         min(effort.together, followed, effort.validation),
         tuple(sorted({followed, *Effort.parts, *effort.parts})),
     )
     found = replace(effort, followed=followed, together=together, parts=parts)
-    return found if start_cost(task, found) <= START_SHARE * left else replace(found, starts=1)
+    smaller = (found, replace(found, searched=0), replace(found, searched=0, starts=1))
+    return next((each for each in smaller if start_cost(task, each) <= START_SHARE * left), smaller[-1])
 
 
 def _beginning(task: Task, effort: Effort) -> int:

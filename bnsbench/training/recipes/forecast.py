@@ -14,6 +14,7 @@ from typing import Any
 from bnsbench.training.optimisers.adam import AdamSettings
 from bnsbench.training.optimisers.costs import numbers_of, step
 from bnsbench.training.problem import FEW, FEW_DIMENSIONS, Effort
+from bnsbench.training.recipes.grid_choice import TRIED as GRIDS_TRIED
 from bnsbench.training.recipes.initial import START_GRIDS
 from bnsbench.training.recipes.paper import PaperRecipe
 from bnsbench.training.teaching import EXACT, LONG, probing_cost
@@ -156,7 +157,7 @@ def start_cost(task: Task, effort: Effort) -> int:
     if task.searched is not None:
         return task.searched
     nfe, greedy = task.nfe, effort.starts + task.rung
-    cost = greedy * nfe * effort.followed
+    cost = greedy * nfe * effort.followed + GRIDS_TRIED * nfe * min(effort.searched, effort.followed)
     if not effort.race:
         return cost + greedy * nfe * effort.validation
     left = greedy + task.rung

@@ -18,7 +18,7 @@ from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.nonstationary.tracing import trace
 from bnsbench.solvers.grids import time_grid
 from bnsbench.training.objectives import LOG_MSE
-from bnsbench.training.optimisers.rollout import roll
+from bnsbench.training.optimisers.rollout import Rollout, roll
 from bnsbench.training.optimisers.row_regression import RowRegression
 from bnsbench.training.optimisers.selection import psnr
 from bnsbench.training.problem import Cost, Problem
@@ -70,9 +70,14 @@ def transfer_times(times: Tensor, n: int, path: Path = CANONICAL) -> Tensor:
 
 def greedy_table(times: Tensor, pairs: Pairs) -> NonStationarySolver:
     """Return the table on ``times`` [n + 1] whose rows, one after the other, regress the true trajectory's next state."""
+    return greedy_run(times, pairs)[0]
+
+
+def greedy_run(times: Tensor, pairs: Pairs) -> tuple[NonStationarySolver, Rollout]:
+    """Return the greedy table on ``times`` [n + 1] with its run on the pairs, which its rows are regressed along."""
     trajectory = pairs.trajectory
     if trajectory is None:
-        raise ValueError("greedy_table needs pairs with their trajectories")
+        raise ValueError("greedy_run needs pairs with their trajectories")
     n, weights = len(times) - 1, pairs.sample_weights()
     rows = torch.zeros(n, n + 1, dtype=torch.float64)
 
@@ -86,8 +91,8 @@ def greedy_table(times: Tensor, pairs: Pairs) -> NonStationarySolver:
         state: Tensor = torch.tensordot(rows[i, : i + 2].to(basis), basis, dims=1)
         return state
 
-    roll(times, pairs.field, pairs.x0, regressed)
-    return NonStationarySolver.from_rows(times, rows)
+    rollout = roll(times, pairs.field, pairs.x0, regressed)
+    return NonStationarySolver.from_rows(times, rows), rollout
 
 
 def greedy_start(problem: Problem, grids: dict[str, Tensor], cost: Cost) -> tuple[NonStationarySolver, str]:

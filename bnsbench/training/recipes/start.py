@@ -24,6 +24,7 @@ from bnsbench.training.optimisers.gauss_newton import GaussNewton, Iterate
 from bnsbench.training.optimisers.rollout import run
 from bnsbench.training.optimisers.selection import mean_psnr
 from bnsbench.training.problem import Cost, Problem
+from bnsbench.training.recipes.grid_choice import GreedySearch
 from bnsbench.training.recipes.initial import canonical_grids, greedy_table, transfer_times
 from bnsbench.training.teaching import Teaching
 from bnsbench.truth.pairs import Pairs
@@ -84,8 +85,8 @@ def choose_start(
     model, cost = problem.source.model, teaching.cost
     effort = problem.effort
     pairs = teaching.pairs("train", pairs_followed(problem, choices, teaching), along=True)
-    # Rows regressed on grids: those of known shapes, and the trained times of the table below.
-    grids = dict(list(canonical_grids(model.path, model.interval, nfe).items())[: effort.starts])
+    # Rows regressed on grids: the best of a search or those of known shapes, and the trained times of the table below.
+    grids = _grids(problem, nfe, pairs, teaching)
     if below is not None:
         grids[f"those of {below.nfe} NFE"] = transfer_times(below.times, nfe, model.path)
     tables = {f"greedy on {name}": greedy_table(times, pairs) for name, times in grids.items()}
@@ -110,6 +111,16 @@ def choose_start(
         tried |= {name: mean_psnr(errors[name], validation.sample_weights(), model.data_range) for name in ranked}
         attempts = sorted(attempts, key=lambda attempt: ranked.index(attempt.name))[:left]
     return Start(attempts[0].table, attempts[0].name, rivals, tried, attempts[0].steps)
+
+
+def _grids(problem: Problem, nfe: int, pairs: Pairs, teaching: Teaching) -> dict[str, Tensor]:
+    """Return the grids [nfe + 1] to start from, by name."""
+    model, effort = problem.source.model, problem.effort
+    if not effort.searched:
+        return dict(list(canonical_grids(model.path, model.interval, nfe).items())[: effort.starts])
+    few = pairs.part(slice(max(effort.searched, teaching.least)))
+    search = GreedySearch(few, model.path, model.interval, nfe, model.data_range, teaching.cost)
+    return {str(grid): search.times(grid) for grid in search.best(effort.starts)}
 
 
 def _best_at_once(

@@ -48,6 +48,10 @@ class Candidate:
     psnr: float = -math.inf
 
 
+Trial = Callable[[Iterable[NamedGrid]], Sequence[Candidate]]
+"""Measures grids: those of them that there are here, as candidates."""
+
+
 @dataclass(frozen=True)
 class Ranking:
     """What a search has found: the finalists by their PSNR on all pairs, and the best grid seen of every rule."""
@@ -132,7 +136,9 @@ def search(
         cost.training += racing[0].table.nfe * len(racing) * len(pairs)
         by_rule |= _best_by_rule(racing)
         racing = racing[: max(FINALISTS, math.ceil(heat.kept * len(racing)))]
-        refined = [_refine(judge, leader, pairs, heat.rounds, cost) for leader in _leaders(racing, heat.leaders)]
+        refined = [
+            refine(leader, _trial(judge, leader, pairs, cost), heat.rounds) for leader in leaders(racing, heat.leaders)
+        ]
         racing = sorted(_without_repeats([*racing, *refined]), key=lambda each: -each.psnr)
         by_rule |= _best_by_rule(racing)
     ranked = _rank_finalists(judge, racing[:FINALISTS], entrants, pairs, validation, cost)
@@ -171,8 +177,8 @@ def _best_by_rule(ranked: Sequence[Candidate]) -> dict[str, Candidate]:
     return {each.rule: each for each in reversed(ranked)}
 
 
-def _leaders(ranked: Sequence[Candidate], count: int) -> list[Candidate]:
-    """Return the best candidates of different rules or families."""
+def leaders(ranked: Sequence[Candidate], count: int) -> list[Candidate]:
+    """Return the best candidates of different rules or families, from some whose best ones come first."""
     first: dict[tuple[str, str], Candidate] = {}
     for each in ranked:
         first.setdefault((each.rule, each.grid.family), each)
@@ -183,18 +189,28 @@ def _without_repeats(candidates: Iterable[Candidate]) -> list[Candidate]:
     return list({(each.rule, each.grid): each for each in candidates}.values())
 
 
-def _refine(judge: Judge, leader: Candidate, pairs: Pairs, rounds: int, cost: Cost) -> Candidate:
-    """Improve a candidate in its grid's options: by the best of 2 d steps, or a jump to the top of parabolas through them.
-
-    Where neither is better, the steps get half as long.
-    """
-    best, scale = leader, 1.0
+def _trial(judge: Judge, leader: Candidate, pairs: Pairs, cost: Cost) -> Trial:
+    """Return what judges the leader's rule on other grids."""
 
     def tried(grids: Iterable[NamedGrid]) -> list[Candidate]:
         found = judge.candidates((leader.rule, grid) for grid in grids)
         cost.training += leader.table.nfe * len(found) * len(pairs)
         return judge.measure(found, pairs) if found else []
 
+    return tried
+
+
+def refine(leader: Candidate, tried: Trial, rounds: int) -> Candidate:
+    """Improve a candidate in its grid's options: by the best of 2 d steps, or a jump to the top of parabolas through them.
+
+    Where neither is better, the steps get half as long.
+
+    Args:
+        leader: the candidate.
+        tried: measures other grids.
+        rounds: at most.
+    """
+    best, scale = leader, 1.0
     for _ in range(rounds):
         around = tried(neighbours(best.grid, scale))
         if not around:
