@@ -77,10 +77,10 @@ def _lines(folder: str, found: Verification) -> list[str]:
 def _reach(found: Verification) -> list[str]:
     """Return sentences on how much was checked, and what would have been missed."""
     done = found.coverage
-    trained = f"{done.trained} of them with a trained solver, {done.retrained} of these trained again"
     lines = [
         f"Checked: {done.files} files by their hashes, {done.records} records and {done.solvers} solver files by themselves;"
-        f" {done.chosen} of {done.cells} cells with a result were run again ({trained}), {done.numbers} numbers compared."
+        f" {done.chosen} of {done.cells} cells that gave a result were run again ({done.trained} of them with a trained"
+        f" solver, {done.retrained} of these trained again), and {done.numbers} numbers compared."
     ]
     if done.without:
         counts = ", ".join(f"{count} {status}" for status, count in sorted(done.without.items()))
@@ -94,9 +94,9 @@ def _missed(found: Verification) -> list[str]:
     if not chances:
         return []
     if not any(chance["missed_at_most"] for chance in chances):
-        return ["Every cell with a result was run again: none that is forged beyond the tolerances could be missed."]
-    told = ", ".join(f"{_percent(chance['missed_at_most'])} for {chance['forged']:g}" for chance in chances)
-    return [f"If so many cells were forged where they are chosen least, the chance of having missed them all is: {told}."]
+        return ["Every cell that gave a result was run again: none that is forged beyond the tolerances could be missed."]
+    told = ", ".join(f"{_percent(chance['missed_at_most'])} for k = {chance['forged']:g}" for chance in chances)
+    return [f"If k cells were forged, where they are chosen least, none of them was run again with a chance of {told}."]
 
 
 def _percent(share: float) -> str:

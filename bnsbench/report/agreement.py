@@ -37,8 +37,13 @@ RETRAINED_DECIBELS = 0.5
 RETRAINED_FORWARDS = 0.25
 """The allowed difference of a solver that is trained again: in PSNR, and the share of its network forwards."""
 
-FACTS = ("n", "data_range", "width", "reference_n")
+FACTS = ("n", "data_range", "reference_n")
 """Numbers beside a metric's value that are no measurements, and thus the same everywhere."""
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:g} %"
+
 
 TOLERANCES = (
     ("status, reason of a cell that cannot be run, NFE, forwards of sampling and of training", "none"),
@@ -50,15 +55,15 @@ TOLERANCES = (
         f"{DECIBELS['float64']:g} dB for models in float64, {DECIBELS_COARSE:g} dB for others; whatever lies above the"
         f" ground truth's ceiling less {CEILING_MARGIN:g} dB counts as that",
     ),
-    ("value of any other metric", f"{RELATIVE:.0%} and {ABSOLUTE:g}".replace("%", " %")),
+    ("value of any other metric", f"{_percent(RELATIVE)} and {ABSOLUTE:g}"),
     ("interval, median, quantiles and other numbers beside a value", f"{BESIDE:g} times that of the value"),
     ("values by sample, bootstrap replicates", "that of the value, on average"),
     ("a single sample's value in dB", f"{SINGLE:g} times that of the value"),
     ("ceiling of the ground truth", f"{CEILING_TOLERANCE:g} dB"),
-    ("evaluations of the ground truth", f"{TRUTH_NFE:.0%}".replace("%", " %")),
+    ("evaluations of the ground truth", _percent(TRUTH_NFE)),
     ("seconds", "not compared; they must be possible"),
     ("with `--retrain`: values in dB, and the validation PSNR", f"{RETRAINED_DECIBELS:g} dB"),
-    ("with `--retrain`: forwards of training", f"{RETRAINED_FORWARDS:.0%}".replace("%", " %")),
+    ("with `--retrain`: forwards of training, for each purpose", _percent(RETRAINED_FORWARDS)),
 )
 """What is compared, and how far off it may be: the table of the documentation."""
 
@@ -141,12 +146,23 @@ def retrained_differences(recorded: Record, found: Record) -> Iterator[str]:
                 f"{name}: the record says {metric} {_shown(said)}, but with the solver trained again it is {_shown(true)},"
                 f" further off than {RETRAINED_DECIBELS:g}."
             )
-    said, true = recorded.train_forwards or 0, found.train_forwards or 0
-    if not abs(said - true) <= RETRAINED_FORWARDS * true:
-        yield (
-            f"{name}: the record says that training took {said} forwards, but trained again it took {true},"
-            f" further off than {RETRAINED_FORWARDS:.0%}."
-        )
+    if recorded.solver.get("fingerprint") == found.solver.get("fingerprint"):
+        for fact, told in (("grid", found.solver.get("grid")), ("rule", found.solver.get("rule"))):
+            if recorded.solver.get(fact) != told:
+                yield f"{name}: the record says {fact} {recorded.solver.get(fact)!r}, but the table is that of {told!r}."
+    before, now = _paid(recorded), _paid(found)
+    for purpose in sorted(before.keys() | now.keys()):
+        said, true = before.get(purpose, 0), now.get(purpose, 0)
+        if not abs(said - true) <= RETRAINED_FORWARDS * true:
+            yield (
+                f"{name}: the record says that training took {said} forwards ({purpose}), but trained again it took {true},"
+                f" further off than {_percent(RETRAINED_FORWARDS)}."
+            )
+
+
+def _paid(record: Record) -> dict[str, int]:
+    """Return the network forwards of a solver's training by purpose, and in total."""
+    return {**record.solver.get("forwards", {}), "in total": record.train_forwards or 0}
 
 
 def _validation(recorded: Record, found: Record) -> tuple[Number, Number]:

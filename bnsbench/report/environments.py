@@ -21,7 +21,7 @@ def environment_faults(store: ResultStore, records: Sequence[Record]) -> Iterato
         store: The results folder.
         records: Its records; without one that was run, there need be no environment.
     """
-    file, run = store.environment_file, [record for record in records if record.environment]
+    file, run = store.environment_file, [record for record in records if record.environment or record.status == "ok"]
     if not file.is_file():
         if run:
             yield f"{file} is missing, so that nobody knows with which versions the results were made."

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
-
-import pandas as pd
 
 from bnsbench.contract import PluginHost
 from bnsbench.errors import BnsbenchError, one_line
@@ -48,7 +48,7 @@ def file_faults(store: ResultStore) -> Iterator[str]:
 
 
 def read_records(store: ResultStore, keys: Sequence[str]) -> tuple[list[Record], list[str]]:
-    """Return the records of those keys that can be read, and a sentence for each that cannot.
+    """Return the records of those keys that can be read and put into a table, and a sentence for each that cannot.
 
     Args:
         store: The results folder.
@@ -61,7 +61,8 @@ def read_records(store: ResultStore, keys: Sequence[str]) -> tuple[list[Record],
             records.append(record)
         else:
             unread.append(record)
-    return records, unread
+    sound, odd = _sound(records)
+    return sound, unread + odd
 
 
 def plan_faults(store: ResultStore, host: PluginHost) -> Iterator[str]:
@@ -74,7 +75,7 @@ def plan_faults(store: ResultStore, host: PluginHost) -> Iterator[str]:
     plan = known_plan(store, host, records)
     for absent in plan.absent:
         yield what_is_absent(absent, sum(absent.is_of(record) for record in records))
-    yield from plan_differences(keys, records, plan)
+    yield from plan_differences(written_keys(store), records, plan)
 
 
 def what_is_absent(absent: Absent, cells: int) -> str:
@@ -87,6 +88,15 @@ def what_is_absent(absent: Absent, cells: int) -> str:
     whose = f" of the plugin {absent.plugin}" if absent.plugin else ""
     what = "its values are" if absent.kind == "metric" else f"its {cells} cells are" if cells != 1 else "its only cell is"
     return f"The {absent.kind} {absent.selector}{whose} is not installed here, so that {what} not run again: {absent.why}."
+
+
+def written_keys(store: ResultStore) -> list[str]:
+    """Return the keys in plan.json just as they are there, one that is there twice among them; none if it is damaged."""
+    try:
+        found = json.loads(store.plan_file.read_text(encoding="utf-8"))["cells"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return []
+    return [key for key in found if isinstance(key, str)] if isinstance(found, list) else []
 
 
 def plan_differences(keys: Sequence[str], records: Sequence[Record], plan: KnownPlan) -> Iterator[str]:
@@ -131,12 +141,8 @@ def record_faults(record: Record, store: ResultStore) -> Iterator[str]:
 
 def report_faults(records: Sequence[Record], store: ResultStore) -> Iterator[str]:
     """Compute the leaderboard from the records and compare it with the files, line by line."""
-    sound, odd = _sound(records)
-    yield from odd
-    settled, notes = settle(sound, store.versions())
+    settled, notes = settle(records, store.versions())
     yield from notes
-    if odd:
-        return  # the tables follow from what cannot be read
     frame = leaderboard(settled, planned_metrics(store))
     for name, text in ((CSV, csv(frame)), (MARKDOWN, markdown(frame))):
         yield from _table_faults(store.folder / name, text)
@@ -170,23 +176,18 @@ def _read(store: ResultStore, key: str) -> Record | str:
 
 def _sound(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
     """Return the records of which a table can be made, and a sentence on each of which none can."""
-    if _table_of(records) is not None:
+    if _why_no_table(records) is None:
         return list(records), []
-    odd = {record.key: error for record in records if (error := _why_no_table(record)) is not None}
+    odd = {record.key: error for record in records if (error := _why_no_table([record])) is not None}
     sound = [record for record in records if record.key not in odd]
     return sound, [_odd(record, odd[record.key]) for record in records if record.key in odd]
 
 
-def _table_of(records: Sequence[Record]) -> pd.DataFrame | None:
+def _why_no_table(records: Sequence[Record]) -> Exception | None:
     try:
-        return leaderboard(records)
-    except Exception:  # noqa: BLE001 (as above)
-        return None
-
-
-def _why_no_table(record: Record) -> Exception | None:
-    try:
-        leaderboard([record])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            leaderboard(records)
     except Exception as error:  # noqa: BLE001 (as above)
         return error
     return None

@@ -79,11 +79,9 @@ def known_plan(store: ResultStore, host: PluginHost, records: Iterable[Record] =
 
 def difference_from_installed(store: ResultStore, host: PluginHost) -> str:
     """Return a sentence on what sets suite.toml apart from the suite of that name that is installed; "" for nothing."""
-    own = read_suite(store.suite_file)
-    if own.name not in {record.name for record in host.suites}:
-        return ""
     try:
-        installed = find_suite(own.name, host)
+        own = read_suite(store.suite_file)
+        installed = find_suite(own.name, host) if own.name in {record.name for record in host.suites} else own
     except BnsbenchError:
         return ""
     pairs = ((name, getattr(own, name), getattr(installed, name)) for name in Suite.model_fields)

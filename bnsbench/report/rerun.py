@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from bnsbench.contract import PluginHost
 from bnsbench.errors import one_line
 from bnsbench.flows.precision import dtype_named
+from bnsbench.models.shipped import shipped_solver
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.process.machine import cache_folder, choose_device, threads
 from bnsbench.report.agreement import differences, retrained_differences
@@ -106,10 +107,11 @@ def model_faults(cells: Sequence[Cell], records: Mapping[str, Record], job: Job)
         except Exception:  # noqa: BLE001, S112 (what a plugin raises is told by the cells that are run again)
             continue
         for cell in group:
-            yield from _of_another_model(records[cell.key], model, fingerprint, job.store)
+            yield from _of_another_model(cell, records[cell.key], model, fingerprint, job.store)
 
 
-def _of_another_model(record: Record, model: Model, fingerprint: str, store: ResultStore) -> Iterator[str]:
+def _of_another_model(cell: Cell, record: Record, model: Model, fingerprint: str, store: ResultStore) -> Iterator[str]:
+    """Yield in what a record and its solver file are not of the model."""
     said = record.model.get("fingerprint")
     if said is not None and said != fingerprint:
         yield f"{record.key}: the record is of another version of the model, {str(said)[:12]}; here is {fingerprint[:12]}."
@@ -120,8 +122,19 @@ def _of_another_model(record: Record, model: Model, fingerprint: str, store: Res
         artefact = SolverArtefact.load(store.solvers / str(name))
     except Exception:  # noqa: BLE001 (told by the checks of the files)
         return
+    file = store.solvers / str(name)
     if artefact.path != model.path or tuple(artefact.interval) != tuple(model.interval):
         yield (
-            f"The solver file {store.solvers / str(name)} was made for the path {artefact.path.name} on"
-            f" {list(artefact.interval)}, which is not that of its model."
+            f"The solver file {file} was made for the path {artefact.path.name} on {list(artefact.interval)}, which is not"
+            " that of its model."
         )
+    if artefact.model != cell.model.name:
+        yield f"The solver file {file} names the model {artefact.model!r}, but its cell is of {cell.model.name!r}."
+    if artefact.training.get("shipped") and not _is_shipped(artefact, cell, model):
+        yield f"The solver file {file} is said to come with the package, but the package has no such solver."
+
+
+def _is_shipped(artefact: SolverArtefact, cell: Cell, model: Model) -> bool:
+    """Return whether the package ships just this table for the cell."""
+    ours = shipped_solver(cell.model.shown, model, cell.guidance, cell.solver.shown, cell.nfe, cell.solver.version)
+    return ours is not None and ours.solver.fingerprint() == artefact.solver.fingerprint()

@@ -21,6 +21,7 @@ from bnsbench.report.integrity import (
     record_faults,
     report_faults,
     what_is_absent,
+    written_keys,
 )
 from bnsbench.report.planned import KnownPlan, difference_from_installed, known_plan
 from bnsbench.report.seal import seal_faults
@@ -182,15 +183,13 @@ def _look(store: ResultStore, host: PluginHost, seal: str | None) -> _Looked:
     from bnsbench.report.records import suite_faults  # noqa: PLC0415 (loads torch)
 
     found = [*file_faults(store), *seal_faults(store, seal)]
-    try:
-        keys: Sequence[str] = store.planned()
-    except BnsbenchError as error:
-        found.append(str(error))
-        keys = [cell.key for cell in known_plan(store, host).cells]
-    records, unread = read_records(store, keys)
+    keys, records, unread = _records(store, host)
     found += unread
-    plan = known_plan(store, host, records)
-    found += plan_differences(keys, records, plan)
+    try:
+        plan = known_plan(store, host, records)
+        found += plan_differences(written_keys(store) or keys, records, plan)
+    except BnsbenchError:  # suite.toml cannot be read, which has been told
+        plan = KnownPlan(())
     cells = {cell.key: cell for cell in plan.cells}
     for record in records:
         found += record_faults(record, store)
@@ -199,6 +198,20 @@ def _look(store: ResultStore, host: PluginHost, seal: str | None) -> _Looked:
     found += report_faults(records, store)
     found += environment_faults(store, records)
     return _Looked(store, plan, {record.key: record for record in records}, tuple(found))
+
+
+def _records(store: ResultStore, host: PluginHost) -> tuple[Sequence[str], list[Record], list[str]]:
+    """Return the keys of plan.json, or of suite.toml if that is damaged, the records, and what is wrong with others."""
+    try:
+        keys = store.planned()
+        return keys, *read_records(store, keys)
+    except BnsbenchError as error:
+        try:
+            keys = tuple(cell.key for cell in known_plan(store, host).cells)
+        except BnsbenchError:
+            keys = ()
+        records, unread = read_records(store, keys)
+        return keys, records, [str(error), *unread]
 
 
 def _refused(cell: Cell, record: Record) -> bool:
