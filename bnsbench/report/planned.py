@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from bnsbench.contract import PluginHost
@@ -117,13 +117,15 @@ def _absent(
     if not absent.plugin and kind != "metric":
         components = (record.cell[kind] for record in records)
         providers = {str(component["provider"]) for component in components if absent.names(component)}
-        absent = Absent(kind, selector, " or ".join(sorted(providers)), absent.why)
+        absent = replace(absent, plugin=" or ".join(sorted(providers)))
     installed = {plugin.name for plugin in host.plugins}
     if not absent.plugin:
         gone = sorted(name for name in named if name not in installed)
-        absent = Absent(kind, selector, " or ".join(gone), absent.why)
+        absent = replace(absent, plugin=" or ".join(gone))
     version = named.get(absent.plugin)
-    return Absent(kind, selector, f"{absent.plugin} {version}" if version else absent.plugin, absent.why)
+    broken = [problem.reason for problem in host.problems if problem.plugin == absent.plugin]
+    absent = replace(absent, why=one_line(broken[0]) if broken else absent.why)
+    return replace(absent, plugin=f"{absent.plugin} {version}" if version else absent.plugin)
 
 
 def _named_plugins(store: ResultStore) -> dict[str, str]:
