@@ -168,12 +168,13 @@ class _Looked:
         known |= {each.selector for each in self.plan.absent}
         for name in dict.fromkeys(name for record in self.records.values() for name in record.metrics):
             if name not in known and _installed(name, host) is None:
-                yield f"The metric {name} is neither in suite.toml nor installed here: its values are not measured again."
+                yield f"The metric {name} is not in suite.toml and cannot be measured again here: its values stay unchecked."
 
 
 def _installed(metric: str, host: PluginHost) -> MetricComponent | None:
+    """Return a metric that records name; None if it is not here, or has parameters: no record may have a file opened."""
     try:
-        return MetricComponent.of(host.metric(metric))
+        return None if "[" in metric else MetricComponent.of(host.metric(metric))
     except BnsbenchError:
         return None
 

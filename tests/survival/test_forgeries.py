@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from bnsbench.contract import PluginHost
@@ -45,6 +47,8 @@ def test_the_catalogue_is_long_and_says_what_is_beyond_it():
     names = [forgery.name for forgery in CATALOGUE]
     assert len(names) == len(set(names)) >= 60
     assert sum(not forgery.beyond for forgery in CATALOGUE) >= 100
+    page = Path(__file__).parents[2] / "docs" / "reference" / "files.md"
+    assert f"forges a small run in {len(CATALOGUE)} ways" in " ".join(page.read_text(encoding="utf-8").split())
 
 
 def test_parts_are_found_by_their_main(capsys):
