@@ -198,6 +198,12 @@ def a_metric_is_added_that_is_installed(forger: Forger) -> None:
 
 
 @forgery()
+def a_metric_is_added_that_reads_a_file(forger: Forger) -> None:
+    """No record may have a file opened, so that the value is not measured again, and is told as unchecked."""
+    forger.change(metrics={"fid[data=.]": Score("1", "lower", value=0.1)})
+
+
+@forgery()
 def values_of_two_solvers_are_exchanged(forger: Forger) -> None:
     one, other = forger.record("steps"), forger.record("pairs")
     for record, source in ((one, other), (other, one)):
