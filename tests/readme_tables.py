@@ -211,6 +211,13 @@ def _use(requirement: str) -> str:
     return USES.get(name[0].lower(), "") if name else ""
 
 
+def tolerances() -> str:
+    """Return what `bnsbench verify` compares, and how far off it may be."""
+    from bnsbench.report.agreement import TOLERANCES
+
+    return _table(("compared", "may differ by"), TOLERANCES, left=(0, 1))
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "headline": headline,
     "leads": leads,
@@ -219,6 +226,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "families": families,
     "costs": costs,
     "requirements": requirements,
+    "tolerances": tolerances,
     "commands": commands.overview,
     "options": commands.reference,
 }

@@ -31,6 +31,7 @@ from bnsbench.cli.pretrain import pretrain
 from bnsbench.cli.publish import publish
 from bnsbench.cli.run import run
 from bnsbench.cli.sample import sample
+from bnsbench.cli.seal import seal
 from bnsbench.cli.solver import diff, export, show
 from bnsbench.cli.train import train
 from bnsbench.cli.tune import tune
@@ -56,6 +57,7 @@ app.command("run", cls=Command)(run)
 app.command("leaderboard", cls=Command)(leaderboard)
 app.command("compare", cls=Command)(compare)
 app.command("verify", cls=Command)(verify)
+app.command("seal", cls=Command)(seal)
 app.command("tune", cls=Command)(tune)
 app.command("publish", cls=Command)(publish)
 app.command("train", cls=Command)(train)

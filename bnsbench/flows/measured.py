@@ -132,8 +132,16 @@ def _bound(field: SolverField) -> _Bound:
 
 
 def _plain(values: Tensor) -> Tensor:
-    """Return the numbers alone; BnsbenchError inside transforms such as vmap, where one call stands for many evaluations."""
+    """Return the real numbers alone; BnsbenchError where one call could stand for many evaluations.
+
+    That is so inside transforms such as vmap, for complex states, which carry a derivative along, and for subclasses of
+    tensors, which may say and do anything.
+    """
     if torch._C._functorch.is_functorch_wrapped_tensor(values):
         raise BnsbenchError("the field cannot be evaluated under torch.func transforms, which hide evaluations")
     primal: Tensor = forward_ad.unpack_dual(values).primal  # type: ignore[no-untyped-call]
-    return primal.detach()
+    plain = primal.detach()
+    if type(plain) is not Tensor or plain.is_complex():
+        kind = "complex states" if type(plain) is Tensor else type(plain).__name__
+        raise BnsbenchError(f"the field is evaluated at plain tensors of real numbers, not at {kind}")
+    return plain

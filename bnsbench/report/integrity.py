@@ -1,54 +1,118 @@
-"""Checks that a results folder is as its run left it: every file, every number, every reference."""
+"""Checks that a results folder is as its run left it: every file, every record by itself, every reference."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+import json
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePath
 
 from bnsbench.contract import PluginHost
-from bnsbench.errors import BnsbenchError
+from bnsbench.errors import BnsbenchError, one_line
 from bnsbench.report.leaderboard import leaderboard
+from bnsbench.report.planned import Absent, KnownPlan, known_plan
 from bnsbench.report.results import CSV, MARKDOWN, SUMS, files, planned_metrics
 from bnsbench.report.tables import csv, markdown
 from bnsbench.report.versions import settle
-from bnsbench.storage.plain_data import digest
-from bnsbench.suite.plan import make_plan
 from bnsbench.suite.record import Record
 from bnsbench.suite.store import ResultStore
 from bnsbench.suite.suitefile import read_suite
 
 
 def faults(store: ResultStore) -> Iterator[str]:
-    """Yield a sentence for every fault of the folder: files missing, changed or damaged, and numbers in contradiction."""
+    """Yield a sentence for every fault of the folder: files missing, changed or damaged, and numbers in contradiction.
+
+    Raises:
+        CorruptFileError: If plan.json is damaged, so that nobody knows which records there should be.
+    """
+    yield from file_faults(store)
+    records, unread = read_records(store, store.planned())
+    yield from unread
+    for record in records:
+        yield from record_faults(record, store)
+    yield from report_faults(records, store)
+
+
+def file_faults(store: ResultStore) -> Iterator[str]:
+    """Yield a sentence for every file that is missing, changed or not listed, and if the folder has not the suite's name."""
     yield from _changed_files(store.folder)
     try:
         suite = read_suite(store.suite_file)
     except BnsbenchError as error:
         yield str(error)
     else:
-        if suite.name != store.folder.name:
+        if suite.name != store.folder.resolve().name:
             yield f"{store.suite_file} names the suite {suite.name!r}, but its folder is {store.folder.name!r}."
-    records = []
-    for key in store.planned():
-        try:
-            record = store.read(key)
-        except BnsbenchError as error:
-            yield str(error)
-            continue
-        if record is None:
-            yield f"The record of {key} is missing."
-        else:
+
+
+def read_records(store: ResultStore, keys: Sequence[str]) -> tuple[list[Record], list[str]]:
+    """Return the records of those keys that can be read and put into a table, and a sentence for each that cannot.
+
+    Args:
+        store: The results folder.
+        keys: Of a plan, which may be anybody's.
+    """
+    records, unread = [], []
+    for key in dict.fromkeys(keys):
+        record = _read(store, key)
+        if isinstance(record, Record):
             records.append(record)
-            yield from _record_faults(record, store)
-    yield from _report_faults(records, store)
+        else:
+            unread.append(record)
+    sound, odd = _sound(records)
+    return sound, unread + odd
 
 
 def plan_faults(store: ResultStore, host: PluginHost) -> Iterator[str]:
-    """Yield a sentence if plan.json is not the plan of suite.toml, or a record skips what can be run, or the reverse."""
-    planned = {cell.key: cell for cell in make_plan(read_suite(store.suite_file), host)}
+    """Yield a sentence if plan.json is not the plan of suite.toml, or a record skips what can be run, or the reverse.
+
+    A component of the suite that is not installed is such a fault as well.
+    """
     keys = store.planned()
-    unknown, absent = [key for key in keys if key not in planned], [key for key in planned if key not in keys]
+    records, _ = read_records(store, keys)
+    plan = known_plan(store, host, records)
+    for absent in plan.absent:
+        yield what_is_absent(absent, sum(absent.is_of(record) for record in records))
+    yield from plan_differences(written_keys(store), records, plan)
+
+
+def what_is_absent(absent: Absent, cells: int) -> str:
+    """Return a sentence on a component that cannot be had here.
+
+    Args:
+        absent: The component.
+        cells: How many records are of it.
+    """
+    whose = f" of the plugin {absent.plugin}" if absent.plugin else ""
+    what = "its values are" if absent.kind == "metric" else f"its {cells} cells are" if cells != 1 else "its only cell is"
+    return f"The {absent.kind} {absent.selector}{whose} is not installed here, so that {what} not run again: {absent.why}."
+
+
+def written_keys(store: ResultStore) -> list[str]:
+    """Return the keys in plan.json just as they are there, one that is there twice among them; none if it is damaged."""
+    try:
+        found = json.loads(store.plan_file.read_text(encoding="utf-8"))["cells"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return []
+    return [key for key in found if isinstance(key, str)] if isinstance(found, list) else []
+
+
+def plan_differences(keys: Sequence[str], records: Sequence[Record], plan: KnownPlan) -> Iterator[str]:
+    """Yield a sentence for every way in which plan.json is not the plan that suite.toml gives.
+
+    Args:
+        keys: Of plan.json.
+        records: Those that can be read.
+        plan: What suite.toml gives here.
+    """
+    planned, known = {cell.key: cell for cell in plan.cells}, {record.key: record for record in records}
+    excused = {record.key for record in records if any(absent.is_of(record) for absent in plan.absent)}
+    unknown = [key for key in keys if key not in planned and key not in excused]
+    there = set(keys)
+    absent = [key for key in planned if key not in there]
+    twice = [key for key, count in Counter(keys).items() if count > 1]
     if unknown:
         yield (
             f"{len(unknown)} records belong to cells that suite.toml does not give here, such as {unknown[0]}: a component"
@@ -56,12 +120,90 @@ def plan_faults(store: ResultStore, host: PluginHost) -> Iterator[str]:
         )
     if absent:
         yield f"{len(absent)} cells of suite.toml are not in plan.json, such as {absent[0]}."
-    for key in keys:
-        cell, record = planned.get(key), store.read(key)
-        if cell is None or record is None or cell.skip is None:
-            continue
-        if (record.status, record.reason) != ("skipped", cell.skip):
+    if twice:
+        yield f"{len(twice)} cells are in plan.json more than once, such as {twice[0]}."
+    for key, cell in planned.items():
+        record = known.get(key)
+        if record is not None and cell.skip is not None and (record.status, record.reason) != ("skipped", cell.skip):
             yield f"The record of {key} says {record.status}, but the cell cannot be run: {cell.skip}."
+
+
+def record_faults(record: Record, store: ResultStore) -> Iterator[str]:
+    """Yield what is wrong with a record by itself: its key, its solver file, and numbers that contradict each other."""
+    from bnsbench.report.records import key_faults, solver_faults  # noqa: PLC0415 (loads torch)
+
+    try:
+        yield from key_faults(record)
+        yield from solver_faults(record, store)
+    except Exception as error:  # noqa: BLE001 (a record may hold anything where another version expects a number)
+        yield _odd(record, error)
+
+
+def report_faults(records: Sequence[Record], store: ResultStore) -> Iterator[str]:
+    """Compute the leaderboard from the records and compare it with the files, line by line."""
+    settled, notes = settle(records, store.versions())
+    yield from notes
+    frame = leaderboard(settled, planned_metrics(store))
+    for name, text in ((CSV, csv(frame)), (MARKDOWN, markdown(frame))):
+        yield from _table_faults(store.folder / name, text)
+
+
+def _table_faults(file: Path, text: str) -> Iterator[str]:
+    """Compare a table with what it should be, line by line."""
+    if not file.is_file():
+        yield f"{file} is missing."
+        return
+    found, made = file.read_text(encoding="utf-8", errors="replace").splitlines(), text.splitlines()
+    line = next((i for i, pair in enumerate(zip(found, made, strict=False)) if pair[0] != pair[1]), None)
+    if line is not None:
+        yield f"{file} does not follow from the records: line {line + 1} should be {made[line]!r}."
+    elif len(found) != len(made):
+        yield f"{file} does not follow from the records: it has {len(found)} lines instead of {len(made)}."
+
+
+def _read(store: ResultStore, key: str) -> Record | str:
+    """Return a record, or a sentence on why there is none."""
+    if PurePath(key).name != key:
+        return f"plan.json names a record outside of the folder: {key!r}."
+    try:
+        record = store.read(key)
+    except BnsbenchError as error:
+        return str(error)
+    except Exception as error:  # noqa: BLE001 (a file may hold anything, or be none)
+        return f"The record of {key} cannot be read: {type(error).__name__}: {one_line(error)}."
+    return f"The record of {key} is missing." if record is None else record
+
+
+def _sound(records: Sequence[Record]) -> tuple[list[Record], list[str]]:
+    """Return the records of which a table can be made, and a sentence on each of which none can."""
+    if _why_no_table(records) is None:
+        return list(records), []
+    odd = {record.key: error for record in records if (error := _why_no_table([record])) is not None}
+    sound = [record for record in records if record.key not in odd]
+    return sound, [_odd(record, odd[record.key]) for record in records if record.key in odd]
+
+
+def _why_no_table(records: Sequence[Record]) -> Exception | None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            leaderboard(records)
+    except Exception as error:  # noqa: BLE001 (as above)
+        return error
+    return None
+
+
+def _odd(record: Record, error: Exception) -> str:
+    return f"The record {record.key} holds something else than it should: {type(error).__name__}: {one_line(error)}."
+
+
+def listed(folder: Path) -> Mapping[str, str]:
+    """Return the hashes in SHA256SUMS by the names of their files; empty if it is not there."""
+    try:
+        text = (folder / SUMS).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return {}
+    return {name: sha for sha, _, name in (line.partition("  ") for line in text.splitlines())}
 
 
 def _changed_files(folder: Path) -> Iterator[str]:
@@ -70,59 +212,15 @@ def _changed_files(folder: Path) -> Iterator[str]:
     if not listing.is_file():
         yield f"{listing} is missing: the run has not come to its end."
         return
-    expected = {name: digest for digest, _, name in (line.partition("  ") for line in listing.read_text().splitlines())}
+    expected = listed(folder)
     found = {file.relative_to(folder).as_posix(): file for file in files(folder)}
     for name, known in expected.items():
         if name not in found:
             yield f"{folder / name} is missing."
         elif hashlib.sha256(found[name].read_bytes()).hexdigest() != known:
             yield f"{folder / name} has been changed: its SHA-256 is not the one in {SUMS}."
-    for name in sorted(found.keys() - expected.keys()):
-        if name.startswith(("cells/", "solvers/")):
-            yield f"{folder / name} is not listed in {SUMS}."
+    yield from (f"{folder / name} is not listed in {SUMS}." for name in _unlisted(found, expected))
 
 
-def _record_faults(record: Record, store: ResultStore) -> Iterator[str]:
-    """Check the key of a record, and its solver file if it has one."""
-    if not record.key.endswith(f"-{digest(record.cell)}"):
-        yield f"The record {record.key} describes another cell than its key."
-    name = record.solver.get("file")
-    if name is None:
-        return
-    from bnsbench.nonstationary.artefact import SolverArtefact  # noqa: PLC0415 (loads torch)
-    from bnsbench.suite.trained import mismatch  # noqa: PLC0415
-
-    try:
-        artefact = SolverArtefact.load(store.solvers / name)
-    except BnsbenchError as error:
-        yield str(error)
-        return
-    if artefact.solver.fingerprint() != record.solver["fingerprint"]:
-        yield f"The solver file {store.solvers / name} holds other numbers than those that {record.key} was measured with."
-    if artefact.fingerprint != record.model.get("fingerprint"):
-        yield f"The solver file {store.solvers / name} was made for another model than {record.key}."
-    other = mismatch(artefact, record.cell)
-    if other:
-        yield f"The solver file {store.solvers / name} of {record.key} was made for {other}."
-    if bool(artefact.training.get("shipped")) != record.shipped:
-        yield f"The solver file {store.solvers / name} and {record.key} disagree on whether the package brought it."
-    if sum(artefact.training.get("forwards", {}).values()) != record.train_forwards:
-        yield f"The solver file {store.solvers / name} and {record.key} disagree on the forwards of training."
-
-
-def _report_faults(records: Sequence[Record], store: ResultStore) -> Iterator[str]:
-    """Compute the leaderboard from the records and compare it with the files, line by line."""
-    settled, notes = settle(records, store.versions())
-    yield from notes
-    frame = leaderboard(settled, planned_metrics(store))
-    for name, text in ((CSV, csv(frame)), (MARKDOWN, markdown(frame))):
-        file = store.folder / name
-        if not file.is_file():
-            yield f"{file} is missing."
-            continue
-        found, made = file.read_text(encoding="utf-8").splitlines(), text.splitlines()
-        line = next((i for i, pair in enumerate(zip(found, made, strict=False)) if pair[0] != pair[1]), None)
-        if line is not None:
-            yield f"{file} does not follow from the records: line {line + 1} should be {made[line]!r}."
-        elif len(found) != len(made):
-            yield f"{file} does not follow from the records: it has {len(found)} lines instead of {len(made)}."
+def _unlisted(found: Iterable[str], expected: Mapping[str, str]) -> list[str]:
+    return [name for name in sorted(set(found) - expected.keys()) if name.startswith(("cells/", "solvers/"))]

@@ -21,6 +21,8 @@ CSV = "leaderboard.csv"
 MARKDOWN = "leaderboard.md"
 PICTURE, PROFILE = "psnr", "profile"
 SUMS = "SHA256SUMS"
+SEAL = "SEAL"
+"""The file that `bnsbench.report.seal` writes over all others."""
 
 
 def read_leaderboard(store: ResultStore) -> pd.DataFrame:
@@ -79,10 +81,10 @@ def sums(folder: Path) -> str:
 
 
 def files(folder: Path) -> Iterator[Path]:
-    """Yield the files in a results folder, sorted, but for SHA256SUMS itself, previews and temporary ones."""
-    previews = ResultStore(folder).previews
+    """Yield the files in a results folder, sorted, but for SHA256SUMS itself, its seal, previews and temporary ones."""
+    previews, own = ResultStore(folder).previews, (folder / SUMS, folder / SEAL)
     for file in sorted(folder.rglob("*")):
-        if file.is_file() and file.name != SUMS and not file.name.startswith(".") and previews not in file.parents:
+        if file.is_file() and file not in own and not file.name.startswith(".") and previews not in file.parents:
             yield file
 
 

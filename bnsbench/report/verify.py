@@ -1,46 +1,64 @@
-"""Verification: the integrity of results, and a sample of cells run again with the committed solvers."""
+"""Verification: the integrity of results, and a random choice of their cells run again; what it says of its own reach."""
 
 from __future__ import annotations
 
-import hashlib
 import secrets
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
 
 from bnsbench.contract import PluginHost
-from bnsbench.process.machine import cache_folder, choose_device, threads
-from bnsbench.report.agreement import CEILING_MARGIN, score_differences
-from bnsbench.report.integrity import faults, plan_faults
-from bnsbench.suite.plan import Cell, make_plan
+from bnsbench.errors import BnsbenchError, one_line
+from bnsbench.report.agreement import differences
+from bnsbench.report.choice import Choice, choose, draw
+from bnsbench.report.coverage import Coverage, numbers_in
+from bnsbench.report.environments import environment_faults
+from bnsbench.report.integrity import (
+    file_faults,
+    listed,
+    plan_differences,
+    read_records,
+    record_faults,
+    report_faults,
+    what_is_absent,
+    written_keys,
+)
+from bnsbench.report.planned import KnownPlan, difference_from_installed, known_plan
+from bnsbench.report.seal import seal_faults
+from bnsbench.suite.plan import Cell, MetricComponent
 from bnsbench.suite.progress import RunListener
 from bnsbench.suite.record import Record
 from bnsbench.suite.store import ResultStore
-from bnsbench.suite.suitefile import read_suite
 
-if TYPE_CHECKING:
-    from bnsbench.suite.context import Job
-    from bnsbench.suite.executors import Executor
+__all__ = ["Coverage", "Verification", "choose", "differences", "verify"]
 
-CEILING_TOLERANCE = CEILING_MARGIN
-"""Decibels by which the ground truth's own error may differ where it is measured again.
-
-That of a float32 network consists of rounding: at 107 dB, it was 4 dB different on another processor.
-"""
+NOT_CHECKED = 3
+"""The exit code where nothing is wrong, but something could not be checked."""
 
 
 @dataclass(frozen=True)
 class Verification:
-    """The outcome of a verification: sentences on faults, records checked, cells run again, and the seed of their choice."""
+    """The outcome of a verification.
+
+    faults: a sentence for each. records: that could be read. rerun: cells that were run again. seed: of their choice.
+    unchecked: what could not be checked here. notes: what whoever reads the results should know. coverage: how much was
+    checked.
+    """
 
     faults: tuple[str, ...]
     records: int
     rerun: int
     seed: int = 0
+    unchecked: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    coverage: Coverage = field(default_factory=Coverage)
 
     @property
     def exit_code(self) -> int:
-        return 1 if self.faults else 0
+        """1 for faults; 3 if there are none, but something could not be checked; else 0."""
+        if self.faults:
+            return 1
+        return NOT_CHECKED if self.unchecked else 0
 
 
 def verify(
@@ -51,11 +69,13 @@ def verify(
     cells: int | None = 24,
     seed: int | None = None,
     device: str = "auto",
+    retrain: bool = False,
+    seal: str | None = None,
 ) -> Verification:
-    """Check every file of a results folder, then run ``cells`` of its cells again (None for all) and compare.
+    """Check every file and record of a results folder, then run ``cells`` of its cells again (None for all) and compare.
 
-    Cells that have failed, timed out or refused to run are run again in any case, unless ``cells`` is 0. Solvers are not
-    trained again.
+    Cells that have failed, timed out or refused to run are run again in any case, unless ``cells`` is 0. Whatever is wrong
+    with one file or record, all others are checked.
 
     Args:
         store: The results folder.
@@ -64,47 +84,140 @@ def verify(
         cells: How many are chosen: one of every model first, then some with trained solvers, then any; None for all.
         seed: Of the choice. None draws a seed, because a choice that is known beforehand could be prepared for.
         device: Where they run: "auto", "cpu", "cuda" or "cuda:<i>".
+        retrain: Also train the solvers of the chosen cells again, which takes as long as it took.
+        seal: The digest that the results should have; None for any.
+
+    Raises:
+        UsageError: If suite.toml cannot be read.
     """
     chosen_by = secrets.randbelow(10**6) if seed is None else seed
-    found = list(faults(store))
-    records = {} if found else {record.key: record for record in store.records()}
-    found += plan_faults(store, host) if records else ()
-    known = [cell for cell in _planned(store, host, records) if cell.key in records]
-    found += _outdated(known, records)
-    chosen = choose([cell for cell in known if records[cell.key].status in ("ok", "diverged")], cells, chosen_by)
-    found += _rerun(chosen, records, _job(store, host, device), listener) if chosen else []
-    refused = [] if cells == 0 else [cell for cell in known if _refused(cell, records[cell.key])]
-    found += _rerun_apart(refused, records, _job(store, host, device), listener) if refused else []
-    return Verification(tuple(found), len(records), len(chosen) + len(refused), chosen_by)
+    looked = _look(store, host, seal)
+    known, records = looked.cells(host), looked.records
+    choice = draw([cell for cell in known if records[cell.key].status in ("ok", "diverged")], cells, chosen_by)
+    again = _Again(
+        chosen=choice.cells,
+        refused=() if cells == 0 else tuple(cell for cell in known if _refused(cell, records[cell.key])),
+        trained=tuple(cell for cell in choice.cells if records[cell.key].solver.get("file")),
+        retrain=retrain,
+    )
+    found = [*looked.faults, *_outdated(known, records), *again.faults(known, looked, host, device, listener)]
+    found += _contradictions(
+        [record for record in records.values() if record.key not in {cell.key for cell in choice.cells}]
+    )
+    return Verification(
+        faults=tuple(dict.fromkeys(found)),
+        records=len(records),
+        rerun=len(choice.cells) + len(again.refused),
+        seed=chosen_by,
+        unchecked=tuple(looked.unchecked(host)),
+        notes=tuple(filter(None, [difference_from_installed(store, host)])),
+        coverage=_coverage(looked, choice, again),
+    )
 
 
-def _planned(store: ResultStore, host: PluginHost, records: Mapping[str, Record]) -> tuple[Cell, ...]:
-    return make_plan(read_suite(store.suite_file), host) if records else ()
+@dataclass(frozen=True)
+class _Again:
+    """The cells that are run again: those chosen, those without a result, and of the chosen those with a trained solver."""
+
+    chosen: tuple[Cell, ...]
+    refused: tuple[Cell, ...]
+    trained: tuple[Cell, ...]
+    retrain: bool
+
+    def faults(
+        self, known: Sequence[Cell], looked: _Looked, host: PluginHost, device: str, listener: RunListener
+    ) -> Iterator[str]:
+        """Run them and yield how they differ from their records; nothing is loaded where there are none."""
+        if not (self.chosen or self.refused):
+            return
+        from bnsbench.report import rerun  # noqa: PLC0415 (loads torch)
+
+        records, job = looked.records, rerun.job_of(looked.store, host, device)
+        yield from rerun.model_faults(known, records, job)
+        if self.chosen:
+            yield from rerun.run_again(self.chosen, records, job, listener)
+        if self.refused:
+            yield from rerun.run_apart(self.refused, records, job, listener)
+        if self.trained and self.retrain:
+            yield from rerun.train_again(self.trained, records, job, listener)
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """What a folder holds, before anything is run: its plan, the records that can be read, and faults."""
+
+    store: ResultStore
+    plan: KnownPlan
+    records: Mapping[str, Record]
+    faults: tuple[str, ...]
+
+    def cells(self, host: PluginHost) -> list[Cell]:
+        """Return the cells that have a record, with the metrics that it holds besides, as far as they are installed."""
+        return [self._with_metrics(cell, host) for cell in self.plan.cells if cell.key in self.records]
+
+    def _with_metrics(self, cell: Cell, host: PluginHost) -> Cell:
+        named = {metric.shown for metric in cell.metrics}
+        further = [_installed(name, host) for name in self.records[cell.key].metrics if name not in named]
+        return replace(cell, metrics=(*cell.metrics, *(metric for metric in further if metric is not None)))
+
+    def unchecked(self, host: PluginHost) -> Iterator[str]:
+        """Return a sentence for everything that cannot be checked here."""
+        for each in self.plan.absent:
+            yield what_is_absent(each, sum(each.is_of(record) for record in self.records.values()))
+        known = {metric.shown for cell in self.plan.cells for metric in cell.metrics}
+        known |= {each.selector for each in self.plan.absent}
+        for name in dict.fromkeys(name for record in self.records.values() for name in record.metrics):
+            if name not in known and _installed(name, host) is None:
+                yield f"The metric {name} is not in suite.toml and cannot be measured again here: its values stay unchecked."
+
+
+def _installed(metric: str, host: PluginHost) -> MetricComponent | None:
+    """Return a metric that records name; None if it is not here, or has parameters: no record may have a file opened."""
+    try:
+        return None if "[" in metric else MetricComponent.of(host.metric(metric))
+    except BnsbenchError:
+        return None
+
+
+def _look(store: ResultStore, host: PluginHost, seal: str | None) -> _Looked:
+    """Check all that can be checked without running a cell."""
+    from bnsbench.report.records import suite_faults  # noqa: PLC0415 (loads torch)
+
+    found = [*file_faults(store), *seal_faults(store, seal)]
+    keys, records, unread = _records(store, host)
+    found += unread
+    try:
+        plan = known_plan(store, host, records)
+        found += plan_differences(written_keys(store) or keys, records, plan)
+    except BnsbenchError:  # suite.toml cannot be read, which has been told
+        plan = KnownPlan(())
+    cells = {cell.key: cell for cell in plan.cells}
+    for record in records:
+        found += record_faults(record, store)
+        if record.key in cells:
+            found += suite_faults(record, cells[record.key])
+    found += report_faults(records, store)
+    found += environment_faults(store, records)
+    return _Looked(store, plan, {record.key: record for record in records}, tuple(found))
+
+
+def _records(store: ResultStore, host: PluginHost) -> tuple[Sequence[str], list[Record], list[str]]:
+    """Return the keys of plan.json, or of suite.toml if that is damaged, the records, and what is wrong with others."""
+    try:
+        keys = store.planned()
+        return keys, *read_records(store, keys)
+    except BnsbenchError as error:
+        try:
+            keys = tuple(cell.key for cell in known_plan(store, host).cells)
+        except BnsbenchError:
+            keys = ()
+        records, unread = read_records(store, keys)
+        return keys, records, [str(error), *unread]
 
 
 def _refused(cell: Cell, record: Record) -> bool:
     """Return whether a record has no value although the cell can be run."""
     return cell.skip is None and record.status in ("failed", "timeout", "skipped")
-
-
-def choose(cells: Sequence[Cell], count: int | None, seed: int) -> list[Cell]:
-    """Return a random choice of cells in their order: each model once, then a third with trained solvers, the rest any.
-
-    Args:
-        cells: Those to choose from.
-        count: How many; None for all.
-        seed: Of the choice.
-    """
-    if count == 0:
-        return []
-    if count is None or count >= len(cells):
-        return list(cells)
-    shuffled = sorted(cells, key=lambda cell: hashlib.sha256(f"{seed} {cell.key}".encode()).digest())
-    models = {cell.model.selector: cell for cell in reversed(shuffled)}
-    trained = [cell for cell in shuffled if cell.trained][: max(1, count // 3)]
-    wanted = {cell.key: cell for cell in [*models.values(), *trained, *shuffled]}
-    kept = set(list(wanted)[: max(count, len(models))])
-    return [cell for cell in cells if cell.key in kept]
 
 
 def _outdated(cells: Sequence[Cell], records: Mapping[str, Record]) -> Iterator[str]:
@@ -117,73 +230,31 @@ def _outdated(cells: Sequence[Cell], records: Mapping[str, Record]) -> Iterator[
         )
 
 
-def _job(store: ResultStore, host: PluginHost, device: str) -> Job:
-    from bnsbench.suite.context import Job  # noqa: PLC0415 (loads torch)
+def _contradictions(records: Sequence[Record]) -> Iterator[str]:
+    """Yield what cannot be true in records of cells that were not run again; of the others the comparison tells it."""
+    from bnsbench.report.records import contradictions  # noqa: PLC0415 (loads torch)
 
-    suite = read_suite(store.suite_file)
-    return Job(
-        host=host,
-        store=store,
-        cache=cache_folder(),
-        batch=suite.batch,
-        threads=threads(),
-        device=choose_device(device),
-        timeout=suite.timeout,
-        train=False,
-        previews=False,
+    for record in records:
+        try:
+            yield from contradictions(record)
+        except Exception as error:  # noqa: BLE001 (a record may hold anything where a number is expected)
+            yield f"The record of {record.key} cannot be checked: {type(error).__name__}: {one_line(error)}."
+
+
+def _coverage(looked: _Looked, choice: Choice, again: _Again) -> Coverage:
+    """Return how much has been checked."""
+    records = looked.records
+    without = Counter(str(record.status) for record in records.values() if record.status not in ("ok", "diverged"))
+    return Coverage(
+        files=len(listed(looked.store.folder)),
+        records=len(records),
+        solvers=len({str(name) for record in records.values() if (name := record.solver.get("file"))}),
+        numbers=sum(numbers_in(records[cell.key]) for cell in choice.cells),
+        cells=choice.population,
+        chosen=len(choice.cells),
+        trained=len(again.trained),
+        retrained=len(again.trained) if again.retrain else 0,
+        retried=len(again.refused),
+        without=dict(without),
+        strata=choice.strata,
     )
-
-
-def _rerun(cells: Sequence[Cell], records: Mapping[str, Record], job: Job, listener: RunListener) -> Iterator[str]:
-    from bnsbench.suite.executors import LocalExecutor  # noqa: PLC0415
-
-    return _compare(LocalExecutor(), cells, records, replace(job, timeout=None), listener)
-
-
-def _rerun_apart(cells: Sequence[Cell], records: Mapping[str, Record], job: Job, listener: RunListener) -> Iterator[str]:
-    """Run cells again that have failed once and may end a process."""
-    from bnsbench.suite.processes import ProcessExecutor  # noqa: PLC0415
-
-    return _compare(ProcessExecutor(1), cells, records, job, listener)
-
-
-def _compare(
-    executor: Executor, cells: Sequence[Cell], records: Mapping[str, Record], job: Job, listener: RunListener
-) -> Iterator[str]:
-    listener.planned(cells, cells)
-    for cell, record in executor.execute(cells, job, listener):
-        listener.finished(cell, record)
-        yield from differences(records[cell.key], record)
-
-
-def differences(recorded: Record, found: Record) -> Iterator[str]:
-    """Yield a sentence for every difference beyond the tolerances between a cell's record and the cell when run again."""
-    name = recorded.key
-    if recorded.status != found.status:
-        reason = f" ({found.reason})" if found.reason else ""
-        yield f"{name}: the record says {recorded.status}, but it is {found.status} now{reason}."
-        return
-    before, now = (record.model.get("fingerprint") for record in (recorded, found))
-    if before != now and (before or recorded.metrics):  # older records of a truth that diverged do not know their model
-        yield f"{name}: the model has changed since: its fingerprint was {_short(before)} and is {_short(now)}."
-    for fact in ("nfe", "forwards", "train_forwards"):
-        if getattr(recorded, fact) != getattr(found, fact):
-            yield f"{name}: the record says {fact} {getattr(recorded, fact)}, but it is {getattr(found, fact)} now."
-    yield from _ceiling_difference(recorded, found)
-    for metric, score in recorded.metrics.items():
-        if metric in found.metrics:
-            why = "" if before == now else " (the model has changed)"
-            yield from score_differences(recorded, metric, score, found, why)
-
-
-def _ceiling_difference(recorded: Record, found: Record) -> Iterator[str]:
-    before, now = (record.truth.get("ceiling") for record in (recorded, found))
-    if before is not None and now is not None and not abs(before - now) <= CEILING_TOLERANCE:
-        yield (
-            f"{recorded.key}: the record says that the ground truth resolves {before:g} dB, but it is {now:g} dB now,"
-            f" further off than {CEILING_TOLERANCE:g}."
-        )
-
-
-def _short(fingerprint: object) -> str:
-    return str(fingerprint)[:12]

@@ -33,14 +33,22 @@ def solver_key(cell: Cell) -> str:
 
 
 def mismatch(artefact: SolverArtefact, cell: Mapping[str, Any]) -> str:
-    """Return in what an artefact does not fit a cell's content, its name, guidance or NFE, as words; "" if it fits."""
-    solver = cell["solver"]
+    """Return in what an artefact does not fit a cell's content, as words; "" if it fits.
+
+    Compared are name, guidance and NFE, and, as far as the training's record tells them, the version of the solver and the
+    seed of the noise, which does not matter where the package brought the solver.
+    """
+    solver, training = cell["solver"], artefact.training
     if artefact.name not in (solver["name"], f"{solver['provider']}/{solver['name']}"):
         return f"the solver {artefact.name} in place of {solver['name']}"
     if artefact.guidance != cell["guidance"]:
         return f"guidance {guidance_in_words(artefact.guidance)} in place of {cell['guidance']:g}"
     if artefact.solver.nfe != cell["nfe"]:
         return f"{artefact.solver.nfe} evaluations in place of {cell['nfe']}"
+    if training.get("version", solver["version"]) != solver["version"]:
+        return f"version {training['version']} of {solver['name']} in place of {solver['version']}"
+    if training.get("seed", cell["seed"]) != cell["seed"] and not training.get("shipped"):
+        return f"the seed {training['seed']} in place of {cell['seed']}"
     return ""
 
 
@@ -108,6 +116,7 @@ class TrainedSolvers:
             variant=variant,
         )
         artefact = train_solver(solver, problem, cell.nfe)
+        artefact = replace(artefact, training={"version": cell.solver.version, **artefact.training})
         if self.check is not None:
             self.check()
         with storage_errors(file):

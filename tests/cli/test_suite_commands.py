@@ -304,12 +304,57 @@ def test_verify_in_json(run, bnsbench, tmp_path):
     run()
     common = ("verify", "runs/small", "--plugin", TINY, "--device", "cpu", "--seed", 3, "--json")
     found = json.loads(bnsbench(*common).out)
-    assert found == {"folder": "runs/small", "agrees": True, "records": 4, "rerun": 4, "seed": 3, "faults": []}
+    checked = found.pop("checked")
+    counts = {"records": 4, "rerun": 4, "seed": 3}
+    assert found == {"folder": "runs/small", "agrees": True, **counts, "faults": [], "unchecked": [], "notes": []}
+    told = {"records": 4, "solvers": 0, "cells": 4, "chosen": 4, "trained": 0, "retrained": 0, "retried": 0, "without": {}}
+    assert {name: checked[name] for name in told} == told
+    assert checked["files"] == len((tmp_path / "runs" / "small" / "SHA256SUMS").read_text().splitlines())
+    assert checked["chances"] == [{"forged": 1, "missed_at_most": 0.0, "missed_at_random": 0.0}]
+    assert checked["numbers"] > 4 * 20
     table = tmp_path / "runs" / "small" / "leaderboard.csv"
     table.write_text(table.read_text().replace(",4,", ",5,", 1))
     done = bnsbench(*common)
     assert (done.code, json.loads(done.out)["agrees"]) == (1, False)
     assert any("leaderboard.csv" in fault for fault in json.loads(done.out)["faults"])
+
+
+def test_verify_says_how_much_it_has_checked(run, bnsbench):
+    run("--nfe", "2,3,4")
+    common = ("verify", "runs/small", "--plugin", TINY, "--device", "cpu", "--quiet", "--seed", 3)
+    lines = bnsbench(*common, "--cells", 2).out.splitlines()
+    assert lines[0] == "runs/small: 6 records are intact, and 2 cells run again agree with theirs (seed 3)."
+    assert "6 records and 0 solver files by themselves; 2 of 5 cells that gave a result were run again" in lines[1]
+    assert lines[2:] == [
+        "Without a result: 1 skipped; 0 of these were run again.",
+        "If k cells were forged, where they are chosen least, none of them was run again with a chance of 60 % for k = 1,"
+        " 0 % for k = 5.",
+    ]
+    assert "none that is forged beyond the tolerances could be missed" in bnsbench(*common, "--cells", "all").out
+    assert "100 % for k = 1" in bnsbench(*common, "--cells", 0).out
+
+
+def test_verify_trains_again(run, bnsbench):
+    run("--solver", "learned,steps")
+    common = ("verify", "runs/small", "--plugin", TINY, "--device", "cpu", "--quiet", "--retrain")
+    done = bnsbench(*common)
+    assert (done.code, "2 of them with a trained solver, 2 of these trained again" in done.out) == (0, True)
+
+
+def test_verify_names_what_it_could_not_check(run, bnsbench):
+    run()
+    done = bnsbench("verify", "runs/small", "--device", "cpu", "--quiet")
+    assert done.code == 3
+    told = [line for line in done.out.splitlines() if line.startswith("Not checked: ")]
+    assert len(told) == 3
+    assert told[0].startswith("Not checked: The solver steps of the plugin tiny_plugin")
+
+
+@pytest.mark.parametrize("cells", ["few", "²", "-1", "1" * 5000])
+def test_verify_takes_numbers_of_cells(run, bnsbench, cells):
+    run()
+    done = bnsbench("verify", "runs/small", f"--cells={cells}")
+    assert (done.code, "--cells takes a whole number or 'all'" in done.err) == (2, True)
 
 
 def test_compare_shows_what_changed(run, bnsbench):

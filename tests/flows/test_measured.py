@@ -161,3 +161,47 @@ def test_both_answers_count_as_one_evaluation():
     meter.close()
     with pytest.raises(BnsbenchError, match="after the run"):
         meter.field.answers(HALF, x, 2.0)
+
+
+class Silent(torch.Tensor):
+    """A tensor that says that it holds nothing."""
+
+    def numel(self):
+        return 0
+
+
+class Many(torch.Tensor):
+    """A tensor of one batch that stands for many of them: every operation is done on a larger one."""
+
+    @staticmethod
+    def __new__(cls, hidden):
+        return torch.Tensor._make_wrapper_subclass(cls, X.shape, dtype=X.dtype)
+
+    def __init__(self, hidden):
+        self.hidden = hidden
+
+    @classmethod
+    def __torch_dispatch__(cls, function, types, arguments=(), options=None):  # type: ignore[override]
+        found = function(*(each.hidden if isinstance(each, Many) else each for each in arguments), **(options or {}))
+        return cls(found)
+
+
+@pytest.mark.parametrize(
+    ("x", "said"),
+    [
+        (torch.cat([X] * 65).as_subclass(Silent), "Silent"),
+        (Many(torch.cat([X] * 65)), "Many"),
+        (torch.complex(X, torch.ones_like(X)), "complex states"),
+    ],
+)
+def test_what_may_hide_evaluations_is_refused(free, x, said):
+    with pytest.raises(BnsbenchError, match=f"plain tensors of real numbers, not at {said}"):
+        free.field(HALF, x)
+    with pytest.raises(BnsbenchError, match="plain tensors"):
+        free.field(x, X)
+    assert free.spent(1) == 0
+
+
+def test_parameters_are_plain_numbers(free):
+    assert torch.equal(free.field(HALF, torch.nn.Parameter(X)), HALF * X)
+    assert free.spent(1) == 1
