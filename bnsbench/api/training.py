@@ -20,6 +20,7 @@ from bnsbench.flows.paths import check_readable
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.process.machine import cache_folder
 from bnsbench.process.parts import Parts
+from bnsbench.storage.files import cache_errors
 from bnsbench.storage.plain_data import digest
 from bnsbench.training.budget import Budget
 from bnsbench.training.listener import Listener
@@ -328,5 +329,7 @@ class Trainings:
 
     def _train(self, nfe: int, budget: Budget | None) -> SolverArtefact:
         artefact = train_solver(self.selection, self.problem(nfe, budget), nfe)
-        artefact.save(self._file(nfe, budget, "json"))
+        file = self._file(nfe, budget, "json")
+        with cache_errors(self.folder):
+            artefact.save(file)
         return artefact
