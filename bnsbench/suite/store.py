@@ -29,6 +29,8 @@ from bnsbench.suite.record import (
     stand_in,
 )
 
+__all__ = ["ResultStore", "StorageError", "find_results", "storage_errors", "write_text"]
+
 SCHEMA = 1
 
 KEY = re.compile(r"[A-Za-z0-9_=+-][A-Za-z0-9._=+-]{0,199}")
