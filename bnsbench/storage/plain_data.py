@@ -25,16 +25,16 @@ def as_plain_data(value: Any) -> Any:
         return [as_plain_data(item) for item in value]
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
-    if value is None or isinstance(value, bool | int | float):
-        return _plain_number(value)
+    if value is None or isinstance(value, int | float):
+        return value if value is None else _plain_number(value)
     # Numbers of numpy and torch know their plain value.
     return as_plain_data(value.item()) if hasattr(value, "item") else str(value)
 
 
-def _plain_number(value: float | None) -> float | None:
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    return None if value is None or abs(value) >= WHOLE_LIMIT else value
+def _plain_number(value: float) -> float | None:
+    if isinstance(value, int):
+        return value if abs(value) < WHOLE_LIMIT else None
+    return float(value) if math.isfinite(value) else None
 
 
 def digest(content: Mapping[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """Kill runs at random moments and at every write, and go on: nothing is lost, and the end is that of an undisturbed run.
 
-Runs are forks of this process, in which everything is loaded already, so that thousands of kills take minutes. Clocks of runs
+Runs are forks of this process, in which everything is loaded already, so that thousands of kills take minutes. Their clocks
 stand still, so that results have no timings in which they could differ, and their whole folder is compared byte by byte.
 """
 
