@@ -372,7 +372,7 @@ def _read_sound(file: Path) -> None:
 
 
 @cache
-def _prompts() -> Callable[[str], object]:
+def _prompts() -> Callable[[str], tuple[str, ...]]:
     """Return the reader of prompts, without the package around it, which loads diffusers."""
     place = PLUGIN / "bnsbench_diffusers" / "models" / "prompts.py"
     spec = importlib.util.spec_from_file_location("prompts_alone", place)
@@ -380,7 +380,8 @@ def _prompts() -> Callable[[str], object]:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.read_prompts
+    read: Callable[[str], tuple[str, ...]] = module.read_prompts
+    return read
 
 
 def _read_prompts(file: Path) -> None:
@@ -421,7 +422,7 @@ def _read_scheduler(file: Path) -> None:
 
 def _mutated_plugin(draw: random.Random) -> bytes:
     """Return the file of a plugin whose records hold odd values."""
-    usual = {
+    usual: dict[str, dict[str, Any]] = {
         "SolverSpec": {"name": "s", "target": ":s", "kind": "traced", "budgets": (1, 1), "parameters": {"a": 1}},
         "ModelSpec": {"name": "m", "target": ":m", "modality": "image", "parameters": {"a": "x"}},
         "MetricSpec": {"name": "q", "target": ":q", "direction": "lower", "unit": "dB", "parameters": {}},

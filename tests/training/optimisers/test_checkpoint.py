@@ -120,7 +120,7 @@ def test_quick_states_are_flushed_now_and_then(file: Path, monkeypatch: pytest.M
     flushed: list[bool] = []
     monkeypatch.setattr(checkpoint, "write_state", lambda file, state, flush: flushed.append(flush))
     now = iter((100.0, 100.5, 101.9, 102.0, 103.0, 105.0))
-    monkeypatch.setattr(checkpoint.time, "monotonic", lambda: next(now))
+    monkeypatch.setattr("bnsbench.training.optimisers.checkpoint.time.monotonic", lambda: next(now))
     kept = Checkpoint(file)
     for _ in range(6):
         kept.save(STATE)
