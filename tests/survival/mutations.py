@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 from collections.abc import Callable
@@ -54,18 +55,23 @@ def mutated_data(value: Any, draw: random.Random) -> Any:
     for _ in range(draw.choice((1, 1, 2, 3))):
         places = list(_places(data))
         if not places:
-            return draw.choice(VALUES)
+            return _value(draw)
         holder, key = draw.choice(places)
         kind = draw.randrange(10)
         if kind < 6:
-            holder[key] = draw.choice(VALUES)
+            holder[key] = _value(draw)
         elif kind < 8:
             del holder[key]
         elif isinstance(holder, dict):
-            holder[draw.choice(("new", "", "schema", "x" * 300))] = draw.choice(VALUES)
+            holder[draw.choice(("new", "", "schema", "x" * 300))] = _value(draw)
         else:
-            holder.insert(0, draw.choice(VALUES))
+            holder.insert(0, _value(draw))
     return data
+
+
+def _value(draw: random.Random) -> Any:
+    """Return an odd value of its own, since the next mutation may change what it holds."""
+    return copy.deepcopy(draw.choice(VALUES))
 
 
 def _places(data: Any) -> Any:
