@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_killed_runs_end_as_undisturbed(tmp_path):
-    words = [sys.executable, "-m", "tests.survival", "kills", "--kills", "12", "--folder", str(tmp_path)]
+    words = [sys.executable, "-m", "tests.survival", "kills", "--kills", "8", "--folder", str(tmp_path)]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)  # noqa: PLW1510 (looked at)
     assert done.stdout.endswith("all ends are as undisturbed, and no record was lost\n"), done.stdout + done.stderr
 
