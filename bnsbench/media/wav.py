@@ -57,7 +57,7 @@ def read_wav(file: Path) -> tuple[Tensor, int]:
     return torch.from_numpy((sound if sound.ndim == 1 else sound.mean(axis=1)).astype(np.float32)), int(rate)
 
 
-_DAMAGE = (ValueError, EOFError, ArithmeticError, UnboundLocalError, struct.error)
+_DAMAGE = (ValueError, TypeError, LookupError, EOFError, ArithmeticError, UnboundLocalError, struct.error)
 """The errors of scipy for files that end too soon, hold no sound or are compressed."""
 
 
