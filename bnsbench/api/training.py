@@ -20,6 +20,7 @@ from bnsbench.flows.paths import check_readable
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.process.machine import cache_folder
 from bnsbench.process.parts import Parts
+from bnsbench.storage.files import cache_errors, remove_leftovers
 from bnsbench.storage.plain_data import digest
 from bnsbench.training.budget import Budget
 from bnsbench.training.listener import Listener
@@ -173,6 +174,8 @@ def _made(
     nfe, weights = whole("nfe", nfe), [float(weight) for weight in weights]
     check_budget(selection, nfe)
     heard, folder = listener or Listener(), model.cache(None if cache is None else Path(cache))
+    remove_leftovers(folder / "training")
+    remove_leftovers(folder / "pairs")
     sources = sources_of(
         model, scales_of(guidance), seed=seed, tolerance=tolerance, cache=folder, listener=heard, batch=batch
     )
@@ -328,5 +331,7 @@ class Trainings:
 
     def _train(self, nfe: int, budget: Budget | None) -> SolverArtefact:
         artefact = train_solver(self.selection, self.problem(nfe, budget), nfe)
-        artefact.save(self._file(nfe, budget, "json"))
+        file = self._file(nfe, budget, "json")
+        with cache_errors(self.folder):
+            artefact.save(file)
         return artefact

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -18,6 +19,9 @@ BEST_GRID = "best"
 TUNING = "bnsbench.training.tuning.tuned_classics:tune_rule"
 TUNER = "2"
 """Version of the search: raised whenever it may find another grid."""
+
+LONGEST_NAME = 200
+"""Letters of a word for which a similar one is looked for: the search takes long for what is no name."""
 
 SpecT_co = TypeVar("SpecT_co", bound=Spec, covariant=True)
 _SpecT = TypeVar("_SpecT", bound=Spec)
@@ -86,7 +90,8 @@ def select(spec: _SpecT, settings: Mapping[str, str], qualified: bool = False) -
     for key in settings:
         if key not in spec.parameters:
             hint = did_you_mean(key, spec.parameters)
-            raise UsageError(f"{spec.name!r} has no parameter {key!r}; {hint}")
+            quoting = f" {QUOTING}" if any(character in value for value in settings.values() for character in "/=") else ""
+            raise UsageError(f"{spec.name!r} has no parameter {_short(key)}; {hint}{quoting}")
     chosen = {key: _convert(spec, key, value) for key, value in settings.items()}
     return Selection(spec, {**spec.parameters, **chosen}, qualified)
 
@@ -118,21 +123,22 @@ def resolve_target(spec: Spec) -> Any:
 def parse_selector(text: str) -> tuple[str | None, str, dict[str, str]]:
     """Split ``provider/name[key=value,...]`` into provider (None if absent), name and settings; UsageError if malformed.
 
-    Values may hold selectors of their own, as in ``bns[init=unipc[order=3]]``.
+    Values may hold selectors of their own, as in ``bns[init=unipc[order=3]]``. One with other commas or brackets is quoted,
+    by " or ', and a quote within is doubled: ``fid[data="epoch=3,step=5"]``.
     """
     head, bracket, rest = text.strip().partition("[")
     if bracket and not rest.endswith("]"):
-        raise UsageError(f"{text!r} lacks its closing bracket: write name[parameter=value,...].")
+        raise UsageError(f"{_short(text)} lacks its closing bracket: write name[parameter=value,...].")
     provider, slash, name = head.rpartition("/")
     if not name or (slash and not provider) or "]" in head:
-        raise UsageError(f"{text!r} is not a selector: write name, provider/name or name[parameter=value,...].")
+        raise UsageError(f"{_short(text)} is not a selector: write name, provider/name or name[parameter=value,...].")
     return provider or None, name, _parse_settings(text, rest[:-1]) if bracket else {}
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """Return the end of an error message: the closest of the choices, or all of them if none is close."""
     known = sorted(choices)
-    close = get_close_matches(word, known, n=1)
+    close = get_close_matches(word, known, n=1) if len(word) <= LONGEST_NAME else []
     if close:
         return f"did you mean {close[0]!r}?"
     return f"choose from {', '.join(known)}." if known else "there are none."
@@ -148,25 +154,54 @@ def _parse_settings(text: str, inside: str) -> dict[str, str]:
     for part in _split_outside_brackets(inside):
         key, equals, value = (piece.strip() for piece in part.partition("="))
         if not (key and equals and value):
-            raise UsageError(f"{part.strip()!r} in {text!r} is not of the form parameter=value.")
+            raise UsageError(f"{_short(part.strip())} in {_short(text)} is not of the form parameter=value. {QUOTING}")
         if key in settings:
-            raise UsageError(f"{text!r} sets {key!r} twice.")
-        settings[key] = value
+            raise UsageError(f"{_short(text)} sets {_short(key)} twice.")
+        settings[key] = _unquoted(value)
     return settings
 
 
+QUOTING = 'A value with commas or brackets is quoted: path="a,b".'
+
+_QUOTED = re.compile(r'=\s*("(?:[^"]|"")*"|\'(?:[^\']|\'\')*\')\s*(?=[,\]]|$)|[][,]')
+"""A quoted value, which ends before a comma, a bracket or the end; or what separates values."""
+
+
 def _split_outside_brackets(text: str) -> Iterator[str]:
+    """Yield the parts between the commas that stand neither in brackets nor in a quoted value."""
     depth, begin = 0, 0
-    for position, character in enumerate(text):
-        depth += (character == "[") - (character == "]")
+    for found in _QUOTED.finditer(text):
+        mark = found[0]
+        depth += (mark == "[") - (mark == "]")
         if depth < 0:
             break
-        if character == "," and depth == 0:
-            yield text[begin:position]
-            begin = position + 1
+        if mark == "," and depth == 0:
+            yield text[begin : found.start()]
+            begin = found.end()
     if depth:
-        raise UsageError(f"The brackets in {text!r} do not match.")
+        raise UsageError(f"The brackets in {_short(text)} do not match. {QUOTING}")
     yield text[begin:]
+
+
+def _unquoted(value: str) -> str:
+    """Return what a value says: itself, or what stands within its quotes, of which doubled ones are one."""
+    mark = value[0]
+    if mark not in "\"'" or len(value) < 2 or value[-1] != mark:
+        return value
+    return value[1:-1].replace(2 * mark, mark)
+
+
+def _quoted(value: str) -> str:
+    """Return a value as it is written in a selector, in quotes where it could not be read otherwise."""
+    try:
+        plain = _parse_settings(value, f"x={value}") == {"x": value}
+    except UsageError:
+        plain = False
+    return value if plain else '"' + value.replace('"', '""') + '"'
+
+
+def _short(text: str, most: int = 120) -> str:
+    return repr(text) if len(text) <= most else f"{text[:most]!r}..."
 
 
 def _convert(spec: Spec, key: str, text: str) -> Scalar:
@@ -176,7 +211,7 @@ def _convert(spec: Spec, key: str, text: str) -> Scalar:
     value = _number(text, type(default))
     if value is None:
         kind = {bool: "true or false", int: "a whole number", float: "a finite number"}[type(default)]
-        raise UsageError(f"Parameter {key!r} of {spec.name!r} must be {kind}, not {text!r}.")
+        raise UsageError(f"Parameter {key!r} of {spec.name!r} must be {kind}, not {_short(text)}.")
     return value
 
 
@@ -186,10 +221,12 @@ def _number(text: str, kind: type) -> bool | int | float | None:
         return {"true": True, "false": False}.get(text.lower())
     try:
         value: int | float = kind(text)
-    except ValueError:
+        return value + kind(0) if math.isfinite(value) else None  # -0 is 0
+    except (ValueError, OverflowError):  # no number, or one that no float can hold
         return None
-    return value + kind(0) if math.isfinite(value) else None  # -0 is 0
 
 
 def _format(value: Scalar) -> str:
+    if isinstance(value, str):
+        return _quoted(value)
     return str(value).lower() if isinstance(value, bool) else str(value)

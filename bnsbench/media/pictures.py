@@ -17,6 +17,7 @@ from torch import Tensor
 
 from bnsbench.errors import UsageError
 from bnsbench.media.wav import write_wav
+from bnsbench.storage.files import replacing
 
 Pixels = NDArray[np.uint8]
 
@@ -70,7 +71,7 @@ def write_images(samples: Tensor, truth: Tensor, folder: Path) -> None:
     """
     del truth
     for index, image in enumerate(_pixels(samples)):
-        imsave(folder / f"{index:03d}.png", image)
+        _save_pixels(folder / f"{index:03d}.png", image)
 
 
 def draw_images(samples: Tensor, truth: Tensor, file: Path) -> None:
@@ -81,7 +82,7 @@ def draw_images(samples: Tensor, truth: Tensor, file: Path) -> None:
         truth: Their ground truth, of the same shape.
         file: The picture, with a suffix that says its format.
     """
-    imsave(file, contact_sheet(_pixels(samples), _pixels(truth)))
+    _save_pixels(file, contact_sheet(_pixels(samples), _pixels(truth)))
 
 
 def contact_sheet(left: Pixels, right: Pixels) -> Pixels:
@@ -114,7 +115,7 @@ def draw_points(samples: Tensor, truth: Tensor, file: Path) -> None:
     axes.scatter(ends[:, 0], ends[:, 1], s=18, label="ground truth", facecolors="none", edgecolors="tab:blue")
     axes.scatter(points[:, 0], points[:, 1], s=8, label="samples", color="tab:orange")
     axes.legend()
-    figure.savefig(file, dpi=150)
+    _save_figure(file, figure, 150)
 
 
 def write_sounds(samples: Tensor, truth: Tensor, folder: Path, rate: int) -> None:
@@ -152,7 +153,17 @@ def draw_sounds(samples: Tensor, truth: Tensor, file: Path) -> None:
             axis.set(xticks=[], yticks=[])
     for axis in axes[2 * len(samples) :]:
         axis.remove()
-    figure.savefig(file, dpi=110)
+    _save_figure(file, figure, 110)
+
+
+def _save_pixels(file: Path, pixels: Pixels) -> None:
+    with replacing(file) as temporary:
+        imsave(temporary, pixels, format=file.suffix.removeprefix("."))
+
+
+def _save_figure(file: Path, figure: Figure, dpi: int) -> None:
+    with replacing(file) as temporary:
+        figure.savefig(temporary, format=file.suffix.removeprefix("."), dpi=dpi)
 
 
 def _decibels(sound: Tensor) -> NDArray[np.float64]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bnsbench.errors import one_line
+from bnsbench.storage.files import replacing
 
 
 def write_wav(file: Path, sound: Tensor, rate: int) -> None:
@@ -26,7 +27,7 @@ def write_wav(file: Path, sound: Tensor, rate: int) -> None:
     """
     channels = sound.detach().cpu().double().reshape(-1, sound.shape[-1])
     numbers = (channels.T.clamp(-1.0, 1.0) * 32767.0).round().numpy().astype("<i2")
-    with wave.open(str(file), "wb") as clip:
+    with replacing(file) as temporary, wave.open(str(temporary), "wb") as clip:
         clip.setnchannels(len(channels))
         clip.setsampwidth(2)
         clip.setframerate(rate)
@@ -56,7 +57,7 @@ def read_wav(file: Path) -> tuple[Tensor, int]:
     return torch.from_numpy((sound if sound.ndim == 1 else sound.mean(axis=1)).astype(np.float32)), int(rate)
 
 
-_DAMAGE = (ValueError, EOFError, ArithmeticError, UnboundLocalError, struct.error)
+_DAMAGE = (ValueError, TypeError, LookupError, EOFError, ArithmeticError, UnboundLocalError, struct.error)
 """The errors of scipy for files that end too soon, hold no sound or are compressed."""
 
 

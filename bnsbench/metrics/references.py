@@ -18,6 +18,7 @@ from bnsbench.errors import UsageError
 from bnsbench.metrics.base import SampleSet
 from bnsbench.metrics.extractors import EXTRACTION_BATCH, Extractor
 from bnsbench.metrics.real_data import RealData
+from bnsbench.storage.files import cache_errors, make_folder
 from bnsbench.storage.tensors import read_tensors, write_tensors
 
 
@@ -147,13 +148,19 @@ def _kept(extractor: Extractor, key: str, compute: Callable[[], Tensor], cache: 
     if cache is None:
         return compute()
     file = cache / f"{hashlib.sha256(_joined(key, extractor).encode()).hexdigest()[:40]}.safetensors"
-    cache.mkdir(parents=True, exist_ok=True)
-    with FileLock(file.with_suffix(".lock")):
-        found = read_tensors(file)
-        if found is None:
-            found = {"features": compute()}
-            write_tensors(file, found)
-    return found["features"]
+    lock = FileLock(file.with_suffix(".lock"))
+    with cache_errors(cache):
+        make_folder(cache)
+        lock.acquire()
+    try:
+        found = (read_tensors(file) or {}).get("features")
+        if found is None or found.ndim != 2 or found.shape[1] != extractor.width:
+            found = compute()
+            with cache_errors(cache):
+                write_tensors(file, {"features": found})
+    finally:
+        lock.release()
+    return found
 
 
 def _joined(key: str, extractor: Extractor) -> str:

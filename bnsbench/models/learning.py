@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from bnsbench.errors import BnsbenchError, UsageError
+from bnsbench.errors import BnsbenchError, CorruptFileError, UsageError
 from bnsbench.storage.files import replacing
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -129,9 +129,10 @@ def learn(learner: Learner[Any], checkpoint: Path, title: str, progress: bool = 
 
     Raises:
         UsageError: If the checkpoint was written for another budget.
+        CorruptFileError: If it is damaged.
     """
     if checkpoint.exists():
-        learner.restore(torch.load(checkpoint, weights_only=True))
+        _restore(learner, checkpoint)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, disable=not progress) as bar:
         task = bar.add_task(title, total=learner.steps, completed=learner.done)
@@ -141,3 +142,12 @@ def learn(learner: Learner[Any], checkpoint: Path, title: str, progress: bool = 
             if learner.done % CHECKPOINT_EVERY == 0 or learner.done == learner.steps:
                 with replacing(checkpoint) as temporary:
                     torch.save(learner.state(), temporary)
+
+
+def _restore(learner: Learner[Any], checkpoint: Path) -> None:
+    try:
+        learner.restore(torch.load(checkpoint, weights_only=True))
+    except UsageError:
+        raise
+    except Exception as error:  # torch and pickle raise anything for files of other things
+        raise CorruptFileError(f"The checkpoint {checkpoint} is damaged: delete it to begin anew.") from error

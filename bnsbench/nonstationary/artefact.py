@@ -15,6 +15,7 @@ from bnsbench.flows.paths import Path, path_from_dict
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.storage.files import replacing
 from bnsbench.storage.plain_data import as_plain_data
+from bnsbench.storage.strict_json import LARGEST, parse_json
 
 SCHEMA = 3
 """Raised whenever the file's meaning changes; older files stay readable."""
@@ -122,9 +123,14 @@ def _check_schema(description: Any) -> None:
 
 def _read(file: FilePath | str) -> Any:
     try:
-        return json.loads(FilePath(file).read_bytes())
+        with FilePath(file).open("rb") as stream:
+            content = stream.read(LARGEST + 1)
     except OSError as error:
         raise _UnreadableError(f"The solver file {file} cannot be read: {error.strerror}.") from error
+    try:
+        return parse_json(content)
+    except CorruptFileError as error:
+        raise ValueError(str(error)) from error
 
 
 class _UnreadableError(UsageError):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from bnsbench.contract.sources import BUILTIN
+from bnsbench.errors import CorruptFileError
+from bnsbench.storage.strict_json import read_json
 from bnsbench.suite.record import Record
 from bnsbench.suite.store import ResultStore
 
@@ -27,9 +28,10 @@ def environment_faults(store: ResultStore, records: Sequence[Record]) -> Iterato
             yield f"{file} is missing, so that nobody knows with which versions the results were made."
         return
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        found = None
+        found = read_json(file)
+    except CorruptFileError as error:
+        yield f"{file} is damaged: {error}."
+        return
     if not isinstance(found, dict):
         yield f"{file} is damaged: it is no JSON object."
         return

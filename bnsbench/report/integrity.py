@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 
 from bnsbench.contract import PluginHost
-from bnsbench.errors import BnsbenchError, one_line
+from bnsbench.errors import BnsbenchError, CorruptFileError, one_line
 from bnsbench.report.leaderboard import leaderboard
 from bnsbench.report.planned import Absent, KnownPlan, known_plan
-from bnsbench.report.results import CSV, MARKDOWN, SUMS, files, planned_metrics
+from bnsbench.report.results import CSV, MARKDOWN, SUMS, files, planned_metrics, read_sums
 from bnsbench.report.tables import csv, markdown
 from bnsbench.report.versions import settle
+from bnsbench.storage.strict_json import read_json
 from bnsbench.suite.record import Record
 from bnsbench.suite.store import ResultStore
 from bnsbench.suite.suitefile import read_suite
@@ -93,8 +93,8 @@ def what_is_absent(absent: Absent, cells: int) -> str:
 def written_keys(store: ResultStore) -> list[str]:
     """Return the keys in plan.json just as they are there, one that is there twice among them; none if it is damaged."""
     try:
-        found = json.loads(store.plan_file.read_text(encoding="utf-8"))["cells"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        found = read_json(store.plan_file)["cells"]
+    except (CorruptFileError, KeyError, TypeError):
         return []
     return [key for key in found if isinstance(key, str)] if isinstance(found, list) else []
 
@@ -198,12 +198,11 @@ def _odd(record: Record, error: Exception) -> str:
 
 
 def listed(folder: Path) -> Mapping[str, str]:
-    """Return the hashes in SHA256SUMS by the names of their files; empty if it is not there."""
+    """Return the hashes in SHA256SUMS by the names of their files; empty if it is absent or damaged."""
     try:
-        text = (folder / SUMS).read_text(encoding="utf-8", errors="replace")
-    except OSError:
+        return read_sums(folder)
+    except CorruptFileError:
         return {}
-    return {name: sha for sha, _, name in (line.partition("  ") for line in text.splitlines())}
 
 
 def _changed_files(folder: Path) -> Iterator[str]:
@@ -212,7 +211,11 @@ def _changed_files(folder: Path) -> Iterator[str]:
     if not listing.is_file():
         yield f"{listing} is missing: the run has not come to its end."
         return
-    expected = listed(folder)
+    try:
+        expected = read_sums(folder)
+    except CorruptFileError as error:
+        yield f"{listing} is damaged: {error}."
+        return
     found = {file.relative_to(folder).as_posix(): file for file in files(folder)}
     for name, known in expected.items():
         if name not in found:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from bnsbench.contract import PluginHost
-from bnsbench.errors import BnsbenchError, one_line
+from bnsbench.errors import BnsbenchError, CorruptFileError, one_line
+from bnsbench.storage.strict_json import read_json
 from bnsbench.suite.plan import Cell, make_plan
 from bnsbench.suite.record import Record
 from bnsbench.suite.store import ResultStore
@@ -131,8 +131,8 @@ def _absent(
 def _named_plugins(store: ResultStore) -> dict[str, str]:
     """Return the plugins, with their versions, that environment.json and the suite name."""
     try:
-        found = json.loads(store.environment_file.read_text(encoding="utf-8"))["plugins"]
+        found = read_json(store.environment_file)["plugins"]
         named = {str(name): str(version) for name, version in found.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (CorruptFileError, KeyError, TypeError, AttributeError):
         named = {}
     return dict.fromkeys(read_suite(store.suite_file).plugins, "") | named

@@ -21,6 +21,7 @@ from bnsbench.report.leaderboard import FIELD
 from bnsbench.report.matrix import field_title, readable
 from bnsbench.report.profiles import profile, share_at
 from bnsbench.report.solver_styles import Style, styles_of
+from bnsbench.storage.files import replacing
 
 STYLE: dict[Any, Any] = {  # Matplotlib's stubs know keys by their names
     "svg.hashsalt": "bnsbench",  # without it every file would differ
@@ -120,8 +121,17 @@ def _by_target(steps: pd.DataFrame) -> Iterator[tuple[int, pd.DataFrame]]:
 
 
 def _save(figure: Figure, file: Path) -> None:
-    figure.savefig(file.with_suffix(".png"), dpi=160, metadata={"Software": None})
-    figure.savefig(file.with_suffix(".svg"), metadata={"Date": None, "Creator": None})
+    save_figure(figure, file.with_suffix(".png"))
+    save_figure(figure, file.with_suffix(".svg"))
+
+
+def save_figure(figure: Figure, file: Path) -> None:
+    """Write a figure as PNG or SVG, whole or not at all, and the same bytes for the same figure; OSError if it cannot be."""
+    with replacing(file) as temporary:
+        if file.suffix.lower() == ".png":
+            figure.savefig(temporary, format="png", dpi=160, metadata={"Software": None})
+        else:
+            figure.savefig(temporary, format="svg", metadata={"Date": None, "Creator": None})
 
 
 def _figure(panels: list[tuple[Any, pd.DataFrame]], metric: str, unit: str) -> Figure:

@@ -20,7 +20,7 @@ from bnsbench.errors import UsageError
 from bnsbench.flows.paths import Path
 from bnsbench.nonstationary.stability import stability, stability_limit
 from bnsbench.nonstationary.table import NonStationarySolver
-from bnsbench.report.plots import STYLE
+from bnsbench.report.plots import STYLE, save_figure
 from bnsbench.report.solver_styles import COLOURS, LEARNED
 from bnsbench.report.solver_words import names_of_weights
 
@@ -51,10 +51,8 @@ def draw_table(table: NonStationarySolver, path: Path, title: str, file: FilePat
         raise UsageError(f"The picture {str(file)!r} must end in {' or '.join(SUFFIXES)}.")
     with rc_context(STYLE):
         figure = _figure(table, path, title)
-        metadata = {"Software": None} if file.suffix.lower() == ".png" else {"Date": None, "Creator": None}
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            figure.savefig(file, dpi=160, metadata=metadata)
+            save_figure(figure, file)
         except OSError as error:
             raise UsageError(f"The picture {str(file)!r} cannot be written: {error.strerror}.") from error
 

@@ -43,8 +43,10 @@ def settle(records: Sequence[Record], versions: Mapping[str, str]) -> tuple[list
 
 
 def settled_records(store: ResultStore) -> tuple[list[Record], list[str]]:
-    """Return the records of a results folder, settled, and the sentences; CorruptFileError for a damaged one."""
-    return settle(list(store.records()), store.versions())
+    """Return the records of a results folder, settled, and the sentences; for a damaged one a failed record that says so."""
+    records, notes = settle(list(store.records()), store.versions())
+    damaged = store.kept()[1]
+    return records, [*([damaged] if damaged else []), *notes]
 
 
 def _models(records: Sequence[Record]) -> dict[str, dict[int, str]]:

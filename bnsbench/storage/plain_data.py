@@ -8,21 +8,33 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from bnsbench.storage.strict_json import WHOLE_LIMIT
+
 KEY_DIGITS = 12
 
 
 def as_plain_data(value: Any) -> Any:
-    """Return the value as JSON-like data; numbers that are not finite become None."""
+    """Return the value as JSON-like data.
+
+    Numbers that are not finite, or too large for `bnsbench.storage.strict_json`, become None; halves of characters, as in
+    names of files that are not UTF-8, are spelt out.
+    """
     if isinstance(value, Mapping):
-        return {str(key): as_plain_data(item) for key, item in value.items()}
+        return {as_plain_data(str(key)): as_plain_data(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [as_plain_data(item) for item in value]
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    if value is None or isinstance(value, bool | int | str):
-        return value
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if value is None or isinstance(value, int | float):
+        return value if value is None else _plain_number(value)
     # Numbers of numpy and torch know their plain value.
     return as_plain_data(value.item()) if hasattr(value, "item") else str(value)
+
+
+def _plain_number(value: float) -> float | None:
+    if isinstance(value, int):
+        return value if abs(value) < WHOLE_LIMIT else None
+    return float(value) if math.isfinite(value) else None
 
 
 def digest(content: Mapping[str, Any]) -> str:

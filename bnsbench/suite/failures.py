@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+import os
 import traceback
 from pathlib import Path
 
 from bnsbench.errors import BnsbenchError, DivergedError, NotApplicableError, one_line
+from bnsbench.storage.files import cache_errors
 from bnsbench.suite.record import Status
-from bnsbench.suite.store import StorageError
 
 
 class CellTimeoutError(BnsbenchError):
@@ -35,9 +36,25 @@ def describe(error: BaseException) -> str:
 
 
 def raise_if_disk_is_full(error: BaseException, cache: Path) -> None:
-    """Raise StorageError if the ground truth's cache cannot be written: every further cell would fail in the same way."""
-    full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-    if full or "No space left on device" in str(error):
-        raise StorageError(
-            f"The cache folder {cache} cannot be written ({error}); finished cells are kept: make room there."
-        ) from error
+    """Raise StorageError if a file in the cache cannot be written: every further cell would fail in the same way.
+
+    What an error says decides nothing, only the file that it names: a plugin may say anything, and may fill another disk.
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno in UNWRITABLE and _lies_in(seen.filename, cache):
+            with cache_errors(cache):
+                raise seen
+        seen = seen.__cause__
+
+
+UNWRITABLE = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EFBIG, errno.EIO),
+}
+"""What systems say of a file that cannot be written."""
+
+
+def _lies_in(file: object, folder: Path) -> bool:
+    if not isinstance(file, str | os.PathLike):
+        return False
+    return Path(os.path.abspath(folder)) in Path(os.path.abspath(file)).parents  # noqa: PTH100 (links are left as they are)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from bnsbench.contract import PluginHost
 from bnsbench.contract.sources import BUILTIN
@@ -13,7 +14,11 @@ from bnsbench.suite.failures import describe
 from bnsbench.suite.plan import Cell, MetricComponent
 from bnsbench.suite.progress import RunListener
 from bnsbench.suite.record import Record, Score, metric_key, model_key
+from bnsbench.suite.solver_files import fault_of
 from bnsbench.suite.store import ResultStore
+
+NAMED = 5
+"""Damaged solver files that are told one by one."""
 
 Kept = dict[str, Record]
 Versions = dict[str, str]
@@ -25,10 +30,12 @@ class Finished:
 
     records: theirs, by key.
     versions: the current fingerprints of models and metrics that have changed since some records were written.
+    damaged: the solver files behind final records that are not those that were measured; a run makes them anew.
     """
 
     records: Mapping[str, Record]
     versions: Mapping[str, str] = field(default_factory=dict)
+    damaged: tuple[Path, ...] = ()
 
     def pending(self, cells: Sequence[Cell]) -> list[Cell]:
         """Return the cells that have to be run."""
@@ -59,12 +66,27 @@ def finished(
         trust: Compare no fingerprints.
     """
     kept = _answering(cells, store, listener, retrain)
+    damaged = _check_solver_files(cells, kept, store, listener)
     versions = store.versions()
     if trust:
-        return Finished(kept, _held(versions, kept.values()))
+        return Finished(kept, _held(versions, kept.values()), damaged)
     _check_models(cells, kept, versions, host, listener)
     _check_metrics(cells, kept, versions, host, listener)
-    return Finished(kept, versions)
+    return Finished(kept, versions, damaged)
+
+
+def _check_solver_files(cells: Sequence[Cell], kept: Kept, store: ResultStore, listener: RunListener) -> tuple[Path, ...]:
+    """Drop records whose solver's file is missing or damaged, and return these files."""
+    trained = [cell for cell in cells if cell.key in kept and kept[cell.key].solver.get("file")]
+    files = {cell.key: store.solvers / kept[cell.key].solver["file"] for cell in trained}
+    faults = {cell.key: fault for cell in trained if (fault := fault_of(files[cell.key], kept[cell.key]))}
+    stale = [cell for cell in trained if cell.key in faults]
+    for cell in stale[:NAMED]:
+        listener.notice(f"The solver file {files[cell.key]} {faults[cell.key]}: its cell is run again.")
+    if len(stale) > NAMED:
+        listener.notice(f"The same holds for {len(stale) - NAMED} other solver files.")
+    _drop(stale, kept)
+    return tuple(dict.fromkeys(files[cell.key] for cell in stale))
 
 
 def _check_models(cells: Sequence[Cell], kept: Kept, versions: Versions, host: PluginHost, listener: RunListener) -> None:

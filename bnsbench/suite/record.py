@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, TypedDict, get_args
+from typing import Any, Literal, TypedDict
 
 from bnsbench.contract.specs import SolverKind
 from bnsbench.errors import BnsbenchError, CorruptFileError
-from bnsbench.storage.plain_data import as_plain_data
+from bnsbench.storage.plain_data import as_plain_data, digest
+from bnsbench.storage.strict_json import read_json
 from bnsbench.suite.plan import Cell, Component
+from bnsbench.suite.record_shape import CellShape, check_shape, fits
 
 SCHEMA = 1
 
@@ -201,33 +204,87 @@ def format_record(record: Record) -> str:
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
+class UnreadableRecordError(BnsbenchError):
+    """A record that a newer bnsbench wrote; ``why`` is the reason alone, as part of a sentence on the record."""
+
+    def __init__(self, file: Path, why: str) -> None:
+        """Say which record."""
+        super().__init__(f"The record {file} {why}.")
+        self.why = why
+
+
+class DamagedRecordError(CorruptFileError):
+    """A record that is damaged; ``why`` is the reason alone, as part of a sentence on the record."""
+
+    def __init__(self, file: Path, why: str) -> None:
+        """Say which record."""
+        super().__init__(f"The record {file} is damaged: {why}.")
+        self.why = f"is damaged: {why}"
+
+
 def read_record(file: Path) -> Record:
     """Return the record in a file.
 
     Raises:
-        CorruptFileError: If it is not whole.
-        BnsbenchError: If a newer bnsbench wrote it.
+        DamagedRecordError: If it is not whole, which is a CorruptFileError.
+        UnreadableRecordError: If a newer bnsbench wrote it.
     """
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        schema = content["schema"]
-    except (ValueError, TypeError, KeyError) as error:
-        raise CorruptFileError(f"The record {file} is damaged: it is not the JSON of a record.") from error
-    if not isinstance(schema, int) or schema > SCHEMA:
-        raise BnsbenchError(f"The record {file} has schema {schema}, which is newer than this bnsbench; please upgrade it.")
-    checksum = content.pop("checksum", None)
-    if checksum != _checksum(content):
-        raise CorruptFileError(f"The record {file} is damaged: its content does not match its checksum.")
-    return _from_content(content, file)
+        content = read_json(file)
+        schema = content.get("schema") if isinstance(content, dict) else None
+        if not isinstance(schema, int) or isinstance(schema, bool):
+            raise CorruptFileError("it is not the JSON of a record")
+        if schema > SCHEMA:
+            raise UnreadableRecordError(file, f"has schema {schema}, which is newer than this bnsbench; please upgrade it")
+        checksum = content.pop("checksum", None)
+        if checksum != _checksum(content):
+            raise CorruptFileError("its content does not match its checksum")
+        check_shape(content)
+    except CorruptFileError as error:
+        raise DamagedRecordError(file, str(error)) from error
+    return _from_content(content)
 
 
-def _from_content(content: dict[str, Any], file: Path) -> Record:
-    known = {field.name for field in fields(Record)}
-    values = {key: value for key, value in content.items() if key in known}
-    if values.get("status") not in get_args(Status) or not {"key", "cell"} <= values.keys():
-        raise CorruptFileError(f"The record {file} is damaged: it lacks its key, cell or status.")
-    metrics = {name: Score(**score) for name, score in values.pop("metrics", {}).items()}
-    return Record(**values, metrics=metrics)
+def _from_content(content: Mapping[str, Any]) -> Record:
+    """Return the record of checked content; what only a later bnsbench knows is left out."""
+    metrics = {name: Score(**_known(Score, score)) for name, score in content.get("metrics", {}).items()}
+    return Record(**{**_known(Record, content), "metrics": metrics})
+
+
+def _known(kind: type[Score | Record], content: Mapping[str, Any]) -> dict[str, Any]:
+    names = {field.name for field in fields(kind)}
+    return {key: value for key, value in content.items() if key in names}
+
+
+def stand_in(file: Path, key: str, why: str) -> Record:
+    """Return a failed record in place of one that cannot be read, so that its cell is a row that says so.
+
+    The cell is the one that the file describes, if that is the key's; else what the key tells of it.
+
+    Args:
+        file: The record's.
+        key: Of the cell.
+        why: What is wrong, as part of a sentence on the record.
+    """
+    try:
+        cell = read_json(file)["cell"]
+        known = fits(cell, CellShape) and key.endswith(f"-{digest(cell)}")
+    except (CorruptFileError, TypeError, KeyError, ValueError):
+        known = False
+    return Record(key, cell if known else _cell_told_by(key), "failed", f"its record {why}: run it again")
+
+
+def _cell_told_by(key: str) -> dict[str, Any]:
+    """Return the content of a cell as far as its key tells it, in which names are not spelt as they are written."""
+    told = re.fullmatch(r"(.+)_w(-?[0-9.e+-]+)_(.+)_nfe([0-9]{1,9})_seed([0-9]{1,15})-[0-9a-f]+", key)
+    model, w, solver, nfe, seed = told.groups() if told else (key, "0", "?", "1", "0")
+    named = {"provider": "?", "version": "", "parameters": {}}
+    try:
+        guidance = float(w)
+    except ValueError:
+        guidance = 0.0
+    numbers = {"guidance": guidance, "nfe": int(nfe), "seed": int(seed), "samples": 0, "dtype": "model"}
+    return {"model": {"name": model, **named}, "solver": {"name": solver, **named}, **numbers}
 
 
 def _checksum(content: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from bnsbench.contract import PluginHost
 from bnsbench.errors import UsageError
 from bnsbench.process.machine import cache_folder, choose_device, cores, threads
+from bnsbench.storage.files import make_way, remove_leftovers, try_cache
 from bnsbench.suite import environment
 from bnsbench.suite.executors import AUTO, Executor
 from bnsbench.suite.finished import Finished, finished
@@ -136,7 +137,10 @@ def run_suite(options: RunOptions, host: PluginHost, listener: RunListener) -> R
     leave_if_starting()
     plan = plan_run(options, host)
     there = find_finished(plan, options, host, listener)
+    remove_leftovers(plan.store.folder)
     plan.store.begin(plan.suite.to_toml(), plan.cells, there.versions)
+    for file in there.damaged:
+        plan.store.set_aside(file)
     if options.fresh:
         _forget(plan)
     records, pending = dict(there.records), there.pending(plan.cells)
@@ -171,6 +175,9 @@ def _run_all(
     rest = [cell for cell in pending if cell.skip is None]
     if not rest:
         return
+    cache = cache_folder()
+    try_cache(cache)
+    remove_leftovers(cache)
     _try_metrics(rest, host)
     from bnsbench.suite.context import Job  # noqa: PLC0415 (loads torch)
 
@@ -178,7 +185,7 @@ def _run_all(
     job = Job(
         host=host,
         store=plan.store,
-        cache=cache_folder(),
+        cache=cache,
         batch=plan.suite.batch,
         threads=threads(),
         device=choose_device(options.device),
@@ -224,6 +231,7 @@ def _forget(plan: RunPlan) -> None:
 
         with storage_errors(plan.store.solvers):
             for cell in plan.cells:
+                make_way(plan.store.solver_file(solver_key(cell)))
                 plan.store.solver_file(solver_key(cell)).unlink(missing_ok=True)
 
 

@@ -14,6 +14,7 @@ from bnsbench.storage.plain_data import as_plain_data
 from bnsbench.suite.failures import describe
 from bnsbench.suite.plan import MetricComponent
 from bnsbench.suite.record import Score
+from bnsbench.suite.store import StorageError
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ def score(metrics: Sequence[MetricComponent], make: Callable[[MetricComponent], 
 
     Raises:
         DivergedError: If a metric finds that the samples have diverged.
+        StorageError: If the cache cannot be written.
     """
     scores: dict[str, Score] = {}
     per_sample: dict[str, tuple[float, ...]] = {}
@@ -59,7 +61,7 @@ def score(metrics: Sequence[MetricComponent], make: Callable[[MetricComponent], 
             scores[component.shown] = _to_score(component, value, known)
         except NotApplicableError as error:
             scores[component.shown] = replace(_unscored(component), reason=describe(error), details=known)
-        except DivergedError:
+        except (DivergedError, StorageError):
             raise
         except Exception as error:  # noqa: BLE001 (metrics of plugins may raise anything)
             faults.append(f"the metric {component.shown} raised {describe(error)}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,15 +17,24 @@ from pathlib import Path
 from typing import Any
 
 from bnsbench.errors import BnsbenchError, CorruptFileError
-from bnsbench.storage.files import replacing
+from bnsbench.storage.files import StorageError, make_way, replacing, set_aside
+from bnsbench.storage.strict_json import read_json
 from bnsbench.suite.plan import Cell
-from bnsbench.suite.record import Record, format_record, read_record
+from bnsbench.suite.record import (
+    DamagedRecordError,
+    Record,
+    UnreadableRecordError,
+    format_record,
+    read_record,
+    stand_in,
+)
+
+__all__ = ["ResultStore", "StorageError", "find_results", "storage_errors", "write_text"]
 
 SCHEMA = 1
 
-
-class StorageError(BnsbenchError):
-    """A results folder that cannot be written: the run ends, and what is finished stays."""
+KEY = re.compile(r"[A-Za-z0-9_=+-][A-Za-z0-9._=+-]{0,199}")
+"""The keys of cells, which are names of files without any folder."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +78,11 @@ class ResultStore:
     def read(self, key: str) -> Record | None:
         """Return the record of that key, None if there is none; CorruptFileError if it is damaged."""
         file = self.record_file(key)
-        if not file.exists():
+        if not os.path.lexists(file):
             return None
         record = read_record(file)
         if record.key != key:
-            raise CorruptFileError(f"The record {file} is damaged: it belongs to the cell {record.key}.")
+            raise DamagedRecordError(file, f"it belongs to the cell {record.key}")
         return record
 
     def write(self, record: Record) -> None:
@@ -103,28 +113,59 @@ class ResultStore:
     def planned(self) -> tuple[str, ...]:
         """Return the keys of the plan; CorruptFileError if plan.json is damaged or absent."""
         try:
-            return tuple(str(key) for key in json.loads(self.plan_file.read_text(encoding="utf-8"))["cells"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise CorruptFileError(f"{self.folder} holds no results: its plan.json is absent or damaged.") from error
+            found = self._plan().get("cells")
+            if not isinstance(found, list) or not all(isinstance(key, str) and KEY.fullmatch(key) for key in found):
+                raise CorruptFileError("its cells are no list of keys")
+        except CorruptFileError as error:
+            raise CorruptFileError(
+                f"{self.folder} holds no results: its plan.json is absent or damaged ({error}); 'bnsbench run' writes it."
+            ) from error
+        return tuple(dict.fromkeys(found))
 
     def versions(self) -> dict[str, str]:
         """Return the fingerprints that the plan gives to models and metrics that have changed; none if there is no plan."""
         try:
-            found = json.loads(self.plan_file.read_text(encoding="utf-8")).get("versions", {})
-        except (OSError, ValueError, AttributeError):
+            found = self._plan().get("versions", {})
+        except CorruptFileError:
             return {}
         return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
 
+    def _plan(self) -> dict[str, Any]:
+        found = read_json(self.plan_file)
+        if not isinstance(found, dict):
+            raise CorruptFileError("it is no object")
+        return found
+
+    def kept(self) -> tuple[tuple[str, ...], str]:
+        """Return the keys of the plan, and ""; where plan.json is damaged those of the records, and a sentence on it."""
+        try:
+            return self.planned(), ""
+        except CorruptFileError:
+            found = sorted(file.stem for file in self.cells.glob("[!.]*.json") if KEY.fullmatch(file.stem))
+            return tuple(found), f"{self.plan_file} is damaged: every record that is there is shown; run it again."
+
     def records(self) -> Iterator[Record]:
-        """Yield the records of the plan that are there, in its order; CorruptFileError for a damaged one."""
-        for key in self.planned():
-            record = self.read(key)
+        """Yield the records of the plan that are there, in its order; for one that cannot be read, a `stand_in`."""
+        for key in self.kept()[0]:
+            record = self._read_or_stand_in(key)
             if record is not None:
                 yield record
+
+    def _read_or_stand_in(self, key: str) -> Record | None:
+        try:
+            return self.read(key)
+        except (DamagedRecordError, UnreadableRecordError) as error:
+            return stand_in(self.record_file(key), key, error.why)
+
+    def set_aside(self, file: Path) -> None:
+        """Hide a file of the folder that is not what its record says, if there is one."""
+        with storage_errors(file):
+            set_aside(file)
 
     def forget(self, key: str) -> None:
         """Remove the record of that key, if there is one."""
         with storage_errors(self.folder):
+            make_way(self.record_file(key))
             self.record_file(key).unlink(missing_ok=True)
 
 
@@ -142,14 +183,13 @@ def find_results(folder: Path) -> ResultStore:
 
 
 def write_text(file: Path, text: str) -> None:
-    """Write a file under a temporary name, flush it to the disk and rename it; a file that is the same already stays."""
+    """Write a file whole or not at all, flushed to the disk; one that is the same already stays, a folder gives way."""
     with storage_errors(file):
         if file.is_file() and file.read_bytes() == text.encode():
             return
-        with replacing(file) as temporary, temporary.open("wb") as stream:
-            stream.write(text.encode())
-            stream.flush()
-            os.fsync(stream.fileno())
+        make_way(file)
+        with replacing(file) as temporary:
+            temporary.write_bytes(text.encode())
 
 
 @contextmanager

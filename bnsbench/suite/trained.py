@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from bnsbench.errors import CorruptFileError
 from bnsbench.flows.guidance import guidance_in_words
 from bnsbench.models.shipped import shipped_solver
 from bnsbench.nonstationary.artefact import SolverArtefact
-from bnsbench.storage.files import name_of
+from bnsbench.storage.files import cache_errors, make_folder, make_way, name_of
 from bnsbench.storage.plain_data import digest
 from bnsbench.suite.plan import Cell, Component
 from bnsbench.suite.store import ResultStore, storage_errors
@@ -50,6 +51,12 @@ def mismatch(artefact: SolverArtefact, cell: Mapping[str, Any]) -> str:
     if training.get("seed", cell["seed"]) != cell["seed"] and not training.get("shipped"):
         return f"the seed {training['seed']} in place of {cell['seed']}"
     return ""
+
+
+def _save(artefact: SolverArtefact, file: Path) -> None:
+    with storage_errors(file):
+        make_way(file)
+        artefact.save(file)
 
 
 @dataclass(frozen=True)
@@ -94,8 +101,7 @@ class TrainedSolvers:
         if shipped is not None and self._mismatch(shipped, cell):
             return None
         if shipped is not None:
-            with storage_errors(file):
-                shipped.save(file)
+            _save(shipped, file)
         return shipped
 
     def _train(self, cell: Cell, solver: Selection[SolverSpec], file: Path) -> SolverArtefact:
@@ -119,8 +125,7 @@ class TrainedSolvers:
         artefact = replace(artefact, training={"version": cell.solver.version, **artefact.training})
         if self.check is not None:
             self.check()
-        with storage_errors(file):
-            artefact.save(file)
+        _save(artefact, file)
         return artefact
 
     def _find(self, file: Path, cell: Cell) -> SolverArtefact | None:
@@ -128,6 +133,8 @@ class TrainedSolvers:
         if not file.exists():
             return None
         try:
+            if not file.is_file():
+                raise CorruptFileError(f"The solver file {file} is damaged: it is no file.")
             artefact = SolverArtefact.load(file)
         except CorruptFileError as error:
             self.listener.notice(str(error))
@@ -147,7 +154,15 @@ class TrainedSolvers:
             return f"the path {artefact.path.name} on {list(artefact.interval)}"
         return mismatch(artefact, cell.content)
 
-    def _lock(self, file: Path) -> FileLock:
-        self.locks.mkdir(parents=True, exist_ok=True)
+    @contextmanager
+    def _lock(self, file: Path) -> Iterator[None]:
+        """Let one process at a time make the solver of a file."""
         name = hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:32]
-        return FileLock(self.locks / f"{name}.lock")
+        with cache_errors(self.locks):
+            make_folder(self.locks)
+            lock = FileLock(self.locks / f"{name}.lock")
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()

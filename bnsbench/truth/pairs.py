@@ -17,6 +17,7 @@ from torch import Tensor
 
 from bnsbench.flows.model import Model, ModelField
 from bnsbench.process.parts import Parts, storage_device
+from bnsbench.storage.files import cache_errors
 from bnsbench.storage.tensors import read_tensors, write_tensors
 from bnsbench.truth.ground_truth import Solution, Trajectory, ceiling, check_solved
 from bnsbench.truth.noise import Split, noise
@@ -229,12 +230,25 @@ class PairSource:
         indices = torch.arange(number * self.chunk, (number + 1) * self.chunk)
         tensors = {key: value.cpu().contiguous() for key, value in compute(split, indices).items()}
         if self.cache is not None:
-            write_tensors(self._file(self.cache, kind, split, number), tensors)
+            with cache_errors(self.cache):
+                write_tensors(self._file(self.cache, kind, split, number), tensors)
         return tensors
 
     def _known(self, kind: str, split: Split, number: int) -> dict[str, Tensor] | None:
-        """Return a chunk that has been solved before, None if it has not or nothing is kept."""
-        return None if self.cache is None else read_tensors(self._file(self.cache, kind, split, number))
+        """Return a chunk that has been solved before, None if it has not, is damaged, or nothing is kept."""
+        found = None if self.cache is None else read_tensors(self._file(self.cache, kind, split, number))
+        return found if found is not None and self._fits(kind, found) else None
+
+    def _fits(self, kind: str, found: Mapping[str, Tensor]) -> bool:
+        """Whether a file holds what its kind of chunk does, in the right shapes."""
+        states = (self.chunk, *self.model.shape)
+        if kind == "end":
+            return _shapes(found, x1=states, nfe=()) and _stopped_fits(found, self.chunk)
+        if kind == WAY:
+            times = found["times"].numel() if "times" in found else 0
+            way = (times, *states)
+            return times > 1 and _shapes(found, times=(times,), x=way, u=way, nfe=()) and _stopped_fits(found, self.chunk)
+        return _shapes(found, ceiling=())
 
     def _file(self, folder: FilePath, kind: str, split: Split, number: int) -> FilePath:
         return folder / f"{self._key(kind, split, number)}.safetensors"
@@ -246,6 +260,14 @@ class PairSource:
         solved = self.truth_tolerance if self.teacher is None else self.teacher.name
         rest = (split, number, self.chunk, solved, str(model.dtype))
         return hashlib.sha256(repr((names, rest)).encode()).hexdigest()[:40]
+
+
+def _shapes(found: Mapping[str, Tensor], **shapes: tuple[int, ...]) -> bool:
+    return all(name in found and tuple(found[name].shape) == shape for name, shape in shapes.items())
+
+
+def _stopped_fits(found: Mapping[str, Tensor], chunk: int) -> bool:
+    return "stopped" not in found or _shapes(found, stopped=(chunk,))
 
 
 def _account(found: Solution) -> dict[str, Tensor]:

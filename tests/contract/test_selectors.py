@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from bnsbench.contract import PluginHost, did_you_mean, parse_selector, split_selectors
+from bnsbench.contract import PluginHost, Selection, did_you_mean, parse_selector, split_selectors
+from bnsbench.contract.selectors import select
+from bnsbench.contract.specs import MetricSpec
 from bnsbench.errors import BnsbenchError, UsageError
 from tests.contract.offers import GOOD, HEADER, write
 
@@ -26,8 +30,41 @@ class TestSelectors:
         assert parse_selector(text) == expected
 
     @pytest.mark.parametrize(
+        ("text", "expected"),
+        [
+            ('m[path="ck/epoch=3,step=5"]', {"path": "ck/epoch=3,step=5"}),
+            ("m[path='a]b', x=3]", {"path": "a]b", "x": "3"}),
+            ('m[path = "a[b" ,x=3]', {"path": "a[b", "x": "3"}),
+            ('bns[init=u[path="a,b]",k=2],z=1]', {"init": 'u[path="a,b]",k=2]', "z": "1"}),
+            ('m[p="say ""hi"", you"]', {"p": 'say "hi", you'}),
+            ("m[p=it's,q=3]", {"p": "it's", "q": "3"}),
+            ('m[p=""]', {"p": ""}),
+        ],
+    )
+    def test_values_may_be_quoted(self, text, expected):
+        assert parse_selector(text) == (None, text.partition("[")[0], expected)
+        assert split_selectors(f"{text},euler") == [text, "euler"]
+
+    @settings(max_examples=300, deadline=None)
+    @given(st.text(alphabet="ab,[]\"'= \\\n\u2028/", max_size=12))
+    def test_every_value_can_be_written_and_read(self, value):
+        spec = MetricSpec("m", ":m", parameters={"p": "default", "q": 1})
+        selection = Selection(spec, {"p": value, "q": 2})
+        _, _, found = parse_selector(selection.canonical)
+        assert found == ({"q": "2"} if value == "default" else {"p": value, "q": "2"})
+        assert split_selectors(f"{selection.canonical},euler") == [selection.canonical, "euler"]
+
+    def test_a_comma_without_quotes_is_told_how_to_quote(self):
+        spec = MetricSpec("m", ":m", parameters={"path": ""})
+        _, _, found = parse_selector("m[path=ck/epoch=3,step=5]")
+        with pytest.raises(UsageError, match=r"no parameter 'step'.*is quoted: path=\"a,b\""):
+            select(spec, found)
+
+    @pytest.mark.parametrize(
         "text",
         [
+            *("a" + 100_000 * "[", "a[" + 100_000 * ",", "a[b=" + 100_000 * "]"),
+            "a[b=" + 30_000 * "b[c=" + 29_999 * "]" + "]",
             "",
             "/x",
             "acme/",
@@ -45,8 +82,9 @@ class TestSelectors:
         ],
     )
     def test_malformed(self, text):
-        with pytest.raises(UsageError):
+        with pytest.raises(UsageError) as caught:
             parse_selector(text)
+        assert len(str(caught.value)) < 600
 
     def test_split(self):
         assert split_selectors("euler, bns[recipe=paper,pairs=3],ab2") == ["euler", "bns[recipe=paper,pairs=3]", "ab2"]

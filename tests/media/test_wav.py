@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import struct
 import wave
 from collections.abc import Callable
 from pathlib import Path
@@ -71,9 +72,18 @@ def compressed(file: Path) -> None:
     file.write_bytes(content)
 
 
+def of_odd_numbers(file: Path) -> None:
+    """Floating-point numbers of bytes that no type has, by the header: the bytes of a frame, not of a sample."""
+    scipy.io.wavfile.write(file, 8000, np.zeros(20, dtype=np.float32))
+    content = bytearray(file.read_bytes())
+    content[32:34] = struct.pack("<H", 24840)
+    file.write_bytes(content)
+
+
 @pytest.mark.parametrize(
     "make",
     [
+        of_odd_numbers,
         *map(cut, (0, 3, 12, 30, 43, 44, 200, 201, 946)),
         compressed,
         lambda file: file.write_text("hello"),

@@ -40,17 +40,39 @@ def test_any_other_error_is_told_with_its_type_and_place():
     assert describe(ValueError("never raised")) == "ValueError: never raised"
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
-def test_a_full_disk_ends_the_run(tmp_path, number):
+UNWRITABLE = [
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.ENOTDIR, errno.EFBIG),
+]
+
+
+@pytest.mark.parametrize("number", UNWRITABLE, ids=errno.errorcode.get)
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_cache_that_cannot_be_written_ends_the_run(tmp_path, number, wrapped):
+    error: Exception = OSError(number, os.strerror(number), str(tmp_path / "pairs" / "x"))
+    if wrapped:
+        cause, error = error, BnsbenchError("the network cannot be kept")
+        error.__cause__ = cause
     with pytest.raises(StorageError, match=f"The cache folder {tmp_path} cannot be written .*make room there"):
-        raise_if_disk_is_full(OSError(number, os.strerror(number)), tmp_path)
+        raise_if_disk_is_full(error, tmp_path)
 
 
-def test_a_full_disk_is_known_by_its_words_where_a_library_has_wrapped_it(tmp_path):
-    with pytest.raises(StorageError):
-        raise_if_disk_is_full(RuntimeError("I/O error: No space left on device (os error 28)"), tmp_path)
-
-
-@pytest.mark.parametrize("error", [OSError(errno.ENOENT, "gone"), ValueError("space"), SystemExit(1)])
-def test_any_other_error_is_the_cell_s_own(tmp_path, error):
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("I/O error: No space left on device (os error 28)"),
+        OSError("No space left on device"),
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.ENOSPC, "No space left on device", "/elsewhere/x"),
+        OSError(errno.EACCES, "Permission denied", 3),
+        OSError(errno.ENOENT, "gone"),
+        ValueError("space"),
+        SystemExit(1),
+    ],
+    ids=repr,
+)
+def test_any_other_error_is_the_cell_s_own_whatever_it_says(tmp_path, error):
     raise_if_disk_is_full(error, tmp_path)
+
+
+def test_an_absent_file_of_the_cache_is_the_cell_s_own(tmp_path):
+    raise_if_disk_is_full(FileNotFoundError(errno.ENOENT, "gone", str(tmp_path / "x")), tmp_path)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any
 
@@ -11,8 +12,10 @@ import torch
 
 from bnsbench.contract import PluginHost
 from bnsbench.errors import UsageError
+from bnsbench.process.machine import cache_folder
 from bnsbench.report.integrity import faults
 from bnsbench.report.results import write_reports
+from bnsbench.storage.files import replacing
 from bnsbench.suite.run import RunOptions, plan_run, run_suite
 from bnsbench.suite.store import ResultStore, StorageError
 from bnsbench.suite.suitefile import OVERRIDABLE
@@ -120,20 +123,22 @@ def test_the_same_order_and_batch_give_the_same_bits(options, host, tmp_path, re
 
 
 def test_full_disk_ends_the_run_and_keeps_finished_cells(options, host, store, recorder, monkeypatch):
-    sync, written = os.fsync, []
+    written = []
 
-    def nearly_full(descriptor):
-        written.append(descriptor)
+    @contextmanager
+    def nearly_full(target):
+        written.append(target)
         if len(written) > 8:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        sync(descriptor)
+        with replacing(target) as temporary:
+            yield temporary
 
-    monkeypatch.setattr(os, "fsync", nearly_full)
+    monkeypatch.setattr("bnsbench.suite.store.replacing", nearly_full)
     with pytest.raises(StorageError, match="No space left on device"):
         run_suite(options(), host, recorder)
     kept = {record.key: record.to_dict() for record in store.records()}
     assert len(kept) == 5  # suite.toml, plan.json and environment.json were the other three
-    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.undo()
     outcome = run_suite(options(), host, recorder)
     assert (outcome.ran, outcome.counts) == (13, {"ok": 18})
     assert all(store.read(key).to_dict() == content for key, content in kept.items())
@@ -141,7 +146,7 @@ def test_full_disk_ends_the_run_and_keeps_finished_cells(options, host, store, r
 
 def test_full_cache_disk_is_one_sentence(options, host, store, recorder, monkeypatch):
     def full(self, split, count):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "pairs")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(cache_folder() / "pairs" / "x"))
 
     monkeypatch.setattr("bnsbench.truth.pairs.PairSource.pairs", full)
     with pytest.raises(StorageError, match=r"The cache folder .* cannot be written"):

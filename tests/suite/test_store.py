@@ -73,8 +73,84 @@ def test_results_are_found_in_a_folder_or_below_it(store, cells, tmp_path):
         find_results(tmp_path / "absent")
 
 
-def test_damaged_plan_is_corrupt(store, cells):
+PLANS = [
+    b"{", b"[]", b"null", b'{"cells": 3}', b'{"cells": [3]}', b'{"cells": ["../x"]}', b'{"cells": ["' + b"k" * 300 + b'"]}',
+    b"\xff\xfe", b'{"cells": [NaN]}', b"[" * 100_000, b'{"cells": ["a\\ud800"]}', b'{"schema": ' + b"9" * 5000 + b"}",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("content", PLANS, ids=lambda content: repr(content[:20]))
+def test_a_damaged_plan_is_told_and_its_records_are_still_there(store, cells, content):
     store.begin("", cells)
-    store.plan_file.write_text("{")
-    with pytest.raises(CorruptFileError, match=r"plan\.json"):
-        list(store.records())
+    for cell in cells[:2]:
+        store.write(skipped_record(cell))
+    store.plan_file.write_bytes(content)
+    with pytest.raises(CorruptFileError, match=r"plan\.json is absent or damaged"):
+        store.planned()
+    assert store.versions() == {}
+    assert "plan.json is damaged" in store.kept()[1]
+    assert {record.key for record in store.records()} == {cell.key for cell in cells[:2]}
+
+
+def damage(file, kind):
+    """Damage a record in one of the ways that disks, people and other programs have."""
+    whole = file.read_bytes()
+    content = {
+        "cut": whole[: len(whole) // 2],
+        "empty": b"",
+        "NaN": whole.replace(b'"nfe": null', b'"nfe": NaN'),
+        "deep": b'{"schema": 1, "details": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        "latin-1": b'{"schema": 1, "reason": "\xe4"}',
+        "changed": whole.replace(b'"status": "skipped"', b'"status": "diverged"'),
+        "huge": b'{"schema": ' + b"1" * 5000 + b"}",
+        "newer": whole.replace(b'"schema": 1', b'"schema": 2'),
+    }
+    file.unlink()
+    if kind == "folder":
+        (file / "inside").mkdir(parents=True)
+    elif kind == "link":
+        file.symlink_to(file.with_name("nowhere"))
+    else:
+        assert content[kind] != whole
+        file.write_bytes(content[kind])
+
+
+DAMAGES = ("cut", "empty", "NaN", "deep", "latin-1", "changed", "huge", "newer", "folder", "link")
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_a_record_that_cannot_be_read_is_a_row_that_says_so(store, cells, kind):
+    store.begin("", cells)
+    for cell in cells[:3]:
+        store.write(skipped_record(cell))
+    damage(store.record_file(cells[1].key), kind)
+    with pytest.raises(BnsbenchError, match="The record"):
+        store.read(cells[1].key)
+    found = list(store.records())
+    assert [record.key for record in found] == [cell.key for cell in cells[:3]]
+    assert (found[1].status, found[1].reason.startswith("its record ")) == ("failed", True)
+    cell = found[1].cell
+    assert (cell["model"]["name"], cell["solver"]["name"], cell["nfe"]) == ("tiny", cells[1].solver.name, cells[1].nfe)
+
+
+def test_what_was_changed_does_not_choose_another_cell(store, cells):
+    """The cell that a damaged record describes is believed only if it is the key's."""
+    store.begin("", cells)
+    store.write(skipped_record(cells[0]))
+    file = store.record_file(cells[0].key)
+    file.write_text(file.read_text().replace('"seed":0', '"seed":7'))
+    (found,) = store.records()
+    assert found.cell["seed"] == 0
+
+
+def test_a_folder_in_the_place_of_a_file_gives_way(store, cells):
+    for inside in ((), ("x.txt",)):
+        file = store.record_file(cells[0].key)
+        file.mkdir(parents=True)
+        for name in inside:
+            (file / name).write_text("kept")
+        store.write(skipped_record(cells[0]))
+        assert store.read(cells[0].key) is not None
+        store.forget(cells[0].key)
+    (aside,) = store.cells.glob(".*.aside")
+    assert (aside / "x.txt").read_text() == "kept"

@@ -14,6 +14,7 @@ from bnsbench.flows.model import Model, ModelField
 from bnsbench.flows.paths import EDM, CondOT
 from bnsbench.process.parts import Parts
 from bnsbench.storage import tensors as tensor_files
+from bnsbench.storage.files import StorageError
 from bnsbench.truth import pairs as pairs_module
 from bnsbench.truth.ground_truth import Solution, Trajectory
 from bnsbench.truth.mixed_source import MixedSource
@@ -223,7 +224,7 @@ def test_a_chunk_that_cannot_be_written_leaves_no_file(tmp_path: Path, monkeypat
         raise OSError("No space left on device")
 
     monkeypatch.setattr(tensor_files, "save_file", fill)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(StorageError, match="No space"):
         source(tmp_path).pairs("test", 1)
     assert list(tmp_path.iterdir()) == []
 

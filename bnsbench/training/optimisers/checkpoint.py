@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import pickle
-import warnings
+import time
 from pathlib import Path
 from typing import Any
 
-import torch
+from bnsbench.storage.files import cache_errors
+from bnsbench.storage.states import read_state, write_state
 
-from bnsbench.storage.files import replacing
+FLUSHED_EVERY = 2.0
+"""Seconds between states that are flushed to the disk: of quick iterations, a power cut may cost those since."""
 
 
 class Checkpoint:
@@ -17,31 +18,21 @@ class Checkpoint:
 
     def __init__(self, file: Path | None) -> None:
         self.file = file
+        self._flushed = -FLUSHED_EVERY
 
     def load(self) -> dict[str, Any] | None:
-        """Return the saved state, or None if there is none or it cannot be read."""
-        if self.file is None or not self.file.exists():
-            return None
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # torch remarks on foreign pickles before it refuses them
-                state = torch.load(self.file, weights_only=True)
-        except (
-            OSError,
-            RuntimeError,
-            EOFError,
-            ValueError,
-            LookupError,
-            pickle.UnpicklingError,
-        ):  # no file of ours, or cut off
-            return None
-        return state if isinstance(state, dict) else None
+        """Return the saved state, or None if there is none, it is damaged, or it was saved for another training."""
+        return None if self.file is None else read_state(self.file)
 
     def save(self, state: dict[str, Any]) -> None:
-        """Replace the saved state."""
-        if self.file is not None:
-            with replacing(self.file) as temporary:
-                torch.save(state, temporary)
+        """Replace the saved state; StorageError if that is not possible."""
+        if self.file is None:
+            return
+        now = time.monotonic()
+        flush = now - self._flushed >= FLUSHED_EVERY
+        with cache_errors(self.file.parent):
+            write_state(self.file, state, flush)
+        self._flushed = now if flush else self._flushed
 
     def remove(self) -> None:
         """Delete the file: the training has ended."""

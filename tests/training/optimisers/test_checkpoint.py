@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from bnsbench.storage import states
+from bnsbench.training.optimisers import checkpoint
 from bnsbench.training.optimisers.checkpoint import Checkpoint
 
 STATE: dict[str, Any] = {
@@ -89,15 +91,51 @@ def test_no_damage_raises(file: Path) -> None:
         assert Checkpoint(file).load() is None
 
 
+def test_contents_with_the_right_digest_that_torch_cannot_read_are_ignored(file: Path) -> None:
+    """As another version of torch may have written them, or somebody who knows how."""
+    file.parent.mkdir()
+    for content in [*DAMAGE.values(), b"PK\x03\x04" * 10, saved(STATE)[:-1]]:
+        file.write_bytes(states._BEGINNING + states._digest(file, content) + content)
+        assert Checkpoint(file).load() is None
+
+
+def test_the_state_of_another_training_is_ignored(file: Path) -> None:
+    Checkpoint(file).save(STATE)
+    other = file.with_name("other.pt")
+    file.rename(other)
+    assert Checkpoint(other).load() is None
+    other.rename(file)
+    assert Checkpoint(file).load() is not None
+
+
+def test_no_flipped_bit_is_believed(file: Path) -> None:
+    Checkpoint(file).save(STATE)
+    whole = file.read_bytes()
+    for place in range(0, len(whole), 61):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+        assert Checkpoint(file).load() is None
+
+
+def test_quick_states_are_flushed_now_and_then(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[bool] = []
+    monkeypatch.setattr(checkpoint, "write_state", lambda file, state, flush: flushed.append(flush))
+    now = iter((100.0, 100.5, 101.9, 102.0, 103.0, 105.0))
+    monkeypatch.setattr("bnsbench.training.optimisers.checkpoint.time.monotonic", lambda: next(now))
+    kept = Checkpoint(file)
+    for _ in range(6):
+        kept.save(STATE)
+    assert flushed == [True, False, False, True, False, True]
+
+
 def test_an_interrupted_save_leaves_the_state_before(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = Checkpoint(file)
     kept.save({"done": 1})
 
-    def interrupt(state, target) -> None:
-        target.write_bytes(b"half")
+    def interrupt(self, target) -> None:
+        assert self.read_bytes()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(torch, "save", interrupt)
+    monkeypatch.setattr(Path, "replace", interrupt)
     with pytest.raises(KeyboardInterrupt):
         kept.save({"done": 2})
     assert kept.load() == {"done": 1}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,8 @@ def network_digest(network: torch.nn.Module, folder: Path | None = None) -> str:
     time, is then not hashed again.
     """
     kept = None if folder is None else _kept_file(network, folder)
-    if kept is not None and kept.is_file():
-        return kept.read_text(encoding="utf-8")
+    if kept is not None and (known := _known(kept)):
+        return known
     found = digest_of([type(network).__name__, _configuration(network), _weights_digest(network)])
     if kept is not None:
         with replacing(kept) as temporary:
@@ -62,6 +63,15 @@ def _configuration(network: torch.nn.Module) -> dict[str, Any]:
     entries = config.to_dict() if hasattr(config, "to_dict") else dict(config)
     unlike = {"transformers_version", "torch_dtype", "dtype"}
     return {key: value for key, value in entries.items() if not key.startswith("_") and key not in unlike}
+
+
+def _known(kept: Path) -> str:
+    """Return the hash that a file keeps, "" if it is absent or damaged."""
+    try:
+        found = kept.read_bytes().decode("ascii")
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return found if re.fullmatch("[0-9a-f]{64}", found) else ""
 
 
 def _kept_file(network: torch.nn.Module, folder: Path) -> Path | None:
