@@ -170,7 +170,7 @@ _BROKEN = (
     *(OSError, EOFError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, MemoryError, SyntaxError),
     *(tokenize.TokenError, zipfile.BadZipFile, zlib.error),
 )
-"""The errors of reading an archive that is damaged, or has arrays of other things than numbers; headers are Python to numpy."""
+"""The errors of reading an archive that is damaged, or whose arrays hold no numbers: numpy reads headers as Python."""
 
 
 class ImageArchive(RealData):
@@ -247,9 +247,10 @@ class ImageArchive(RealData):
         return self._count
 
 
-def _of_numbers(array: NDArray[np.generic]) -> NDArray[np.float64]:
+def _of_numbers(array: object) -> NDArray[np.float64]:
     """Return an array in float64; TypeError if it holds texts or the like, which numpy would try to read as numbers."""
-    if array.dtype.kind not in "fiu":
+    # What is no array at all, numpy returns as bytes.
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
         raise TypeError("it holds no real numbers")
     return array.astype(np.float64)
 
