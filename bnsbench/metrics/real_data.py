@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tokenize
 import warnings
 import wave
 import zipfile
@@ -165,8 +166,11 @@ class SoundFolder(_Folder):
         return sound
 
 
-_BROKEN = (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, NotImplementedError)
-"""The errors of reading an archive that is damaged, or has arrays of other things than numbers."""
+_BROKEN = (
+    *(OSError, EOFError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, MemoryError, SyntaxError),
+    *(tokenize.TokenError, zipfile.BadZipFile, zlib.error),
+)
+"""The errors of reading an archive that is damaged, or whose arrays hold no numbers: numpy reads headers as Python."""
 
 
 class ImageArchive(RealData):
@@ -184,8 +188,8 @@ class ImageArchive(RealData):
             with zipfile.ZipFile(source) as archive:
                 self._names = {name.removesuffix(".npy") for name in archive.namelist()}
                 self._count = self._check_images(archive) if "arr_0" in self._names else 0
-        except (*_BROKEN, KeyError) as error:
-            raise UsageError(f"{source} is no .npz file of images or statistics: {error}.") from error
+        except _BROKEN as error:
+            raise UsageError(f"{source} is no .npz file of images or statistics: {one_line(error)}.") from error
         if not self._names & {"arr_0", "mu"} or ("mu" in self._names) != ("sigma" in self._names):
             raise UsageError(f"{source} holds neither images (arr_0) nor statistics (mu and sigma).")
 
@@ -195,9 +199,9 @@ class ImageArchive(RealData):
             return None
         try:
             with np.load(self.source, allow_pickle=False) as content:
-                mu, sigma = (np.asarray(content[name]).astype(np.float64) for name in ("mu", "sigma"))
-        except (*_BROKEN, TypeError) as error:
-            raise UsageError(f"The statistics mu and sigma in {self.source} cannot be read: {error}.") from error
+                mu, sigma = (_of_numbers(content[name]) for name in ("mu", "sigma"))
+        except _BROKEN as error:
+            raise UsageError(f"The statistics mu and sigma in {self.source} cannot be read: {one_line(error)}.") from error
         if mu.ndim != 1 or sigma.shape != 2 * mu.shape:
             shapes = f"mu is {list(mu.shape)}, sigma {list(sigma.shape)}"
             raise UsageError(f"The statistics in {self.source} are no mean and covariance: {shapes}.")
@@ -211,7 +215,7 @@ class ImageArchive(RealData):
         try:
             yield from self._batches(size)
         except _BROKEN as error:
-            raise UsageError(f"The images arr_0 in {self.source} cannot be read: {error}.") from error
+            raise UsageError(f"The images arr_0 in {self.source} cannot be read: {one_line(error)}.") from error
 
     def _batches(self, size: int) -> Iterator[Tensor]:
         channels, height, width = self.form
@@ -241,6 +245,14 @@ class ImageArchive(RealData):
 
     def __len__(self) -> int:
         return self._count
+
+
+def _of_numbers(array: object) -> NDArray[np.float64]:
+    """Return an array in float64; TypeError if it holds texts or the like, which numpy would try to read as numbers."""
+    # What is no array at all, numpy returns as bytes.
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
+        raise TypeError("it holds no real numbers")
+    return array.astype(np.float64)
 
 
 def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:

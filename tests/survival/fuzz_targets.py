@@ -10,6 +10,7 @@ import random
 import shutil
 import sys
 import wave
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -309,6 +310,19 @@ def _archives() -> list[bytes]:
     return found
 
 
+def _mutated_archive(draw: random.Random) -> bytes:
+    """Mutate the file, or an array within it, whose checksum is then right."""
+    if draw.random() < 0.4:
+        return mutated(_archives(), draw)
+    changed = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(draw.choice(_archives()))) as whole, zipfile.ZipFile(changed, "w") as archive:
+        arrays = {name: whole.read(name) for name in whole.namelist()}
+        victim = draw.choice(sorted(arrays))
+        for name, content in arrays.items():
+            archive.writestr(name, mutated([content], draw) if name == victim else content)
+    return changed.getvalue()
+
+
 def _read_archive(file: Path) -> None:
     from bnsbench.metrics.real_data import ImageArchive
 
@@ -500,7 +514,7 @@ TARGETS: Mapping[str, Target] = {
         Target("sums", 8_000, _sums, _of_bytes(_sums), _read_sums, "SHA256SUMS"),
         Target("truths", 6_000, _truths, _of_bytes(_truths), _read_truth, "truth.safetensors"),
         Target("states", 5_000, _states, _mutated_state, _read_state, "state.pt"),
-        Target("archives", 6_000, _archives, _of_bytes(_archives), _read_archive, "data.npz"),
+        Target("archives", 6_000, _archives, _mutated_archive, _read_archive, "data.npz"),
         Target("images", 3_000, _images, _of_bytes(_images), _read_image, "x.png"),
         Target("sounds", 3_000, _sounds, _of_bytes(_sounds), _read_sound, "x.wav"),
         Target("prompts", 6_000, _PROMPTS, _of_bytes(_PROMPTS), _read_prompts),

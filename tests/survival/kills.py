@@ -13,6 +13,7 @@ import random
 import shutil
 import signal
 import sys
+import tempfile
 import time
 import traceback
 from collections import Counter
@@ -60,7 +61,7 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--kills", type=int, default=1000, help="in total, with those of earlier calls on the same folder")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", action="store_true", help="kill parents and workers of the executor 'processes'")
-    parser.add_argument("--folder", type=Path, default=Path("/tmp/bnsbench-kills"))  # noqa: S108
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "bnsbench-kills")
     return parser.parse_args(arguments)
 
 
