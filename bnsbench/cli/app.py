@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from types import TracebackType
 from typing import Annotated
 
 import typer
@@ -21,7 +22,7 @@ from bnsbench.cli.check import check
 from bnsbench.cli.compare import compare
 from bnsbench.cli.completion import PROGRAM, InstallCompletion, ShowCompletion, prepare_completion, with_shell
 from bnsbench.cli.doctor import doctor
-from bnsbench.cli.encoding import make_streams_forgiving
+from bnsbench.cli.encoding import make_streams_forgiving, shown_streams
 from bnsbench.cli.groups import Command, Group, ending_with_the_reader
 from bnsbench.cli.leaderboard import leaderboard
 from bnsbench.cli.list import list_components
@@ -97,6 +98,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     wait_briefly()
     make_streams_forgiving()
     prepare_completion()
+    with shown_streams():
+        _run(words, debug)
+
+
+def _run(words: list[str], debug: bool) -> None:
+    """Run the command that the words mean, and end with its exit code."""
     try:
         with ending_with_the_reader(), needed_for("this command"):
             get_command(app)(args=with_shell([word for word in words if word != "--debug"]), prog_name=PROGRAM)
@@ -108,8 +115,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(error, sentence, 1, debug)
 
 
+def _show_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    with shown_streams():
+        sys.__excepthook__(kind, error, trace)
+
+
 def _fail(error: Exception, sentence: str, exit_code: int, debug: bool) -> None:
     if debug:
+        sys.excepthook = _show_traceback
         raise error
     typer.echo(f"bnsbench: {sentence}", err=True)
     sys.exit(exit_code)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from bnsbench.cli.options import AsJson, Device, DType, PluginFiles, Quiet, open_host
+from bnsbench.cli.options import AsJson, Device, DType, PluginFiles, Programs, Quiet, open_host
 from bnsbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def run(
     workers: Annotated[int | None, typer.Option(help="Worker processes, with the executor 'processes'.")] = None,
     results: Annotated[Path, typer.Option(metavar="DIR", help="Folder in which the suite's results lie.")] = Path("runs"),
     plugin: PluginFiles = None,
+    allow_program: Programs = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be run.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Run finished cells and training again.")] = False,
     retrain: Annotated[bool, typer.Option("--retrain", help="Train also the solvers that the package ships.")] = False,
@@ -75,7 +76,7 @@ def run(
         retrain=retrain,
         trust_records=trust_records,
     )
-    host = open_host(plugin, folder_beside(suite))
+    host = open_host(plugin, folder_beside(suite), allow_program)
     if dry_run:
         _dry_run(options, host, quiet, as_json)
         return

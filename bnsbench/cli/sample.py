@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from bnsbench.cli.options import AsJson, Device, DType, Guidance, PluginFiles, Seed, open_host
-from bnsbench.cli.printing import print_json
+from bnsbench.cli.printing import busy, print_json
 from bnsbench.errors import UsageError
 
 
@@ -33,7 +33,6 @@ def sample(
 ) -> None:
     """Write samples as pictures or sound with their ground truth beside them, and print the PSNR between the two."""
     import torch
-    from rich.console import Console
 
     from bnsbench.api.named import find_solver, named_model
     from bnsbench.api.sampling import conditions_of, draw, mismatches
@@ -50,7 +49,7 @@ def sample(
         typer.echo(f"Note: {remark}", err=True)
     details = {} if voice is None else {"voice": voice}
     condition = conditions_of(named.model, prompt, count, **details) if prompt else None
-    with Console(stderr=True).status(f"sampling {named.name} and solving for the ground truth"):
+    with busy(f"sampling {named.name} and solving for the ground truth"):
         drawn = draw(named, found, count, guidance=guidance, seed=seed, condition=condition)
         truth = drawn.truth()
         with torch.no_grad():

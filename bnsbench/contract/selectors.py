@@ -6,10 +6,11 @@ import functools
 import importlib
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any, Generic, TypeVar
 
+from bnsbench.contract.programs import NONE, Digests, programs_allowed
 from bnsbench.contract.specs import ExporterSpec, ReportSpec, Scalar, SolverSpec, Spec
 from bnsbench.errors import BnsbenchError, MissingPackageError, UsageError, needed_for, one_line
 
@@ -28,11 +29,13 @@ class Selection(Generic[SpecT_co]):
     """A component's record with a value for each of its parameters; a solver's is a ``Selection[SolverSpec]``.
 
     qualified: whether its name is shown with the provider, because another component has the same name.
+    programs: hashes of the programs in files that it may run, see `bnsbench.contract.programs`.
     """
 
     spec: SpecT_co
     parameters: Mapping[str, Scalar]
     qualified: bool = False
+    programs: Digests = field(default=NONE, compare=False, repr=False)
 
     @property
     def plain(self) -> Selection[SpecT_co]:
@@ -68,7 +71,7 @@ class Selection(Generic[SpecT_co]):
             return functools.partial(target, rule=f"{self.spec.provider}/{self.plain.canonical}")
         if isinstance(self.spec, SolverSpec | ReportSpec | ExporterSpec):
             return functools.partial(target, **self.parameters)
-        with needed_for(f"{self.spec.name!r}"):
+        with needed_for(f"{self.spec.name!r}"), programs_allowed(self.programs):
             return target(**self.parameters)
 
 

@@ -75,6 +75,7 @@ class Budgets:
 
 
 SolverKind = Literal["traced", "direct", "trained", "tuned"]
+Direction = Literal["higher", "lower"]
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ class MetricSpec(Spec):
         unit: Such as "dB"; empty for pure numbers.
     """
 
-    direction: Literal["higher", "lower"] = "higher"
+    direction: Direction = "higher"
     unit: str = ""
 
 
