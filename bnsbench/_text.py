@@ -31,11 +31,16 @@ def spelt_out(text: str, kept: str = "") -> str:
 
 def quoted(text: object) -> str:
     """Return a text in quotes for a sentence: control characters are spelt out, and the middle of a long one is left out."""
-    whole = str(text)
-    if len(whole) > LONGEST_QUOTE:
-        half = LONGEST_QUOTE // 2
-        whole = f"{whole[:half]} ... {whole[-half:]}"
-    return repr(whole)
+    try:
+        whole = str(text)
+    except (ValueError, RecursionError):  # a whole number of thousands of digits, or what is nested as deeply
+        return "a value that is too long to be shown"
+    return repr(shortened(whole, LONGEST_QUOTE))
+
+
+def shortened(text: str, most: int) -> str:
+    """Return the text with its middle left out if it has more than so many letters."""
+    return text if len(text) <= most else f"{text[: most // 2]} ... {text[-(most // 2) :]}"
 
 
 def whole_number(text: str) -> int | None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from bnsbench._text import quoted
 from bnsbench.api.wrapping import WrappedModel
 from bnsbench.contract import PluginHost, Selection, local_file
 from bnsbench.contract.programs import digests_of
@@ -27,11 +28,15 @@ from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.process.machine import cache_folder, choose_device
 from bnsbench.solvers.samplers import Sampler, sampler_of
+from bnsbench.storage import names
 
 _log = logging.getLogger(__name__)
 
 AnySolver = str | FilePath | SolverArtefact | NonStationarySolver
 """A solver's selector, the file of a trained one, its content, or a table."""
+
+MOST = 10**9
+"""The largest number of samples or the like."""
 
 TABLE = "table"
 """The name of a table that says nothing else."""
@@ -66,7 +71,9 @@ def whole(name: str, value: Any) -> int:
     except TypeError as error:
         raise UsageError(f"{name} takes a whole number, not {value!r}.") from error
     if found < 1:
-        raise UsageError(f"{name} takes a whole number of at least 1, not {found}.")
+        raise UsageError(f"{name} takes a whole number of at least 1, not {quoted(found)}.")
+    if found > MOST:
+        raise UsageError(f"{name} takes a whole number of at most {MOST:,}, not {quoted(found)}.")
     return found
 
 
@@ -235,7 +242,7 @@ def find_solver(
 
 def is_file(solver: AnySolver) -> bool:
     """Return whether a text or path is meant as the file of a trained solver."""
-    return isinstance(solver, str | FilePath) and (str(solver).endswith(".json") or FilePath(solver).is_file())
+    return isinstance(solver, str | FilePath) and (str(solver).endswith(".json") or names.is_file(solver))
 
 
 def check_budget(selection: Selection[SolverSpec], nfe: int) -> None:

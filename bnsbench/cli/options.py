@@ -54,7 +54,7 @@ Guidance = Annotated[
     float,
     typer.Option(
         help="Guidance scale w in (1 + w) u_cond - w u_uncond; 0 is none.",
-        callback=lambda w: w + 0.0,  # -0 is 0
+        callback=lambda w: finite("--guidance", w),
     ),
 ]
 GuidanceScales = Annotated[
@@ -88,6 +88,13 @@ def load_host(
     if (file := local_file(place)) is not None:
         typer.echo(f"Loading the local plugin {file}.", err=True)
     return PluginHost.load(files or (), place, digests_of(programs or ()))
+
+
+def finite(option: str, number: float) -> float:
+    """Return an option's number, 0 for -0; UsageError if it is not finite."""
+    if not math.isfinite(number):
+        raise UsageError(f"{option} takes a finite number, not {number}.")
+    return number + 0.0
 
 
 def numbers(option: str, text: str) -> list[float]:

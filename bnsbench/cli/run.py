@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from bnsbench._text import quoted
 from bnsbench.cli.options import AsJson, Device, DType, PluginFiles, Programs, Quiet, open_host
 from bnsbench.errors import UsageError
 
@@ -116,7 +117,7 @@ def _numbers(option: str, texts: Names, kind: type[_N], meant: str, minimum: flo
         except ValueError:
             number = None
         if number is None or not minimum <= number < float("inf"):
-            raise UsageError(f"{option} takes {meant}, separated by commas, not {part.strip()!r}.")
+            raise UsageError(f"{option} takes {meant}, separated by commas, not {quoted(part.strip())}.")
         numbers.append(number + kind(0))  # -0 is 0
     return numbers
 

@@ -18,7 +18,7 @@ def sample(
     solver: Annotated[str, typer.Option(metavar="NAME|FILE", help="A solver's name, or the file of a trained one.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures or sounds.")],
     nfe: Annotated[int | None, typer.Option(help="Evaluations to spend; a file knows its own.", show_default=False)] = None,
-    count: Annotated[int, typer.Option(min=1, help="How many samples.")] = 16,
+    count: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many samples.")] = 16,
     prompt: Annotated[
         list[str] | None,
         typer.Option("--prompt", "--text", help="What to make, in words; may be repeated.", show_default=False),

@@ -128,7 +128,8 @@ def _collect(kind: str, plugin: object, manager: pluggy.PluginManager, contribut
 def _complete(record: AnySpec, plugin: object, source: PluginSource) -> AnySpec:
     """Fill in the provider, the module of a target like ":function" (the plugin's own) and a file's revision."""
     if isinstance(record, SuiteSpec):
-        file = Path(record.file) if isinstance(record.file, str) else record.file
+        file: Any = record.file
+        file = Path(file) if isinstance(file, str) else file
         return replace(record, provider=source.name, file=file)
     own = getattr(plugin, "__name__", "") if str(record.target).startswith(":") else ""
     version = f"{record.version}+{source.revision}" if source.revision else record.version

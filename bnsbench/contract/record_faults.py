@@ -39,7 +39,8 @@ def _fault_of_suite(record: SuiteSpec) -> str | None:
 def _fault_of_spec(record: Spec) -> str | None:
     if not _TARGET.fullmatch(record.target):
         return f"whose target {record.target!r} is not of the form 'package.module:attribute'."
-    for key, value in record.parameters.items():
+    parameters: Mapping[Any, Any] = record.parameters
+    for key, value in parameters.items():
         if not (isinstance(key, str) and _PARAMETER.fullmatch(key)):
             return f"with a parameter {_short(key)}, which is no keyword."
         if not isinstance(value, Scalar):

@@ -10,9 +10,22 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any, Generic, TypeVar
 
+from bnsbench._text import quoted
 from bnsbench.contract.programs import NONE, Digests, programs_allowed
 from bnsbench.contract.specs import ExporterSpec, ReportSpec, Scalar, SolverSpec, Spec
 from bnsbench.errors import BnsbenchError, MissingPackageError, UsageError, needed_for, one_line
+
+LONGEST_SELECTOR = 10_000
+"""Letters of a selector; one may name files, and hold selectors of its own."""
+
+WHOLE_LIMIT = 2**63
+"""Whole numbers of parameters are smaller than this, whatever their sign."""
+
+MOST_SELECTORS = 10_000
+"""Selectors in a list that is separated by commas."""
+
+_LONGEST_WORD = 100
+"""Letters of a word for which others like it are looked for, which takes time with the square of its length."""
 
 BEST_GRID = "best"
 """The value of a traced solver's parameter ``grid`` that asks for a search."""
@@ -123,6 +136,8 @@ def parse_selector(text: str) -> tuple[str | None, str, dict[str, str]]:
 
     Values may hold selectors of their own, as in ``bns[init=unipc[order=3]]``.
     """
+    if len(text) > LONGEST_SELECTOR:
+        raise UsageError(f"{quoted(text)} is no selector: it has more than {LONGEST_SELECTOR:,} letters.")
     head, bracket, rest = text.strip().partition("[")
     if bracket and not rest.endswith("]"):
         raise UsageError(f"{text!r} lacks its closing bracket: write name[parameter=value,...].")
@@ -135,7 +150,7 @@ def parse_selector(text: str) -> tuple[str | None, str, dict[str, str]]:
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """Return the end of an error message: the closest of the choices, or all of them if none is close."""
     known = sorted(choices)
-    close = get_close_matches(word, known, n=1)
+    close = get_close_matches(word[:_LONGEST_WORD], known, n=1)
     if close:
         return f"did you mean {close[0]!r}?"
     return f"choose from {', '.join(known)}." if known else "there are none."
@@ -143,6 +158,8 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
 
 def split_selectors(text: str) -> list[str]:
     """Split a comma-separated list, such as an option's value, at the commas outside brackets."""
+    if text.count(",") > MOST_SELECTORS:
+        raise UsageError(f"{quoted(text)} has more than {MOST_SELECTORS:,} parts.")
     return [part.strip() for part in _split_outside_brackets(text)]
 
 
@@ -168,7 +185,7 @@ def _split_outside_brackets(text: str) -> Iterator[str]:
             yield text[begin:position]
             begin = position + 1
     if depth:
-        raise UsageError(f"The brackets in {text!r} do not match.")
+        raise UsageError(f"The brackets in {quoted(text)} do not match.")
     yield text[begin:]
 
 
@@ -179,7 +196,7 @@ def _convert(spec: Spec, key: str, text: str) -> Scalar:
     value = _number(text, type(default))
     if value is None:
         kind = {bool: "true or false", int: "a whole number", float: "a finite number"}[type(default)]
-        raise UsageError(f"Parameter {key!r} of {spec.name!r} must be {kind}, not {text!r}.")
+        raise UsageError(f"Parameter {key!r} of {spec.name!r} must be {kind}, not {quoted(text)}.")
     return value
 
 
@@ -189,9 +206,10 @@ def _number(text: str, kind: type) -> bool | int | float | None:
         return {"true": True, "false": False}.get(text.lower())
     try:
         value: int | float = kind(text)
-    except ValueError:
+        known = math.isfinite(value) and (kind is float or abs(value) < WHOLE_LIMIT)
+    except (ValueError, OverflowError):  # OverflowError: a whole number beyond all floats
         return None
-    return value + kind(0) if math.isfinite(value) else None  # -0 is 0
+    return value + kind(0) if known else None  # -0 is 0
 
 
 def _format(value: Scalar) -> str:

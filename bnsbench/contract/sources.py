@@ -19,6 +19,7 @@ from bnsbench._version import __version__
 from bnsbench.contract.hookspecs import GROUP
 from bnsbench.contract.selectors import did_you_mean
 from bnsbench.errors import UsageError
+from bnsbench.storage.names import is_file
 
 BUILTIN = "builtin"
 LOCAL_FILE = "bnsbench_local.py"
@@ -79,11 +80,7 @@ def local_file(folder: Path | None) -> Path | None:
     if folder is None:
         return None
     file, allowed = folder / LOCAL_FILE, _allowed()
-    try:
-        there = file.is_file()
-    except (OSError, ValueError):
-        return None
-    return file.resolve() if there and (allowed is None or file.stem in allowed) else None
+    return file.resolve() if is_file(file) and (allowed is None or file.stem in allowed) else None
 
 
 def _allowed() -> set[str] | None:

@@ -17,6 +17,7 @@ from bnsbench.errors import NotApplicableError, UsageError, one_line
 from bnsbench.flows.features import SampleFeatures
 from bnsbench.flows.model import Model
 from bnsbench.metrics.contents import content_hash
+from bnsbench.storage.names import is_file
 from bnsbench.storage.weights import WeightsError, read_weights
 
 INCEPTION = "inception-v3-compat"
@@ -82,7 +83,7 @@ def extractor_for(model: Model, shape: tuple[int, ...], weights: str = "", use: 
         )
     if not weights:
         raise NotApplicableError("Features of RGB images need Inception-v3's weights for torch-fidelity: give weights=PATH.")
-    if not Path(weights).is_file():
+    if not is_file(weights):
         raise UsageError(f"There is no Inception-v3 weights file {weights}.")
     return _inception(weights, use, content_hash(Path(weights), (Path(weights),)))
 

@@ -16,6 +16,7 @@ from bnsbench.metrics.audio import sample_rate
 from bnsbench.metrics.base import SampleSet
 from bnsbench.metrics.contents import content_hash
 from bnsbench.metrics.extractors import Extractor, own_extractor
+from bnsbench.storage.names import is_file
 
 
 def sound_extractor(samples: SampleSet, network: str = "", allowed: Digests | None = None) -> Extractor:
@@ -36,7 +37,7 @@ def sound_extractor(samples: SampleSet, network: str = "", allowed: Digests | No
     sample_rate(samples)
     if network:
         file = Path(network)
-        if not file.is_file():
+        if not is_file(file):
             raise UsageError(f"There is no network file {network}.")
         fingerprint = content_hash(file, (file,))
         if allowed is not None and fingerprint not in allowed:

@@ -10,6 +10,7 @@ from typing import Any
 from bnsbench._text import quoted
 from bnsbench.contract import PluginHost, Selection
 from bnsbench.errors import UsageError
+from bnsbench.storage.names import is_there
 from bnsbench.suite.suitefile import Suite, read_suite
 
 _INSIDE = re.compile(r"[\[\],=:]")
@@ -63,12 +64,5 @@ def _components(suite: Suite, host: PluginHost) -> Iterator[Selection[Any]]:
 def _paths(value: str) -> Iterator[Path]:
     for text in dict.fromkeys([value, *_INSIDE.split(value)]):
         path = Path(text).expanduser() if text.strip() else None
-        if path is not None and _is_there(path):
+        if path is not None and is_there(path):
             yield path
-
-
-def _is_there(path: Path) -> bool:
-    try:
-        return path.exists()
-    except (OSError, ValueError):  # too long for a name, or with a zero byte
-        return False
