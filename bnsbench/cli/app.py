@@ -24,7 +24,7 @@ from bnsbench.cli.check import check
 from bnsbench.cli.compare import compare
 from bnsbench.cli.completion import PROGRAM, InstallCompletion, ShowCompletion, prepare_completion, with_shell
 from bnsbench.cli.doctor import doctor
-from bnsbench.cli.encoding import make_streams_forgiving, shown_streams
+from bnsbench.cli.encoding import make_streams_forgiving
 from bnsbench.cli.groups import Command, Group, ending_with_the_reader
 from bnsbench.cli.leaderboard import leaderboard
 from bnsbench.cli.list import list_components
@@ -40,6 +40,7 @@ from bnsbench.cli.tune import tune
 from bnsbench.cli.verify import verify
 from bnsbench.errors import BnsbenchError, needed_for, one_line
 from bnsbench.process.cpu import wait_briefly
+from bnsbench.process.shown import shown_streams
 
 LONGEST_SENTENCE = 3000
 """Letters of an error's sentence, which may quote files of others; the middle of a longer one is left out."""

@@ -1,15 +1,11 @@
-"""The streams that commands print to: what their encoding lacks is replaced, and what a terminal would obey is spelt out."""
+"""Text for streams that cannot write every character: what they lack is replaced, and nothing is lost to an error."""
 
 from __future__ import annotations
 
 import codecs
 import io
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from typing import Any, TextIO
-
-from bnsbench._text import spelt_out
+from typing import Any
 
 REPLACING = "bnsbench.replacing"
 """The error handler of streams: characters that their encoding lacks become their `SUBSTITUTES`, or "?"."""
@@ -40,48 +36,6 @@ def make_streams_forgiving() -> None:
         if isinstance(stream, io.TextIOWrapper):
             ascii_only = codecs.lookup(stream.encoding).name == "ascii"
             stream.reconfigure(encoding=PLAIN_ASCII if ascii_only else None, errors=REPLACING)
-
-
-class ShownStream:
-    """A stream to which control characters are written as text, since they may come from files of others.
-
-    It is the border to the terminal: whatever prints, click, the logging of Python or a component, prints through it.
-    Colours of our own go to the stream below.
-    """
-
-    def __init__(self, below: TextIO) -> None:
-        """Write to the stream ``below``."""
-        self.below = below
-
-    def write(self, text: str) -> int:
-        """Write text with its control characters spelt out, but for line breaks and tabs."""
-        self.below.write(spelt_out(text, kept="\n\t"))
-        return len(text)
-
-    def writelines(self, lines: Iterable[str]) -> None:
-        """Write each of the texts."""
-        for line in lines:
-            self.write(line)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.below, name)
-
-
-@contextmanager
-def shown_streams() -> Iterator[None]:
-    """Let stdout and stderr spell out control characters within the block."""
-    before = sys.stdout, sys.stderr
-    shown: list[Any] = [ShownStream(stream) for stream in before]
-    sys.stdout, sys.stderr = shown
-    try:
-        yield
-    finally:
-        sys.stdout, sys.stderr = before
-
-
-def for_colours(stream: TextIO) -> TextIO:
-    """Return the stream that takes our own colours, whose text has been spelt out before."""
-    return stream.below if isinstance(stream, ShownStream) else stream
 
 
 def _replaced(error: UnicodeError) -> tuple[str, int]:

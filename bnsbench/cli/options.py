@@ -41,7 +41,7 @@ Programs = Annotated[
     typer.Option(
         "--allow-program",
         metavar="FILE",
-        help="Let metrics run this exported network, which may do anything here; may be repeated.",
+        help="Run this exported network, a program that may do anything here; may be repeated.",
         show_default=False,
     ),
 ]

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from bnsbench.cli.encoding import for_colours, for_stdout
+from bnsbench.cli.encoding import for_stdout
+from bnsbench.process.shown import for_colours
 from bnsbench.report.escaping import one_line
 
 if TYPE_CHECKING:

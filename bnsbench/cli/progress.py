@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from bnsbench.cli.encoding import shown_streams
 from bnsbench.cli.printing import error_console, styled
+from bnsbench.process.shown import shown_streams
 from bnsbench.suite.plan import Cell
 from bnsbench.suite.progress import Message, Remaining, RunListener
 from bnsbench.suite.record import RETRIED, Record

@@ -52,10 +52,11 @@ def one_line(text: str) -> str:
 def csv_cell(text: str) -> str:
     """Return the text as a cell that no spreadsheet takes for a formula: an apostrophe stands before what begins like one.
 
-    All else is kept, for CSV is data: whoever writes the file sets quotation marks, and the command line spells out control
-    characters where it prints one.
+    All else is kept, for CSV is data, but that every line break is the same: whoever writes the file sets quotation marks,
+    and the command line spells out control characters where it prints one.
     """
-    return text if _NUMBER.fullmatch(text) else _FORMULA.sub(r"\1'", text)
+    plain = text.replace("\r\n", "\n").replace("\r", "\n")
+    return plain if _NUMBER.fullmatch(plain) else _FORMULA.sub(r"\1'", plain)
 
 
 def html_text(text: str) -> str:
