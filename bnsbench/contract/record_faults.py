@@ -10,7 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args
 
-from bnsbench.contract.specs import AnySpec, Budgets, Direction, Scalar, SolverKind, Spec, SuiteSpec
+from bnsbench.contract.specs import AnySpec, Budgets, Scalar, SolverKind, Spec, SuiteSpec
 
 MOST = 2**31 - 1
 """The largest budget, step, order or number of stages that a record may have."""
@@ -117,6 +117,6 @@ _EXPECTED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "order": (_is_order, "a whole number of at least 1, or None"),
     "budgets": (_are_budgets, "Budgets of a minimum and a step of at least 1"),
     "kind": _one_of(get_args(SolverKind)),
-    "direction": _one_of(get_args(Direction)),
+    "direction": _one_of(("higher", "lower")),
 }
 """By field: whether a value of it is in order, and what it must be."""

@@ -81,7 +81,6 @@ class Budgets:
 
 
 SolverKind = Literal["traced", "direct", "trained", "tuned"]
-Direction = Literal["higher", "lower"]
 
 
 @dataclass(frozen=True)
@@ -129,7 +128,7 @@ class MetricSpec(Spec):
         unit: Such as "dB"; empty for pure numbers.
     """
 
-    direction: Direction = "higher"
+    direction: Literal["higher", "lower"] = "higher"
     unit: str = ""
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-LENGTH = 64
+LENGTH = 1024
 """Values of a sound that the exported networks take."""
 
 
