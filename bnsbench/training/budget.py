@@ -32,12 +32,11 @@ class Budget:
     @classmethod
     def parse(cls, given: str | float) -> Budget:
         """Return the budget that "50k", "1.5M", "90s", "20min", "2h" or a number of forwards means; UsageError for none."""
-        text = str(given) if isinstance(given, str) or abs(given) < MOST else ""
+        text = "" if isinstance(given, int | float) and not abs(given) < MOST else str(given)
         found = _FORM.fullmatch(text.strip())
         if found is None or not 0 < float(found[1]) < MOST:
             raise UsageError(
-                "A budget is a number of forwards such as 50k or 1.5M, or a time such as 20min or 2h,"
-                f" not {quoted(given) if isinstance(given, str) else 'one so large'}."
+                f"A budget is a number of forwards such as 50k or 1.5M, or a time such as 20min or 2h, not {quoted(given)}."
             )
         forwards, seconds = (float(found[1]) * unit or None for unit in _UNITS[found[2]])
         return cls(forwards, seconds)
