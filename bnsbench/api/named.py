@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from bnsbench._text import quoted
+from bnsbench._text import quoted, spelt_out
 from bnsbench.api.wrapping import WrappedModel
 from bnsbench.contract import PluginHost, Selection, local_file
 from bnsbench.contract.programs import digests_of
@@ -57,7 +57,7 @@ def open_host(
     files, programs = ([each] if isinstance(each, FilePath | str) else each for each in (plugins, allow_programs))
     place = folder or FilePath()
     if (local := local_file(place)) is not None:
-        _log.warning("Loading the local plugin %s.", local)
+        _log.warning("Loading the local plugin %s.", spelt_out(str(local)))
     host = PluginHost.load([FilePath(file) for file in files], place, digests_of(programs))
     for problem in host.problems:
         warnings.warn(str(problem), stacklevel=3)

@@ -15,6 +15,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import CodeType, ModuleType
 
+from bnsbench._text import spelt_out
 from bnsbench._version import __version__
 from bnsbench.contract.hookspecs import GROUP
 from bnsbench.contract.selectors import did_you_mean
@@ -34,7 +35,7 @@ class PluginProblem:
     reason: str
 
     def __str__(self) -> str:
-        return f"Plugin {self.plugin} has a problem: {self.reason}"
+        return spelt_out(f"Plugin {self.plugin} has a problem: {self.reason}")
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,10 @@ class ShownStream:
         for line in lines:
             self.write(line)
 
+    def close(self) -> None:
+        """Write what is held back; the stream below is the process's own, and stays open."""
+        self.below.flush()
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self.below, name)
 

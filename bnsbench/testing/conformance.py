@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from bnsbench._text import spelt_out
 from bnsbench.contract import PluginHost, Selection, did_you_mean, local_file, parse_selector
 from bnsbench.errors import UsageError
 from bnsbench.testing.features_and_judge import FEATURE_CHECKS
@@ -137,7 +138,7 @@ def _names(records: Iterable[Any], provider: str | None) -> set[str]:
 
 def _opened(host: PluginHost | None, plugins: Sequence[Path | str]) -> PluginHost:
     if host is None and (local := local_file(Path())) is not None:
-        _log.warning("Loading the local plugin %s.", local)
+        _log.warning("Loading the local plugin %s.", spelt_out(str(local)))
     return host or PluginHost.load([Path(file) for file in plugins], Path())
 
 
