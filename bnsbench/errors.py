@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from bnsbench._text import spelt_out
+
 
 class BnsbenchError(Exception):
-    """A fault that the user can mend; the command line prints its text without a traceback and exits with 1."""
+    """A fault that the user can mend; the command line prints its text without a traceback and exits with 1.
+
+    The text may quote files of others: what a terminal would obey is spelt out in it.
+    """
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return spelt_out(super().__str__(), kept="\n\t")
 
 
 class UsageError(BnsbenchError):

@@ -11,7 +11,7 @@ import bnsbench
 PACKAGE = Path(bnsbench.__file__).parent
 
 FLOORS = (
-    *("_version", "errors", "_lazy", "storage", "media", "process", "contract", "flows", "truth", "nonstationary"),
+    *("_version", "_text", "errors", "_lazy", "storage", "media", "process", "contract", "flows", "truth", "nonstationary"),
     *("solvers", "training", "models", "statistics", "metrics", "suite", "report", "testing", "api", "paths", "plugin"),
     *("cli", "builtin", "__init__", "__main__"),
 )

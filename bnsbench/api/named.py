@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import operator
 import tempfile
 import warnings
@@ -13,8 +14,10 @@ from typing import Any
 
 import torch
 
+from bnsbench._text import quoted, spelt_out
 from bnsbench.api.wrapping import WrappedModel
-from bnsbench.contract import PluginHost, Selection
+from bnsbench.contract import PluginHost, Selection, local_file
+from bnsbench.contract.programs import digests_of
 from bnsbench.contract.specs import SolverSpec
 from bnsbench.errors import UsageError
 from bnsbench.flows.model import Model
@@ -25,23 +28,37 @@ from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.process.machine import cache_folder, choose_device
 from bnsbench.solvers.samplers import Sampler, sampler_of
+from bnsbench.storage import names
+
+_log = logging.getLogger(__name__)
 
 AnySolver = str | FilePath | SolverArtefact | NonStationarySolver
 """A solver's selector, the file of a trained one, its content, or a table."""
+
+MOST = 10**9
+"""The largest number of samples or the like."""
 
 TABLE = "table"
 """The name of a table that says nothing else."""
 
 
-def open_host(plugins: Sequence[FilePath | str] | FilePath | str = (), folder: FilePath | None = None) -> PluginHost:
-    """Return the host with all plugins, warning of those that could not be loaded.
+def open_host(
+    plugins: Sequence[FilePath | str] | FilePath | str = (),
+    folder: FilePath | None = None,
+    allow_programs: Sequence[FilePath | str] | FilePath | str = (),
+) -> PluginHost:
+    """Return the host with all plugins, warning of those that could not be loaded; the log says which local one is loaded.
 
     Args:
         plugins: Single plugin files, one or several.
         folder: Where a ``bnsbench_local.py`` may lie; the current folder if None.
+        allow_programs: Exported networks that metrics may run, one or several.
     """
-    files = [plugins] if isinstance(plugins, FilePath | str) else plugins
-    host = PluginHost.load([FilePath(file) for file in files], folder or FilePath())
+    files, programs = ([each] if isinstance(each, FilePath | str) else each for each in (plugins, allow_programs))
+    place = folder or FilePath()
+    if (local := local_file(place)) is not None:
+        _log.warning("Loading the local plugin %s.", spelt_out(str(local)))
+    host = PluginHost.load([FilePath(file) for file in files], place, digests_of(programs))
     for problem in host.problems:
         warnings.warn(str(problem), stacklevel=3)
     return host
@@ -54,7 +71,9 @@ def whole(name: str, value: Any) -> int:
     except TypeError as error:
         raise UsageError(f"{name} takes a whole number, not {value!r}.") from error
     if found < 1:
-        raise UsageError(f"{name} takes a whole number of at least 1, not {found}.")
+        raise UsageError(f"{name} takes a whole number of at least 1, not {quoted(found)}.")
+    if found > MOST:
+        raise UsageError(f"{name} takes a whole number of at most {MOST:,}, not {quoted(found)}.")
     return found
 
 
@@ -223,7 +242,7 @@ def find_solver(
 
 def is_file(solver: AnySolver) -> bool:
     """Return whether a text or path is meant as the file of a trained solver."""
-    return isinstance(solver, str | FilePath) and (str(solver).endswith(".json") or FilePath(solver).is_file())
+    return isinstance(solver, str | FilePath) and (str(solver).endswith(".json") or names.is_file(solver))
 
 
 def check_budget(selection: Selection[SolverSpec], nfe: int) -> None:

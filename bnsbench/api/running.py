@@ -38,6 +38,7 @@ def run(
     fresh: bool = False,
     retrain: bool = False,
     plugins: Sequence[Path | str] = (),
+    allow_programs: Sequence[Path | str] = (),
     listener: Listener | None = None,
 ) -> pd.DataFrame:
     """Run a suite, write its results and return its leaderboard, one row per cell; finished cells are not run again.
@@ -63,6 +64,8 @@ def run(
         retrain: Whether to train solvers also where the package ships them.
         plugins: Single plugin files to load, besides a ``bnsbench_local.py`` that lies beside the suite's file (of a suite
             by name, in the current folder).
+        allow_programs: Exported networks that metrics may run (``fad[network=FILE]``): such a file is a program, which may
+            do anything on this machine, so it is refused otherwise.
         listener: Hears what is being done.
 
     Returns:
@@ -90,7 +93,8 @@ def run(
         fresh=fresh,
         retrain=retrain,
     )
-    return run_and_report(options, open_host(plugins, folder_beside(suite)), listener_of_run(listener))[1]
+    host = open_host(plugins, folder_beside(suite), allow_programs)
+    return run_and_report(options, host, listener_of_run(listener))[1]
 
 
 def publish(

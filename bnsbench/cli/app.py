@@ -9,13 +9,16 @@ to the application by one line below.
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from types import TracebackType
+from typing import Annotated, NoReturn
 
 import typer
 from typer.main import get_command
 
+from bnsbench._text import quoted, shortened
 from bnsbench._version import __version__
 from bnsbench.cli.check import check
 from bnsbench.cli.compare import compare
@@ -38,6 +41,10 @@ from bnsbench.cli.tune import tune
 from bnsbench.cli.verify import verify
 from bnsbench.errors import BnsbenchError, needed_for, one_line
 from bnsbench.process.cpu import wait_briefly
+from bnsbench.process.shown import shown_streams
+
+LONGEST_SENTENCE = 3000
+"""Letters of an error's sentence, which may quote files of others; the middle of a longer one is left out."""
 
 app = typer.Typer(
     cls=Group,
@@ -99,19 +106,38 @@ def main(arguments: Sequence[str] | None = None) -> None:
     wait_briefly()
     make_streams_forgiving()
     prepare_completion()
+    with shown_streams():
+        _run(words, debug)
+
+
+def _run(words: list[str], debug: bool) -> None:
+    """Run the command that the words mean, and end with its exit code."""
     try:
         with ending_with_the_reader(), needed_for("this command"):
             get_command(app)(args=with_shell([word for word in words if word != "--debug"]), prog_name=PROGRAM)
     except BnsbenchError as error:
         _fail(error, str(error), error.exit_code, debug)
+    except OSError as error:
+        if error.errno not in (errno.ENAMETOOLONG, errno.ELOOP):
+            _fail_unexpectedly(error, debug)
+        _fail(error, f"{quoted(error.filename)} is no name of a file: {error.strerror}.", 2, debug)
     except Exception as error:  # noqa: BLE001 (the last resort: one sentence instead of a traceback)
-        reason = one_line(error)
-        sentence = f"Unexpected {type(error).__name__}: {reason}; run again with --debug for the traceback."
-        _fail(error, sentence, 1, debug)
+        _fail_unexpectedly(error, debug)
 
 
-def _fail(error: Exception, sentence: str, exit_code: int, debug: bool) -> None:
+def _fail_unexpectedly(error: Exception, debug: bool) -> NoReturn:
+    sentence = f"Unexpected {type(error).__name__}: {one_line(error)}; run again with --debug for the traceback."
+    _fail(error, sentence, 1, debug)
+
+
+def _show_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    with shown_streams():
+        sys.__excepthook__(kind, error, trace)
+
+
+def _fail(error: Exception, sentence: str, exit_code: int, debug: bool) -> NoReturn:
     if debug:
+        sys.excepthook = _show_traceback
         raise error
-    typer.echo(f"bnsbench: {sentence}", err=True)
+    typer.echo(f"bnsbench: {shortened(sentence, LONGEST_SENTENCE)}", err=True)
     sys.exit(exit_code)

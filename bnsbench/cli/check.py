@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bnsbench.cli.completion import complete_components
-from bnsbench.cli.options import AsJson, ComponentKind, PluginFiles, open_host
+from bnsbench.cli.options import AsJson, ComponentKind, PluginFiles, Programs, open_host
 from bnsbench.cli.printing import print_json, print_table
 from bnsbench.errors import UsageError
 
@@ -29,13 +29,14 @@ def check(
         str, typer.Option(metavar="MODEL", help="Model on whose samples a metric is checked.", show_default=False)
     ] = "",
     plugin: PluginFiles = None,
+    allow_program: Programs = None,
     as_json: AsJson = False,
 ) -> None:
     """Run all conformance checks on a solver, a model or a metric; exit code 1 if one fails.
 
     A hint is no fault: it says what could be better.
     """
-    host = open_host(plugin)
+    host = open_host(plugin, programs=allow_program)
     from bnsbench.testing.conformance import check_component, find_kind
 
     found = kind.value if kind else find_kind(name, host)

@@ -77,12 +77,10 @@ def complete_components(incomplete: str) -> list[str]:
 
 def _completed(incomplete: str, kinds: Sequence[str]) -> list[str]:
     """Return the names of these kinds that complete the last of several names, separated by commas, after the others."""
-    from pathlib import Path
-
     from bnsbench.contract import PluginHost
 
     try:
-        host = PluginHost.load((), Path())
+        host = PluginHost.load()  # a key that is pressed runs no file of the folder where one is
     except BnsbenchError:
         return []
     before, comma, last = incomplete.rpartition(",")

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from bnsbench._version import __version__
-from bnsbench.cli.options import AsJson, PluginFiles
+from bnsbench.cli.options import AsJson, PluginFiles, load_host
 from bnsbench.cli.printing import print_json, print_table
 
 if TYPE_CHECKING:
@@ -24,9 +23,7 @@ NO_TORCH = "not installed: nothing can be computed (python -m pip install torch)
 
 def doctor(plugin: PluginFiles = None, as_json: AsJson = False) -> None:
     """Tell what this machine has and what can run on it; exit code 1 if a plugin is faulty."""
-    from bnsbench.contract import PluginHost
-
-    host = PluginHost.load(plugin or (), Path())
+    host = load_host(plugin)
     problems = [f"{problem.plugin}: {problem.reason}" for problem in host.problems]
     facts = {**_software(), **_machine(), **_cache(), **_components(host), "problems": problems}
     if as_json:

@@ -13,7 +13,7 @@ import typer
 
 from bnsbench.cli.encoding import for_stdout
 from bnsbench.cli.options import PluginFiles, open_host
-from bnsbench.cli.printing import print_rich, shown_width, terminal_width
+from bnsbench.cli.printing import print_rich, shown_width, styled, terminal_width
 from bnsbench.errors import UsageError
 from bnsbench.report.escaping import one_line
 
@@ -78,8 +78,6 @@ def print_leaderboard(frame: pd.DataFrame, metric: str | None = None, view: View
 
     On a terminal that is too narrow for all columns they follow in parts, each with the solvers again.
     """
-    from rich.text import Text
-
     from bnsbench.report.matrix import metrics_of, tuned_grids
     from bnsbench.report.views import view_sheets
 
@@ -94,7 +92,7 @@ def print_leaderboard(frame: pd.DataFrame, metric: str | None = None, view: View
         titled += [("grids of tuned solvers", sheet) for sheet in tuned_grids(frame)]
     parts: list[RenderableType] = []
     for index, (title, sheet) in enumerate(titled):
-        parts += [Text()] if index else []
+        parts += [styled("")] if index else []
         parts += _drawn(f"{sheet.title}: {title}", sheet)
     print_rich(*parts, *map(_remark, _legend(frame, chosen, view)))
 
@@ -126,9 +124,7 @@ def _legend(frame: pd.DataFrame, metric: str, view: View) -> Iterable[str]:
 
 def _drawn(title: str, sheet: Sheet) -> Iterator[RenderableType]:
     """Yield a sheet's title, its tables as the width allows, and its notes."""
-    from rich.text import Text
-
-    yield Text(one_line(title), style="bold")
+    yield styled(title, "bold")
     widths = _widths(sheet)
     names, groups = groups_that_fit(widths, terminal_width())
     for group in groups:
@@ -140,7 +136,7 @@ def _widths(sheet: Sheet) -> list[int]:
     """Return the columns that the names of a sheet's lines take, and each of its columns of entries with their marks."""
     names = [sheet.head, *(line.solver for line in sheet.lines)]
     entries = [[column, *(f"{line.entries[k].text}  " for line in sheet.lines)] for k, column in enumerate(sheet.columns)]
-    return [max(map(shown_width, texts)) for texts in (names, *entries)]
+    return [max(shown_width(one_line(text)) for text in texts) for texts in (names, *entries)]
 
 
 def groups_that_fit(widths: Sequence[int], width: int) -> tuple[int, list[list[int]]]:
@@ -168,26 +164,23 @@ def _table(sheet: Sheet, names: int, columns: Sequence[int]) -> Table:
     """Return the table of these columns of a sheet, in which names may be that wide."""
     from rich import box
     from rich.table import Table
-    from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column(Text(one_line(sheet.head)), overflow="fold", max_width=names)
+    table.add_column(styled(sheet.head), overflow="fold", max_width=names)
     for k in columns:
-        table.add_column(Text(one_line(sheet.columns[k])), justify="right", no_wrap=True)
+        table.add_column(styled(sheet.columns[k]), justify="right", no_wrap=True)
     for line in sheet.lines:
-        table.add_row(Text(one_line(line.solver)), *(_entry(line.entries[k]) for k in columns))
+        table.add_row(styled(line.solver), *(_entry(line.entries[k]) for k in columns))
     return table
 
 
 def _entry(entry: Entry) -> Text:
-    from rich.text import Text
-
     from bnsbench.report.matrix import TIE
 
-    text = one_line(entry.text)
+    text = entry.text
     if entry.standing == "best":
-        return Text(f"{text}  " if _shows_bold() else f"{text} *", style="bold green")
-    return Text(f"{text} {TIE}" if entry.standing == "tied" else f"{text}  ")
+        return styled(f"{text}  " if _shows_bold() else f"{text} *", "bold green")
+    return styled(f"{text} {TIE}" if entry.standing == "tied" else f"{text}  ")
 
 
 def _shows_bold() -> bool:
@@ -195,14 +188,12 @@ def _shows_bold() -> bool:
 
 
 def _remark(line: str) -> Text:
-    from rich.text import Text
-
-    return Text(one_line(line), style="dim")
+    return styled(line, "dim")
 
 
 def _render(frame: pd.DataFrame, metric: str | None, view: View, form: str, plugin: list[Path] | None) -> str:
     """Return the leaderboard in the words of a report, which is told the metric and the view if it knows of them."""
-    report = open_host(plugin).report("markdown" if form == "table" else form)
+    report = open_host(plugin, local=False).report("markdown" if form == "table" else form)
     asked: dict[str, str] = {**({"metric": metric} if metric else {}), **({"view": view} if view != "standings" else {})}
     for name, value in asked.items():
         if name not in report.parameters:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bnsbench._text import quoted
 from bnsbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -34,6 +36,15 @@ PluginFiles = Annotated[
     list[Path] | None,
     typer.Option("--plugin", metavar="FILE", help="Also load this plugin file; may be repeated.", show_default=False),
 ]
+Programs = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--allow-program",
+        metavar="FILE",
+        help="Run this exported network, a program that may do anything here; may be repeated.",
+        show_default=False,
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print results only, no progress.")]
 Device = Annotated[str, typer.Option(metavar="auto|cpu|cuda[:i]", help="Where to compute.")]
@@ -43,7 +54,7 @@ Guidance = Annotated[
     float,
     typer.Option(
         help="Guidance scale w in (1 + w) u_cond - w u_uncond; 0 is none.",
-        callback=lambda w: w + 0.0,  # -0 is 0
+        callback=lambda w: finite("--guidance", w),
     ),
 ]
 GuidanceScales = Annotated[
@@ -52,22 +63,46 @@ GuidanceScales = Annotated[
 Tolerance = Annotated[float, typer.Option(metavar="X", help="Of the ground truth; a coarser one is cheaper.")]
 
 
-def open_host(files: list[Path] | None, folder: Path | None = None) -> PluginHost:
-    """Return the host with all plugins, telling on stderr which of them could not be loaded.
+def open_host(
+    files: list[Path] | None, folder: Path | None = None, programs: list[Path] | None = None, *, local: bool = True
+) -> PluginHost:
+    """Return the host with all plugins, telling on stderr which local one is loaded and which could not be loaded.
 
-    files: of ``--plugin``. folder: where a ``bnsbench_local.py`` may lie; the current folder if None.
+    files: of ``--plugin``. folder: where a ``bnsbench_local.py`` may lie; the current folder if None. programs: of
+    ``--allow-program``. local: whether a ``bnsbench_local.py`` is loaded: commands that read results load none.
     """
-    from bnsbench.contract import PluginHost
-
-    host = PluginHost.load(files or (), folder or Path())
+    host = load_host(files, folder, programs, local=local)
     for problem in host.problems:
         typer.echo(str(problem), err=True)
     return host
 
 
+def load_host(
+    files: list[Path] | None, folder: Path | None = None, programs: list[Path] | None = None, *, local: bool = True
+) -> PluginHost:
+    """Return the host like `open_host`, its problems untold."""
+    from bnsbench.contract import PluginHost, local_file
+    from bnsbench.contract.programs import digests_of
+
+    place = (folder or Path()) if local else None
+    if (file := local_file(place)) is not None:
+        typer.echo(f"Loading the local plugin {file}.", err=True)
+    return PluginHost.load(files or (), place, digests_of(programs or ()))
+
+
+def finite(option: str, number: float) -> float:
+    """Return an option's number, 0 for -0; UsageError if it is not finite."""
+    if not math.isfinite(number):
+        raise UsageError(f"{option} takes a finite number, not {number}.")
+    return number + 0.0
+
+
 def numbers(option: str, text: str) -> list[float]:
-    """Return the numbers in an option's comma-separated text; UsageError for what is none."""
+    """Return the finite numbers in an option's comma-separated text; UsageError for what is none."""
     try:
-        return [float(part) + 0.0 for part in text.split(",")]  # -0 is 0
-    except ValueError as error:
-        raise UsageError(f"{option} takes numbers such as 2 or 0,2,6, not {text!r}.") from error
+        found = [float(part) + 0.0 for part in text.split(",")]  # -0 is 0
+    except ValueError:
+        found = [math.nan]
+    if not all(map(math.isfinite, found)):
+        raise UsageError(f"{option} takes numbers such as 2 or 0,2,6, not {quoted(text)}.")
+    return found

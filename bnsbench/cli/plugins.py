@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from bnsbench.cli.options import AsJson, PluginFiles
+from bnsbench.cli.options import AsJson, PluginFiles, load_host
 from bnsbench.cli.printing import print_json, print_table
 
 if TYPE_CHECKING:
@@ -18,9 +17,7 @@ if TYPE_CHECKING:
 
 def plugins(plugin: PluginFiles = None, as_json: AsJson = False) -> None:
     """List the plugins, what each offers and what is wrong with any of them; exit code 1 if something is."""
-    from bnsbench.contract import PluginHost
-
-    host = PluginHost.load(plugin or (), Path())
+    host = load_host(plugin)
     if as_json:
         print_json({"plugins": list(map(asdict, host.plugins)), "problems": list(map(asdict, host.problems))})
     else:

@@ -1,20 +1,26 @@
-"""Tables and JSON on stdout: fitted to a terminal, one line a row for a pipe or a file; nothing is ever cut off."""
+"""Tables and JSON on stdout: fitted to a terminal, one line a row for a pipe or a file; nothing is ever cut off.
+
+All that rich draws passes through here, and its texts through `styled`: control characters in them are spelt out.
+"""
 
 from __future__ import annotations
 
 import json
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from bnsbench.cli.encoding import for_stdout
+from bnsbench.process.shown import for_colours
 from bnsbench.report.escaping import one_line
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, OverflowMethod, RenderableType
+    from rich.text import Text
 
 Rows = Sequence[Sequence[str]]
 
@@ -42,12 +48,12 @@ def print_table(columns: Sequence[str], rows: Rows) -> None:
     A terminal's lines are as wide as the terminal: cells wrap between words, and where not even their words fit, every row
     becomes a block of lines. A pipe or a file gets one line a row.
     """
-    lines = [[one_line(cell) for cell in row] for row in rows]
+    head, lines = [one_line(name) for name in columns], [[one_line(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
-        widths = fitted([list(columns), *lines], terminal_width())
-        print_rich(_blocks(columns, lines) if widths is None else _table(columns, lines, widths))
+        widths = fitted([head, *lines], terminal_width())
+        print_rich(_blocks(head, lines) if widths is None else _table(head, lines, widths))
     else:
-        for line in plain_lines(columns, lines):
+        for line in plain_lines(head, lines):
             typer.echo(for_stdout(line))
 
 
@@ -61,17 +67,38 @@ def plain_lines(columns: Sequence[str], rows: Rows) -> list[str]:
     ]
 
 
+def styled(text: str, style: str = "", overflow: OverflowMethod | None = None) -> Text:
+    """Return a text on one line for rich, whose control characters are spelt out; brackets in it are no markup."""
+    from rich.text import Text
+
+    return Text(one_line(text), style=style, overflow=overflow)
+
+
+def error_console() -> Console:
+    """Return rich's console on stderr."""
+    from rich.console import Console
+
+    return Console(file=for_colours(sys.stderr))
+
+
+@contextmanager
+def busy(text: str) -> Iterator[None]:
+    """Show on a terminal's stderr that something is being done while the block runs."""
+    with error_console().status(styled(text)):
+        yield
+
+
 def print_rich(*renderables: RenderableType) -> None:
-    """Print what rich draws, one below the other, in colours on a terminal, with characters that stdout can write."""
+    """Print what rich draws of `styled` texts, one below the other, in colours on a terminal, as stdout can write it."""
     from rich.console import Console
 
     # Without a height rich takes a dumb terminal for one of 80 columns.
-    console = Console(highlight=False, width=terminal_width(), height=LINES)
+    console = Console(file=for_colours(sys.stdout), highlight=False, width=terminal_width(), height=LINES)
     with console.capture() as captured:
         console.print(*renderables, sep="\n")
     # Lines of a table are filled with spaces up to its width.
     text = "\n".join(line.rstrip() for line in captured.get().splitlines())
-    typer.echo(for_stdout(text))
+    typer.echo(for_stdout(text), file=for_colours(sys.stdout))
 
 
 def terminal_width() -> int:
@@ -109,13 +136,12 @@ def fitted(lines: Rows, width: int) -> list[int] | None:
 def _table(columns: Sequence[str], rows: Rows, widths: Sequence[int]) -> RenderableType:
     from rich import box
     from rich.table import Table
-    from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for column, width in zip(columns, widths, strict=True):
-        table.add_column(Text(column), width=width)
+        table.add_column(styled(column), width=width)
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*map(styled, row))
     return table
 
 
@@ -123,12 +149,11 @@ def _blocks(columns: Sequence[str], rows: Rows) -> RenderableType:
     """Return every row as lines: its first cell, and below it "column: cell" for the others that hold something."""
     from rich.console import Group
     from rich.padding import Padding
-    from rich.text import Text
 
     parts: list[RenderableType] = []
     for row in rows:
-        parts.append(Text(row[0], style="bold", overflow="fold"))
+        parts.append(styled(row[0], "bold", "fold"))
         for column, cell in zip(columns[1:], row[1:], strict=True):
             if cell:
-                parts.append(Padding(Text(f"{column}: {cell}", overflow="fold"), (0, 0, 0, len(GAP))))
+                parts.append(Padding(styled(f"{column}: {cell}", overflow="fold"), (0, 0, 0, len(GAP))))
     return Group(*parts)

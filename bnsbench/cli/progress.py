@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from bnsbench.cli.printing import error_console, styled
+from bnsbench.process.shown import shown_streams
 from bnsbench.suite.plan import Cell
 from bnsbench.suite.progress import Message, Remaining, RunListener
 from bnsbench.suite.record import RETRIED, Record
@@ -28,7 +30,8 @@ def show_progress(quiet: bool) -> Iterator[RunListener]:
     if quiet:
         yield _Notices()
     elif sys.stderr.isatty():
-        with _rich_progress() as progress:
+        # While bars are drawn, rich stands in for stderr: what others print is spelt out before it comes there.
+        with _rich_progress() as progress, shown_streams():
             yield _Bars(progress)
     else:
         yield _Lines()
@@ -226,19 +229,17 @@ class _Bars(_Clock):
         return self._progress.add_task("", total=None, left="", doing="")
 
     def _print(self, text: str, style: str | None = None) -> None:
-        self._progress.console.print(text, style=style, markup=False, highlight=False)
+        self._progress.console.print(styled(text, style or ""))
 
 
 def _rich_progress() -> Progress:
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn
-    from rich.text import Text
 
     class Doing(ProgressColumn):
         """What is being done; plain text, since selectors hold brackets."""
 
-        def render(self, task: Any) -> Text:
-            return Text(task.fields["doing"], style="dim")
+        def render(self, task: Any) -> Any:
+            return styled(task.fields["doing"], "dim")
 
     columns = (BarColumn(24), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.fields[left]}"), Doing())
-    return Progress(*columns, console=Console(stderr=True), transient=True)
+    return Progress(*columns, console=error_console(), transient=True)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from bnsbench.cli.options import AsJson, Device, DType, PluginFiles, Quiet, open_host
+from bnsbench._text import quoted
+from bnsbench.cli.options import AsJson, Device, DType, PluginFiles, Programs, Quiet, open_host
 from bnsbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def run(
     workers: Annotated[int | None, typer.Option(help="Worker processes, with the executor 'processes'.")] = None,
     results: Annotated[Path, typer.Option(metavar="DIR", help="Folder in which the suite's results lie.")] = Path("runs"),
     plugin: PluginFiles = None,
+    allow_program: Programs = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be run.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Run finished cells and training again.")] = False,
     retrain: Annotated[bool, typer.Option("--retrain", help="Train also the solvers that the package ships.")] = False,
@@ -75,7 +77,7 @@ def run(
         retrain=retrain,
         trust_records=trust_records,
     )
-    host = open_host(plugin, folder_beside(suite))
+    host = open_host(plugin, folder_beside(suite), allow_program)
     if dry_run:
         _dry_run(options, host, quiet, as_json)
         return
@@ -115,7 +117,7 @@ def _numbers(option: str, texts: Names, kind: type[_N], meant: str, minimum: flo
         except ValueError:
             number = None
         if number is None or not minimum <= number < float("inf"):
-            raise UsageError(f"{option} takes {meant}, separated by commas, not {part.strip()!r}.")
+            raise UsageError(f"{option} takes {meant}, separated by commas, not {quoted(part.strip())}.")
         numbers.append(number + kind(0))  # -0 is 0
     return numbers
 

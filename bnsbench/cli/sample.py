@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from bnsbench.cli.options import AsJson, Device, DType, Guidance, PluginFiles, Seed, open_host
-from bnsbench.cli.printing import print_json
+from bnsbench.cli.printing import busy, print_json
 from bnsbench.errors import UsageError
 
 
@@ -18,7 +18,7 @@ def sample(
     solver: Annotated[str, typer.Option(metavar="NAME|FILE", help="A solver's name, or the file of a trained one.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the pictures or sounds.")],
     nfe: Annotated[int | None, typer.Option(help="Evaluations to spend; a file knows its own.", show_default=False)] = None,
-    count: Annotated[int, typer.Option(min=1, help="How many samples.")] = 16,
+    count: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many samples.")] = 16,
     prompt: Annotated[
         list[str] | None,
         typer.Option("--prompt", "--text", help="What to make, in words; may be repeated.", show_default=False),
@@ -33,7 +33,6 @@ def sample(
 ) -> None:
     """Write samples as pictures or sound with their ground truth beside them, and print the PSNR between the two."""
     import torch
-    from rich.console import Console
 
     from bnsbench.api.named import find_solver, named_model
     from bnsbench.api.sampling import conditions_of, draw, mismatches
@@ -50,7 +49,7 @@ def sample(
         typer.echo(f"Note: {remark}", err=True)
     details = {} if voice is None else {"voice": voice}
     condition = conditions_of(named.model, prompt, count, **details) if prompt else None
-    with Console(stderr=True).status(f"sampling {named.name} and solving for the ground truth"):
+    with busy(f"sampling {named.name} and solving for the ground truth"):
         drawn = draw(named, found, count, guidance=guidance, seed=seed, condition=condition)
         truth = drawn.truth()
         with torch.no_grad():

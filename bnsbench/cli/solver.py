@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bnsbench.cli.options import AsJson, PluginFiles, open_host
+from bnsbench.cli.options import AsJson, PluginFiles, finite, open_host
 from bnsbench.cli.printing import print_json, print_table
 
 if TYPE_CHECKING:
@@ -22,7 +22,13 @@ Solver = Annotated[str, typer.Argument(metavar="NAME|FILE", help="A solver's nam
 Budget = Annotated[int | None, typer.Option(help="Evaluations to spend; a file knows its own.", show_default=False)]
 ForModel = Annotated[str | None, typer.Option(help="Take path and interval from this model instead of CondOT on [0, 1].")]
 ShippedFor = Annotated[
-    float, typer.Option("--guidance", metavar="W", help="Scale of a trained solver that comes with the package.")
+    float,
+    typer.Option(
+        "--guidance",
+        metavar="W",
+        help="Scale of a trained solver that comes with the package.",
+        callback=lambda w: finite("--guidance", w),
+    ),
 ]
 Picture = Annotated[
     FilePath | None,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bnsbench._text import quoted, whole_number
 from bnsbench.cli.learning import ForModel, require_file, setting, setting_as_json
 from bnsbench.cli.options import (
     AsJson,
@@ -23,6 +24,7 @@ from bnsbench.cli.options import (
 )
 from bnsbench.cli.placings import placings_as_json, print_placings
 from bnsbench.cli.printing import print_json
+from bnsbench.contract.specs import MOST_EVALUATIONS
 from bnsbench.errors import UsageError
 from bnsbench.process.cpu import keep_freed_memory
 
@@ -142,12 +144,15 @@ def _budgets(text: str) -> list[int]:
     """Return the budgets that "8", "4,8" or "4-20" means, ascending."""
     found: set[int] = set()
     for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()):
-            raise UsageError(f"--nfe takes numbers such as 8, 4,8,16 or 4-20, not {text!r}.")
-        found |= set(range(int(first), int(last or first) + 1))
+        first, dash, last = part.partition("-")
+        begin, end = whole_number(first), whole_number(last if dash else first)
+        if begin is None or end is None:
+            raise UsageError(f"--nfe takes numbers such as 8, 4,8,16 or 4-20, not {quoted(text)}.")
+        if max(begin, end) > MOST_EVALUATIONS:
+            raise UsageError(f"--nfe takes budgets up to {MOST_EVALUATIONS:,}, not {quoted(text)}.")
+        found |= set(range(begin, end + 1))
     if not found or min(found) < 1:
-        raise UsageError(f"--nfe needs at least one budget of 1 or more, not {text!r}.")
+        raise UsageError(f"--nfe needs at least one budget of 1 or more, not {quoted(text)}.")
     return sorted(found)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bnsbench.cli.options import AsJson, Device, PluginFiles, Quiet, open_host
+from bnsbench.cli.options import AsJson, Device, PluginFiles, Programs, Quiet, open_host
 from bnsbench.cli.printing import print_json
 from bnsbench.errors import UsageError
 
@@ -26,6 +26,16 @@ def verify(
     ] = None,
     device: Device = "auto",
     plugin: PluginFiles = None,
+    allow_file: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--allow-file",
+            metavar="PATH",
+            help="Read this file or folder, which the results name; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    allow_program: Programs = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -34,19 +44,24 @@ def verify(
     PSNR may differ by 0.05 dB for float64 models and by 0.1 dB for others, any other metric by 1 % (plus 0.005), and the
     numbers beside a value by three times that. Cells without a result are run again as well. Exits with 1 and says what
     differs if anything does; with 3 if nothing differs but something could not be checked.
+
+    Files that the results name, and plugins that lie beside them, are not read unless an option names them as well.
     """
     if cells != "all" and not (cells.isascii() and cells.isdigit() and len(cells) < 10):
         raise UsageError(f"--cells takes a whole number or 'all', not {cells!r}.")
     from bnsbench.cli.progress import show_progress
+    from bnsbench.report.named_files import refuse_named_files
     from bnsbench.report.seal import digest_in
     from bnsbench.report.verify import verify as check
     from bnsbench.suite.store import find_results
 
     store = find_results(results)
     digest = None if seal is None else digest_in(seal)
+    host = open_host(plugin, programs=allow_program, local=False)
+    if cells != "0":
+        refuse_named_files(store.suite_file, host, [*(allow_file or ()), *(allow_program or ())])
     with show_progress(quiet) as listener:
         count = None if cells == "all" else int(cells)
-        host = open_host(plugin)
         found = check(store, host, listener, cells=count, seed=seed, device=device, retrain=retrain, seal=digest)
     if as_json:
         print_json({"folder": str(store.folder), "agrees": not found.exit_code, **_counts(found)})

@@ -2,7 +2,7 @@
 
 from bnsbench.contract.host import LoadedPlugin, PluginHost
 from bnsbench.contract.selectors import Selection, did_you_mean, parse_selector, split_selectors
-from bnsbench.contract.sources import PluginProblem
+from bnsbench.contract.sources import PluginProblem, local_file
 
 __all__ = [
     "LoadedPlugin",
@@ -10,6 +10,7 @@ __all__ = [
     "PluginProblem",
     "Selection",
     "did_you_mean",
+    "local_file",
     "parse_selector",
     "split_selectors",
 ]

@@ -7,10 +7,11 @@ import logging
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from bnsbench.contract.programs import NONE, Digests
 from bnsbench.contract.reading import Contribution, read
 from bnsbench.contract.selectors import Selection, did_you_mean, parse_selector, select, tuned
 from bnsbench.contract.sources import BUILTIN, PluginProblem, find_sources
@@ -66,11 +67,12 @@ class PluginHost:
     problems: tuple[PluginProblem, ...]
     files: tuple[Path, ...] = ()
     local: Path | None = None
+    programs: Digests = NONE
     observers: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     _reported: set[str] = field(default_factory=set, repr=False)
 
     @classmethod
-    def load(cls, files: Sequence[Path] = (), local: Path | None = None) -> PluginHost:
+    def load(cls, files: Sequence[Path] = (), local: Path | None = None, programs: Digests = NONE) -> PluginHost:
         """Load the built-ins, the installed plugins, the folder ``local``'s bnsbench_local.py and single files.
 
         BNSBENCH_PLUGINS, if set, lists the installed and local plugins to load, separated by commas; empty means none. The
@@ -79,6 +81,7 @@ class PluginHost:
         Args:
             files: Single plugin files, which are loaded in any case.
             local: A folder that may have a bnsbench_local.py, or None.
+            programs: Hashes of the programs in files that components may run, see `bnsbench.contract.programs`.
 
         Raises:
             UsageError: If one of the files cannot be read.
@@ -102,15 +105,16 @@ class PluginHost:
             problems=tuple(problems),
             files=tuple(Path(file).resolve() for file in files),
             local=None if local is None else local.resolve(),
+            programs=programs,
             observers={each.source.name: each.observe for each in found if each.observe is not None},
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return PluginHost.load, (self.files, self.local)
+        return PluginHost.load, (self.files, self.local, self.programs)
 
     def model(self, selector: str) -> Selection[ModelSpec]:
         """Return the model that the selector means; UsageError if it means none or several."""
-        return _find("model", self.models, selector)
+        return replace(_find("model", self.models, selector), programs=self.programs)
 
     def solver(self, selector: str) -> Selection[SolverSpec]:
         """Return the solver that the selector means; UsageError if it means none or several.
@@ -121,7 +125,7 @@ class PluginHost:
 
     def metric(self, selector: str) -> Selection[MetricSpec]:
         """Return the metric that the selector means; UsageError if it means none or several."""
-        return _find("metric", self.metrics, selector)
+        return replace(_find("metric", self.metrics, selector), programs=self.programs)
 
     def settled(self, kind: Literal["model", "solver", "metric"], selector: str, provider: str) -> str:
         """Return a selector that a plugin uses, qualified by the plugin's name if it offers one of several such components.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -11,7 +10,9 @@ from typing import Any
 
 import pluggy
 
+from bnsbench._text import quoted
 from bnsbench.contract import hookspecs
+from bnsbench.contract.record_faults import fault_of
 from bnsbench.contract.selectors import did_you_mean
 from bnsbench.contract.sources import PluginSource
 from bnsbench.contract.specs import (
@@ -21,7 +22,6 @@ from bnsbench.contract.specs import (
     MetricSpec,
     ModelSpec,
     ReportSpec,
-    Scalar,
     SolverSpec,
     SuiteSpec,
 )
@@ -39,9 +39,6 @@ KINDS: Mapping[str, type[AnySpec]] = {
 """The kinds of records that plugins offer; the hook of each kind is ``bnsbench_<kind>``."""
 
 HOOKS = (*(f"bnsbench_{kind}" for kind in KINDS), "bnsbench_cell_finished")
-
-_NAME = re.compile(r"[a-z0-9][a-z0-9+._-]*")
-_TARGET = re.compile(r"[\w.]+:[\w.]+")
 
 
 @dataclass
@@ -69,7 +66,8 @@ def read(source: PluginSource) -> Contribution:
         manager = pluggy.PluginManager(hookspecs.GROUP)
         manager.add_hookspecs(hookspecs)
         manager.register(plugin, source.name)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 (plugins may raise anything)
+    except BaseException as error:  # noqa: BLE001 (plugins may raise anything)
+        _pass_on_interrupt(error)
         contribution.problems.append(f"it could not be loaded: {_describe(error)}.")
         return contribution
     contribution.loaded = True
@@ -78,6 +76,12 @@ def read(source: PluginSource) -> Contribution:
     if manager.hook.bnsbench_cell_finished.get_hookimpls():
         contribution.observe = manager.hook.bnsbench_cell_finished
     return contribution
+
+
+def _pass_on_interrupt(error: BaseException) -> None:
+    """Raise what the user, and no plugin, has caused."""
+    if isinstance(error, KeyboardInterrupt):
+        raise error
 
 
 def _hook_name_faults(plugin: object) -> Iterator[str]:
@@ -98,7 +102,8 @@ def _collect(kind: str, plugin: object, manager: pluggy.PluginManager, contribut
     hook = f"bnsbench_{kind}"
     try:
         offered = [record for records in getattr(manager.hook, hook)() for record in records]
-    except (Exception, SystemExit) as error:  # noqa: BLE001 (plugins may raise anything)
+    except BaseException as error:  # noqa: BLE001 (plugins may raise anything)
+        _pass_on_interrupt(error)
         contribution.problems.append(f"{hook} raised {_describe(error)}.")
         return
     taken: set[str] = set()
@@ -106,10 +111,15 @@ def _collect(kind: str, plugin: object, manager: pluggy.PluginManager, contribut
         if not isinstance(record, KINDS[kind]):
             contribution.problems.append(f"{hook} yields a {type(record).__name__}, which is not a {KINDS[kind].__name__}.")
             continue
-        completed = _complete(record, plugin, contribution.source)
-        fault = _fault(completed, taken)
+        try:
+            completed = _complete(record, plugin, contribution.source)
+            fault = _fault(completed, taken)
+            told = f"{hook} yields {quoted(record.name)}, {fault}"
+        except Exception as error:  # noqa: BLE001 (whatever a plugin has put into its record)
+            contribution.problems.append(f"{hook} yields a record that cannot be read: {_describe(error)}.")
+            continue
         if fault:
-            contribution.problems.append(f"{hook} yields {record.name!r}, {fault}")
+            contribution.problems.append(told)
         else:
             taken.add(completed.name)
             contribution.records.append(completed)
@@ -118,31 +128,27 @@ def _collect(kind: str, plugin: object, manager: pluggy.PluginManager, contribut
 def _complete(record: AnySpec, plugin: object, source: PluginSource) -> AnySpec:
     """Fill in the provider, the module of a target like ":function" (the plugin's own) and a file's revision."""
     if isinstance(record, SuiteSpec):
-        return replace(record, provider=source.name)
+        file: Any = record.file
+        file = Path(file) if isinstance(file, str) else file
+        return replace(record, provider=source.name, file=file)
     own = getattr(plugin, "__name__", "") if str(record.target).startswith(":") else ""
     version = f"{record.version}+{source.revision}" if source.revision else record.version
-    return replace(record, provider=source.name, target=f"{own}{record.target}", version=version)
+    # Any mapping will do in a record, but only a plain one can be copied and sent to other processes.
+    parameters = dict(record.parameters) if isinstance(record.parameters, Mapping) else record.parameters
+    return replace(record, provider=source.name, target=f"{own}{record.target}", version=version, parameters=parameters)
 
 
 def _fault(record: AnySpec, taken: set[str]) -> str | None:
     """Say what is wrong with a record; None if nothing is."""
-    if not _NAME.fullmatch(str(record.name)):
-        return "a name that is not made of lower-case letters, digits and + . _ - alone."
-    if record.name in taken:
-        return "a name that it has used before."
-    if isinstance(record, SuiteSpec):
-        return None if Path(record.file).is_file() else f"whose file {str(record.file)!r} does not exist."
-    if not _TARGET.fullmatch(str(record.target)):
-        return f"whose target {record.target!r} is not of the form 'package.module:attribute'."
-    wrong = [key for key, value in record.parameters.items() if not isinstance(value, Scalar)]
-    if wrong:
-        return f"whose default of {wrong[0]!r} is not a bool, int, float or str."
-    unknown = [name for name in record.later if name not in record.parameters]
-    return f"whose later parameter {unknown[0]!r} is not among its parameters." if unknown else None
+    return fault_of(record) or ("a name that it has used before." if record.name in taken else None)
 
 
 def _describe(error: BaseException) -> str:
     """Return an exception's type, text and the place that raised it, on one line."""
-    text = one_line(error)
+    try:
+        text = one_line(error)
+    except Exception:  # noqa: BLE001 (an exception of a plugin whose text cannot be had)
+        text = "it has no text"
     frames = traceback.extract_tb(error.__traceback__)
-    return f"{type(error).__name__}: {text} ({Path(frames[-1].filename).name}, line {frames[-1].lineno})"
+    place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {text}{place}"

@@ -7,21 +7,32 @@ import importlib
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any, Generic, TypeVar
 
+from bnsbench._text import quoted
+from bnsbench.contract.programs import NONE, Digests, programs_allowed
 from bnsbench.contract.specs import ExporterSpec, ReportSpec, Scalar, SolverSpec, Spec
 from bnsbench.errors import BnsbenchError, MissingPackageError, UsageError, needed_for, one_line
+
+LONGEST_SELECTOR = 10_000
+"""Letters of a selector; one may name files, and hold selectors of its own."""
+
+WHOLE_LIMIT = 2**63
+"""Whole numbers of parameters are smaller than this, whatever their sign."""
+
+MOST_SELECTORS = 10_000
+"""Selectors in a list that is separated by commas."""
+
+_LONGEST_WORD = 100
+"""Letters of a word for which others like it are looked for, which takes time with the square of its length."""
 
 BEST_GRID = "best"
 """The value of a traced solver's parameter ``grid`` that asks for a search."""
 TUNING = "bnsbench.training.tuning.tuned_classics:tune_rule"
 TUNER = "2"
 """Version of the search: raised whenever it may find another grid."""
-
-LONGEST_NAME = 200
-"""Letters of a word for which a similar one is looked for: the search takes long for what is no name."""
 
 SpecT_co = TypeVar("SpecT_co", bound=Spec, covariant=True)
 _SpecT = TypeVar("_SpecT", bound=Spec)
@@ -32,11 +43,13 @@ class Selection(Generic[SpecT_co]):
     """A component's record with a value for each of its parameters; a solver's is a ``Selection[SolverSpec]``.
 
     qualified: whether its name is shown with the provider, because another component has the same name.
+    programs: hashes of the programs in files that it may run, see `bnsbench.contract.programs`.
     """
 
     spec: SpecT_co
     parameters: Mapping[str, Scalar]
     qualified: bool = False
+    programs: Digests = field(default=NONE, compare=False, repr=False)
 
     @property
     def plain(self) -> Selection[SpecT_co]:
@@ -72,7 +85,7 @@ class Selection(Generic[SpecT_co]):
             return functools.partial(target, rule=f"{self.spec.provider}/{self.plain.canonical}")
         if isinstance(self.spec, SolverSpec | ReportSpec | ExporterSpec):
             return functools.partial(target, **self.parameters)
-        with needed_for(f"{self.spec.name!r}"):
+        with needed_for(f"{self.spec.name!r}"), programs_allowed(self.programs):
             return target(**self.parameters)
 
 
@@ -91,7 +104,7 @@ def select(spec: _SpecT, settings: Mapping[str, str], qualified: bool = False) -
         if key not in spec.parameters:
             hint = did_you_mean(key, spec.parameters)
             quoting = f" {QUOTING}" if any(character in value for value in settings.values() for character in "/=") else ""
-            raise UsageError(f"{spec.name!r} has no parameter {_short(key)}; {hint}{quoting}")
+            raise UsageError(f"{spec.name!r} has no parameter {quoted(key)}; {hint}{quoting}")
     chosen = {key: _convert(spec, key, value) for key, value in settings.items()}
     return Selection(spec, {**spec.parameters, **chosen}, qualified)
 
@@ -126,19 +139,21 @@ def parse_selector(text: str) -> tuple[str | None, str, dict[str, str]]:
     Values may hold selectors of their own, as in ``bns[init=unipc[order=3]]``. One with other commas or brackets is quoted,
     by " or ', and a quote within is doubled: ``fid[data="epoch=3,step=5"]``.
     """
+    if len(text) > LONGEST_SELECTOR:
+        raise UsageError(f"{quoted(text)} is no selector: it has more than {LONGEST_SELECTOR:,} letters.")
     head, bracket, rest = text.strip().partition("[")
     if bracket and not rest.endswith("]"):
-        raise UsageError(f"{_short(text)} lacks its closing bracket: write name[parameter=value,...].")
+        raise UsageError(f"{quoted(text)} lacks its closing bracket: write name[parameter=value,...].")
     provider, slash, name = head.rpartition("/")
     if not name or (slash and not provider) or "]" in head:
-        raise UsageError(f"{_short(text)} is not a selector: write name, provider/name or name[parameter=value,...].")
+        raise UsageError(f"{quoted(text)} is not a selector: write name, provider/name or name[parameter=value,...].")
     return provider or None, name, _parse_settings(text, rest[:-1]) if bracket else {}
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """Return the end of an error message: the closest of the choices, or all of them if none is close."""
     known = sorted(choices)
-    close = get_close_matches(word, known, n=1) if len(word) <= LONGEST_NAME else []
+    close = get_close_matches(word[:_LONGEST_WORD], known, n=1)
     if close:
         return f"did you mean {close[0]!r}?"
     return f"choose from {', '.join(known)}." if known else "there are none."
@@ -146,6 +161,8 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
 
 def split_selectors(text: str) -> list[str]:
     """Split a comma-separated list, such as an option's value, at the commas outside brackets."""
+    if text.count(",") > MOST_SELECTORS:
+        raise UsageError(f"{quoted(text)} has more than {MOST_SELECTORS:,} parts.")
     return [part.strip() for part in _split_outside_brackets(text)]
 
 
@@ -154,9 +171,9 @@ def _parse_settings(text: str, inside: str) -> dict[str, str]:
     for part in _split_outside_brackets(inside):
         key, equals, value = (piece.strip() for piece in part.partition("="))
         if not (key and equals and value):
-            raise UsageError(f"{_short(part.strip())} in {_short(text)} is not of the form parameter=value. {QUOTING}")
+            raise UsageError(f"{quoted(part.strip())} in {quoted(text)} is not of the form parameter=value. {QUOTING}")
         if key in settings:
-            raise UsageError(f"{_short(text)} sets {_short(key)} twice.")
+            raise UsageError(f"{quoted(text)} sets {quoted(key)} twice.")
         settings[key] = _unquoted(value)
     return settings
 
@@ -179,7 +196,7 @@ def _split_outside_brackets(text: str) -> Iterator[str]:
             yield text[begin : found.start()]
             begin = found.end()
     if depth:
-        raise UsageError(f"The brackets in {_short(text)} do not match. {QUOTING}")
+        raise UsageError(f"The brackets in {quoted(text)} do not match. {QUOTING}")
     yield text[begin:]
 
 
@@ -200,10 +217,6 @@ def _quoted(value: str) -> str:
     return value if plain else '"' + value.replace('"', '""') + '"'
 
 
-def _short(text: str, most: int = 120) -> str:
-    return repr(text) if len(text) <= most else f"{text[:most]!r}..."
-
-
 def _convert(spec: Spec, key: str, text: str) -> Scalar:
     default = spec.parameters[key]
     if isinstance(default, str):
@@ -211,7 +224,7 @@ def _convert(spec: Spec, key: str, text: str) -> Scalar:
     value = _number(text, type(default))
     if value is None:
         kind = {bool: "true or false", int: "a whole number", float: "a finite number"}[type(default)]
-        raise UsageError(f"Parameter {key!r} of {spec.name!r} must be {kind}, not {_short(text)}.")
+        raise UsageError(f"Parameter {key!r} of {spec.name!r} must be {kind}, not {quoted(text)}.")
     return value
 
 
@@ -221,9 +234,10 @@ def _number(text: str, kind: type) -> bool | int | float | None:
         return {"true": True, "false": False}.get(text.lower())
     try:
         value: int | float = kind(text)
-        return value + kind(0) if math.isfinite(value) else None  # -0 is 0
-    except (ValueError, OverflowError):  # no number, or one that no float can hold
+        known = math.isfinite(value) and (kind is float or abs(value) < WHOLE_LIMIT)
+    except (ValueError, OverflowError):  # OverflowError: a whole number beyond all floats
         return None
+    return value + kind(0) if known else None  # -0 is 0
 
 
 def _format(value: Scalar) -> str:

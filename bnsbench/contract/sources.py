@@ -15,10 +15,12 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import CodeType, ModuleType
 
+from bnsbench._text import spelt_out
 from bnsbench._version import __version__
 from bnsbench.contract.hookspecs import GROUP
 from bnsbench.contract.selectors import did_you_mean
 from bnsbench.errors import UsageError
+from bnsbench.storage.names import is_file
 
 BUILTIN = "builtin"
 LOCAL_FILE = "bnsbench_local.py"
@@ -33,7 +35,7 @@ class PluginProblem:
     reason: str
 
     def __str__(self) -> str:
-        return f"Plugin {self.plugin} has a problem: {self.reason}"
+        return spelt_out(f"Plugin {self.plugin} has a problem: {self.reason}")
 
 
 @dataclass(frozen=True)
@@ -58,16 +60,28 @@ def find_sources(files: Sequence[Path], local: Path | None) -> tuple[list[Plugin
         UsageError: If one of ``files`` cannot be read.
     """
     optional = sorted(map(_package_source, entry_points(group=GROUP)), key=lambda source: (source.name, source.origin))
-    if local is not None and (local / LOCAL_FILE).is_file():
-        optional.append(_file_source(local / LOCAL_FILE))
+    problems: list[PluginProblem] = []
+    if (file := local_file(local)) is not None:
+        try:
+            optional.append(_file_source(file))
+        except UsageError as error:  # nobody has asked for it, so it stops nothing
+            problems.append(PluginProblem(file.stem, str(error)))
     builtin = PluginSource(BUILTIN, __version__, "built in", partial(importlib.import_module, "bnsbench.builtin"))
-    problems = list(_missing(optional))
+    problems += _missing(optional)
     kept: dict[str, PluginSource] = {}
     for source in (builtin, *filter(_allows, optional), *map(_file_source, files)):
         first = kept.setdefault(source.name, source)
         if first.origin != source.origin:
             problems.append(PluginProblem(source.name, f"{source.origin} has the name of another plugin: {first.origin}."))
     return list(kept.values()), problems
+
+
+def local_file(folder: Path | None) -> Path | None:
+    """Return the bnsbench_local.py of a folder that `find_sources` would load, if there is one and it is allowed."""
+    if folder is None:
+        return None
+    file, allowed = folder / LOCAL_FILE, _allowed()
+    return file.resolve() if is_file(file) and (allowed is None or file.stem in allowed) else None
 
 
 def _allowed() -> set[str] | None:
@@ -91,7 +105,11 @@ def _package_source(point: EntryPoint) -> PluginSource:
     distribution = point.dist
     if distribution is None:
         return PluginSource(point.name, "", point.value, point.load)
-    return PluginSource(point.name, distribution.version, f"package {distribution.name}", point.load)
+    try:
+        version, name = str(distribution.version), str(distribution.name)
+    except Exception:  # noqa: BLE001 (the metadata of an installation that was cut off)
+        version, name = "", "unknown"
+    return PluginSource(point.name, version, f"package {name}", point.load)
 
 
 def _file_source(file: Path) -> PluginSource:

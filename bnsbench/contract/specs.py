@@ -52,6 +52,10 @@ class ModelSpec(Spec):
     modality: str = "image"
 
 
+MOST_EVALUATIONS = 4096
+"""The largest NFE: a table of n evaluations has n^2 numbers, and comparisons of solvers end long before."""
+
+
 @dataclass(frozen=True)
 class Budgets:
     """The NFE values that a solver can spend exactly: ``minimum + k * step`` for k = 0, 1, ...
@@ -66,6 +70,8 @@ class Budgets:
 
     def reason_against(self, nfe: int) -> str | None:
         """Return why the solver cannot spend exactly ``nfe`` evaluations, as part of a sentence; None if it can."""
+        if nfe > MOST_EVALUATIONS:
+            return f"spends at most {MOST_EVALUATIONS:,} evaluations"
         if nfe < self.minimum:
             return f"needs at least {self.minimum} evaluations, not {nfe}"
         if (nfe - self.minimum) % self.step:

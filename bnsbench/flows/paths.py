@@ -16,6 +16,7 @@ import torch
 from scipy.interpolate import PchipInterpolator
 from torch import Tensor
 
+from bnsbench._text import quoted
 from bnsbench.errors import UsageError
 from bnsbench.flows.precision import has_float64
 
@@ -423,16 +424,18 @@ _PATHS: dict[str, type[Path]] = {path.name: path for path in (CondOT, Cosine, VP
 
 def make_path(name: str, **parameters: Any) -> Path:
     """Return the path of that name, such as "condot" or "vp"; UsageError if there is none or its parameters do not fit."""
-    if name not in _PATHS:
+    if not isinstance(name, str) or name not in _PATHS:
         raise UsageError(f"There is no path {name!r}; known paths: {', '.join(sorted(_PATHS))}.")
     try:
         return _PATHS[name](**parameters)
-    except TypeError as error:
+    except (TypeError, ValueError, ArithmeticError) as error:
         raise UsageError(f"The path {name!r} does not take these parameters: {error}.") from error
 
 
 def path_from_dict(description: Mapping[str, Any]) -> Path:
-    """Return the path that ``Path.to_dict`` described."""
+    """Return the path that ``Path.to_dict`` described; UsageError if it is no such description."""
+    if not isinstance(description, Mapping) or "name" not in description:
+        raise UsageError(f"{quoted(description)} describes no path: it has no name.")
     parameters = dict(description)
     return make_path(parameters.pop("name"), **parameters)
 

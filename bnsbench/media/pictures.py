@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bnsbench.errors import UsageError
+from bnsbench.media.drawing import plain_style
 from bnsbench.media.wav import write_wav
 from bnsbench.storage.files import replacing
 
@@ -100,6 +101,7 @@ def contact_sheet(left: Pixels, right: Pixels) -> Pixels:
     return np.pad(sheet, ((0, gap), (0, gap), (0, 0)), constant_values=255)
 
 
+@plain_style()
 def draw_points(samples: Tensor, truth: Tensor, file: Path) -> None:
     """Draw the first two coordinates of points and their ground truth, joined by lines.
 
@@ -132,6 +134,7 @@ def write_sounds(samples: Tensor, truth: Tensor, folder: Path, rate: int) -> Non
         write_wav(folder / f"{index:03d}-truth.wav", reference, rate)
 
 
+@plain_style()
 def draw_sounds(samples: Tensor, truth: Tensor, file: Path) -> None:
     """Draw the spectrograms of all waveforms, each beside its ground truth.
 

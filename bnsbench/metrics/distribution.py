@@ -15,6 +15,7 @@ from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics
 from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, KEY_METRIC_KID_STD, kid_features_to_metric
 from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
 
+from bnsbench.contract.programs import allowed_programs, read_program
 from bnsbench.metrics import resampling
 from bnsbench.metrics.audio import mono, sample_rate
 from bnsbench.metrics.base import SampleSet
@@ -104,16 +105,30 @@ class FrechetDistance(FeatureMetric):
 
 
 class FrechetAudioDistance(FrechetDistance):
-    """The Frechet distance of features of sound (FAD, Kilgour et al. 2019); ``weights`` is an exported network's file.
+    """The Frechet distance of features of sound (FAD, Kilgour et al. 2019); channels are averaged.
 
-    Channels are averaged.
+    Args:
+        to: "data" or "truth", the ground-truth samples.
+        weights: An exported network's file, which is a program: it must be allowed where the metric is made, see
+            `bnsbench.contract.programs`.
+        minimum: Fewest samples accepted; 0 stands for 15 per feature.
+        data: A folder of real samples; "" for the model's own data set.
+
+    Raises:
+        UsageError: If a file is not there, or the network is not allowed.
     """
 
     weights_kind = "network file"
     data_kind = "sounds"
 
+    def __init__(self, to: Literal["data", "truth"] = "data", weights: str = "", minimum: int = 0, data: str = "") -> None:
+        super().__init__(to, weights, minimum, data)
+        self._allowed = allowed_programs()
+        if weights:
+            read_program(Path(weights), self._allowed)
+
     def extractor(self, samples: SampleSet) -> Extractor:
-        return sound_extractor(samples, self.weights)
+        return sound_extractor(samples, self.weights, self._allowed)
 
     def prepared(self, values: Tensor) -> Tensor:
         return mono(values.cpu().float())
@@ -223,7 +238,7 @@ def fad(network: str = "", minimum: int = 0, data: str = "") -> FrechetAudioDist
     """Return the Frechet audio distance to the data set, the model's own or the one in ``data``.
 
     Args:
-        network: An exported network's file; "" for the model's own features.
+        network: An exported network's file, a program that `--allow-program` has to allow; "" for the model's own features.
         minimum: Fewest samples accepted; 0 stands for 15 per feature.
         data: A folder of WAV files; "" for the model's own data set.
     """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +17,8 @@ from bnsbench.errors import NotApplicableError, UsageError, one_line
 from bnsbench.flows.features import SampleFeatures
 from bnsbench.flows.model import Model
 from bnsbench.metrics.contents import content_hash
+from bnsbench.storage.names import is_file
+from bnsbench.storage.weights import WeightsError, read_weights
 
 INCEPTION = "inception-v3-compat"
 EXTRACTION_BATCH = 256
@@ -58,7 +62,8 @@ def extractor_for(model: Model, shape: tuple[int, ...], weights: str = "", use: 
     Args:
         model: whose samples are to be compared.
         shape: of one decoded sample, of images [C, H, W].
-        weights: path of torch-fidelity's Inception-v3 file, which takes precedence for RGB images.
+        weights: path of torch-fidelity's Inception-v3 file, which takes precedence for RGB images; a state dict of
+            `torch.save` or safetensors, read as tensors only.
         use: features for distances, or logits of classes.
 
     Raises:
@@ -72,15 +77,13 @@ def extractor_for(model: Model, shape: tuple[int, ...], weights: str = "", use: 
         return own_extractor(own, use)
     if model.sample_rate is not None:
         raise NotApplicableError("Sounds have no feature extractor among those of images: compare them by fad or fad-gt.")
-    if model.sample_rate is not None:
-        raise NotApplicableError("Sounds have no feature extractor among those of images: compare them by fad or fad-gt.")
     if not rgb:
         raise NotApplicableError(
             f"Samples of shape {shape} have no feature extractor: their model brings none, and they are no RGB images."
         )
     if not weights:
         raise NotApplicableError("Features of RGB images need Inception-v3's weights for torch-fidelity: give weights=PATH.")
-    if not Path(weights).is_file():
+    if not is_file(weights):
         raise UsageError(f"There is no Inception-v3 weights file {weights}.")
     return _inception(weights, use, content_hash(Path(weights), (Path(weights),)))
 
@@ -111,9 +114,19 @@ INCEPTION_LAYERS = {"features": ("2048", 2048), "logits": ("logits_unbiased", 10
 def _inception(weights: str, use: Use, fingerprint: str) -> Extractor:
     layer, width = INCEPTION_LAYERS[use]
     try:
-        with torch.random.fork_rng(devices=()):  # initial weights are drawn, and thrown away
-            network = FeatureExtractorInceptionV3(INCEPTION, [layer], feature_extractor_weights_path=weights).eval()
-    except Exception as error:  # whatever pickle and torch raise for files of other things
+        network = _loaded(layer, read_weights(Path(weights)))
+    except (OSError, RuntimeError, WeightsError) as error:
         reason = one_line(error)
         raise UsageError(f"The file {weights} does not hold Inception-v3's weights for torch-fidelity: {reason}.") from error
     return Extractor(network, width, fingerprint)
+
+
+def _loaded(layer: str, tensors: Mapping[str, Tensor]) -> nn.Module:
+    """Return torch-fidelity's network with these weights; RuntimeError if they are not its own."""
+    # torch-fidelity unpickles the file that it is given, so it gets one in memory that holds what has been read already.
+    file = io.BytesIO()
+    torch.save(dict(tensors), file)
+    file.seek(0)
+    with torch.random.fork_rng(devices=()):  # initial weights are drawn, and thrown away
+        network: nn.Module = FeatureExtractorInceptionV3(INCEPTION, [layer], feature_extractor_weights_path=file)
+    return network.eval()

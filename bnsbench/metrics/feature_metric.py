@@ -19,6 +19,7 @@ from bnsbench.metrics.real_data import RealData, open_images, real_files
 from bnsbench.metrics.recent import Recent
 from bnsbench.metrics.references import RealFeatures, features_of, features_of_files, features_of_truth
 from bnsbench.metrics.resampling import FEWEST
+from bnsbench.storage.names import is_file, is_there
 
 SCORES_KEPT = 64
 """Scores of data and of ground truth that a metric remembers, which depend on the number of samples alone."""
@@ -52,9 +53,9 @@ class FeatureMetric(ABC):
     """The fewest samples, and real samples, for which the metric is defined."""
 
     def __init__(self, to: Literal["data", "truth"] = "data", weights: str = "", minimum: int = 0, data: str = "") -> None:
-        if weights and self.weights_kind and not Path(weights).is_file():
+        if weights and self.weights_kind and not is_file(weights):
             raise UsageError(f"There is no {self.weights_kind} {weights}: give its path, or choose metrics without it.")
-        if data and not Path(data).exists():
+        if data and not is_there(data):
             raise UsageError(f"There is no file or folder {data} of real samples.")
         self.to = to
         self.weights = weights

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import tokenize
 import warnings
 import wave
 import zipfile
-import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import torch
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from bnsbench._text import LONGEST_QUOTE, shortened
 from bnsbench.errors import UsageError, one_line
 from bnsbench.media.wav import read_wav
+from bnsbench.metrics.arrays import Header, open_array, read_header, read_numbers, read_whole
 from bnsbench.metrics.contents import content_hash
 
 ENDINGS = {"images": (".png", ".jpg", ".jpeg"), "sounds": (".wav",)}
@@ -166,11 +165,8 @@ class SoundFolder(_Folder):
         return sound
 
 
-_BROKEN = (
-    *(OSError, EOFError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, MemoryError, SyntaxError),
-    *(tokenize.TokenError, zipfile.BadZipFile, zlib.error),
-)
-"""The errors of reading an archive that is damaged, or whose arrays hold no numbers: numpy reads headers as Python."""
+WIDEST = 4096
+"""The most features of which statistics are read: their covariance is 128 MB."""
 
 
 class ImageArchive(RealData):
@@ -184,12 +180,9 @@ class ImageArchive(RealData):
 
     def __init__(self, source: Path, form: tuple[int, ...]) -> None:
         super().__init__(source, (source,), form)
-        try:
-            with zipfile.ZipFile(source) as archive:
-                self._names = {name.removesuffix(".npy") for name in archive.namelist()}
-                self._count = self._check_images(archive) if "arr_0" in self._names else 0
-        except _BROKEN as error:
-            raise UsageError(f"{source} is no .npz file of images or statistics: {one_line(error)}.") from error
+        with _told(f"{source} is no .npz file of images or statistics"), zipfile.ZipFile(source) as archive:
+            self._names = {name.removesuffix(".npy") for name in archive.namelist()}
+            self._count = self._check_images(archive) if "arr_0" in self._names else 0
         if not self._names & {"arr_0", "mu"} or ("mu" in self._names) != ("sigma" in self._names):
             raise UsageError(f"{source} holds neither images (arr_0) nor statistics (mu and sigma).")
 
@@ -197,14 +190,15 @@ class ImageArchive(RealData):
     def statistics(self) -> dict[str, NDArray[np.float64]] | None:
         if "mu" not in self._names:
             return None
-        try:
-            with np.load(self.source, allow_pickle=False) as content:
-                mu, sigma = (_of_numbers(content[name]) for name in ("mu", "sigma"))
-        except _BROKEN as error:
-            raise UsageError(f"The statistics mu and sigma in {self.source} cannot be read: {one_line(error)}.") from error
-        if mu.ndim != 1 or sigma.shape != 2 * mu.shape:
-            shapes = f"mu is {list(mu.shape)}, sigma {list(sigma.shape)}"
-            raise UsageError(f"The statistics in {self.source} are no mean and covariance: {shapes}.")
+        with (
+            _told(f"The statistics mu and sigma in {self.source} cannot be read"),
+            zipfile.ZipFile(self.source) as archive,
+            open_array(archive, "mu") as mean,
+            open_array(archive, "sigma") as covariance,
+        ):
+            headers = read_header(mean), read_header(covariance)
+            self._check_statistics(*headers)
+            mu, sigma = read_numbers(mean, headers[0]), read_numbers(covariance, headers[1])
         if not (np.isfinite(mu).all() and np.isfinite(sigma).all() and np.allclose(sigma, sigma.T, rtol=1e-3)):
             raise UsageError(f"The statistics in {self.source} are not finite, or sigma is not symmetric.")
         return {"mu": mu, "sigma": sigma}
@@ -212,34 +206,44 @@ class ImageArchive(RealData):
     def batches(self, size: int) -> Iterator[Tensor]:
         if not len(self):
             return
-        try:
-            yield from self._batches(size)
-        except _BROKEN as error:
-            raise UsageError(f"The images arr_0 in {self.source} cannot be read: {one_line(error)}.") from error
-
-    def _batches(self, size: int) -> Iterator[Tensor]:
         channels, height, width = self.form
-        with zipfile.ZipFile(self.source) as archive, archive.open("arr_0.npy") as stream:
-            _header(stream)
+        with (
+            _told(f"The images arr_0 in {self.source} cannot be read"),
+            zipfile.ZipFile(self.source) as archive,
+            open_array(archive, "arr_0") as stream,
+        ):
+            read_header(stream)
             for start in range(0, len(self), size):
                 count = min(size, len(self) - start)
-                content = stream.read(count * height * width * channels)
-                if len(content) < count * height * width * channels:
-                    raise EOFError(f"the file ends before image {start + count} of {len(self)}")
-                pixels = np.frombuffer(content, dtype=np.uint8)
+                pixels = np.frombuffer(read_whole(stream, count * height * width * channels), dtype=np.uint8)
                 yield torch.from_numpy(pixels.reshape(count, height, width, channels).transpose(0, 3, 1, 2).copy())
+
+    def _check_statistics(self, mean: Header, covariance: Header) -> None:
+        """Look at what the file says of the two arrays, before any memory is taken for them."""
+        shapes = f"mu is {list(mean.shape)}, sigma {list(covariance.shape)}"
+        if len(mean.shape) != 1 or covariance.shape != 2 * mean.shape:
+            raise UsageError(f"The statistics in {self.source} are no mean and covariance: {shapes}.")
+        if mean.shape[0] > WIDEST:
+            raise UsageError(f"The statistics in {self.source} are of more than {WIDEST:,} features: {shapes}.")
 
     def _check_images(self, archive: zipfile.ZipFile) -> int:
         """Return how many images there are."""
-        with archive.open("arr_0.npy") as stream:
-            (count, *size), fortran, dtype = _header(stream)
+        with open_array(archive, "arr_0") as stream:
+            header = read_header(stream)
+            there = archive.getinfo("arr_0.npy").file_size - stream.tell()
+        count, *size = header.shape or (0,)
         channels, height, width = self.form
-        if dtype != np.uint8 or fortran or len(size) != 3:
+        if header.dtype != np.uint8 or header.fortran or len(size) != 3:
             raise UsageError(f"The images arr_0 in {self.source} are not stored as bytes [n, height, width, channels].")
         if size != [height, width, channels]:
             raise UsageError(
                 f"The images in {self.source} are {size[1]}x{size[0]} pixels in {size[2]} channels and the samples"
                 f" {width}x{height} in {channels}: {REMEDY}"
+            )
+        whole = there // (height * width * channels)
+        if whole < count:
+            raise UsageError(
+                f"The images arr_0 in {self.source} cannot be read: the file ends before image {whole + 1} of {count}."
             )
         return count
 
@@ -247,16 +251,12 @@ class ImageArchive(RealData):
         return self._count
 
 
-def _of_numbers(array: object) -> NDArray[np.float64]:
-    """Return an array in float64; TypeError if it holds texts or the like, which numpy would try to read as numbers."""
-    # What is no array at all, numpy returns as bytes.
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
-        raise TypeError("it holds no real numbers")
-    return array.astype(np.float64)
-
-
-def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
-    """Return shape, order and type of the array that a .npy stream holds, and leave the stream where its values begin."""
-    read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[npy.read_magic(stream)]
-    shape, fortran, dtype = read(stream)
-    return shape, fortran, dtype
+@contextmanager
+def _told(sentence: str) -> Iterator[None]:
+    """Go on with the reason where the block fails: zipfile, zlib and numpy raise all sorts of errors for foreign files."""
+    try:
+        yield
+    except UsageError:
+        raise
+    except Exception as error:
+        raise UsageError(f"{sentence}: {shortened(one_line(error), LONGEST_QUOTE)}.") from error

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any
 
-from bnsbench.errors import BnsbenchError, CorruptFileError, NotApplicableError, UsageError
+from bnsbench._text import quoted
+from bnsbench.errors import BnsbenchError, CorruptFileError, NotApplicableError, UsageError, one_line
 from bnsbench.flows.guidance import guidance_in_words
 from bnsbench.flows.paths import Path, path_from_dict
 from bnsbench.nonstationary.table import NonStationarySolver
@@ -85,19 +87,22 @@ class SolverArtefact:
         """Return the artefact that ``to_dict`` described."""
         _check_schema(description)
         try:
-            begin, end = (float(end) for end in description["interval"])
             return cls(
                 solver=NonStationarySolver.from_dict(description["solver"]),
                 path=path_from_dict(description["path"]),
-                interval=(begin, end),
-                model=str(description["model"]),
-                fingerprint=str(description["fingerprint"]),
+                interval=_interval(description["interval"]),
+                model=_text(description, "model"),
+                fingerprint=_text(description, "fingerprint"),
                 guidance=_guidance(description["guidance"]),
-                name=str(description["name"]),
+                name=_text(description, "name"),
                 training=dict(description["training"]),
             )
-        except (KeyError, TypeError, ValueError, UsageError) as error:
-            raise CorruptFileError(f"This is no description of a trained solver: {error!r}.") from error
+        except CorruptFileError:
+            raise
+        except _NO_DESCRIPTION as error:
+            raise CorruptFileError(
+                f"This is no description of a trained solver: {quoted(one_line(repr(error)))}."
+            ) from error
 
 
 def exportable(artefact: SolverArtefact) -> SolverArtefact:
@@ -110,8 +115,36 @@ def exportable(artefact: SolverArtefact) -> SolverArtefact:
     return artefact
 
 
+_NO_DESCRIPTION = (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RuntimeError, UsageError)
+"""The errors of other content than ours, RecursionError among them."""
+
+
 def _guidance(scales: Any) -> float | tuple[float, ...]:
-    return tuple(float(w) for w in scales) if isinstance(scales, list) else float(scales)
+    if not isinstance(scales, list):
+        return _number(scales)
+    if not scales:
+        raise ValueError("it has no guidance scale")
+    return tuple(map(_number, scales))
+
+
+def _interval(ends: Any) -> tuple[float, float]:
+    begin, end = map(_number, ends)
+    if not begin < end:
+        raise ValueError(f"the interval from {begin:g} to {end:g} is none")
+    return begin, end
+
+
+def _number(value: Any) -> float:
+    """Return a finite number of a file as float."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        raise TypeError(f"{quoted(value)} is no finite number")
+    return float(value)
+
+
+def _text(description: Mapping[str, Any], name: str) -> str:
+    if not isinstance(description[name], str):
+        raise TypeError(f"its {name} is no text")
+    return str(description[name])
 
 
 def _check_schema(description: Any) -> None:
@@ -142,7 +175,7 @@ def _told_with(file: FilePath | str) -> Iterator[None]:
     """Name the file in the errors of reading it."""
     try:
         yield
-    except ValueError as error:  # not JSON, or not UTF-8
+    except (ValueError, RecursionError) as error:  # not JSON, or not UTF-8
         raise CorruptFileError(f"The solver file {file} is damaged: {error}.") from error
     except _UnreadableError as error:
         raise UsageError(str(error)) from error

@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from bnsbench.errors import CorruptFileError, UsageError
+from bnsbench.errors import CorruptFileError, UsageError, one_line
 from bnsbench.flows.fields import VelocityField
 from bnsbench.nonstationary.engine import sample
 
@@ -77,9 +77,11 @@ class NonStationarySolver:
         return None
 
     def _fault_of_numbers(self) -> str | None:
-        if not bool(self.times.isfinite().all() & self.rows.isfinite().all()):
+        weights = [each for each in (self.b, self.c) if each is not None]
+        if not all(bool(numbers.isfinite().all()) for numbers in (self.times, self.a, *weights)):
             return "some are not finite"
-        if any(bool(weights.triu(1).any()) for weights in (self.b, self.c) if weights is not None):
+        # Row by row, for a table of a file is read in little more memory than it takes.
+        if any(bool(row[i + 1 :].any()) for each in weights for i, row in enumerate(each)):
             return "b is not lower triangular, so a state would need velocities that come later"
         if bool((self.times < self.times[0]).any() | (self.times > self.times[-1]).any()):
             return "a time lies outside the interval from the first to the last"
@@ -217,18 +219,15 @@ class NonStationarySolver:
     def from_dict(cls, description: Mapping[str, Any]) -> NonStationarySolver:
         """Return the table that ``to_dict`` described; CorruptFileError if it describes none."""
         try:
-            times = torch.tensor(description["times"], dtype=torch.float64)
-            a = torch.tensor(description["a"], dtype=torch.float64)
-            c, guidance = (description.get(name) for name in ("c", "guidance"))
-            return cls(
-                times,
-                a,
-                _square(description["b"]),
-                c=None if c is None else _square(c),
-                guidance=None if guidance is None else float(guidance),
-            )
-        except (KeyError, TypeError, ValueError, RuntimeError, UsageError) as error:
-            raise CorruptFileError(f"This is no description of a non-stationary solver: {error}") from error
+            table = object.__new__(cls)
+            for name, value in _read(description).items():
+                object.__setattr__(table, name, value)
+            fault = table._fault()
+        except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError, RuntimeError) as error:
+            raise CorruptFileError(f"This is no description of a non-stationary solver: {one_line(error)}.") from error
+        if fault is not None:
+            raise CorruptFileError(f"This is no description of a non-stationary solver: {fault}.")
+        return table
 
 
 def _up_to_diagonal(weights: Tensor) -> list[list[float]]:
@@ -236,10 +235,45 @@ def _up_to_diagonal(weights: Tensor) -> list[list[float]]:
     return [row[: i + 1].tolist() for i, row in enumerate(weights)]
 
 
-def _square(rows: Sequence[Sequence[float]]) -> Tensor:
-    """Return the matrix [n, n] whose rows `_up_to_diagonal` gave."""
-    known = [torch.tensor(row, dtype=torch.float64) for row in rows]
-    return torch.stack([torch.cat([row, row.new_zeros(len(known) - len(row))]) for row in known])
+def _read(description: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the numbers that ``to_dict`` gave; ValueError and the like if they are others.
+
+    All lengths are compared before a matrix is made, so that its memory is in proportion to the description.
+    """
+    a, (c, guidance) = description["a"], (description.get(name) for name in ("c", "guidance"))
+    _require_length("a", a, len(a))
+    n = len(a)
+    _require_length("times", description["times"], n + 1)
+    return {
+        "times": _vector(description["times"]),
+        "a": _vector(a),
+        "b": _square("b", description["b"], n),
+        "c": None if c is None else _square("c", c, n),
+        "guidance": None if guidance is None else float(guidance),
+    }
+
+
+def _square(name: str, rows: Any, n: int) -> Tensor:
+    """Return the matrix [n, n] whose rows `_up_to_diagonal` gave, or gives in full."""
+    _require_length(name, rows, n)
+    for i, row in enumerate(rows):
+        if not isinstance(row, list) or len(row) != n:
+            _require_length(f"row {i} of {name}", row, i + 1)
+    numbers = torch.zeros(n, n, dtype=torch.float64)
+    for i, row in enumerate(rows):
+        numbers[i, : len(row)] = _vector(row)
+    return numbers
+
+
+def _require_length(name: str, numbers: Any, length: int) -> None:
+    if not isinstance(numbers, list) or len(numbers) != length:
+        raise ValueError(f"{name} is no list of {length} numbers")
+
+
+def _vector(numbers: list[Any]) -> Tensor:
+    if not set(map(type, numbers)) <= {int, float}:
+        raise TypeError("some entries are no numbers")
+    return torch.tensor(list(map(float, numbers)), dtype=torch.float64)
 
 
 def free_entries(n: int, columns: int = 1) -> tuple[Tensor, Tensor]:

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import platformdirs
 
+from bnsbench._text import quoted, whole_number
 from bnsbench.errors import UsageError
 
 CACHE = "BNSBENCH_CACHE"
 THREADS = "BNSBENCH_THREADS"
+MOST_THREADS = 4096
 
 
 def cores() -> int:
@@ -26,9 +28,10 @@ def threads() -> int:
     worker processes use the cores. Threads would also wait for each other actively, which is slow on a busy machine.
     """
     text = os.environ.get(THREADS, "")
-    if text and not (text.isdigit() and int(text) > 0):
-        raise UsageError(f"{THREADS} must be a whole number of at least 1, not {text!r}.")
-    return int(text) if text else 1
+    count = whole_number(text) if text else 1
+    if count is None or not 1 <= count <= MOST_THREADS:
+        raise UsageError(f"{THREADS} must be a whole number from 1 to {MOST_THREADS:,}, not {quoted(text)}.")
+    return count
 
 
 def cache_folder() -> Path:
@@ -54,8 +57,9 @@ def choose_device(name: str) -> str:
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     kind, _, index = name.partition(":")
-    if kind not in ("cpu", "cuda") or (index and not index.isdigit()):
-        raise UsageError(f"There is no device {name!r}; choose auto, cpu, cuda or cuda:<number>.")
-    if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
+    number = whole_number(index) if index else 0
+    if kind not in ("cpu", "cuda") or number is None:
+        raise UsageError(f"There is no device {quoted(name)}; choose auto, cpu, cuda or cuda:<number>.")
+    if kind == "cuda" and number >= torch.cuda.device_count():
         raise UsageError(f"The device {name!r} is not there: this machine has {torch.cuda.device_count()} CUDA devices.")
     return name

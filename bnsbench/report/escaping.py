@@ -1,19 +1,22 @@
-"""Any text as one line of a table: for a terminal or a pipe, for GitHub's Markdown, and for LaTeX.
+"""Any text in a table: for a terminal or a pipe, for CSV, for GitHub's Markdown, for LaTeX and for HTML.
 
 Every table of the package takes its cells from here, so that no name, path or reason can break a row or be read as markup.
 """
 
 from __future__ import annotations
 
+import html
 import re
-import unicodedata
+
+from bnsbench._text import spelt_out
 
 _BREAKS = re.compile(r"[\t\n\v\f\r\x1c-\x1e\x85\u2028\u2029]+")
-_UNSEEN = ("Cc", "Cs")
-"""Unicode's categories of control characters and of lone surrogates."""
 
-_TURNS = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-"""Characters that reverse the order of those after them."""
+_FORMULA = re.compile(r"(^|;)(?=\s*[=+\-@\uff1d\uff0b\uff0d\uff20])")
+"""Where a spreadsheet would read a formula: at the beginning of a cell, and behind what some take for the end of one."""
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?", re.IGNORECASE | re.ASCII)
+"""What begins like a formula, and is none: a number, or a sign alone."""
 
 _MARKDOWN = re.compile(r"[\\`*\[<|~&$]|(?<![^\W_])_|_(?![^\W_])")
 """Markup inside a line; an underscore between letters is none."""
@@ -43,7 +46,22 @@ def one_line(text: str) -> str:
     Line breaks and tabs become a space; other control characters, which could move the cursor or reverse what follows, are
     spelt out, such as \x1b.
     """
-    return "".join(_spelt(character) for character in _BREAKS.sub(" ", text))
+    return spelt_out(_BREAKS.sub(" ", text))
+
+
+def csv_cell(text: str) -> str:
+    """Return the text as a cell that no spreadsheet takes for a formula: an apostrophe stands before what begins like one.
+
+    All else is kept, for CSV is data, but that every line break is the same: whoever writes the file sets quotation marks,
+    and the command line spells out control characters where it prints one.
+    """
+    plain = text.replace("\r\n", "\n").replace("\r", "\n")
+    return plain if _NUMBER.fullmatch(plain) else _FORMULA.sub(r"\1'", plain)
+
+
+def html_text(text: str) -> str:
+    """Return the text for HTML, as content of an element or in the quotes of an attribute."""
+    return html.escape(one_line(text))
 
 
 def markdown_cell(text: str) -> str:
@@ -60,10 +78,3 @@ def latex_text(text: str) -> str:
     """Return the text for LaTeX, in any place and with any font encoding; letters beyond ASCII stay as they are."""
     escaped = "".join(_LATEX.get(character, character) for character in one_line(text))
     return _LIGATURES.sub(r"\1{}", escaped)
-
-
-def _spelt(character: str) -> str:
-    if unicodedata.category(character) not in _UNSEEN and character not in _TURNS:
-        return character
-    code = ord(character)
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

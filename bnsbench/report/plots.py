@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator, PercentFormatter
 
+from bnsbench.media.drawing import label, plain_style
 from bnsbench.report.kinds import CLASSIC, LEARNED, TUNED
 from bnsbench.report.leaderboard import FIELD
 from bnsbench.report.matrix import field_title, readable
@@ -84,7 +84,7 @@ def draw_metric(frame: pd.DataFrame, metric: str, file: Path) -> None:
     panels = [(key, rows) for key, rows in frame.groupby(list(FIELD), sort=False) if rows[metric].notna().any()]
     if not panels:
         return
-    with rc_context(STYLE):
+    with plain_style(STYLE):
         _save(_figure(panels, metric, frame.attrs.get("units", {}).get(metric, "")), file)
 
 
@@ -111,7 +111,7 @@ def draw_profile(frame: pd.DataFrame, metric: str, file: Path) -> None:
     ]
     if not shared:
         return
-    with rc_context(STYLE):
+    with plain_style(STYLE):
         _save(_profile_figure(shared), file)
 
 
@@ -147,9 +147,9 @@ def _figure(panels: list[tuple[Any, pd.DataFrame]], metric: str, unit: str) -> F
     for index, (field, part) in enumerate(panels):
         axes = figure.add_subplot(rows, columns, index + 1)
         _draw_panel(axes, list(_curves(part, metric)), styles, unit)
-        axes.set_title(field_title(field, seeds), fontweight="bold")
+        axes.set_title(label(field_title(field, seeds)), fontweight="bold")
         axes.set_xlabel("NFE" if index + columns >= len(panels) else "")
-        axes.set_ylabel(f"{metric.upper()} [{unit}]" if unit and index % columns == 0 else "")
+        axes.set_ylabel(label(f"{metric.upper()} [{unit}]") if unit and index % columns == 0 else "")
     _legend(figure, styles, legend_columns)
     return figure
 
@@ -204,7 +204,7 @@ def _line(solver: str, style: Style, emphasised: bool) -> Line2D:
     return Line2D(
         [],
         [],
-        label=solver,
+        label=label(solver),
         color=style.colour,
         marker=style.marker,
         linewidth=(2.4 if style.learned else 1.9) if emphasised else (1.2 if style.learned else 0.9),
@@ -228,7 +228,9 @@ def _name(axes: Axes, curves: list[PanelCurve], styles: dict[str, Style], unit: 
 
 def _write(axes: Axes, row: int, text: str, colour: str) -> None:
     """Write a line of text into the upper left corner of a panel."""
-    axes.text(0.02, 0.97 - ROW * row, text, transform=axes.transAxes, va="top", fontsize=8, fontweight="bold", color=colour)
+    axes.text(
+        0.02, 0.97 - ROW * row, label(text), transform=axes.transAxes, va="top", fontsize=8, fontweight="bold", color=colour
+    )
 
 
 def _profile_figure(panels: list[tuple[int, pd.DataFrame]]) -> Figure:

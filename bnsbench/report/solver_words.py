@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from bnsbench.errors import CorruptFileError
 from bnsbench.flows.guidance import guidance_in_words
 from bnsbench.flows.paths import Path
 from bnsbench.nonstationary.artefact import SolverArtefact
@@ -76,18 +77,19 @@ def names_in_words(known_as: tuple[str, ...]) -> list[str]:
 
 
 def origin_in_words(artefact: SolverArtefact) -> list[str]:
-    """Return lines on what a trained solver was made for, and how; what its record lacks is left out."""
+    """Return lines on what a trained solver was made for, and how; what its record lacks, or says oddly, is left out."""
     record = artefact.training
     made_for = f"{artefact.model} at guidance {guidance_in_words(artefact.guidance)}"
+    rule, grid, stopped = (_text(record, key) for key in ("rule", "grid", "stopped"))
+    tuned = bool(rule and grid)
     return [
-        f"{'tuned' if record.get('rule') and record.get('grid') else 'trained'} for {made_for}, weights"
-        f" {artefact.fingerprint[:12]}",
-        *([f"{record['rule']} on the grid {record['grid']}"] if record.get("rule") and record.get("grid") else []),
+        f"{'tuned' if tuned else 'trained'} for {made_for}, weights {artefact.fingerprint[:12]}",
+        *([f"{rule} on the grid {grid}"] if tuned else []),
         *_learning(record),
         *_start(artefact),
         *_validation(record),
         *_cost(record),
-        *([f"stopped: {record['stopped']}"] if record.get("stopped") else []),
+        *([f"stopped: {stopped}"] if stopped else []),
     ]
 
 
@@ -95,16 +97,29 @@ def start_of(artefact: SolverArtefact) -> tuple[str | None, Distance | None]:
     """Return the name of the table that the training started from and the distance from it, as far as they are recorded."""
     start = artefact.training.get("start")
     if not isinstance(start, Mapping):
-        return (str(start) if start else None), None
-    name = str(start["name"]) if start.get("name") else None
-    if "table" not in start:
+        return _text(artefact.training, "start") or None, None
+    name = _text(start, "name") or None
+    try:
+        table = NonStationarySolver.from_dict(start["table"])
+    except (KeyError, CorruptFileError):
         return name, None
-    table = NonStationarySolver.from_dict(start["table"])
     return name, distance(table, artefact.solver) if table.nfe == artefact.solver.nfe else None
 
 
+def _text(record: Mapping[str, Any], key: str) -> str:
+    """Return a text of a record, "" if it is none."""
+    found = record.get(key)
+    return found if isinstance(found, str) else ""
+
+
+def _number(record: Mapping[str, Any], key: str) -> float | None:
+    """Return a number of a record, None if it is none."""
+    found = record.get(key)
+    return found if isinstance(found, int | float) and not isinstance(found, bool) else None
+
+
 def _learning(record: Mapping[str, Any]) -> list[str]:
-    facts = [f"{key} {record[key]}" for key in LEARNING if record.get(key)]
+    facts = [f"{key} {_text(record, key)}" for key in LEARNING if _text(record, key)]
     return [", ".join(facts)] if facts else []
 
 
@@ -118,18 +133,21 @@ def _start(artefact: SolverArtefact) -> list[str]:
 
 def _validation(record: Mapping[str, Any]) -> list[str]:
     """Return a line on pairs and validation PSNR; a number that was not finite is None in the record."""
-    facts = [f"trained on {record['pairs']} pairs"] if record.get("pairs") else []
-    if record.get("psnr") is not None:
-        over = f" over {record['validation_pairs']} pairs" if record.get("validation_pairs") else ""
-        facts.append(f"validation PSNR {record['psnr']:.2f} dB{over}")
+    pairs, psnr, validation = (_number(record, key) for key in ("pairs", "psnr", "validation_pairs"))
+    facts = [f"trained on {pairs} pairs"] if pairs else []
+    if psnr is not None:
+        facts.append(f"validation PSNR {psnr:.2f} dB{f' over {validation} pairs' if validation else ''}")
     return [", ".join(facts)] if facts else []
 
 
 def _cost(record: Mapping[str, Any]) -> list[str]:
+    found = record.get("forwards")
+    forwards = {kind: _number(found, kind) or 0 for kind in found} if isinstance(found, Mapping) else {}
+    seconds = _number(record, "seconds")
     facts = []
-    if forwards := record.get("forwards"):
+    if forwards:
         kinds = ", ".join(f"{kind} {count:,}" for kind, count in forwards.items())
         facts.append(f"{sum(forwards.values()):,} network forwards ({kinds})")
-    if record.get("seconds") is not None:
-        facts.append(f"{record['seconds']:.1f} seconds")
+    if seconds is not None:
+        facts.append(f"{seconds:.1f} seconds")
     return [f"cost: {', '.join(facts)}"] if facts else []

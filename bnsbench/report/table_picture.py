@@ -7,7 +7,6 @@ from pathlib import Path as FilePath
 
 import numpy as np
 import torch
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import QuadMesh
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from bnsbench.errors import UsageError
 from bnsbench.flows.paths import Path
+from bnsbench.media.drawing import label, plain_style
 from bnsbench.nonstationary.stability import stability, stability_limit
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.report.plots import STYLE, save_figure
@@ -49,7 +49,7 @@ def draw_table(table: NonStationarySolver, path: Path, title: str, file: FilePat
     """
     if file.suffix.lower() not in SUFFIXES:
         raise UsageError(f"The picture {str(file)!r} must end in {' or '.join(SUFFIXES)}.")
-    with rc_context(STYLE):
+    with plain_style(STYLE):
         figure = _figure(table, path, title)
         try:
             save_figure(figure, file)
@@ -60,7 +60,7 @@ def draw_table(table: NonStationarySolver, path: Path, title: str, file: FilePat
 def _figure(table: NonStationarySolver, path: Path, title: str) -> Figure:
     figure = Figure(figsize=(11.0, 7.6), layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(f"{title}, {path.name} path", x=0.01, ha="left", fontsize=13, fontweight="bold")
+    figure.suptitle(label(f"{title}, {path.name} path"), x=0.01, ha="left", fontsize=13, fontweight="bold")
     grid = figure.add_gridspec(2, 2, width_ratios=(4, 6.5), height_ratios=(5, 2.4), hspace=0.06, wspace=0.04)
     _draw_times(figure.add_subplot(grid[0, 0]), table, path)
     rows = figure.add_subplot(grid[0, 1])

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from bnsbench.report.escaping import latex_text, markdown_cell, markdown_line, one_line
+from bnsbench.report.escaping import csv_cell, latex_text, markdown_cell, markdown_line, one_line
 from bnsbench.report.matrix import LEGEND, TIE, Entry, Sheet, measures_of, metrics_of, tuned_grids, unit_of
 from bnsbench.report.views import LEGENDS, View, view_frame, view_sheets
 from bnsbench.storage.plain_data import as_plain_data
@@ -38,7 +38,8 @@ def csv(frame: pd.DataFrame, metric: str = "", view: View = "standings") -> str:
         metric: The metric of a view other than the standings; the first one if "".
         view: Which numbers: "standings" has all of them; see `VIEWS`.
     """
-    return _numbers(frame, metric, view).map(_csv_number).to_csv(index=False, lineterminator="\n")
+    rows = _numbers(frame, metric, view).map(_csv_value).rename(columns=lambda name: csv_cell(str(name)))
+    return rows.to_csv(index=False, lineterminator="\n")
 
 
 def markdown(frame: pd.DataFrame, metric: str = "", view: View = "standings") -> str:
@@ -128,10 +129,10 @@ def _latex_entry(entry: Entry) -> str:
     return rf"{text}$^\approx$" if entry.standing == "tied" else text
 
 
-def _csv_number(value: Any) -> Any:
-    """Return a float as text, without a fraction if it is whole, as counts in a column with gaps are."""
+def _csv_value(value: Any) -> Any:
+    """Return a float as text, without a fraction if it is whole, as counts in a column with gaps are; other text escaped."""
     if not isinstance(value, float):
-        return value
+        return csv_cell(value) if isinstance(value, str) else value
     if not _given(value):
         return ""
     return str(int(value)) if value.is_integer() and abs(value) < 1e15 else f"{value:.6g}"

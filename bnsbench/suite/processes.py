@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 from bnsbench.errors import UsageError
 from bnsbench.process.cpu import keep_freed_memory
 from bnsbench.process.machine import cores, threads
+from bnsbench.process.shown import spell_out_streams
 from bnsbench.suite.failures import describe
 from bnsbench.suite.plan import Cell
 from bnsbench.suite.progress import Relay, RunListener
@@ -229,6 +230,7 @@ def _interrupts_ignored() -> Iterator[None]:
 
 def run_worker(connection: Connection, job: Job) -> None:
     """Run the cells that come through the connection until it closes: the life of a worker process."""
+    spell_out_streams()
     import torch  # noqa: PLC0415
 
     from bnsbench.suite.cells import run_cell  # noqa: PLC0415

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -11,13 +12,24 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from bnsbench._text import LONGEST_QUOTE, spelt_out
 from bnsbench.contract import PluginHost, split_selectors
-from bnsbench.contract.specs import SuiteSpec
-from bnsbench.errors import UsageError
+from bnsbench.contract.specs import MOST_EVALUATIONS, SuiteSpec
+from bnsbench.errors import UsageError, one_line
 
 DType = Literal["float64", "float32", "bfloat16"]
 Guidance = Annotated[float, Field(ge=0, allow_inf_nan=False), AfterValidator(lambda w: w + 0.0)]  # -0 is 0
-Budget = Annotated[int, Field(ge=1)]
+Budget = Annotated[int, Field(ge=1, le=MOST_EVALUATIONS)]
+
+MOST_SECONDS = 1_000_000
+"""The longest timeout, above eleven days: clocks of the system take no longer ones."""
+
+MOST_SAMPLES = 10**9
+LONGEST_SUITE = 2**18
+"""Bytes of a suite's file: room for thousands of selectors."""
+
+_DEEP = re.compile(r"""(?:(?:[\w-]{1,100}|"[^"\n]{0,100}"|'[^'\n]{0,100}')[ \t]*\.[ \t]*){32}""")
+"""A key of so many parts, separated by dots, as no suite has: they take time with the square of their number."""
 
 OWN = frozenset({"samples", "nfe", "solvers", "metrics"})
 """Settings that a model of a suite may have in place of the suite's."""
@@ -45,7 +57,7 @@ class ModelEntry(BaseModel):
     tolerance: float = Field(default=1e-6, gt=0, lt=1)
     dtype: DType | None = None
     gflops: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    samples: int | None = Field(default=None, ge=2)
+    samples: int | None = Field(default=None, ge=2, le=MOST_SAMPLES)
     nfe: Annotated[tuple[Budget, ...], AfterValidator(_ascending)] | None = Field(default=None, min_length=1)
     solvers: tuple[str, ...] | None = Field(default=None, min_length=1)
     metrics: tuple[str, ...] | None = None
@@ -70,10 +82,10 @@ class Suite(BaseModel):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     summary: str = ""
     plugins: tuple[str, ...] = ()
-    seed: int = Field(default=0, ge=0)
-    samples: int = Field(default=1000, ge=2)
-    batch: int = Field(default=250, ge=1)
-    timeout: float | None = Field(default=None, gt=0)
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    samples: int = Field(default=1000, ge=2, le=MOST_SAMPLES)
+    batch: int = Field(default=250, ge=1, le=MOST_SAMPLES)
+    timeout: float | None = Field(default=None, gt=0, le=MOST_SECONDS, allow_inf_nan=False)
     nfe: Annotated[tuple[Budget, ...], AfterValidator(_ascending)] = Field(min_length=1)
     solvers: tuple[str, ...] = Field(min_length=1)
     metrics: tuple[str, ...] = ("psnr",)
@@ -106,12 +118,25 @@ class Suite(BaseModel):
 def read_suite(file: Path) -> Suite:
     """Return the suite in a TOML file; UsageError says where it is malformed."""
     try:
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"The suite file {file} cannot be read: {error}.") from error
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"The suite file {file} is not valid TOML: {error}.") from error
-    return Suite.parse({"name": file.stem, **content}, f"the suite file {file}")
+        with file.open("rb") as stream:
+            text = stream.read(LONGEST_SUITE + 1).decode("utf-8")
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a name that no file has
+        raise UsageError(f"The suite file {file} cannot be read: {one_line(error)}.") from error
+    return Suite.parse({"name": file.stem, **_parsed(text, file)}, f"the suite file {file}")
+
+
+def _parsed(text: str, file: Path) -> dict[str, Any]:
+    """Return the content of a TOML document; UsageError if it is none, or larger or deeper than any suite."""
+    if len(text) > LONGEST_SUITE:
+        raise UsageError(f"The suite file {file} has more than {LONGEST_SUITE:,} bytes, so it is no suite.")
+    if _DEEP.search(text):
+        raise UsageError(f"The suite file {file} is nested too deeply: it has a key of more than 32 parts.")
+    try:
+        return tomllib.loads(text)
+    except RecursionError as error:
+        raise UsageError(f"The suite file {file} is nested too deeply.") from error
+    except ValueError as error:  # a number of thousands of digits among them
+        raise UsageError(f"The suite file {file} is not valid TOML: {one_line(error)}.") from error
 
 
 def folder_beside(suite: Path | str) -> Path | None:
@@ -214,17 +239,27 @@ def _option_sentence(error: ValidationError, options: Mapping[str, Any]) -> str:
     """Return a sentence that names the option and the value that it cannot take."""
     first = error.errors()[0]
     name = next((part for part in reversed(first["loc"]) if part in options), first["loc"][0])
-    return f"The option {name} does not take {first['input']!r}: {_lower(first['msg'])}."
+    return f"The option {name} does not take {_brief(first['input'])}: {_lower(first['msg'])}."
 
 
 def _sentence(error: ValidationError, origin: str) -> str:
     first = error.errors()[0]
-    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
+    parts = (part if isinstance(part, int) else part[:LONGEST_QUOTE] for part in first["loc"])
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).lstrip(".")
     message = _lower(first["msg"])
-    given = "" if first["type"] == "missing" else f" (given: {first['input']!r})"
+    given = "" if first["type"] == "missing" else f" (given: {_brief(first['input'])})"
     if first["type"] == "extra_forbidden":
         message, given = f"there is no such key; known keys: {', '.join(_known_keys(first['loc']))}", ""
     return f"In {origin}, {key or 'the document'}: {message}{given}."
+
+
+def _brief(value: Any) -> str:
+    """Return a value as a sentence can quote it."""
+    try:
+        text = spelt_out(repr(value))
+    except (ValueError, RecursionError):
+        return "a number of thousands of digits" if isinstance(value, int) else "a value that cannot be shown"
+    return text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}..."
 
 
 def _lower(message: str) -> str:

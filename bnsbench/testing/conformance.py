@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from bnsbench.contract import PluginHost, Selection, did_you_mean, parse_selector
+from bnsbench._text import spelt_out
+from bnsbench.contract import PluginHost, Selection, did_you_mean, local_file, parse_selector
 from bnsbench.errors import UsageError
 from bnsbench.testing.features_and_judge import FEATURE_CHECKS
 from bnsbench.testing.metrics import METRIC_CHECKS, MetricSubject
@@ -16,6 +18,8 @@ from bnsbench.testing.report import Report, Result, run_checks
 from bnsbench.testing.solvers import SOLVER_CHECKS
 from bnsbench.testing.subjects import SolverSubject
 from bnsbench.testing.trained import TRAINED_CHECKS, TrainedSubject
+
+_log = logging.getLogger(__name__)
 
 Kind = Literal["solver", "model", "metric"]
 
@@ -133,6 +137,8 @@ def _names(records: Iterable[Any], provider: str | None) -> set[str]:
 
 
 def _opened(host: PluginHost | None, plugins: Sequence[Path | str]) -> PluginHost:
+    if host is None and (local := local_file(Path())) is not None:
+        _log.warning("Loading the local plugin %s.", spelt_out(str(local)))
     return host or PluginHost.load([Path(file) for file in plugins], Path())
 
 

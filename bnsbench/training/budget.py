@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 
+from bnsbench._text import quoted
 from bnsbench.errors import UsageError
 
 _UNITS = {"": (1, 0), "k": (1_000, 0), "M": (1_000_000, 0), "s": (0, 1), "min": (0, 60), "h": (0, 3_600)}
 """Forwards and seconds in one of each unit."""
+MOST = 1e15
+"""Numbers in a budget are smaller: no training can spend as much."""
 _FORM = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(" + "|".join(_UNITS) + ")")
 
 
@@ -29,10 +32,11 @@ class Budget:
     @classmethod
     def parse(cls, given: str | float) -> Budget:
         """Return the budget that "50k", "1.5M", "90s", "20min", "2h" or a number of forwards means; UsageError for none."""
-        found = _FORM.fullmatch(str(given).strip())
-        if found is None or not float(found[1]):
+        text = "" if isinstance(given, int | float) and not abs(given) < MOST else str(given)
+        found = _FORM.fullmatch(text.strip())
+        if found is None or not 0 < float(found[1]) < MOST:
             raise UsageError(
-                f"A budget is a number of forwards such as 50k or 1.5M, or a time such as 20min or 2h, not {given!r}."
+                f"A budget is a number of forwards such as 50k or 1.5M, or a time such as 20min or 2h, not {quoted(given)}."
             )
         forwards, seconds = (float(found[1]) * unit or None for unit in _UNITS[found[2]])
         return cls(forwards, seconds)

@@ -78,8 +78,21 @@ def test_words_are_completed(line, completed):
 def test_a_broken_plugin_completes_nothing(monkeypatch, tmp_path):
     from bnsbench.cli.completion import complete_models
 
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "bnsbench_local.py").write_text("import nowhere_at_all")
+    (tmp_path / "rockets_module.py").write_text("import nowhere_at_all")
+    (tmp_path / "rockets-1.dist-info").mkdir()
+    (tmp_path / "rockets-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: rockets\nVersion: 1\n")
+    (tmp_path / "rockets-1.dist-info" / "entry_points.txt").write_text("[bnsbench]\nrockets = rockets_module\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setenv("BNSBENCH_STRICT_PLUGINS", "1")
-    monkeypatch.delenv("BNSBENCH_PLUGINS", raising=False)
+    monkeypatch.setenv("BNSBENCH_PLUGINS", "rockets")
     assert complete_models("") == []
+
+
+def test_a_key_that_is_pressed_runs_no_local_plugin(monkeypatch, tmp_path):
+    from bnsbench.cli.completion import complete_models
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bnsbench_local.py").write_text("from pathlib import Path\nPath('ran').touch()")
+    monkeypatch.delenv("BNSBENCH_PLUGINS", raising=False)
+    assert "ring8" in complete_models("")
+    assert not (tmp_path / "ran").exists()

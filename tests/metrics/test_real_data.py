@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import tracemalloc
 import zipfile
+import zlib
 
 import numpy as np
 import pytest
@@ -202,3 +204,105 @@ def test_images_over_pillow_s_limit_are_refused(pixels, limit, tmp_path, monkeyp
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
     with pytest.raises(UsageError, match=r"0\.png cannot be read: .*24 pixels"):
         read(open_images(str(tmp_path), (3, 6, 4)))
+
+
+def npy(header: str, content: bytes = b"", version: int = 1) -> bytes:
+    line = f"{header}\n".encode()
+    return b"\x93NUMPY" + bytes([version, 0]) + len(line).to_bytes(2 if version == 1 else 4, "little") + line + content
+
+
+def described(kind: str, shape: str) -> str:
+    return f"{{'descr': {kind}, 'fortran_order': False, 'shape': {shape}, }}"
+
+
+HOSTILE = {
+    "huge": npy(described("'<f8'", "(1000000000000,)")),
+    "huge square": npy(described("'<f8'", "(100000, 100000)")),
+    "beyond 64 bits": npy(described("'<f8'", "(99999999999999999999999,)")),
+    "negative": npy(described("'<f8'", "(-4,)"), bytes(32)),
+    "objects": npy(described("'|O'", "(4,)"), b"cposix\nsystem\n"),
+    "texts": npy(described("'<U4'", "(4,)"), bytes(64)),
+    "times": npy(described("'<M8[s]'", "(4,)"), bytes(32)),
+    "complex": npy(described("'<c16'", "(4,)"), bytes(64)),
+    "records": npy(described("[('a', '<f8')]", "(4,)"), bytes(32)),
+    "no numbers": npy(described("'<f8'", "()"), bytes(8)),
+    "no header": npy("(" * 3000),
+    "an open text": npy("{'descr': " + 3 * "'"),
+    "a call": npy("__import__('os').getcwd()"),
+    "another version": npy(described("'<f8'", "(4,)"), bytes(32), version=9),
+    "nothing": b"",
+    "a pickle": b"\x80\x04N.",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("member", ["arr_0", "mu", "sigma"])
+def test_arrays_of_any_content_are_one_sentence_and_little_memory(tmp_path, name, member):
+    sound: dict[str, np.ndarray] = {"mu": np.ones(4), "sigma": np.eye(4), "arr_0": np.zeros((2, 6, 4, 3), np.uint8)}
+    np.savez(tmp_path / "sound.npz", **sound)  # type: ignore[arg-type]
+    with zipfile.ZipFile(tmp_path / "sound.npz") as archive:
+        content = {entry: archive.read(entry) for entry in archive.namelist()}
+    with zipfile.ZipFile(tmp_path / "real.npz", "w") as archive:
+        for entry, data in {**content, f"{member}.npy": HOSTILE[name]}.items():
+            archive.writestr(entry, data)
+    tracemalloc.start()
+    with pytest.raises(UsageError, match=r"real\.npz") as caught:
+        read_all(tmp_path / "real.npz")
+    assert tracemalloc.get_traced_memory()[1] < 5e6
+    tracemalloc.stop()
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 600
+
+
+def read_all(file):
+    data = open_images(str(file), (3, 6, 4))
+    _ = data.statistics
+    return list(data.batches(2))
+
+
+def test_a_bomb_of_zeros_is_not_blown_up(tmp_path):
+    with zipfile.ZipFile(tmp_path / "real.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("mu.npy", npy(described("'<f8'", "(6000,)"), bytes(48_000)))
+        archive.writestr("sigma.npy", npy(described("'<f8'", "(6000, 6000)"), bytes(1000)))
+    with pytest.raises(UsageError, match="are of more than 4,096 features"):
+        _ = open_images(str(tmp_path / "real.npz"), (3, 6, 4)).statistics
+
+
+def test_statistics_in_columns_are_read(tmp_path):
+    sigma = np.diag([1.0, 2.0, 3.0])
+    np.savez(tmp_path / "real.npz", mu=np.arange(3), sigma=np.asfortranarray(sigma))
+    found = open_images(str(tmp_path / "real.npz"), (3, 6, 4)).statistics
+    assert found is not None
+    assert found["mu"].tolist() == [0.0, 1.0, 2.0]
+    assert found["sigma"].tolist() == sigma.tolist()
+
+
+FORMS = ["GIF", "BMP", "TIFF", "WEBP", "PPM", "TGA", "PDF", "EPS", "ICO", "DIB", "PCX", "SGI"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_other_formats_are_not_decoded_whatever_their_name(tmp_path, form):
+    for number in range(2):
+        Image.new("RGB", (4, 6)).save(tmp_path / f"{number}.png", form)
+    with pytest.raises(UsageError, match=r"0\.png cannot be read: cannot identify image file"):
+        list(open_images(str(tmp_path), (3, 6, 4)).batches(2))
+
+
+def test_the_content_says_what_a_file_is(tmp_path):
+    for number in range(2):
+        Image.new("RGB", (4, 6)).save(tmp_path / f"{number}.png", "JPEG")
+    assert [len(batch) for batch in open_images(str(tmp_path), (3, 6, 4)).batches(2)] == [2]
+
+
+@pytest.mark.parametrize("side", [12_000, 30_000])
+def test_images_beyond_the_limit_are_one_sentence(tmp_path, side):
+    """A PNG's size is said in its head: the pixels are never made."""
+    for number in range(2):
+        Image.new("L", (1, 1)).save(tmp_path / f"{number}.png")
+        content = bytearray((tmp_path / f"{number}.png").read_bytes())
+        content[16:24] = side.to_bytes(4, "big") * 2
+        content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+        (tmp_path / f"{number}.png").write_bytes(content)
+    with pytest.raises(UsageError, match=r"0\.png (cannot be read: Image size|is 12000x12000)") as caught:
+        list(open_images(str(tmp_path), (3, 6, 4)).batches(2))
+    assert "\n" not in str(caught.value)

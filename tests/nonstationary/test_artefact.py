@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import pickle
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -122,12 +123,91 @@ def test_other_content_is_damage(tmp_path, content):
         {"guidance": "much"},
         {"solver": {"times": [0, 1], "a": [1], "b": [[1, 1]]}},
         {"training": 3},
+        {"training": [1]},
+        {"path": 3},
+        {"path": {}},
+        {"path": {"name": ["condot"]}},
+        {"path": {"name": "vp", "beta_min": "x"}},
+        {"path": {"name": "discrete-vp", "alphas_cumprod": [[1]]}},
+        {"interval": [1.0, 0.0]},
+        {"interval": [0.0, True]},
+        {"interval": {"0": 1}},
+        {"guidance": None},
+        {"guidance": True},
+        {"guidance": []},
+        {"guidance": [[1.0]]},
+        {"guidance": "2.5"},
+        {"name": 3},
+        {"model": None},
+        {"fingerprint": ["ab"]},
     ],
 )
 def test_entries_without_meaning_are_damage(tmp_path, change):
     (tmp_path / "solver.json").write_text(json.dumps({**artefact().to_dict(), **change}))
     with pytest.raises(CorruptFileError):
         SolverArtefact.load(tmp_path / "solver.json")
+
+
+def table(**changes):
+    numbers = {"times": [0.0, 0.5, 1.0], "a": [1.0, 1.0], "b": [[0.5], [0.5, 0.5]]}
+    return {**numbers, **changes}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"b": [[0.5], [0.5]]}, "row 1 of b is no list of 2 numbers"),
+        ({"b": [[0.5], [0.5, 0.5, 0.0]]}, "row 1 of b is no list of 2 numbers"),
+        ({"b": [[0.5, 1.0], [0.5, 0.5]]}, "b is not lower triangular"),
+        ({"b": [[0.5], 3]}, "row 1 of b"),
+        ({"b": [[0.5]]}, "b is no list of 2 numbers"),
+        ({"b": 3}, "b is no list of 2 numbers"),
+        ({"b": {"0": [1]}}, "b is no list"),
+        ({"b": [[None], [0.5, 0.5]]}, "some entries are no numbers"),
+        ({"b": [["0.5"], [0.5, 0.5]]}, "some entries are no numbers"),
+        ({"b": [[[0.5]], [0.5, 0.5]]}, "some entries are no numbers"),
+        ({"b": [[True], [0.5, 0.5]]}, "some entries are no numbers"),
+        ({"b": [[10**400], [0.5, 0.5]]}, "int too large"),
+        ({"a": [1.0]}, "times is no list of 2 numbers"),
+        ({"a": []}, "times is no list of 1 numbers"),
+        ({"a": "ab"}, "a is no list"),
+        ({"a": 3}, "object of type 'int' has no len"),
+        ({"times": [0.0, 1.0]}, "times is no list of 3 numbers"),
+        ({"times": [0.0, float("nan"), 1.0]}, "some are not finite"),
+        ({"times": [0.0, 2.0, 1.0]}, "a time lies outside"),
+        ({"c": [[0.5], [0.5, 0.5]]}, "c and guidance go together"),
+        ({"c": [[0.5]], "guidance": 2.0}, "c is no list of 2 numbers"),
+        ({"guidance": "x"}, "could not convert"),
+    ],
+)
+def test_tables_of_other_numbers_are_damage(change, said):
+    with pytest.raises(CorruptFileError, match=f"^This is no description of a non-stationary solver: .*{said}"):
+        NonStationarySolver.from_dict(table(**change))
+
+
+@pytest.mark.parametrize("description", [None, 3, [], "table", {}])
+def test_no_table_is_damage(description):
+    with pytest.raises(CorruptFileError):
+        NonStationarySolver.from_dict(description)
+
+
+def test_full_rows_are_read_as_well():
+    assert NonStationarySolver.from_dict(table(b=[[0.5, 0.0], [0.5, 0.5]])).to_dict() == table()
+
+
+def test_a_small_file_takes_no_large_memory(tmp_path):
+    """A table of 12,000 evaluations would have 1.2 GB, and this file says 12,000 numbers of each kind."""
+    n = 12_000
+    numbers = {"times": [0] * n + [1], "a": [1] * n, "b": [[1]] * n}
+    (tmp_path / "solver.json").write_text(json.dumps({**artefact().to_dict(), "solver": numbers}))
+    readers = (SolverArtefact.load, load_solver)
+    for read in readers:
+        tracemalloc.start()
+        with pytest.raises(CorruptFileError, match="row 1 of b is no list of 2 numbers"):
+            read(tmp_path / "solver.json")
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert most < 20 * (tmp_path / "solver.json").stat().st_size
 
 
 def test_no_file_is_a_usage_error(tmp_path):

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import csv
 import html
+import io
 import random
 import re
 import unicodedata
+from html.parser import HTMLParser
 
 import pytest
 from markdown_it import MarkdownIt
 
-from bnsbench.report.escaping import latex_text, markdown_cell, markdown_line, one_line
+from bnsbench.report.escaping import csv_cell, html_text, latex_text, markdown_cell, markdown_line, one_line
 
 CHARACTERS = [
     *map(chr, range(0x20, 0x7F)),
     *map(chr, range(0x20)),
     *map(chr, range(0x7F, 0xA0)),
-    *"\u2028\u2029\u202e\ud800é世",
+    *map(chr, range(0xA1, 0x180)),
+    *"\u061c\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ud800é世\uff1d\uff0b\uff0d\uff20",
 ]
 GITHUB = MarkdownIt("commonmark").enable(["table", "strikethrough"])
 
@@ -57,6 +61,74 @@ def test_a_line_has_no_control_characters_and_keeps_the_rest():
     assert one_line(printable) == printable
     assert one_line("two\r\nlines\tand \x1b[31m") == "two lines and \\x1b[31m"
     assert one_line("a\u202eb") == "a\\u202eb"
+
+
+FORMULAS = [
+    "=cmd|' /C calc'!A0",
+    "+1+1",
+    "-2+3",
+    "@SUM(A1)",
+    " =1",
+    "\t=1",
+    "\r=1",
+    "\uff1d1",
+    "a;=1+1",
+    "=",
+    "--1",
+    "-=1",
+    "=1e3",
+]
+
+
+def test_a_cell_of_csv_is_no_formula_and_else_as_it_was():
+    for text in [*texts(), *FORMULAS]:
+        stream = io.StringIO()
+        csv.writer(stream, lineterminator="\n").writerow([csv_cell(text), "end"])
+        [[cell, end]] = csv.reader(io.StringIO(stream.getvalue(), newline=""))
+        assert end == "end"
+        assert cell.replace("'", "") == text.replace("'", "").replace("\r\n", "\n").replace("\r", "\n")
+        # Some programs end a cell at a semicolon, whatever stands around it.
+        for part in cell.split(";"):
+            assert not re.match(r"\s*[=@\uff1d\uff0b\uff0d\uff20]|\s*[+-]\D", part), text
+
+
+@pytest.mark.parametrize("text", ["-", "+", "-3.5", "1e-9", "-1e-9", "+.5", "", "euler", "a-b", "dpm++2m", "a=b"])
+def test_numbers_and_names_are_left_as_they_are_in_csv(text):
+    assert csv_cell(text) == text
+
+
+class _Text(HTMLParser):
+    """The text, the elements and the attributes of a page."""
+
+    def __init__(self, page):
+        super().__init__(convert_charrefs=True)
+        self.text, self.tags = "", []
+        self.feed(page)
+        self.close()
+
+    def handle_data(self, data):
+        self.text += data
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, attrs))
+
+
+def test_html_shows_the_text_and_takes_nothing_for_markup():
+    for text in [
+        *texts(),
+        "<script>alert(1)</script>",
+        "<img onerror=x>",
+        '" onload="x',
+        "' onload='x",
+        "&lt;",
+        "<!--",
+        "]]>",
+    ]:
+        inside = _Text(f"<p>{html_text(text)}</p>")
+        assert (inside.text, inside.tags) == (one_line(text), [("p", [])]), text
+        for quote in "\"'":
+            attribute = _Text(f"<p title={quote}{html_text(text)}{quote}>x</p>")
+            assert (attribute.text, attribute.tags) == ("x", [("p", [("title", one_line(text))])]), text
 
 
 @pytest.mark.parametrize("place", [0, 1])

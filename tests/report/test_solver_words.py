@@ -83,6 +83,31 @@ def test_what_a_record_lacks_is_left_out(record):
     assert origin_in_words(artefact(record)) == ["trained for ring8 at guidance 2, weights ffffffffffff"]
 
 
+ODD: list[object] = [
+    None,
+    True,
+    "x",
+    3,
+    1.5,
+    [],
+    [1],
+    {},
+    {"a": "b"},
+    {"a": None},
+    {"name": 3, "table": 3},
+    {"table": {"times": []}},
+]
+TEXTS = ("rule", "grid", "stopped", "start", "family", "objective")
+NUMBERS = ("pairs", "psnr", "validation_pairs", "forwards", "seconds")
+
+
+@pytest.mark.parametrize("odd", ODD, ids=str)
+def test_odd_entries_of_a_record_cost_their_line_at_most(odd):
+    for key in TEXTS + NUMBERS:
+        assert origin_in_words(artefact({key: odd}))[0] == "trained for ring8 at guidance 2, weights ffffffffffff"
+    assert origin_in_words(artefact(dict.fromkeys(TEXTS + NUMBERS, odd)))
+
+
 @pytest.mark.parametrize(("guidance", "words"), [(2.0, "2"), (1.5, "1.5"), (0, "0"), ((0.0, 2.0, 6.5), "0, 2, 6.5")])
 def test_guidance(guidance, words):
     assert guidance_in_words(guidance) == words

@@ -5,8 +5,11 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.machinery import PathFinder
+from pathlib import Path
 from typing import Any
 
 import diffusers
@@ -149,12 +152,24 @@ def _of_diffusers(name: str) -> type[Any]:
 
 
 def _dotted(name: str) -> type[Any]:
+    """Return a scheduler of an installed package: a text may name any module, so nothing else is ever imported or called."""
     module, _, attribute = name.rpartition(".")
     try:
-        found: type[Any] = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
+        if _lies_here(module.partition(".")[0]):
+            raise ImportError("its module lies in the current folder, and only those of installed packages are taken")
+        found: Any = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
         raise UsageError(f"There is no scheduler {name!r}: {error}.") from error
+    if not (isinstance(found, type) and issubclass(found, diffusers.SchedulerMixin)):
+        raise UsageError(f"There is no scheduler {name!r}: it is no class of diffusers' SchedulerMixin.")
     return found
+
+
+def _lies_here(package: str) -> bool:
+    """Return whether a package is found only because Python was started by ``python -m`` in the folder where it lies."""
+    if package in sys.modules or not sys.path or Path(sys.path[0] or ".").resolve() != Path.cwd():
+        return False
+    return PathFinder.find_spec(package, sys.path[1:]) is None and PathFinder.find_spec(package, sys.path[:1]) is not None
 
 
 def _value(word: str) -> Any:

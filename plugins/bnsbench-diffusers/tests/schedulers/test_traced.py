@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 import warnings
 
 import diffusers
@@ -12,6 +14,7 @@ import torch
 from bnsbench.paths import EDM, VP, CondOT, Cosine, DiscreteVP
 from bnsbench.plugin import FunctionField, NotApplicableError, NotTraceableError, UsageError, to_noise, trace
 from bnsbench_diffusers.schedulers.classes import find_class
+from bnsbench_diffusers.schedulers.saved import scheduler_of
 from bnsbench_diffusers.schedulers.traced import sample, table
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -209,6 +212,11 @@ def test_sigmas_of_flows_on_a_diffusion():
         ("DDIM[eta=0.5]", "DDIMScheduler has no option 'eta'"),
         ("", "needs a scheduler: write diffusers.scheduler="),
         ("no_such_package.Class", "There is no scheduler 'no_such_package.Class'"),
+        ("os.system", "There is no scheduler 'os.system': it is no class of diffusers' SchedulerMixin"),
+        ("subprocess.Popen[executable=/bin/true]", "There is no scheduler 'subprocess.Popen': it is no class"),
+        ("ctypes.CDLL[name=evil.so]", "There is no scheduler 'ctypes.CDLL': it is no class"),
+        ("diffusers.UNet2DModel", "There is no scheduler 'diffusers.UNet2DModel': it is no class"),
+        (".Class", "There is no scheduler '.Class'"),
     ],
 )
 def test_unknown_names(scheduler, sentence):
@@ -286,3 +294,25 @@ def test_warnings_of_diffusers_are_kept_quiet(monkeypatch):
 def test_not_traceable_stays_so():
     with pytest.raises(NotTraceableError):
         table(SCHEDULE, (0.0, 1.0), 8, "EulerAncestralDiscrete")
+
+
+def test_modules_of_the_current_folder_are_not_imported(tmp_path, monkeypatch):
+    (tmp_path / "stranger").mkdir()
+    (tmp_path / "stranger" / "evil.py").write_text("from pathlib import Path\nPath('ran').touch()\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
+    with pytest.raises(UsageError, match="its module lies in the current folder"):
+        find_class("stranger.evil.Class")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_scheduler_is_found_by_its_dotted_name():
+    assert find_class("diffusers.schedulers.EulerDiscreteScheduler").name == "EulerDiscreteScheduler"
+
+
+@pytest.mark.parametrize("config", [3, [], {}, {"_class_name": 3}, {"_class_name": "UNet2DModel"}, {"_class_name": "utils"}])
+def test_other_saved_schedulers_are_one_sentence(tmp_path, config):
+    (tmp_path / "scheduler").mkdir()
+    (tmp_path / "scheduler" / "scheduler_config.json").write_text(json.dumps(config))
+    with pytest.raises(UsageError, match="holds no scheduler of diffusers"):
+        scheduler_of(tmp_path)
