@@ -32,8 +32,8 @@ def threads() -> int:
 
 
 def cache_folder() -> Path:
-    """Return the folder for ground truth: BNSBENCH_CACHE, or the user's cache folder."""
-    return Path(os.environ.get(CACHE) or platformdirs.user_cache_dir("bnsbench"))
+    """Return the folder for ground truth: BNSBENCH_CACHE, or the user's cache folder, as an absolute path."""
+    return Path(os.environ.get(CACHE) or platformdirs.user_cache_dir("bnsbench")).absolute()
 
 
 def installed_version(package: str) -> str | None:

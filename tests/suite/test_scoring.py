@@ -44,13 +44,13 @@ def scored(samples, **metrics):
 
 def test_a_value_with_everything_that_it_has(samples):
     value = MetricValue(
-        2.5, low=2.0, high=3.0, details={"median": 2.25}, per_sample=[1.23456789, 2.0], replicates=[2.3456789]
+        2.5, low=2.0, high=3.0, details={"median": 2.25}, per_sample=[1.23456789, 2.0, 0.0, 0.5], replicates=[2.3456789]
     )
     found = scored(samples, length=value)
     (one,) = found.scores.values()
     assert (one.version, one.direction, one.unit) == ("3", "lower", "km")
     assert (one.value, one.low, one.high, one.reason, dict(one.details)) == (2.5, 2.0, 3.0, "", {"median": 2.25})
-    assert (found.per_sample, found.replicates) == ({"length": (1.23457, 2.0)}, {"length": (2.34568,)})
+    assert (found.per_sample, found.replicates) == ({"length": (1.23457, 2.0, 0.0, 0.5)}, {"length": (2.34568,)})
     assert found.faults == ()
 
 
@@ -66,7 +66,7 @@ def test_one_that_does_not_apply_keeps_its_reason_and_one_that_raises_is_a_fault
     assert (found.scores["a"].value, found.scores["a"].reason, found.scores["a"].unit) == (None, "no such thing", "km")
     assert (found.scores["c"].value, list(found.scores)) == (1.0, ["a", "c"])
     assert len(found.faults) == 1
-    assert found.faults[0].startswith("the metric b raised ZeroDivisionError: of b (test_scoring.py")
+    assert found.faults[0].startswith("the metric b of the plugin here raised ZeroDivisionError: of b (test_scoring.py")
 
 
 def test_samples_that_have_diverged_are_the_cell_s_end(samples):

@@ -1,0 +1,1 @@
+"""What bnsbench survives, tried at length: ``python -m tests.survival PART``; short versions are tests beside the parts."""
