@@ -78,6 +78,11 @@ def raised_by(component: str) -> Iterator[None]:
         raise
 
 
+def forget_raiser(error: BaseException) -> None:
+    """Take back what `raised_by` has noted: some components raise the same exception again and again."""
+    object.__getattribute__(error, "__dict__").pop(_RAISER, None)
+
+
 def raiser_of(error: BaseException) -> str | None:
     """Return which kind of component raised an error, as `raised_by` has noted; None if none is known."""
     found: str | None = object.__getattribute__(error, "__dict__").get(_RAISER)

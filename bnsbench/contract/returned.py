@@ -140,6 +140,17 @@ def states(found: object, like: Tensor, what: str, *, same_type: bool = True) ->
     return tensor
 
 
+def rows_or_none(found: object, count: int, what: str) -> Tensor | None:
+    """Return a tensor of so many rows, or None if there is none; BnsbenchError for anything else."""
+    import torch  # noqa: PLC0415 (only whoever has a tensor gets here)
+
+    if found is not None and not isinstance(found, torch.Tensor):
+        raise BnsbenchError(f"it returned {kind_of(found)} instead of {what}")
+    if found is not None and (not found.ndim or len(found) != count):
+        raise BnsbenchError(f"it returned {what} of shape {list(found.shape)} for {count} samples")
+    return found
+
+
 def real_tensor(found: object, what: str) -> Tensor:
     """Return a dense tensor of floating-point numbers; BnsbenchError for anything else."""
     import torch  # noqa: PLC0415 (only whoever has a tensor gets here)

@@ -11,7 +11,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from bnsbench.contract.returned import states
+from bnsbench.contract.returned import states, whole
 from bnsbench.errors import NotApplicableError, UsageError, raised_by
 from bnsbench.flows.features import SampleFeatures
 from bnsbench.flows.fields import in_parts
@@ -235,12 +235,15 @@ class ModelField:
     """
 
     def __init__(self, model: Model, condition: Tensor | None, guidance: Guidance = 0.0, parts: Parts | None = None) -> None:
-        check_prediction(model.prediction)
+        with raised_by("model"):
+            check_prediction(model.prediction)
         self.parts = parts or Parts()
         self.model = model
         self.condition = condition
         self.guidance = guidance
-        self.forwards_per_evaluation = model.forwards_per_evaluation(self.guidance)
+        with raised_by("model"):
+            forwards = model.forwards_per_evaluation(self.guidance)
+            self.forwards_per_evaluation = whole(forwards, "the forwards of an evaluation", least=1)
 
     @property
     def path(self) -> Path:

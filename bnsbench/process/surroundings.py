@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from bnsbench.process.deadline import uninterrupted
+from bnsbench.process.streams import stdout_kept_clean
 
 Setting = Callable[[Any], object]
 
@@ -219,6 +220,13 @@ def restored() -> Iterator[None]:
         yield
     finally:
         _put_back(before, process)
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """Put back what the block changes, and let what it prints go to stderr; the streams come back whole."""
+    with stdout_kept_clean(), restored():
+        yield
 
 
 @uninterrupted

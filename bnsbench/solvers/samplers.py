@@ -15,6 +15,7 @@ from bnsbench.flows.measured import Meter
 from bnsbench.flows.paths import Path
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.nonstationary.tracing import trace
+from bnsbench.process.surroundings import guarded
 
 Sampler = Callable[[VelocityField, Tensor], Tensor]
 """Takes a field and initial states, and returns end states of the same shape."""
@@ -27,7 +28,8 @@ def sampler_of(
 
     selection: of kind "traced" or "direct". NotApplicableError where it cannot be traced.
     """
-    function = selection.make()
+    with guarded():  # it may have to be imported
+        function = selection.make()
 
     def sampler(velocity: VelocityField, x0: Tensor) -> Tensor:
         x1: Tensor = function(velocity, x0, nfe)

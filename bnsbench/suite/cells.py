@@ -14,11 +14,10 @@ from bnsbench._version import __version__
 from bnsbench.errors import BnsbenchError, DivergedError, NotApplicableError, raised_by
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.process.interrupts import interrupts_told
-from bnsbench.process.streams import stdout_kept_clean
-from bnsbench.process.surroundings import restored
+from bnsbench.process.surroundings import guarded
 from bnsbench.solvers.samplers import Sampler, run_metered, sampler_of
 from bnsbench.suite.context import CellContext, FieldState, Job
-from bnsbench.suite.failures import raise_if_disk_is_full, reason_of, status_of
+from bnsbench.suite.failures import FaultyMetricsError, raise_if_disk_is_full, reason_of, status_of
 from bnsbench.suite.judging import JudgedSamples, untouched
 from bnsbench.suite.plan import Cell
 from bnsbench.suite.previews import write_preview
@@ -38,7 +37,7 @@ def run_cell(cell: Cell, context: CellContext) -> Record:
     """
     began = time.perf_counter()
     draft = Draft(cell)
-    with stdout_kept_clean(), restored():
+    with guarded():
         status, reason = _attempt(cell, context, draft)
     draft.seconds["total"] = round(time.perf_counter() - began, 3)
     return draft.finish(status, reason)
@@ -69,7 +68,7 @@ def _run(cell: Cell, context: CellContext, draft: Draft) -> None:
     draft.model = {"fingerprint": state.model.fingerprint(), "dtype": str(state.model.dtype).removeprefix("torch.")}
     pairs = state.test_pairs(cell.samples)
     draft.truth = {"tolerance": cell.tolerance, "ceiling": round(state.ceiling, 3), "nfe": round(pairs.nfe, 3)}
-    with raised_by("solver"), restored():
+    with raised_by("solver"), guarded():
         with untouched(cell, context, state):
             sampler = _sampler(cell, context, state, draft)
             samples = _sample(cell, context.job, pairs, sampler)
@@ -114,7 +113,7 @@ def _trained(cell: Cell, context: CellContext, state: FieldState, draft: Draft) 
 
 
 def _judge(cell: Cell, context: CellContext, x: Tensor, draft: Draft) -> None:
-    """Compute the metrics of the end states x [n, ...]; BnsbenchError names those that failed."""
+    """Compute the metrics of the end states x [n, ...]; FaultyMetricsError names those that failed."""
     context.listener.stage("metrics")
     judged = JudgedSamples(cell, context, x)
     judged.samples.require_finite(decoded=True)
@@ -125,7 +124,7 @@ def _judge(cell: Cell, context: CellContext, x: Tensor, draft: Draft) -> None:
     scored = score(cell.metrics, judged.metric, judged.samples)
     draft.metrics, draft.per_sample, draft.replicates = scored.scores, scored.per_sample, scored.replicates
     if scored.faults:
-        raise BnsbenchError("; ".join(scored.faults))
+        raise FaultyMetricsError(scored.faults)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from bnsbench.flows.precision import dtype_named
 from bnsbench.metrics.base import Metric
 from bnsbench.process.deadline import uninterrupted
 from bnsbench.process.parts import Parts
-from bnsbench.process.surroundings import restored
+from bnsbench.process.surroundings import guarded
 from bnsbench.suite.guard import Form, Numbers, Seal, form, numbers, tensors_of
 from bnsbench.suite.plan import Cell, Component
 from bnsbench.suite.store import ResultStore
@@ -99,9 +99,7 @@ class FieldState:
     def test_pairs(self, count: int) -> Pairs:
         """Return the first ``count`` pairs of the test split."""
         if count not in self.pairs:
-            pairs = self.tests.pairs("test", count)
-            whole(pairs.field.forwards_per_evaluation, "the forwards of an evaluation", least=1)
-            self.pairs[count] = pairs
+            pairs = self.pairs[count] = self.tests.pairs("test", count)
             condition = pairs.field.condition
             self.seal.add("the initial noise", [pairs.x0])
             self.seal.add("the ground truth", [pairs.x1])
@@ -204,7 +202,7 @@ class CellContext:
         self.listener.notice(text)
 
     def _make_field(self, cell: Cell) -> FieldState:
-        with restored():
+        with guarded():
             model = checked_model(self.job.host.model(cell.model.selector).make())
             model = checked_model(model.to(self.job.device, dtype_named(cell.dtype, model.dtype)))
             text(model.fingerprint(), "its fingerprint")

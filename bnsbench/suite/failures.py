@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import errno
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePath
 
 from bnsbench.contract.sources import BUILTIN
-from bnsbench.errors import BnsbenchError, DivergedError, NotApplicableError, one_line, printable, raiser_of
+from bnsbench.errors import BnsbenchError, DivergedError, NotApplicableError, forget_raiser, one_line, printable, raiser_of
 from bnsbench.process.interrupts import exits_refused, interrupts_told
-from bnsbench.process.streams import stdout_kept_clean
-from bnsbench.process.surroundings import restored
+from bnsbench.process.surroundings import guarded
 from bnsbench.suite.plan import Cell, Component
 from bnsbench.suite.record import Status
 from bnsbench.suite.store import StorageError
 
 OVERTIME = "it took longer than the suite's timeout"
-_STORAGE = Path(__file__).parents[1] / "storage"
-"""The room of which every file that is written comes."""
+_PACKAGE = Path(__file__).parents[1]
+_WRITERS = (_PACKAGE / "storage", _PACKAGE / "training" / "optimisers" / "checkpoint.py")
+"""What writes into the cache."""
+
+
+class FaultyMetricsError(BnsbenchError):
+    """What several metrics have done, each told with its name."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        """Join what was told of each."""
+        super().__init__("; ".join(faults))
+        self.told = "; ".join(faults)
 
 
 class CellTimeoutError(BaseException):
@@ -42,7 +51,7 @@ def contained() -> Iterator[None]:
         StorageError: If what it keeps cannot be written.
         KeyboardInterrupt: If the user has asked for it.
     """
-    with stdout_kept_clean(), restored(), exits_refused(), interrupts_told() as interrupts:
+    with guarded(), exits_refused(), interrupts_told() as interrupts:
         try:
             yield
         except StorageError:
@@ -64,13 +73,15 @@ def status_of(error: BaseException) -> Status:
 
 def describe(error: BaseException) -> str:
     """Return an error as one line: a sentence of bnsbench as it is, anything else with its type and place."""
+    if isinstance(error, FaultyMetricsError):
+        return error.told
     text = one_line(error, full_stop=True)
     if isinstance(error, BnsbenchError | CellTimeoutError):
         return text
     # No line of the source is read, as a summary of the traceback would: that runs loaders of others.
     frames = list(traceback.walk_tb(error.__traceback__))
     place = f" ({PurePath(frames[-1][0].f_code.co_filename).name}, line {frames[-1][1]})" if frames else ""
-    return printable(f"{type(error).__name__}: {text}{place}")
+    return f"{printable(type(error).__name__)}: {text}{printable(place)}"
 
 
 def told_of(error: BaseException, component: Component, kind: str) -> str:
@@ -93,9 +104,10 @@ def named(component: Component, kind: str) -> str:
 
 def reason_of(error: BaseException, cell: Cell) -> str:
     """Return why a cell has no result; where a component has failed, with its name."""
+    raiser = raiser_of(error)
+    forget_raiser(error)
     if status_of(error) != "failed":
         return describe(error)
-    raiser = raiser_of(error)
     if raiser == "model":
         return told_of(error, cell.model, "model")
     return told_of(error, cell.solver, "solver") if raiser == "solver" else describe(error)
@@ -118,4 +130,5 @@ def raise_if_disk_is_full(error: BaseException, cache: Path) -> None:
 
 def _while_writing(error: BaseException) -> bool:
     """Whether the error comes from writing a file of bnsbench."""
-    return any(Path(frame.f_code.co_filename).parent == _STORAGE for frame, _ in traceback.walk_tb(error.__traceback__))
+    files = [Path(frame.f_code.co_filename) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return any(writer in (file, file.parent) for file in files for writer in _WRITERS)

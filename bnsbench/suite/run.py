@@ -12,8 +12,7 @@ from bnsbench.contract import PluginHost
 from bnsbench.errors import BnsbenchError, UsageError
 from bnsbench.process.interrupts import exits_refused
 from bnsbench.process.machine import cache_folder, choose_device, cores, threads
-from bnsbench.process.streams import stdout_kept_clean
-from bnsbench.process.surroundings import restored
+from bnsbench.process.surroundings import guarded
 from bnsbench.suite import environment
 from bnsbench.suite.executors import AUTO, Executor
 from bnsbench.suite.failures import ContainedError, contained
@@ -150,7 +149,7 @@ def run_suite(options: RunOptions, host: PluginHost, listener: RunListener) -> R
         plan.store.write(record)
         records[cell.key] = record
         listener.finished(cell, record)
-        with stdout_kept_clean(), restored(), exits_refused():
+        with guarded(), exits_refused():
             host.cell_finished(record.to_dict())
     left = sum(cell.key not in records for cell in plan.cells)
     if left:

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bnsbench.contract.returned import text
-from bnsbench.errors import DivergedError, NotApplicableError
+from bnsbench.errors import DivergedError, NotApplicableError, forget_raiser
 from bnsbench.metrics.base import Metric, MetricValue, SampleSet, checked
 from bnsbench.metrics.contents import files_fingerprint
 from bnsbench.process.interrupts import interrupts_told
-from bnsbench.process.surroundings import restored
+from bnsbench.process.surroundings import guarded
 from bnsbench.storage.plain_data import as_plain_data
 from bnsbench.suite.failures import CellTimeoutError, describe, told_of
 from bnsbench.suite.plan import MetricComponent
@@ -60,7 +60,7 @@ def score(metrics: Sequence[MetricComponent], make: Callable[[MetricComponent], 
         known: dict[str, Any] = {"made": False}
         with interrupts_told() as interrupts:
             try:
-                with restored():
+                with guarded():
                     metric = make(component)
                     files = text(files_fingerprint(metric), "the fingerprint of its files")
                     known = {"files": files} if files else {}
@@ -73,6 +73,7 @@ def score(metrics: Sequence[MetricComponent], make: Callable[[MetricComponent], 
             except BaseException as error:
                 if interrupts.by_user(error):
                     raise
+                forget_raiser(error)
                 faults.append(told_of(error, component, "metric"))
                 continue
         scores[component.shown] = _to_score(component, value, known)

@@ -17,6 +17,7 @@ from bnsbench.errors import BnsbenchError, UsageError, one_line, printable
 from bnsbench.flows.model import Model
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.table import NonStationarySolver
+from bnsbench.process.surroundings import guarded
 from bnsbench.storage.plain_data import as_plain_data
 from bnsbench.training.problem import Classic, Effort, Features, Problem, TrainingStatus, effort_in
 from bnsbench.training.tuning.classics import classic_of
@@ -90,7 +91,8 @@ def train_solver(solver: Selection[SolverSpec], problem: Problem, nfe: int) -> S
     Raises:
         BnsbenchError: If what it returns is no solver for the problem at that NFE, or its training record is none.
     """
-    artefact = solver.make()(problem, nfe)
+    with guarded():
+        artefact = solver.make()(problem, nfe)
     if not isinstance(artefact, SolverArtefact):
         raise BnsbenchError(f"it returned {kind_of(artefact)} instead of a SolverArtefact")
     table = artefact.solver

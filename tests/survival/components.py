@@ -233,8 +233,9 @@ def _fault_of_harmless(fault: Fault, record: Mapping[str, Any], alone: Mapping[t
 
 
 def _judge_folder(place: Place, name: str, findings: Findings) -> None:
-    """Read the folder by other commands, which know no plugin."""
-    for words in (["leaderboard", name, "--format", "json"], ["verify", name, "--cells", "0", "--json", "--quiet"]):
+    """Read the folder by other commands, the leaderboard without the plugin."""
+    check = ["verify", name, "--cells", "0", "--plugin", str(PLUGIN), "--json", "--quiet"]
+    for words in (["leaderboard", name, "--format", "json"], check):
         done = place.bnsbench(*words)
         try:
             json.loads(done.stdout)

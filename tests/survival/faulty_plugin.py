@@ -191,6 +191,8 @@ def _solver_write(fault, field, x0, nfe):
 
     network = MADE[-1].network
     x = solver(field, x0, nfe)
+    if fault not in ("input", "one-buffer") and len(x0) == 16:
+        return x  # in the last batch alone, so that nothing undoes itself
     if fault == "weights":
         network.weight.data.mul_(0.5)
     elif fault == "replaced-weights":
