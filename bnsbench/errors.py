@@ -7,6 +7,12 @@ from contextlib import contextmanager
 
 from bnsbench._text import spelt_out
 
+LONGEST = 2000
+"""Letters of a message of others that go into a sentence."""
+
+_RAISER = "raised by a component of bnsbench"
+"""The entry of an error's dictionary that says which component raised it."""
+
 
 class BnsbenchError(Exception):
     """A fault that the user can mend; the command line prints its text without a traceback and exits with 1.
@@ -45,8 +51,50 @@ def one_line(error: object, *, full_stop: bool = False) -> str:
         error: The error, or a text.
         full_stop: Whether a full stop at its end stays.
     """
-    text = " ".join(str(error).split())
+    text = " ".join(printable(error).split())
     return text if full_stop else text.rstrip(".")
+
+
+def printable(thing: object) -> str:
+    """Return the text of anything, whoever wrote its ``__str__``: it can be encoded, and is not endless.
+
+    What cannot be encoded, such as bytes of a file's name, is spelt out; what cannot be told at all is said to be so.
+    """
+    try:
+        text = str(str(thing))  # of a subclass of str, the plain one
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        return "its text cannot be told"
+    if len(text) > LONGEST:
+        text = f"{text[:LONGEST]} ..."
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+@contextmanager
+def raised_by(component: str) -> Iterator[None]:
+    """Note on an error of the block which component raised it, unless one inside of it has been noted already.
+
+    Args:
+        component: Its kind, such as "solver".
+    """
+    try:
+        yield
+    except BaseException as error:
+        # Exceptions of others may have any attributes, so that only the dictionary itself can be relied on.
+        object.__getattribute__(error, "__dict__").setdefault(_RAISER, component)
+        raise
+
+
+def forget_raiser(error: BaseException) -> None:
+    """Take back what `raised_by` has noted: some components raise the same exception again and again."""
+    object.__getattribute__(error, "__dict__").pop(_RAISER, None)
+
+
+def raiser_of(error: BaseException) -> str | None:
+    """Return which kind of component raised an error, as `raised_by` has noted; None if none is known."""
+    found: str | None = object.__getattribute__(error, "__dict__").get(_RAISER)
+    return found
 
 
 class MissingPackageError(BnsbenchError):

@@ -8,13 +8,14 @@ import select
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, TextIO
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from bnsbench.cli.completion import complete_metrics, complete_models, complete_solvers
+from bnsbench.process.streams import results_alone
 
 COMPLETED = {"model": complete_models, "solver": complete_solvers, "metric": complete_metrics}
 """What completes arguments and options of these names."""
@@ -38,6 +39,10 @@ class Command(TyperCommand):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         super().format_help(ctx, _in_plain_words(formatter))
+
+    def invoke(self, ctx: Any) -> Any:
+        with results_alone() if ctx.params.get("as_json") else nullcontext():
+            return super().invoke(ctx)
 
 
 class Group(TyperGroup):

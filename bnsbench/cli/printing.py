@@ -10,13 +10,16 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from bnsbench.cli.encoding import for_stdout
 from bnsbench.process.shown import for_colours
+from bnsbench.process.streams import write_result
 from bnsbench.report.escaping import one_line
+from bnsbench.storage.plain_data import as_plain_data
 
 if TYPE_CHECKING:
     from rich.console import Console, OverflowMethod, RenderableType
@@ -38,8 +41,14 @@ UNLIMITED = 100_000
 
 
 def print_json(data: Any) -> None:
-    """Print data as JSON; paths and the like become text."""
-    typer.echo(json.dumps(data, indent=2, default=str))
+    """Print data as JSON, and nothing else reaches stdout; paths and the like become text, what is not finite null."""
+    write_result(json.dumps(as_plain_data(data), indent=2, allow_nan=False) + "\n")
+
+
+def shown_path(path: Path) -> str:
+    """Return a path as it is read: from the current folder where it lies in it."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def print_table(columns: Sequence[str], rows: Rows) -> None:

@@ -86,10 +86,11 @@ def run(
 
 def _run(options: RunOptions, host: PluginHost, quiet: bool, as_json: bool) -> None:
     from bnsbench.api.running import run_and_report
-    from bnsbench.cli.printing import print_json
+    from bnsbench.cli.printing import print_json, shown_path
     from bnsbench.cli.progress import show_progress
+    from bnsbench.process.streams import stdout_kept_clean
 
-    with show_progress(quiet or as_json) as listener:
+    with stdout_kept_clean(), show_progress(quiet or as_json) as listener:
         outcome, frame = run_and_report(options, host, listener)
     if as_json:
         print_json(outcome.to_dict())
@@ -99,7 +100,7 @@ def _run(options: RunOptions, host: PluginHost, quiet: bool, as_json: bool) -> N
         print_notes(frame)
         print_leaderboard(frame)
         counts = ", ".join(f"{count} {status}" for status, count in outcome.counts.items())
-        typer.echo(f"\n{outcome.folder}: {counts}; {outcome.ran} run now.")
+        typer.echo(f"\n{shown_path(outcome.folder)}: {counts}; {outcome.ran} run now.")
         for record in outcome.failures:
             typer.echo(f"{record.status}: {record.key}: {record.reason}", err=True)
     if outcome.exit_code:
@@ -168,14 +169,14 @@ def _print_plan_json(plan: RunPlan, left: Sequence[Cell]) -> None:
 
 
 def _print_plan(plan: RunPlan, left: Sequence[Cell]) -> None:
-    from bnsbench.cli.printing import print_table
+    from bnsbench.cli.printing import print_table, shown_path
     from bnsbench.suite.estimate import estimate
 
     finished, counts, cost = _finished(plan, left), _counts(plan, left), estimate(left)
     columns = ("model", "w", "solver", "NFE", "forwards", "remark")
     print_table(columns, [_plan_row(cell, cell.key in finished) for cell in plan.cells])
     typer.echo(
-        f"\n{counts['left']} cells to run, {counts['skipped']} skipped; results in {plan.store.folder}.\n"
+        f"\n{counts['left']} cells to run, {counts['skipped']} skipped; results in {shown_path(plan.store.folder)}.\n"
         f"{counts['finished']} cells are finished already.\n"
         f"Network forwards: {cost.sampling:,} for sampling, about {cost.truth:,} for ground truth and {cost.training:,} for"
         f" training {sum(cell.trained for cell in left if cell.skip is None)} solvers{_hours(cost)}."

@@ -25,7 +25,8 @@ from bnsbench.contract.specs import (
     SolverSpec,
     SuiteSpec,
 )
-from bnsbench.errors import BnsbenchError, UsageError
+from bnsbench.errors import BnsbenchError, UsageError, one_line, printable
+from bnsbench.process.interrupts import interrupts_told
 
 STRICT = "BNSBENCH_STRICT_PLUGINS"
 
@@ -167,12 +168,16 @@ class PluginHost:
     def cell_finished(self, record: Mapping[str, Any]) -> None:
         """Pass a copy of the record to every observer; one that raises is reported once and does not stop the run."""
         for plugin, observe in self.observers.items():
-            try:
-                observe(record=copy.deepcopy(record))
-            except Exception as error:  # noqa: BLE001 (plugins may raise anything)
-                if plugin not in self._reported:
-                    self._reported.add(plugin)
-                    _log.warning("bnsbench_cell_finished of %s raised %s: %s", plugin, type(error).__name__, error)
+            with interrupts_told() as interrupts:
+                try:
+                    observe(record=copy.deepcopy(record))
+                except BaseException as error:
+                    if interrupts.by_user(error):
+                        raise
+                    if plugin not in self._reported:
+                        self._reported.add(plugin)
+                        told = type(error).__name__, one_line(error, full_stop=True)
+                        _log.warning("bnsbench_cell_finished of %s raised %s: %s", plugin, *map(printable, told))
 
 
 def _gather(found: Sequence[Contribution], kind: type[_Record]) -> tuple[_Record, ...]:

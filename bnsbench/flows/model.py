@@ -11,7 +11,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from bnsbench.errors import NotApplicableError, UsageError
+from bnsbench.contract.returned import states, whole
+from bnsbench.errors import NotApplicableError, UsageError, raised_by
 from bnsbench.flows.features import SampleFeatures
 from bnsbench.flows.fields import in_parts
 from bnsbench.flows.guidance import Guidance, check_scale, unguided
@@ -234,12 +235,15 @@ class ModelField:
     """
 
     def __init__(self, model: Model, condition: Tensor | None, guidance: Guidance = 0.0, parts: Parts | None = None) -> None:
-        check_prediction(model.prediction)
+        with raised_by("model"):
+            check_prediction(model.prediction)
         self.parts = parts or Parts()
         self.model = model
         self.condition = condition
         self.guidance = guidance
-        self.forwards_per_evaluation = model.forwards_per_evaluation(self.guidance)
+        with raised_by("model"):
+            forwards = model.forwards_per_evaluation(self.guidance)
+            self.forwards_per_evaluation = whole(forwards, "the forwards of an evaluation", least=1)
 
     @property
     def path(self) -> Path:
@@ -283,16 +287,20 @@ class ModelField:
 
     def _mixed(self, t: Tensor, x: Tensor, condition: Tensor | None, guidance: Guidance) -> Tensor:
         # u = beta x + gamma f_w
-        prediction = self.model.guided(t, x.to(self.model.dtype), condition, guidance).to(x.dtype)
+        with raised_by("model"):
+            found = self.model.guided(t, x.to(self.model.dtype), condition, guidance)
+            prediction = states(found, x, "a prediction", same_type=False).to(x.dtype)
         return to_velocity(self.model.path, self.model.prediction, t, x, prediction)
 
     def _apart(self, t: Tensor, x: Tensor, condition: Tensor | None, guidance: Guidance) -> Tensor:
         del guidance
         if condition is None:
             raise NotApplicableError(f"{type(self.model).__name__} is unconditional, so it has one answer and not two.")
-        both = self.model.answers(t, x.to(self.model.dtype), condition)
         path, kind = self.model.path, self.model.prediction
-        return torch.stack([to_velocity(path, kind, t, x, prediction.to(x.dtype)) for prediction in both])
+        with raised_by("model"):
+            found = self.model.answers(t, x.to(self.model.dtype), condition)
+            both = [states(each, x, "a prediction", same_type=False).to(x.dtype) for each in found]
+        return torch.stack([to_velocity(path, kind, t, x, prediction) for prediction in both])
 
     def _device(self, x: Tensor) -> torch.device | None:
         """Return the network's device, None if the states lie there or nothing is known of it."""

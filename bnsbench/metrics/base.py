@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from math import prod
+from math import isfinite, prod
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
 
-from bnsbench.errors import DivergedError, UsageError
+from bnsbench.contract.returned import finite_or_none, kind_of, mapping, real, several, text
+from bnsbench.errors import BnsbenchError, DivergedError, UsageError
 from bnsbench.flows.model import Model
 
 PART = 256
@@ -156,6 +157,54 @@ class MetricValue:
     per_sample: Sequence[float] | None = None
     info: Mapping[str, str] = field(default_factory=dict)
     replicates: Sequence[float] | None = None
+
+
+def checked(found: object, rows: int) -> MetricValue:
+    """Return what a metric has returned with plain numbers in it.
+
+    A value that is not finite stays so, and what belongs to it is left out: it is told as a reason. What is not there (an
+    end of an interval, a detail) is None.
+
+    Args:
+        found: What the metric has returned.
+        rows: How many samples it has seen.
+
+    Raises:
+        BnsbenchError: If it is no `MetricValue`, or anything in it is not what it stands for.
+    """
+    if not isinstance(found, MetricValue):
+        raise BnsbenchError(f"it returned {kind_of(found)} instead of a MetricValue")
+    value = real(found.value, "its value")
+    details = {name: _detail(each, name) for name, each in mapping(found.details, "its details").items()}
+    info = {name: text(each, f"{name} of its info") for name, each in mapping(found.info, "its info").items()}
+    if not isfinite(value):
+        return MetricValue(value, details={name: each for name, each in details.items() if _there(each)}, info=info)
+    for name, each in details.items():
+        if not _there(each):
+            raise BnsbenchError(f"it returned {each} as the detail {name}, which is not finite")
+    low, high = finite_or_none(found.low, "the low end"), finite_or_none(found.high, "the high end")
+    if low is not None and high is not None and low > high:
+        raise BnsbenchError(f"it returned an interval from {low:g} to {high:g}, whose low end is the higher one")
+    per_sample = _all_finite(found.per_sample, "per-sample values", rows)
+    return MetricValue(value, low, high, details, per_sample, info, _all_finite(found.replicates, "replicates"))
+
+
+def _detail(value: object, name: str) -> Any:
+    return None if value is None else real(value, f"the detail {name}")
+
+
+def _there(value: float | None) -> bool:
+    return value is None or isfinite(value)
+
+
+def _all_finite(values: object, what: str, count: int | None = None) -> tuple[float, ...] | None:
+    if values is None:
+        return None
+    found = several(values, what, count)
+    wrong = [k for k, each in enumerate(found) if not isfinite(each)]
+    if wrong:
+        raise BnsbenchError(f"it returned {what} of which number {wrong[0] + 1} is {found[wrong[0]]}, which is not finite")
+    return found
 
 
 class Metric(Protocol):

@@ -35,9 +35,13 @@ def threads() -> int:
 
 
 def cache_folder() -> Path:
-    """Return the folder for ground truth: BNSBENCH_CACHE, or the user's cache folder; UsageError if there is neither."""
+    """Return the folder for ground truth as an absolute path: BNSBENCH_CACHE, or the user's cache folder.
+
+    Raises:
+        UsageError: If there is neither.
+    """
     try:
-        return Path(os.environ.get(CACHE) or platformdirs.user_cache_dir("bnsbench"))
+        return Path(os.environ.get(CACHE) or platformdirs.user_cache_dir("bnsbench")).absolute()
     except RuntimeError as error:  # the user has no home
         raise UsageError(f"There is no home folder to keep ground truth in: name a folder by {CACHE}.") from error
 

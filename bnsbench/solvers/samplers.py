@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 
 from bnsbench.contract import Selection
+from bnsbench.contract.returned import states
 from bnsbench.contract.specs import SolverSpec
-from bnsbench.errors import BnsbenchError
 from bnsbench.flows.fields import BatchField, VelocityField
 from bnsbench.flows.measured import Meter
 from bnsbench.flows.paths import Path
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.nonstationary.tracing import trace
+from bnsbench.process.surroundings import guarded
 
 Sampler = Callable[[VelocityField, Tensor], Tensor]
 """Takes a field and initial states, and returns end states of the same shape."""
@@ -27,7 +28,8 @@ def sampler_of(
 
     selection: of kind "traced" or "direct". NotApplicableError where it cannot be traced.
     """
-    function = selection.make()
+    with guarded():  # it may have to be imported
+        function = selection.make()
 
     def sampler(velocity: VelocityField, x0: Tensor) -> Tensor:
         x1: Tensor = function(velocity, x0, nfe)
@@ -50,7 +52,7 @@ def run_metered(sampler: Sampler, field: BatchField, x0: Tensor, nfe: int, batch
         The end states [n, ...], and the evaluations of each sample: ``nfe``, or what the first batch that had others had.
 
     Raises:
-        BnsbenchError: If the sampler returns something else than states.
+        BnsbenchError: If the sampler returns something else than states like those that it was given.
     """
     parts, counts = [], []
     with torch.no_grad():
@@ -60,14 +62,8 @@ def run_metered(sampler: Sampler, field: BatchField, x0: Tensor, nfe: int, batch
             meter = Meter(field.part(part), x)
             try:
                 # A solver may work in the same memory every time, so what it returns is copied at once.
-                parts.append(_states(sampler(meter.field, x)).clone())
+                parts.append(states(sampler(meter.field, x), x, "states").clone())
             finally:
                 meter.close()
             counts.append(meter.spent(nfe))
     return torch.cat(parts), next((count for count in counts if count != nfe), nfe)
-
-
-def _states(found: object) -> Tensor:
-    if not isinstance(found, Tensor):
-        raise BnsbenchError(f"it returned a {type(found).__name__} instead of states")
-    return found

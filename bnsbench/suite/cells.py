@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import random
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from bnsbench._version import __version__
-from bnsbench.errors import BnsbenchError, DivergedError, NotApplicableError
+from bnsbench.errors import BnsbenchError, DivergedError, NotApplicableError, raised_by
 from bnsbench.nonstationary.table import NonStationarySolver
+from bnsbench.process.interrupts import interrupts_told
+from bnsbench.process.surroundings import guarded
 from bnsbench.solvers.samplers import Sampler, run_metered, sampler_of
-from bnsbench.storage.plain_data import as_plain_data
 from bnsbench.suite.context import CellContext, FieldState, Job
-from bnsbench.suite.failures import describe, raise_if_disk_is_full, status_of
+from bnsbench.suite.failures import FaultyMetricsError, raise_if_disk_is_full, reason_of, status_of
 from bnsbench.suite.judging import JudgedSamples, untouched
 from bnsbench.suite.plan import Cell
 from bnsbench.suite.previews import write_preview
@@ -24,30 +25,38 @@ from bnsbench.suite.record import KINDS, Draft, Record, RecordedEnvironment, Sta
 from bnsbench.suite.scoring import score
 from bnsbench.suite.store import StorageError, storage_errors
 from bnsbench.suite.trained import solver_key
+from bnsbench.training.trainer import checked_training
 from bnsbench.truth.noise import stream_seed
 from bnsbench.truth.pairs import Pairs
 
 
 def run_cell(cell: Cell, context: CellContext) -> Record:
-    """Run a cell and return its record, also where it fails; only StorageError and interrupts are raised."""
+    """Run a cell and return its record, also where it fails; only StorageError and the user's interrupts are raised.
+
+    Whatever its components print goes to stderr, and what they change in the process is put back.
+    """
     began = time.perf_counter()
     draft = Draft(cell)
-    status, reason = _attempt(cell, context, draft)
+    with guarded():
+        status, reason = _attempt(cell, context, draft)
     draft.seconds["total"] = round(time.perf_counter() - began, 3)
     return draft.finish(status, reason)
 
 
 def _attempt(cell: Cell, context: CellContext, draft: Draft) -> tuple[Status, str]:
     """Run the cell, filling in the draft of its record as facts become known; return status and reason."""
-    try:
-        draft.environment = _environment(context.job)
-        with _own_random_state(cell):
+    with interrupts_told() as interrupts:
+        try:
+            draft.environment = _environment(context.job)
+            _seed(cell)
             _run(cell, context, draft)
-    except StorageError:
-        raise
-    except (Exception, SystemExit) as error:  # noqa: BLE001 (models, solvers and metrics of plugins may raise anything)
-        raise_if_disk_is_full(error, context.job.cache)
-        return status_of(error), describe(error)
+        except StorageError:
+            raise
+        except BaseException as error:
+            if interrupts.by_user(error):
+                raise
+            raise_if_disk_is_full(error, context.job.cache)
+            return status_of(error), reason_of(error, cell)
     return "ok", ""
 
 
@@ -59,13 +68,14 @@ def _run(cell: Cell, context: CellContext, draft: Draft) -> None:
     draft.model = {"fingerprint": state.model.fingerprint(), "dtype": str(state.model.dtype).removeprefix("torch.")}
     pairs = state.test_pairs(cell.samples)
     draft.truth = {"tolerance": cell.tolerance, "ceiling": round(state.ceiling, 3), "nfe": round(pairs.nfe, 3)}
-    with untouched(cell, context, state):
-        sampler = _sampler(cell, context, state, draft)
-        samples = _sample(cell, context.job, pairs, sampler)
-    draft.nfe = samples.nfe
-    draft.forwards = samples.nfe * pairs.field.forwards_per_evaluation
-    draft.seconds["sampling"] = samples.seconds
-    _check(cell, samples, pairs)
+    with raised_by("solver"), guarded():
+        with untouched(cell, context, state):
+            sampler = _sampler(cell, context, state, draft)
+            samples = _sample(cell, context.job, pairs, sampler)
+        draft.nfe = samples.nfe
+        draft.forwards = samples.nfe * pairs.field.forwards_per_evaluation
+        draft.seconds["sampling"] = samples.seconds
+        _check(cell, samples)
     _judge(cell, context, samples.x, draft)
 
 
@@ -85,25 +95,25 @@ def _sampler(cell: Cell, context: CellContext, state: FieldState, draft: Draft) 
 def _trained(cell: Cell, context: CellContext, state: FieldState, draft: Draft) -> NonStationarySolver:
     """Return the table that is trained or tuned for the cell, now unless that has been done."""
     artefact = context.solvers(state).get(cell, context.job.host.solver(cell.solver.selector))
-    forwards: dict[str, int] = as_plain_data(artefact.training.get("forwards", {}))
+    training = checked_training(artefact.training)
     draft.solver = {
         "kind": KINDS[cell.kind],
-        "grid": str(artefact.training.get("grid", "")),
-        "rule": str(artefact.training.get("rule", "")),
+        "grid": training.grid,
+        "rule": training.rule,
         "fingerprint": artefact.solver.fingerprint(),
         "file": f"{solver_key(cell)}.json",
-        "forwards": forwards,
-        "psnr": as_plain_data(artefact.training.get("psnr")),
+        "forwards": training.forwards,
+        "psnr": training.psnr,
     }
     if artefact.training.get("shipped"):
         draft.solver["shipped"] = True
-    draft.train_forwards = sum(forwards.values())
-    draft.seconds["training"] = round(float(artefact.training.get("seconds") or 0.0), 3)
+    draft.train_forwards = sum(training.forwards.values())
+    draft.seconds["training"] = round(training.seconds, 3)
     return artefact.solver
 
 
 def _judge(cell: Cell, context: CellContext, x: Tensor, draft: Draft) -> None:
-    """Compute the metrics of the end states x [n, ...]; BnsbenchError names those that failed."""
+    """Compute the metrics of the end states x [n, ...]; FaultyMetricsError names those that failed."""
     context.listener.stage("metrics")
     judged = JudgedSamples(cell, context, x)
     judged.samples.require_finite(decoded=True)
@@ -114,7 +124,7 @@ def _judge(cell: Cell, context: CellContext, x: Tensor, draft: Draft) -> None:
     scored = score(cell.metrics, judged.metric, judged.samples)
     draft.metrics, draft.per_sample, draft.replicates = scored.scores, scored.per_sample, scored.replicates
     if scored.faults:
-        raise BnsbenchError("; ".join(scored.faults))
+        raise FaultyMetricsError(scored.faults)
 
 
 @dataclass(frozen=True)
@@ -134,13 +144,11 @@ def _sample(cell: Cell, job: Job, pairs: Pairs, sampler: Sampler) -> Samples:
     return Samples(states, nfe, (time.perf_counter() - began) / len(pairs))
 
 
-def _check(cell: Cell, samples: Samples, pairs: Pairs) -> None:
-    """Raise unless the sampler has kept its budget and returned finite states of the right shape."""
+def _check(cell: Cell, samples: Samples) -> None:
+    """Raise unless the sampler has kept its budget and returned finite states."""
     if samples.nfe != cell.nfe:
         word = "overspent" if samples.nfe > cell.nfe else "underspent"
         raise BnsbenchError(f"{word}: it used {samples.nfe} evaluations instead of {cell.nfe}")
-    if samples.x.shape != pairs.x1.shape:
-        raise BnsbenchError(f"it returned states of shape {list(samples.x.shape)} instead of {list(pairs.x1.shape)}")
     finite = samples.x.isfinite().flatten(1).all(1)
     if not bool(finite.all()):
         raise DivergedError(f"{int((~finite).sum())} of {len(finite)} samples are not finite")
@@ -163,10 +171,9 @@ def _synchronise(device: str) -> None:
         torch.cuda.synchronize(device)
 
 
-@contextmanager
-def _own_random_state(cell: Cell) -> Iterator[None]:
-    """Seed torch by the cell's key, so that a stochastic solver repeats itself; the caller's random state is restored."""
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_available() else ()
-    with torch.random.fork_rng(devices):
-        torch.manual_seed(stream_seed("cell", cell.key))
-        yield
+def _seed(cell: Cell) -> None:
+    """Seed the random states of torch, NumPy and Python by the cell's key, so that a stochastic solver repeats itself."""
+    seed = stream_seed("cell", cell.key)
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 (what plugins may use)
+    random.seed(seed)

@@ -6,18 +6,22 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path as FilePath
 
 import torch
 from torch import Tensor
 
 from bnsbench.contract import PluginHost
-from bnsbench.errors import BnsbenchError
+from bnsbench.contract.returned import finite, kind_of, real_tensor, text, whole
+from bnsbench.errors import BnsbenchError, raised_by
 from bnsbench.flows.model import Model
+from bnsbench.flows.paths import Path
 from bnsbench.flows.precision import dtype_named
 from bnsbench.metrics.base import Metric
+from bnsbench.process.deadline import uninterrupted
 from bnsbench.process.parts import Parts
-from bnsbench.suite.guard import Numbers, Seal, numbers, tensors_of
+from bnsbench.process.surroundings import guarded
+from bnsbench.suite.guard import Form, Numbers, Seal, form, numbers, tensors_of
 from bnsbench.suite.plan import Cell, Component
 from bnsbench.suite.store import ResultStore
 from bnsbench.suite.trained import TrainedSolvers
@@ -32,6 +36,18 @@ class OverwrittenError(BnsbenchError):
         """Name what has been changed."""
         super().__init__(f"it has overwritten {' and '.join(changed)}: nothing that it is given may be written into")
 
+
+FACTS = ("path", "shape", "prediction", "interval", "data_range", "dtype", "device", "sample_rate")
+"""What a model says of itself, which cells share."""
+
+METHODS = (
+    *("predict", "guided", "answers", "field", "conditions", "null_condition"),
+    *("decode", "features", "judge", "reference"),
+)
+"""What a model does for cells."""
+
+Made = tuple[Numbers, Form]
+"""The checksums of a model and its facts, as it came from its factory."""
 
 FIELDS_KEPT = 2
 """Fields whose model and pairs a process holds; cells come field by field, so few are needed."""
@@ -51,7 +67,7 @@ class Job:
 
     host: PluginHost
     store: ResultStore
-    cache: Path
+    cache: FilePath
     batch: int
     threads: int
     device: str = "cpu"
@@ -66,14 +82,14 @@ class FieldState:
     """A field held in memory: its sources of pairs and what has been made from them, sealed, since its cells share it.
 
     source: of pairs to train on. tests: of those to test on, which solves the truth of no more samples than are tested.
-    made: the checksums of the model as it came from its factory.
+    made: the model as it came from its factory.
     """
 
     source: PairSource
     tests: PairSource
     pairs: dict[int, Pairs] = field(default_factory=dict)
     decoded: dict[int, Tensor] = field(default_factory=dict)
-    made: Numbers = ()
+    made: Made = ((), ())
     seal: Seal = field(default_factory=Seal)
 
     @property
@@ -111,7 +127,7 @@ class FieldState:
     @cached_property
     def ready(self) -> Seal:
         """The seal with the model in it; first used after the truth, when a network has filled what it fills once."""
-        self.seal.add("the model", tensors_of(self.model))
+        self.seal.add_holder("the model", self.model, (*FACTS, *METHODS))
         return self.seal
 
 
@@ -125,23 +141,34 @@ class CellContext:
         self.job = job
         self.listener = Listener()
         self._fields: OrderedDict[str, FieldState] = OrderedDict()
-        self._sound: dict[tuple[str, str | None], Numbers] = {}
+        self._models: dict[str, tuple[str, str | None]] = {}
+        self._sound: dict[tuple[str, str | None], Made] = {}
         self._metrics: dict[str, Metric] = {}
 
     def field_state(self, cell: Cell) -> FieldState:
         """Return the field of a cell, which is made unless it is among the last ones used."""
         key = cell.field_digest
         if key not in self._fields:
-            self._fields[key] = self._make_field(cell)
+            with raised_by("model"):
+                self._fields[key] = self._make_field(cell)
+            self._models[key] = (cell.model.selector, cell.dtype)
             while len(self._fields) > FIELDS_KEPT:
                 self._fields.popitem(last=False)
         self._fields.move_to_end(key)
         return self._fields[key]
 
+    @uninterrupted
     def forget(self, cell: Cell) -> None:
         """Drop all fields, because a cell has overwritten something; the next cell makes its own."""
         self._sound[cell.model.selector, cell.dtype] = self.field_state(cell).made
         self._fields.clear()
+
+    def start_afresh(self) -> None:
+        """Drop everything, because a cell was ended in the middle of whatever it did."""
+        for key, state in self._fields.items():
+            self._sound[self._models[key]] = state.made
+        self._fields.clear()
+        self._metrics.clear()
 
     def modality(self, cell: Cell) -> str:
         """Return what the cell's model generates."""
@@ -175,9 +202,11 @@ class CellContext:
         self.listener.notice(text)
 
     def _make_field(self, cell: Cell) -> FieldState:
-        model: Model = self.job.host.model(cell.model.selector).make()
-        model = model.to(self.job.device, dtype_named(cell.dtype, model.dtype))
-        made = numbers(tensors_of(model))
+        with guarded():
+            model = checked_model(self.job.host.model(cell.model.selector).make())
+            model = checked_model(model.to(self.job.device, dtype_named(cell.dtype, model.dtype)))
+            text(model.fingerprint(), "its fingerprint")
+        made = numbers(tensors_of(model)), form(model, FACTS)
         if self._sound.get((cell.model.selector, cell.dtype), made) != made:
             raise BnsbenchError(
                 f"an earlier cell of this process has overwritten the model {cell.model.shown}, and its plugin hands out the"
@@ -198,6 +227,31 @@ class CellContext:
         return FieldState(trained, replace(source, chunk=min(source.chunk, cell.samples)), made=made)
 
 
+def checked_model(found: object) -> Model:
+    """Return what a model's factory has returned; BnsbenchError if it is no model, or says what no model can be.
+
+    Args:
+        found: What the factory has returned.
+    """
+    if not isinstance(found, Model):
+        raise BnsbenchError(f"it returned {kind_of(found)} instead of a bnsbench.Model")
+    shape, interval = tuple(found.shape), tuple(found.interval)
+    if not isinstance(found.path, Path):
+        raise BnsbenchError(f"it has {kind_of(found.path)} as its path, where one of bnsbench.paths belongs")
+    if any(whole(each, "a number of its shape", least=1) < 1 for each in shape) or not shape:
+        raise BnsbenchError("it has a shape without numbers")
+    ends = [finite(each, "an end of its interval") for each in interval]
+    if len(ends) != 2 or not ends[0] < ends[1]:
+        raise BnsbenchError(f"it has the interval {interval}, where a begin and a later end belong")
+    if finite(found.data_range, "its data range") <= 0:
+        raise BnsbenchError(f"it has the data range {found.data_range}, which is not above 0")
+    if not (isinstance(found.dtype, torch.dtype) and found.dtype.is_floating_point):
+        raise BnsbenchError(f"it has {found.dtype} as its dtype, which holds no real numbers")
+    if found.sample_rate is not None:
+        whole(found.sample_rate, "its sample rate", least=1)
+    return found
+
+
 def decode(model: Model, x: Tensor, batch: int) -> Tensor:
     """Return end states as metrics see them, decoded in batches, smaller ones where memory ends.
 
@@ -206,5 +260,12 @@ def decode(model: Model, x: Tensor, batch: int) -> Tensor:
         x: End states [n, ...].
         batch: The number of samples that are decoded at once.
     """
-    with torch.no_grad():
-        return torch.cat(Parts(batch).each("values", len(x), lambda part: model.decode(x[part])))
+
+    def decoded(part: slice) -> Tensor:
+        found = real_tensor(model.decode(x[part]), "decoded samples")
+        if found.ndim < 1 or len(found) != len(x[part]):
+            raise BnsbenchError(f"it returned decoded samples of shape {list(found.shape)} for {len(x[part])} states")
+        return found
+
+    with torch.no_grad(), raised_by("model"):
+        return torch.cat(Parts(batch).each("values", len(x), decoded))

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from types import FrameType
 from typing import TYPE_CHECKING, Protocol
 
 from bnsbench.contract.choices import Choice
-from bnsbench.suite.failures import CellTimeoutError
+from bnsbench.process.deadline import Deadline
+from bnsbench.process.interrupts import exits_refused
+from bnsbench.suite.failures import OVERTIME, CellTimeoutError
 from bnsbench.suite.plan import Cell
 from bnsbench.suite.progress import Relay, RunListener
-from bnsbench.suite.record import Record
+from bnsbench.suite.record import Draft, Record
 
 if TYPE_CHECKING:
-    from bnsbench.suite.context import Job
+    from bnsbench.suite.context import CellContext, Job
 
 
 AUTO = Choice("auto", "auto", "Worker processes where there are several cores or devices and enough to do, else local.")
@@ -42,8 +40,9 @@ class Executor(Protocol):
 class LocalExecutor:
     """Runs the cells one after the other in this process.
 
-    A timeout is raised as an exception in the cell's own code, so it waits for an operation in progress; the executor
-    "processes" can end what hangs.
+    A timeout is raised as an exception in the cell's own code, again and again where that swallows it. It waits for an
+    operation of another language in progress; the executor "processes" can end what hangs there, and it alone survives a
+    component that crashes the process.
     """
 
     def execute(self, cells: Sequence[Cell], job: Job, listener: RunListener) -> Iterator[tuple[Cell, Record]]:
@@ -66,28 +65,29 @@ class LocalExecutor:
             for cell in cells:
                 listener.started(cell)
                 context.listener = Relay(partial(listener.of_cell, cell))
-                with _alarm(job.timeout):
-                    record = run_cell(cell, context)
+                with exits_refused():
+                    record = _in_time(partial(run_cell, cell, context), cell, context, listener)
                 yield cell, record
         finally:
             torch.set_num_threads(before)
 
 
-@contextmanager
-def _alarm(seconds: float | None) -> Iterator[None]:
-    """Raise CellTimeoutError in the block after so many seconds, where the system and thread allow it."""
-    if seconds is None or not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGALRM, _raise_timeout)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+def _in_time(run: Callable[[], Record], cell: Cell, context: CellContext, listener: RunListener) -> Record:
+    """Return the cell's record, one that says so if its time was over before it came to its end."""
+
+    def overdue() -> None:
+        listener.notice(
+            f"{cell.label} took longer than its timeout and does not end, since Python cannot interrupt what it does:"
+            " interrupt the run, and choose the executor 'processes', which ends what hangs."
+        )
+
+    deadline = Deadline(context.job.timeout, CellTimeoutError, overdue)
     try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
-def _raise_timeout(number: int, frame: FrameType | None) -> None:
-    del number, frame
-    raise CellTimeoutError("it took longer than the suite's timeout")
+        record = deadline.call(run)
+    except CellTimeoutError:
+        record = None
+    if not deadline.raised:
+        return record or Draft(cell).finish("timeout", OVERTIME)
+    # Nobody knows what the alarm has interrupted.
+    context.start_afresh()
+    return record if record is not None and record.status == "timeout" else Draft(cell).finish("timeout", OVERTIME)

@@ -5,15 +5,59 @@ from __future__ import annotations
 import errno
 import os
 import traceback
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePath
 
-from bnsbench.errors import BnsbenchError, DivergedError, NotApplicableError, one_line
-from bnsbench.storage.files import cache_errors
+from bnsbench.contract.sources import BUILTIN
+from bnsbench.errors import BnsbenchError, DivergedError, NotApplicableError, forget_raiser, one_line, printable, raiser_of
+from bnsbench.process.interrupts import exits_refused, interrupts_told
+from bnsbench.process.surroundings import guarded
+from bnsbench.storage.files import StorageError, cache_errors
+from bnsbench.suite.plan import Cell, Component
 from bnsbench.suite.record import Status
 
+OVERTIME = "it took longer than the suite's timeout"
 
-class CellTimeoutError(BnsbenchError):
-    """A cell that took longer than the suite allows."""
+
+class FaultyMetricsError(BnsbenchError):
+    """What several metrics have done, each told with its name."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        """Join what was told of each."""
+        super().__init__("; ".join(faults))
+        self.told = "; ".join(faults)
+
+
+class CellTimeoutError(BaseException):
+    """A cell that took longer than the suite allows; no `Exception`, for many components swallow all of these."""
+
+    def __init__(self, text: str = OVERTIME) -> None:
+        super().__init__(text)
+
+
+class ContainedError(BnsbenchError):
+    """Whatever a component has raised, where the run goes on without it; its cause is what was raised."""
+
+
+@contextmanager
+def contained() -> Iterator[None]:
+    """Let a component take nothing along: what it prints goes to stderr, and what it changes in the process is put back.
+
+    Raises:
+        ContainedError: In place of whatever it raises.
+        StorageError: If what it keeps cannot be written.
+        KeyboardInterrupt: If the user has asked for it.
+    """
+    with guarded(), exits_refused(), interrupts_told() as interrupts:
+        try:
+            yield
+        except StorageError:
+            raise
+        except BaseException as error:
+            if interrupts.by_user(error):
+                raise
+            raise ContainedError(describe(error)) from error
 
 
 def status_of(error: BaseException) -> Status:
@@ -27,12 +71,44 @@ def status_of(error: BaseException) -> Status:
 
 def describe(error: BaseException) -> str:
     """Return an error as one line: a sentence of bnsbench as it is, anything else with its type and place."""
+    if isinstance(error, FaultyMetricsError):
+        return error.told
     text = one_line(error, full_stop=True)
-    if isinstance(error, BnsbenchError):
+    if isinstance(error, BnsbenchError | CellTimeoutError):
         return text
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {text}{place}"
+    # No line of the source is read, as a summary of the traceback would: that runs loaders of others.
+    frames = list(traceback.walk_tb(error.__traceback__))
+    place = f" ({PurePath(frames[-1][0].f_code.co_filename).name}, line {frames[-1][1]})" if frames else ""
+    return f"{printable(type(error).__name__)}: {text}{printable(place)}"
+
+
+def told_of(error: BaseException, component: Component, kind: str) -> str:
+    """Return what a component has done as a sentence that names it, and its plugin unless it is built in.
+
+    Args:
+        error: What it has raised, or what has been found of what it has returned or done.
+        component: The component.
+        kind: What it is, such as "solver".
+    """
+    said, sentence = describe(error), isinstance(error, BnsbenchError)
+    return f"{named(component, kind)}{':' if sentence else ' raised'} {said}"
+
+
+def named(component: Component, kind: str) -> str:
+    """Return a component by its kind and name, with its plugin unless it is built in."""
+    plugin = "" if component.provider == BUILTIN else f" of the plugin {component.provider}"
+    return f"the {kind} {component.shown}{plugin}"
+
+
+def reason_of(error: BaseException, cell: Cell) -> str:
+    """Return why a cell has no result; where a component has failed, with its name."""
+    raiser = raiser_of(error)
+    forget_raiser(error)
+    if status_of(error) != "failed":
+        return describe(error)
+    if raiser == "model":
+        return told_of(error, cell.model, "model")
+    return told_of(error, cell.solver, "solver") if raiser == "solver" else describe(error)
 
 
 def raise_if_disk_is_full(error: BaseException, cache: Path) -> None:

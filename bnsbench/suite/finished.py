@@ -10,7 +10,7 @@ from bnsbench.contract import PluginHost
 from bnsbench.contract.sources import BUILTIN
 from bnsbench.errors import CorruptFileError
 from bnsbench.metrics.contents import files_fingerprint
-from bnsbench.suite.failures import describe
+from bnsbench.suite.failures import ContainedError, contained
 from bnsbench.suite.plan import Cell, MetricComponent
 from bnsbench.suite.progress import RunListener
 from bnsbench.suite.record import Record, Score, metric_key, model_key
@@ -187,10 +187,11 @@ def _model_now(cell: Cell, finished: int, host: PluginHost, listener: RunListene
     from bnsbench.flows.precision import dtype_named  # noqa: PLC0415 (torch, only where a plugin's model has records)
 
     try:
-        model = selection.make()
-        return str(model.to("cpu", dtype_named(cell.dtype, model.dtype)).fingerprint())
-    except Exception as error:  # noqa: BLE001 (models of plugins may raise anything)
-        why = f"The model {cell.model.shown} cannot be read ({describe(error)})"
+        with contained():
+            model = selection.make()
+            return str(model.to("cpu", dtype_named(cell.dtype, model.dtype)).fingerprint())
+    except ContainedError as error:
+        why = f"The model {cell.model.shown} cannot be read ({error})"
         listener.notice(f"{why}: {_cells(finished)} kept as before.")
         return None
 
@@ -207,9 +208,10 @@ def _files_now(
     if not given and not named and all(_still(score, "") for score in scores):
         return None
     try:
-        return files_fingerprint(selection.make())
-    except Exception as error:  # noqa: BLE001 (metrics of plugins may raise anything)
-        why = f"The metric {metric.shown} cannot be made ({describe(error)})"
+        with contained():
+            return files_fingerprint(selection.make())
+    except ContainedError as error:
+        why = f"The metric {metric.shown} cannot be made ({error})"
         listener.notice(f"{why}: {_cells(len(scores))} kept as before.")
         return None
 

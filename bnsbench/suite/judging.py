@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bnsbench.metrics.base import Metric, MetricValue, SampleSet
 from bnsbench.metrics.contents import files_fingerprint
+from bnsbench.process.surroundings import guarded
 from bnsbench.suite.context import CellContext, FieldState, OverwrittenError, decode
 from bnsbench.suite.guard import Seal
 from bnsbench.suite.plan import Cell, Component
@@ -65,14 +66,19 @@ class JudgedSamples:
 
     def metric(self, component: Component) -> Metric:
         """Return the metric, wrapped so that it gets an intact copy of the samples and fails if it writes into anything."""
-        return _Guarded(self, self.context.metric(component))
+        with guarded():
+            made = self.context.metric(component)
+        return _Guarded(self, made)
 
     def measure(self, metric: Metric) -> MetricValue:
         """Return the metric's value; OverwrittenError if it has changed its copy, which is replaced for the next one."""
         copy = self._copy
         try:
             with untouched(self.cell, self.context, copy.state, copy.seal):
-                return metric(copy.samples)
+                # What the metric has changed must not be in the way of looking at what it has written into.
+                samples = copy.samples
+                with guarded():
+                    return metric(samples)
         except OverwrittenError:
             self._copy = _Copy(self.cell, self.context, self.x.clone())
             raise

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any, cast
 
-from bnsbench.errors import UsageError
+from bnsbench.errors import BnsbenchError, UsageError
 from bnsbench.process.cpu import keep_freed_memory
 from bnsbench.process.machine import cores, threads
 from bnsbench.process.shown import spell_out_streams
-from bnsbench.suite.failures import describe
+from bnsbench.process.streams import print_to_stderr
+from bnsbench.suite.failures import OVERTIME, describe
 from bnsbench.suite.plan import Cell
 from bnsbench.suite.progress import Relay, RunListener
 from bnsbench.suite.queues import FieldQueues
@@ -25,12 +27,15 @@ from bnsbench.suite.record import Draft, Record, Status
 from bnsbench.suite.store import StorageError
 
 if TYPE_CHECKING:
-    from bnsbench.suite.context import Job
+    from bnsbench.suite.context import CellContext, Job
 
 Ended = tuple[Cell, Record]
 
 START_SECONDS = 120.0
 """Seconds on top of the timeout until a worker has begun its cell: loading torch can take long."""
+
+PATIENCE = 3600.0
+"""Seconds that are waited at once, whatever the timeout; systems know no wait of years."""
 
 STARTING = "bnsbench worker that starts"
 """The name of a worker process until it is ready for cells."""
@@ -70,6 +75,7 @@ class ProcessExecutor:
 
         Raises:
             UsageError: If the main program starts cells without ``if __name__ == "__main__"``.
+            BnsbenchError: If a worker cannot be started.
         """
         leave_if_starting()
         devices = _devices(job.device)
@@ -103,7 +109,7 @@ def _collect(workers: Sequence[_Worker], listener: RunListener) -> Iterator[Ende
     """Wait for messages from any worker, at most until the next deadline, and yield the cells that have ended."""
     busy = {worker.connection: (worker, worker.cell) for worker in workers if worker.cell is not None}
     deadlines = [worker.deadline for worker, _ in busy.values() if worker.deadline is not None]
-    patience = max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+    patience = min(PATIENCE, max(0.0, min(deadlines) - time.monotonic())) if deadlines else None
     for connection in wait(list(busy), patience) if busy else ():
         worker, cell = busy[cast("Connection", connection)]
         ended = worker.receive(cell, listener)
@@ -111,7 +117,7 @@ def _collect(workers: Sequence[_Worker], listener: RunListener) -> Iterator[Ende
             yield ended
     for worker, cell in busy.values():
         if worker.overdue:
-            yield worker.give_up(cell, "timeout", "it took longer than the suite's timeout")
+            yield worker.give_up(cell, "timeout", OVERTIME)
 
 
 class _Worker:
@@ -149,7 +155,8 @@ class _Worker:
             # The process has died between two cells: this cell has not begun, so a new process gets it.
             self.kill()
             self._start()
-            self.connection.send(self.cell)
+            with suppress(OSError):  # whoever waits for its answer is told that it has died
+                self.connection.send(self.cell)
         return True
 
     def receive(self, cell: Cell, listener: RunListener) -> Ended | None:
@@ -164,6 +171,8 @@ class _Worker:
                     ' `if __name__ == "__main__":`, or choose executor="local".'
                 ) from None
             return self.give_up(cell, "failed", f"its worker process died{how}")
+        except Exception as error:  # noqa: BLE001 (a component may have written into the connection)
+            return self.give_up(cell, "failed", f"what its worker process sent cannot be read ({describe(error)})")
         if kind == "record":
             self.cell = None
             return cell, content
@@ -173,6 +182,8 @@ class _Worker:
             return None
         if kind == "storage":
             raise StorageError(content)
+        if kind == "unable":
+            raise BnsbenchError(f"A worker process could not begin its work: {content}")
         listener.of_cell(cell, kind, content)
         return None
 
@@ -197,11 +208,19 @@ class _Worker:
     def _start(self) -> None:
         self.began = False
         context = multiprocessing.get_context("spawn")
-        self.connection, child = context.Pipe()
-        self.process = context.Process(target=run_worker, args=(child, self.job), name=STARTING, daemon=True)
-        with _interrupts_ignored():
-            self.process.start()
-        child.close()
+        try:
+            self.connection, child = context.Pipe()
+            # The job is sent as bytes: unpickling it loads torch and the plugins, which the worker has to outlive.
+            arguments = (child, pickle.dumps(self.job))
+            process = context.Process(target=run_worker, args=arguments, name=STARTING, daemon=True)
+            with _interrupts_ignored(), child:
+                process.start()
+        except OSError as error:
+            raise BnsbenchError(
+                f"A worker process could not be started ({error.strerror or error}); finished cells are kept: choose fewer"
+                " workers, or the executor 'local'."
+            ) from error
+        self.process = process
 
     def _how(self) -> str:
         self.process.join(timeout=10)
@@ -228,21 +247,26 @@ def _interrupts_ignored() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def run_worker(connection: Connection, job: Job) -> None:
-    """Run the cells that come through the connection until it closes: the life of a worker process."""
-    spell_out_streams()
-    import torch  # noqa: PLC0415
+def run_worker(connection: Connection, pickled: bytes) -> None:
+    """Run the cells that come through the connection until it closes: the life of a worker process.
 
-    from bnsbench.suite.cells import run_cell  # noqa: PLC0415
-    from bnsbench.suite.context import CellContext  # noqa: PLC0415
-
-    multiprocessing.current_process().name = "bnsbench worker"
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Args:
+        connection: To the parent.
+        pickled: The `Job`.
+    """
+    # Before anything that takes long: whoever has no parent any more is to end at once.
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    keep_freed_memory()
-    torch.set_num_threads(job.threads)
-    context = CellContext(job)
-    context.listener = Relay(lambda message, content: connection.send((message, content)))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    spell_out_streams()
+    print_to_stderr()
+    try:
+        context = _context(pickled, connection)
+    except BaseException as error:  # noqa: BLE001 (plugins may raise anything)
+        connection.send(("unable", describe(error)))
+        return
+    multiprocessing.current_process().name = "bnsbench worker"
+    from bnsbench.suite.cells import run_cell  # noqa: PLC0415 (loads torch)
+
     while True:
         try:
             cell = connection.recv()
@@ -253,6 +277,20 @@ def run_worker(connection: Connection, job: Job) -> None:
             connection.send(("record", run_cell(cell, context)))
         except StorageError as error:
             connection.send(("storage", describe(error)))
+
+
+def _context(pickled: bytes, connection: Connection) -> CellContext:
+    """Load torch and the plugins, and return the memory in which the job's cells run."""
+    job: Job = pickle.loads(pickled)  # noqa: S301 (from the parent)
+    import torch  # noqa: PLC0415
+
+    from bnsbench.suite.context import CellContext  # noqa: PLC0415
+
+    keep_freed_memory()
+    torch.set_num_threads(job.threads)
+    context = CellContext(job)
+    context.listener = Relay(lambda message, content: connection.send((message, content)))
+    return context
 
 
 def _end_with_parent() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from bnsbench.errors import printable
 from bnsbench.suite.plan import Cell
 from bnsbench.suite.record import Record
 from bnsbench.training.listener import Listener
@@ -52,13 +53,14 @@ class Relay(Listener):
     send: Callable[[Message, Any], None]
 
     def stage(self, text: str) -> None:
-        self.send("stage", text)
+        self.send("stage", printable(text))
 
     def notice(self, text: str) -> None:
-        self.send("notice", text)
+        self.send("notice", printable(text))
 
     def training(self, status: TrainingStatus) -> None:
-        self.send("training", status)
+        # Trainers of plugins report, and whoever hears them is not to blame for it.
+        self.send("training", status.checked())
 
 
 class _OfCells(Relay, RunListener):

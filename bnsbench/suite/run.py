@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from bnsbench.contract import PluginHost
-from bnsbench.errors import UsageError
+from bnsbench.errors import BnsbenchError, UsageError
+from bnsbench.process.interrupts import exits_refused
 from bnsbench.process.machine import cache_folder, choose_device, cores, threads
+from bnsbench.process.surroundings import guarded
 from bnsbench.storage.files import make_way, remove_leftovers, try_cache
 from bnsbench.suite import environment
 from bnsbench.suite.executors import AUTO, Executor
+from bnsbench.suite.failures import ContainedError, contained
 from bnsbench.suite.finished import Finished, finished
 from bnsbench.suite.plan import Cell, make_plan
 from bnsbench.suite.processes import leave_if_starting
@@ -117,7 +120,8 @@ def plan_run(options: RunOptions, host: PluginHost) -> RunPlan:
     """Return the plan of a run, without writing anything; UsageError if an option or the suite is not valid."""
     suite = override(find_suite(str(options.suite), host), **options.overrides())
     _make_executor(options, host)
-    return RunPlan(suite, make_plan(suite, host), ResultStore(Path(options.results) / suite.name))
+    # One folder from the start, wherever a component goes.
+    return RunPlan(suite, make_plan(suite, host), ResultStore(Path(options.results).absolute() / suite.name))
 
 
 def run_suite(options: RunOptions, host: PluginHost, listener: RunListener) -> RunOutcome:
@@ -149,7 +153,11 @@ def run_suite(options: RunOptions, host: PluginHost, listener: RunListener) -> R
         plan.store.write(record)
         records[cell.key] = record
         listener.finished(cell, record)
-        host.cell_finished(record.to_dict())
+        with guarded(), exits_refused():
+            host.cell_finished(record.to_dict())
+    left = sum(cell.key not in records for cell in plan.cells)
+    if left:
+        raise BnsbenchError(f"The executor {options.executor} has ended without a record of {left} cells: run them again.")
     return _outcome(plan, records, len(pending))
 
 
@@ -201,11 +209,11 @@ def _try_metrics(cells: Sequence[Cell], host: PluginHost) -> None:
     for selection in chosen.values():
         if dict(selection.parameters) != dict(selection.spec.parameters):
             try:
-                selection.make()
-            except UsageError:
-                raise
-            except Exception:  # noqa: BLE001, S110 (what else a plugin's metric raises is the fault of its cells)
-                pass
+                with contained():
+                    selection.make()
+            except ContainedError as error:  # what else a plugin's metric raises is the fault of its cells
+                if isinstance(error.__cause__, UsageError):
+                    raise error.__cause__ from None
 
 
 def _make_executor(options: RunOptions, host: PluginHost, device: str = "cpu", cells: int = 0) -> Executor:

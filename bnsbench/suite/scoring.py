@@ -7,11 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from bnsbench.errors import DivergedError, NotApplicableError
-from bnsbench.metrics.base import Metric, MetricValue, SampleSet
+from bnsbench.contract.returned import text
+from bnsbench.errors import DivergedError, NotApplicableError, forget_raiser
+from bnsbench.metrics.base import Metric, MetricValue, SampleSet, checked
 from bnsbench.metrics.contents import files_fingerprint
+from bnsbench.process.interrupts import interrupts_told
+from bnsbench.process.surroundings import guarded
 from bnsbench.storage.plain_data import as_plain_data
-from bnsbench.suite.failures import describe
+from bnsbench.suite.failures import CellTimeoutError, describe, told_of
 from bnsbench.suite.plan import MetricComponent
 from bnsbench.suite.record import Score
 from bnsbench.suite.store import StorageError
@@ -34,9 +37,10 @@ class Scored:
 def score(metrics: Sequence[MetricComponent], make: Callable[[MetricComponent], Metric], samples: SampleSet) -> Scored:
     """Return the scores of the samples under every metric.
 
-    A metric that does not apply, or whose value is not finite, has a reason in place of a value; one that raises any other
-    error is a fault of the cell. Details of metrics that depend on files hold a hash of these as ``files``, whether there is
-    a value or not; where the metric could not even be made, they say that ``made`` is false.
+    A metric that does not apply, or whose value is not finite, has a reason in place of a value; one that raises anything
+    else, or returns anything but a value, is a fault of the cell. Details of metrics that depend on files hold a hash of
+    these as ``files``, whether there is a value or not; where the metric could not even be made, they say that ``made`` is
+    false.
 
     Args:
         metrics: Those of the cell.
@@ -45,7 +49,8 @@ def score(metrics: Sequence[MetricComponent], make: Callable[[MetricComponent], 
 
     Raises:
         DivergedError: If a metric finds that the samples have diverged.
-        StorageError: If the cache cannot be written.
+        CellTimeoutError: If the cell's time is over.
+        StorageError: If what a metric keeps cannot be written.
     """
     scores: dict[str, Score] = {}
     per_sample: dict[str, tuple[float, ...]] = {}
@@ -53,30 +58,36 @@ def score(metrics: Sequence[MetricComponent], make: Callable[[MetricComponent], 
     faults: list[str] = []
     for component in metrics:
         known: dict[str, Any] = {"made": False}
-        try:
-            metric = make(component)
-            files = files_fingerprint(metric)
-            known = {"files": files} if files else {}
-            value = metric(samples)
-            scores[component.shown] = _to_score(component, value, known)
-        except NotApplicableError as error:
-            scores[component.shown] = replace(_unscored(component), reason=describe(error), details=known)
-        except (DivergedError, StorageError):
-            raise
-        except Exception as error:  # noqa: BLE001 (metrics of plugins may raise anything)
-            faults.append(f"the metric {component.shown} raised {describe(error)}")
-        else:
-            for kept, values in ((per_sample, value.per_sample), (replicates, value.replicates)):
-                if values is not None and all(map(math.isfinite, values)):
-                    kept[component.shown] = _rounded(values)
+        with interrupts_told() as interrupts:
+            try:
+                with guarded():
+                    metric = make(component)
+                    files = text(files_fingerprint(metric), "the fingerprint of its files")
+                    known = {"files": files} if files else {}
+                    value = checked(metric(samples), len(samples))
+            except NotApplicableError as error:
+                scores[component.shown] = replace(_unscored(component), reason=describe(error), details=known)
+                continue
+            except (DivergedError, CellTimeoutError, StorageError):
+                raise
+            except BaseException as error:
+                if interrupts.by_user(error):
+                    raise
+                forget_raiser(error)
+                faults.append(told_of(error, component, "metric"))
+                continue
+        scores[component.shown] = _to_score(component, value, known)
+        for kept, values in ((per_sample, value.per_sample), (replicates, value.replicates)):
+            if values is not None:
+                kept[component.shown] = _rounded(values)
     return Scored(scores, per_sample, replicates, tuple(faults))
 
 
 def _to_score(component: MetricComponent, found: MetricValue, known: Mapping[str, Any]) -> Score:
-    value, low, high = as_plain_data([found.value, found.low, found.high])
+    value = found.value if math.isfinite(found.value) else None
     reason = "" if value is not None else "it is not a finite number"
     details = as_plain_data({**found.details, **found.info, **known})
-    return replace(_unscored(component), value=value, low=low, high=high, reason=reason, details=details)
+    return replace(_unscored(component), value=value, low=found.low, high=found.high, reason=reason, details=details)
 
 
 def _rounded(values: Sequence[float]) -> tuple[float, ...]:

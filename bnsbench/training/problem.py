@@ -11,7 +11,9 @@ from typing import Any
 
 from torch import Tensor
 
+from bnsbench.contract.returned import kind_of, real, whole
 from bnsbench.contract.specs import Scalar
+from bnsbench.errors import BnsbenchError, printable
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.training.budget import Budget
@@ -46,6 +48,16 @@ class TrainingStatus:
     loss: float | None = None
     forwards: int = 0
     expected: int = 0
+
+    def checked(self) -> TrainingStatus:
+        """Return it with plain numbers; BnsbenchError for what is none."""
+        told: dict[str, Any] = {"stage": printable(self.stage), "psnr": real(self.psnr, "the PSNR of its progress")}
+        for name in ("nfe", "iteration", "total", "forwards", "expected"):
+            told[name] = whole(getattr(self, name), f"the {name} of its progress")
+        for name in ("damping", "loss"):
+            value = getattr(self, name)
+            told[name] = None if value is None else real(value, f"the {name} of its progress")
+        return TrainingStatus(**told)
 
 
 @dataclass(frozen=True)
@@ -162,6 +174,8 @@ class Problem:
 
     def report(self, status: TrainingStatus) -> None:
         """Pass the status on, if anybody listens."""
+        if not isinstance(status, TrainingStatus):
+            raise BnsbenchError(f"it reported {kind_of(status)} as its progress instead of a TrainingStatus")
         if self.progress is not None:
             self.progress(status)
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Tensor
 
 from bnsbench.contract import PluginHost, Selection
+from bnsbench.contract.returned import finite, finite_or_none, kind_of, mapping, quoted, text, whole
 from bnsbench.contract.sources import BUILTIN
 from bnsbench.contract.specs import Scalar, SolverSpec
-from bnsbench.errors import BnsbenchError, UsageError
+from bnsbench.errors import BnsbenchError, UsageError, one_line, printable
 from bnsbench.flows.model import Model
 from bnsbench.nonstationary.artefact import SolverArtefact
+from bnsbench.nonstationary.table import NonStationarySolver
+from bnsbench.process.surroundings import guarded
+from bnsbench.storage.plain_data import as_plain_data
 from bnsbench.training.problem import Classic, Effort, Features, Problem, TrainingStatus, effort_in
 from bnsbench.training.tuning.classics import classic_of
 from bnsbench.truth.source import Source
@@ -81,8 +86,81 @@ def features_of(model: Model) -> Features | None:
 
 
 def train_solver(solver: Selection[SolverSpec], problem: Problem, nfe: int) -> SolverArtefact:
-    """Train the selected solver and return it under the selector's name; BnsbenchError if it has another NFE."""
-    artefact: SolverArtefact = solver.make()(problem, nfe)
-    if artefact.solver.nfe != nfe:
-        raise BnsbenchError(f"{solver.name} trained for {artefact.solver.nfe} evaluations instead of {nfe}")
-    return replace(artefact, name=solver.name)
+    """Train the selected solver and return it under the selector's name.
+
+    Raises:
+        BnsbenchError: If what it returns is no solver for the problem at that NFE, or its training record is none.
+    """
+    with guarded():
+        artefact = solver.make()(problem, nfe)
+    if not isinstance(artefact, SolverArtefact):
+        raise BnsbenchError(f"it returned {kind_of(artefact)} instead of a SolverArtefact")
+    table = artefact.solver
+    if not isinstance(table, NonStationarySolver):
+        raise BnsbenchError(f"it returned {kind_of(table)} instead of a table")
+    if table.nfe != nfe:
+        raise BnsbenchError(f"{solver.name} trained for {table.nfe} evaluations instead of {nfe}")
+    _check_origin(artefact, problem.source)
+    checked_training(artefact.training)
+    return replace(artefact, solver=table.validated(), name=solver.name)
+
+
+def _check_origin(artefact: SolverArtefact, source: Source) -> None:
+    """Raise BnsbenchError unless the artefact says that it was made for this source, under which it is kept."""
+    model = source.model
+    facts = {
+        "the fingerprint": (artefact.fingerprint, model.fingerprint()),
+        "the guidance": (artefact.guidance, source.guidance),
+        "the path": (artefact.path, model.path),
+    }
+    for what, (said, meant) in facts.items():
+        if said != meant:
+            raise BnsbenchError(f"it returned a table with {what} of another field: {_told(said)}")
+    if tuple(artefact.interval) != tuple(model.interval):
+        raise BnsbenchError(f"it returned a table for the interval {artefact.interval} instead of {tuple(model.interval)}")
+
+
+def _told(fact: object) -> str:
+    """Return a fact for a sentence."""
+    return quoted(fact) if isinstance(fact, str) else printable(fact)
+
+
+@dataclass(frozen=True)
+class Training:
+    """What cells tell of a training record: forwards by purpose, seconds, PSNR in dB, and the choices of a search."""
+
+    forwards: Mapping[str, int]
+    seconds: float
+    psnr: float | None
+    grid: str
+    rule: str
+
+
+def checked_training(record: object) -> Training:
+    """Return what a training record says; BnsbenchError if it says what cannot be, such as a text as a number of forwards.
+
+    Args:
+        record: Of a `SolverArtefact`, as a trainer has made it, or read from a file.
+    """
+    found = mapping(record, "a training record")
+    forwards = mapping(found.get("forwards", {}), "the forwards of its training")
+    seconds = found.get("seconds")
+    training = Training(
+        {name: whole(count, f"the forwards for {name}") for name, count in forwards.items()},
+        0.0 if seconds is None else finite(seconds, "the seconds of its training"),
+        finite_or_none(found.get("psnr"), "the PSNR of its training"),
+        text(found.get("grid") or "", "its grid"),
+        text(found.get("rule") or "", "its rule"),
+    )
+    if training.seconds < 0:
+        raise BnsbenchError(f"it returned {training.seconds:g} as the seconds of its training")
+    _check_plain(found)
+    return training
+
+
+def _check_plain(record: Mapping[str, object]) -> None:
+    """Raise BnsbenchError unless the record can be written to a file."""
+    try:
+        json.dumps(as_plain_data(record), allow_nan=False)
+    except Exception as error:
+        raise BnsbenchError(f"it returned a training record that cannot be written: {one_line(error)}") from error

@@ -15,6 +15,8 @@ from pathlib import Path as FilePath
 import torch
 from torch import Tensor
 
+from bnsbench.contract.returned import rows_or_none
+from bnsbench.errors import raised_by
 from bnsbench.flows.model import Model, ModelField
 from bnsbench.process.parts import Parts, storage_device
 from bnsbench.storage.files import cache_errors
@@ -135,7 +137,8 @@ class PairSource:
 
     def field(self, indices: Tensor) -> ModelField:
         """Return the guided field for the conditions of these samples."""
-        condition = self.model.conditions(indices)
+        with raised_by("model"):
+            condition = rows_or_none(self.model.conditions(indices), len(indices), "conditions")
         found = self.model.field(None if condition is None else condition.to(self.device), self.guidance)
         return found.within(self.parts)
 

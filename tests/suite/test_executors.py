@@ -67,3 +67,28 @@ def test_solver_that_cannot_be_stored_ends_the_run(run, tmp_path):
     (tmp_path / "results" / "small" / "solvers").write_text("in the way")
     with pytest.raises(StorageError, match="the same command resumes"):
         run(executor="processes", workers=1, solvers=["learned"])
+
+
+@pytest.mark.parametrize("executor", ["local", "processes"])
+def test_a_timeout_that_is_over_at_once_ends_no_run(run, executor):
+    outcome, records = run(solvers=["steps", "learned"], models=["tiny"], guidance=[0.0], timeout=1e-9, executor=executor)
+    assert outcome.counts == {"timeout": 2}
+    assert {record.reason for record in records} == {"it took longer than the suite's timeout"}
+
+
+def test_a_metric_that_hangs_is_a_timeout(run):
+    outcome, _ = run(solvers=["steps"], models=["tiny"], guidance=[0.0], metrics=["psnr", "endless"], timeout=3.0)
+    assert outcome.counts == {"timeout": 1}
+
+
+def test_a_cell_after_a_timeout_makes_everything_anew(run):
+    _, alone = run(solvers=["steps"], models=["tiny"], guidance=[0.0])
+    _, records = run("after", solvers=["hangs", "steps"], models=["tiny"], guidance=[0.0], timeout=3.0)
+    assert [record.status for record in records] == ["timeout", "ok"]
+    assert records[1].metrics == alone[0].metrics
+
+
+def test_leaving_at_once_is_refused_in_this_process(run):
+    _, records = run(solvers=["dies", "steps"], models=["tiny"], guidance=[0.0])
+    assert [record.status for record in records] == ["failed", "ok"]
+    assert records[0].reason.startswith("the solver dies of the plugin tiny_plugin raised SystemExit: 7")

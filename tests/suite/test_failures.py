@@ -6,9 +6,26 @@ import errno
 import os
 
 import pytest
+import torch
 
-from bnsbench.errors import BnsbenchError, CorruptFileError, DivergedError, NotApplicableError, UsageError
-from bnsbench.suite.failures import CellTimeoutError, describe, raise_if_disk_is_full, status_of
+from bnsbench.errors import (
+    BnsbenchError,
+    CorruptFileError,
+    DivergedError,
+    NotApplicableError,
+    UsageError,
+    raised_by,
+    raiser_of,
+)
+from bnsbench.storage.tensors import write_tensors
+from bnsbench.suite.failures import (
+    CellTimeoutError,
+    ContainedError,
+    contained,
+    describe,
+    raise_if_disk_is_full,
+    status_of,
+)
 from bnsbench.suite.store import StorageError
 
 
@@ -76,3 +93,64 @@ def test_any_other_error_is_the_cell_s_own_whatever_it_says(tmp_path, error):
 
 def test_an_absent_file_of_the_cache_is_the_cell_s_own(tmp_path):
     raise_if_disk_is_full(FileNotFoundError(errno.ENOENT, "gone", str(tmp_path / "x")), tmp_path)
+
+
+class Silent(Exception):  # noqa: N818
+    def __str__(self):
+        raise RuntimeError
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (Silent(), "Silent: its text cannot be told"),
+        (ValueError("a \udcff"), "ValueError: a \\udcff"),
+        (ValueError("x" * 10_000), f"ValueError: {'x' * 2000} ..."),
+        (type("Odd", (Exception,), {"__str__": lambda self: 3})(), "Odd: its text cannot be told"),
+        (BnsbenchError("a \udcff"), "a \\udcff"),
+    ],
+)
+def test_errors_that_cannot_be_printed_are_told(error, told):
+    assert describe(error) == told
+    describe(error).encode()
+
+
+def test_a_full_disk_that_a_component_tells_of_is_its_own_affair(tmp_path):
+    error = OSError(errno.ENOSPC, "full")
+    with pytest.raises(OSError, match="full"), raised_by("solver"):
+        raise error
+    raise_if_disk_is_full(error, tmp_path)
+
+
+def test_a_full_disk_under_a_component_ends_the_run(tmp_path, monkeypatch):
+    """A trainer asks for pairs, which are kept in the cache."""
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr("bnsbench.storage.tensors.save_file", full)
+    with pytest.raises(StorageError):  # noqa: PT012
+        try:
+            with raised_by("solver"):
+                write_tensors(tmp_path / "pairs", {"x": torch.ones(1)})
+        except OSError as error:
+            raise_if_disk_is_full(error, tmp_path)
+
+
+def test_the_innermost_component_is_named():
+    with pytest.raises(ValueError, match="no") as caught, raised_by("solver"), raised_by("model"):
+        raise ValueError("no")
+    assert raiser_of(caught.value) == "model"
+    assert raiser_of(ValueError()) is None
+
+
+@pytest.mark.parametrize("error", [SystemExit(0), KeyboardInterrupt(), BaseException("base"), UsageError("wrong")])
+def test_whatever_a_component_raises_is_contained(error):
+    with pytest.raises(ContainedError) as caught, contained():
+        raise error
+    assert caught.value.__cause__ is error
+
+
+def test_what_cannot_be_written_is_not_contained():
+    with pytest.raises(StorageError), contained():
+        raise StorageError("full")

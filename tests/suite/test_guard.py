@@ -70,3 +70,37 @@ def test_the_sum_on_devices_tells_bits_and_their_order():
         assert weighted_sum(changed) != before
     assert weighted_sum(bits.flip(0)) != before
     assert weighted_sum(torch.zeros(0, dtype=torch.uint8)) == 0
+
+
+class Owner:
+    def __init__(self):
+        self.network = nn.Linear(2, 2)
+        self.facts: Any = (1, 2)
+        self.other = 2
+
+    def act(self):
+        """Do something."""
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda owner: setattr(owner, "facts", (1, 3)),
+        lambda owner: setattr(owner, "act", lambda: None),
+        lambda owner: owner.network.eval(),
+        lambda owner: owner.network.register_forward_hook(print),
+        lambda owner: setattr(owner.network, "weight", nn.Parameter(owner.network.weight.clone())),
+        lambda owner: owner.network.weight.data.add_(1),
+    ],
+)
+def test_what_a_model_is_like_is_sealed_as_well(change):
+    owner, seal = Owner(), Seal()
+    seal.add_holder("the model", owner, ("facts", "act"))
+    owner.other = 3  # what is not among the attributes
+    assert seal.broken() == []
+    change(owner)
+    assert seal.broken() == ["the model"]
+
+
+def test_a_tensor_without_numbers_has_no_checksum():
+    assert numbers([torch.zeros(3, device="meta")]) == (None,)

@@ -42,6 +42,7 @@ def bnsbench_metrics():
     yield MetricSpec("never", ":make_never")
     yield MetricSpec("spread", ":Spread", parameters={"file": ""})
     yield MetricSpec("faulty", ":make_faulty")
+    yield MetricSpec("endless", ":make_endless")
 
 
 def _mixture(classes: bool):
@@ -195,3 +196,14 @@ def make_faulty():
         raise ZeroDivisionError("nothing to divide")
 
     return faulty
+
+
+def make_endless():
+    def endless(samples):
+        while True:
+            try:
+                time.sleep(0.05)
+            except Exception:  # noqa: BLE001, S112 (that is what is wrong with it)
+                continue
+
+    return endless

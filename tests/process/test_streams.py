@@ -1,0 +1,74 @@
+"""What components print goes to stderr, past Python too, and the streams come back whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+PRINTS = {
+    "print": "print('noise')",
+    "bytes": "sys.stdout.buffer.write(b'noise')",
+    "the old stream": "sys.__stdout__.write('noise')",
+    "the descriptor": "os.write(1, b'noise')",
+    "C": "ctypes.CDLL(None).puts(b'noise')",
+    "a child": "subprocess.run(['echo', 'noise'])",
+    "a thread that goes on": "threading.Thread(target=lambda: [print('noise') for _ in range(10**5)], daemon=True).start()",
+    "at the end": "atexit.register(print, 'noise')",
+    "closed": "(os.write(1, b'noise'), os.close(1))",
+    "closed stream": "(print('noise'), sys.stdout.close(), sys.__stdout__.close())",
+    "closed errors": "(print('noise', flush=True), sys.stderr.close(), os.close(2))",
+    "no stream": "(print('noise', flush=True), setattr(sys, 'stdout', None), setattr(sys, '__stdout__', None))",
+}
+
+PROGRAM = """
+import atexit, ctypes, os, subprocess, sys, threading
+from bnsbench.process.streams import results_alone, stdout_kept_clean, write_result
+sys.stdout.write(" ")
+with results_alone():
+    with stdout_kept_clean():
+        {print}
+    write_result('{{"a": 1}}')
+sys.stdout.write("too late")
+"""
+
+
+@pytest.mark.parametrize("name", PRINTS)
+def test_stdout_holds_the_result_alone(name):
+    command = [sys.executable, "-c", PROGRAM.format(print=PRINTS[name])]
+    done = subprocess.run(command, env=dict(os.environ), capture_output=True, text=True, check=False, timeout=120)
+    assert json.loads(done.stdout) == {"a": 1}
+    assert "noise" in done.stderr
+    assert done.returncode == 0
+
+
+AFTER = """
+import os, sys
+from bnsbench.process.streams import stdout_kept_clean
+with stdout_kept_clean():
+    {print}
+print("result")
+print("told", file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("name", ["print", "closed", "closed stream", "closed errors", "no stream"])
+def test_afterwards_both_streams_work(name):
+    command = [sys.executable, "-c", AFTER.format(print=PRINTS[name])]
+    done = subprocess.run(command, env=dict(os.environ), capture_output=True, text=True, check=False, timeout=120)
+    assert done.stdout == "result\n"
+    assert done.stderr.endswith("told\n")
+
+
+def test_where_somebody_else_reads_stdout(capsys):
+    from bnsbench.process.streams import results_alone, write_result
+
+    with results_alone():
+        print("noise")  # noqa: T201
+        write_result("result")
+    assert tuple(capsys.readouterr()) == ("result", "noise\n")
+    write_result("more")
+    assert capsys.readouterr().out == "more"
