@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -9,6 +13,8 @@ import pytest
 
 from bnsbench.cli.compare import MOST_ONE_SIDED, _print
 from bnsbench.report.compare import COLUMNS
+
+RESULTS = Path(__file__).parents[2] / "results"
 
 
 def frame(*verdicts):
@@ -38,3 +44,11 @@ def test_many_cells_of_one_side_are_only_counted(capsys, more):
 def test_nothing_but_one_sided_cells_leaves_no_table(capsys):
     _print(frame(*["only in A"] * (MOST_ONE_SIDED + 1)), "")
     assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+def test_json_reaches_the_standard_output_of_a_process(tmp_path):
+    """Where a command prints JSON, all else goes to stderr."""
+    sides = [str(RESULTS / name) for name in ("learned", "learned")]
+    words = [sys.executable, "-m", "bnsbench", "compare", *sides, "--json"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, check=True)
+    assert json.loads(done.stdout) == []
