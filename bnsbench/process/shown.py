@@ -24,7 +24,9 @@ class ShownStream:
         self.below = below
 
     def write(self, text: str) -> int:
-        """Write text with its control characters spelt out, but for line breaks and tabs."""
+        """Write text with its control characters spelt out, but for line breaks and tabs; TypeError for anything else."""
+        if not isinstance(text, str):  # by which click knows streams of bytes
+            raise TypeError(f"a text is written, not {type(text).__name__}")
         self.below.write(spelt_out(text, kept="\n\t"))
         return len(text)
 

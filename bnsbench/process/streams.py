@@ -39,6 +39,8 @@ class Shield(io.TextIOBase):
         self._descriptor = descriptor
 
     def write(self, text: str, /) -> int:
+        if not isinstance(text, str):  # by which click knows streams of bytes
+            raise TypeError(f"a text is written, not {type(text).__name__}")
         with suppress(ValueError, AttributeError):  # closed, or none at all
             self._target.write(text)
         return len(text)
