@@ -28,13 +28,13 @@ def modules_after(*arguments: str) -> set[str]:
         "from bnsbench.cli import main\n"
         "try:\n    main(sys.argv[1:])\n"
         "except SystemExit as error:\n    assert not error.code, error.code\n"
-        "print('\\n' + json.dumps(list(sys.modules)))"
+        "print('\\n' + json.dumps(list(sys.modules)), file=sys.stderr)"  # since nothing comes to stdout after JSON
     )
     environment = {**os.environ, "BNSBENCH_PLUGINS": ""}
     done = subprocess.run(
         [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True, env=environment
     )
-    return set(json.loads(done.stdout.splitlines()[-1]))
+    return set(json.loads(done.stderr.splitlines()[-1]))
 
 
 @pytest.mark.parametrize(
