@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bnsbench.cli.options import AsJson
+from bnsbench.process.streams import write_result
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +38,7 @@ def compare(
             typer.echo(f"{store.folder}: {note}", err=True)
     frame = changes(*sides)
     if as_json:
-        typer.echo(to_json(frame), nl=False)
+        write_result(to_json(frame))
     elif frame.empty:
         typer.echo("Nothing differs.")
     else:
