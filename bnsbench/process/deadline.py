@@ -21,6 +21,9 @@ from typing import Any, TypeVar
 _T = TypeVar("_T")
 _F = TypeVar("_F", bound=Callable[..., Any])
 
+RETRY = 0.005
+"""Seconds after which an alarm comes again that has come at a wrong moment."""
+
 REPEAT = 0.25
 """Seconds between two alarms."""
 
@@ -83,6 +86,7 @@ class Deadline:
         try:
             yield
         finally:
+            self._active = False
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
             if left:  # an alarm that somebody else has set rings when it was to ring
@@ -144,7 +148,10 @@ class Deadline:
     def _ring(self, number: int, frame: FrameType | None) -> None:
         """Raise the error in the frame that the alarm has come upon."""
         del number
+        if not self._active:
+            return
         if frame is None or not self._may_raise(frame):
+            signal.setitimer(signal.ITIMER_REAL, RETRY, REPEAT)
             return
         self.raised += 1
         if self.raised > SWALLOWED:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import shutil
 import signal
@@ -124,3 +125,60 @@ def test_the_first_line_of_a_leaderboard_is_its_title(environment, tmp_path):
         ["bash", "-c", command], env=environment, cwd=tmp_path, capture_output=True, text=True
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "digits-gmm, w = 0: psnr in dB by NFE\n", "")
+
+
+NOISY = """
+import ctypes, os, sys, atexit
+print("{import")
+os.write(1, b"{import")
+atexit.register(print, "{exit")
+from bnsbench.plugin import SolverSpec, hookimpl
+
+@hookimpl
+def bnsbench_solvers():
+    print("{hook")
+    ctypes.CDLL(None).puts(b"{hook")
+    yield SolverSpec("noisy", ":noisy", kind="direct")
+
+def noisy(field, x0, nfe):
+    print("{call")
+    sys.__stdout__.write("{call")
+    os.close(1)
+    for k in range(nfe):
+        x0 = x0 + field(x0.new_tensor(k / nfe), x0) / nfe
+    return x0
+"""
+
+
+QUICK = [
+    "--model",
+    "ring8",
+    "--guidance",
+    "0",
+    "--nfe",
+    "2",
+    "--samples",
+    "4",
+    "--metric",
+    "psnr",
+    "--solver",
+    "euler,noisy",
+]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["list", "solvers", "--json"],
+        ["plugins", "--json"],
+        ["check", "noisy", "--json"],
+        ["run", "quick", *QUICK, "--json"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_json_is_json_whatever_components_print(environment, tmp_path, words):
+    (tmp_path / "noisy.py").write_text(NOISY)
+    done = run([*words, "--plugin", "noisy.py"], environment, tmp_path)
+    assert json.loads(done.stdout)
+    assert b"{import" in done.stderr
+    assert b"Unexpected" not in done.stderr

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
-from bnsbench.errors import UsageError
+from bnsbench.contract import PluginHost
+from bnsbench.errors import BnsbenchError, UsageError
 from bnsbench.suite import processes
 from bnsbench.suite.processes import ProcessExecutor, leave_if_starting
+from bnsbench.suite.run import RunOptions, run_suite
 
 UNGUARDED = """
 import sys
@@ -83,3 +88,81 @@ def test_only_a_starting_worker_leaves(monkeypatch):
     monkeypatch.setattr(multiprocessing.current_process(), "name", processes.STARTING)
     leave_if_starting()
     assert left == [processes.UNGUARDED]
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and that nobody has taken note of does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="no /proc")
+def test_workers_that_still_start_end_with_a_killed_parent(tmp_path, suite_file, host):
+    """Loading a job imports torch and the plugins, which takes as long as it likes."""
+    slow = tmp_path / "slow.py"
+    slow.write_text(
+        "import multiprocessing, os, pathlib, time\n"
+        "if multiprocessing.parent_process() is not None:\n"
+        "    pathlib.Path(__file__).with_suffix('.tmp').write_text(str(os.getpid()))\n"
+        "    pathlib.Path(__file__).with_suffix('.tmp').rename(pathlib.Path(__file__).with_suffix('.pid'))\n"
+        "    time.sleep(100)\n"
+    )
+    program = tmp_path / "program.py"
+    text = UNGUARDED.replace("[Path(sys.argv[2])]", "[Path(sys.argv[2]), Path(sys.argv[4])]").replace(
+        "workers=2", "workers=1"
+    )
+    program.write_text(text + 'if __name__ == "__main__":\n    main()\n')
+    words = [str(suite_file), str(host.files[0]), str(tmp_path / "results"), str(slow)]
+    parent = subprocess.Popen([sys.executable, str(program), *words], env=dict(os.environ))
+    told, patience = slow.with_suffix(".pid"), time.monotonic() + 100
+    while not told.exists() and parent.poll() is None and time.monotonic() < patience:
+        time.sleep(0.01)
+    worker = int(told.read_text())
+    assert alive(worker)
+    parent.kill()
+    parent.wait()
+    killed = time.monotonic()
+    while alive(worker) and time.monotonic() < killed + 20:
+        time.sleep(0.01)
+    assert time.monotonic() < killed + 2
+
+
+@pytest.fixture
+def run(suite_file, tmp_path, host, recorder):
+    def run():
+        options = RunOptions(
+            str(suite_file), solvers="steps", models="tiny", nfe=2, results=tmp_path, executor="processes", workers=1
+        )
+        return run_suite(options, host, recorder)
+
+    return run
+
+
+@pytest.mark.parametrize("where", ["multiprocessing.context.SpawnProcess.start", "multiprocessing.context.BaseContext.Pipe"])
+def test_a_worker_that_cannot_be_started_says_why(run, monkeypatch, where):
+    def refuse(*_):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(where, refuse)
+    with pytest.raises(
+        BnsbenchError, match=r"^A worker process could not be started \(Too many open files\); finished cells"
+    ):
+        run()
+
+
+def test_a_worker_that_cannot_begin_says_why(run, host, monkeypatch, tmp_path):
+    """The plugin's file is gone when the worker wants to read it."""
+    gone = PluginHost(**{**vars(host), "files": (tmp_path / "gone.py",)})
+    monkeypatch.setattr(PluginHost, "__reduce__", lambda self: (PluginHost.load, (gone.files, None)))
+    with pytest.raises(BnsbenchError, match=r"could not begin its work: The plugin file '.*gone.py' could not be read"):
+        run()
+
+
+@pytest.mark.parametrize("timeout", [1e10, 1e300])
+def test_timeouts_of_any_length(suite_file, tmp_path, host, recorder, timeout):
+    for executor in ("local", "processes"):
+        choice = {"solvers": "steps", "models": "tiny", "nfe": 2, "guidance": 0.0, "timeout": timeout}
+        options = RunOptions(str(suite_file), results=tmp_path / executor, executor=executor, **choice)
+        assert run_suite(options, host, recorder).counts == {"ok": 1}

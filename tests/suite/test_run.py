@@ -4,6 +4,7 @@ import errno
 import os
 from contextlib import contextmanager
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from bnsbench.contract import PluginHost
-from bnsbench.errors import UsageError
+from bnsbench.errors import BnsbenchError, UsageError
 from bnsbench.process.machine import cache_folder
 from bnsbench.report.integrity import faults
 from bnsbench.report.results import write_reports
@@ -302,3 +303,46 @@ def test_a_leaderboard_has_its_metrics_even_where_every_cell_has_failed(options,
     assert frame.attrs["units"]["psnr"] == "dB"
     assert not (outcome.folder / "psnr.png").exists()
     assert list(faults(ResultStore(outcome.folder))) == []
+
+
+MOVING = """
+import os, sys
+from bnsbench.plugin import hookimpl, SolverSpec
+
+@hookimpl
+def bnsbench_solvers():
+    yield SolverSpec("moves", ":moves", kind="direct")
+
+@hookimpl
+def bnsbench_cell_finished(record):
+    os.chdir("/")
+    sys.exit("an observer leaves")
+
+def moves(field, x0, nfe):
+    os.chdir("/")
+    for k in range(nfe):
+        x0 = x0 + field(x0.new_tensor(k / nfe), x0) / nfe
+    return x0
+"""
+
+
+def test_results_are_one_folder_whatever_components_do(options, host, tmp_path, recorder, monkeypatch):
+    plugin = tmp_path / "moving.py"
+    plugin.write_text(MOVING)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BNSBENCH_CACHE", "cache")
+    host = PluginHost.load([*host.files, plugin])
+    outcome = run_suite(
+        options(results="here", solvers=["steps", "moves", "learned"], models=["plain"], nfe=[2]), host, recorder
+    )
+    assert outcome.counts == {"ok": 3}
+    assert outcome.folder == tmp_path / "here" / "small"
+    assert len(list(ResultStore(outcome.folder).records())) == 3
+    assert (tmp_path / "cache" / "pairs").is_dir()
+    assert Path.cwd() == tmp_path
+
+
+def test_an_executor_that_leaves_cells_out_is_told_of(options, host, recorder, monkeypatch):
+    monkeypatch.setattr("bnsbench.suite.executors.LocalExecutor.execute", lambda *_: iter(()))
+    with pytest.raises(BnsbenchError, match="The executor local has ended without a record of 18 cells"):
+        run_suite(options(), host, recorder)

@@ -91,8 +91,7 @@ def suite(faults: Sequence[Fault]) -> str:
     solvers = [fault.component for fault in faults if fault.kind in ("solver", "trainer")]
     models = [fault.component for fault in faults if fault.kind == "model"]
     metrics = [fault for fault in faults if fault.kind == "metric"]
-    # One that ends its process, or its cell's time, takes the cell's other metrics along: it has a cell for itself.
-    alone = [fault.component for fault in metrics if fault.name in EXITS or fault.hangs]
+    alone = _alone(faults)
     together = [fault.component for fault in metrics if fault.component not in alone]
     half = len(solvers) // 2
     entries = [
@@ -105,6 +104,11 @@ def suite(faults: Sequence[Fault]) -> str:
     return 'name = "faulty"\nsamples = 24\nbatch = 16\nnfe = [2]\nsolvers = ["steady"]\nmetrics = ["psnr"]\n' + "\n".join(
         entries
     )
+
+
+def _alone(faults: Sequence[Fault]) -> list[str]:
+    """Return the metrics that end their process, or their cell's time, and others with it: each has a cell for itself."""
+    return [fault.component for fault in faults if fault.kind == "metric" and (fault.name in EXITS or fault.hangs)]
 
 
 def _entry(model: str, solvers: Sequence[str], metrics: Sequence[str]) -> str:
@@ -163,7 +167,7 @@ def try_out(place: Place, faults: Sequence[Fault], executor: str, findings: Find
         if key not in found.records or _results(found.records[key]) != _results(record):
             findings.add("sound cells changed", f"{executor}: {'/'.join(key)}")
     for fault in faults:
-        wrong = _fault_of(fault, found.records, alone.records, executor)
+        wrong = _fault_of(fault, _record_of(fault, found.records, faults), alone.records, executor)
         if wrong:
             findings.add(wrong, f"{executor}: {fault.component}")
     _judge_folder(place, name, findings)
@@ -190,11 +194,8 @@ def _results(record: Mapping[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def _fault_of(
-    fault: Fault, records: Mapping[tuple[str, str], dict[str, Any]], alone: Mapping[tuple[str, str], Any], executor: str
-) -> str:
+def _fault_of(fault: Fault, record: dict[str, Any] | None, alone: Mapping[tuple[str, str], Any], executor: str) -> str:
     """Return what is wrong with how a fault has come out, "" if nothing is."""
-    record = _record_of(fault, records)
     if record is None:
         return "cells without a record"
     if fault.harmless:
@@ -208,15 +209,17 @@ def _fault_of(
     return "" if told in record["reason"] or fault.status != "failed" else "reasons without the component"
 
 
-def _record_of(fault: Fault, records: Mapping[tuple[str, str], dict[str, Any]]) -> dict[str, Any] | None:
+def _record_of(
+    fault: Fault, records: Mapping[tuple[str, str], dict[str, Any]], faults: Sequence[Fault]
+) -> dict[str, Any] | None:
     """Return the record of the cell in which a fault's component is."""
     if fault.kind in ("solver", "trainer"):
         return records.get(("calm", fault.component))
     if fault.kind == "model":
         return records.get((fault.component, "steady"))
-    measured = [record for record in records.values() if record["cell"]["model"]["name"].startswith(("measured", "alone"))]
-    own = [record for record in measured if fault.component in (*record["metrics"], *record["reason"].split())]
-    return own[0] if own else records.get(("measured", "steady"))
+    alone = _alone(faults)
+    model = f"alone-{alone.index(fault.component)}" if fault.component in alone else "measured"
+    return records.get((model, "steady"))
 
 
 def _fault_of_harmless(fault: Fault, record: Mapping[str, Any], alone: Mapping[tuple[str, str], Any]) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,7 +14,7 @@ from bnsbench.flows.features import SampleFeatures
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.solvers.runge_kutta import midpoint
 from bnsbench.training.problem import Problem, TrainingStatus
-from bnsbench.training.trainer import features_of, make_problem, train_solver
+from bnsbench.training.trainer import checked_training, features_of, make_problem, train_solver
 from bnsbench.truth.pairs import PairSource
 from tests.flows.toy import SineField
 from tests.metrics.shown import Shown
@@ -118,3 +119,51 @@ def test_channels_of_sound_are_averaged_for_features(shape: tuple[int, ...], rat
     assert features is not None
     states = torch.arange(6.0, dtype=torch.float64).reshape(1, *shape)
     assert features(states).tolist() == [heard]
+
+
+def handed_back(change: Any) -> None:
+    """Train by a trainer that hands back something else than Euler's table."""
+
+    class Trainer:
+        name = "trainer"
+
+        def make(self) -> Any:
+            return lambda problem, nfe: change(problem.artefact("x", euler_table(nfe), {}, 0.0))
+
+    train_solver(cast("Selection[SolverSpec]", Trainer()), Problem(SOURCE), 2)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda found: None, "it returned None instead of a SolverArtefact"),
+        (lambda found: found.solver, "it returned a NonStationarySolver instead of a SolverArtefact"),
+        (lambda found: replace(found, fingerprint="other"), "with the fingerprint of another field: the text 'other'"),
+        (lambda found: replace(found, guidance=3.0), "it returned a table with the guidance of another field: 3.0"),
+        (lambda found: replace(found, interval=(0.0, 0.5)), "it returned a table for the interval (0.0, 0.5) instead of"),
+        (lambda found: replace(found, training="done"), "it returned the text 'done' as a training record"),
+        (lambda found: replace(found, training={"forwards": {"a": "b"}}), "the text 'b' as the forwards for a"),
+        (lambda found: replace(found, training={"seconds": -1}), "it returned -1 as the seconds of its training"),
+    ],
+)
+def test_what_a_trainer_hands_back_is_checked(change: Any, said: str) -> None:
+    with pytest.raises(BnsbenchError) as caught:
+        handed_back(change)
+    assert said in str(caught.value)
+
+
+def test_a_training_record_in_plain_numbers() -> None:
+    found = checked_training({"forwards": {"a": torch.tensor(3)}, "psnr": torch.tensor(2.5), "grid": None, "other": [1]})
+    assert (found.forwards, found.psnr, found.seconds, found.grid, found.rule) == ({"a": 3}, 2.5, 0.0, "", "")
+
+
+@pytest.mark.parametrize("status", ["half", None, 3])
+def test_what_is_no_status_is_told(status: Any) -> None:
+    with pytest.raises(BnsbenchError, match="instead of a TrainingStatus"):
+        Problem(SOURCE).report(status)
+
+
+@pytest.mark.parametrize("change", [{"psnr": "high"}, {"iteration": "1"}, {"forwards": 0.5}, {"loss": []}])
+def test_a_status_without_numbers_is_told(change: Any) -> None:
+    with pytest.raises(BnsbenchError, match="of its progress"):
+        replace(TrainingStatus(3, "test", 1, 2, 30.0), **change).checked()
