@@ -70,10 +70,11 @@ def whole(name: str, value: Any) -> int:
         found = operator.index(value)
     except TypeError as error:
         raise UsageError(f"{name} takes a whole number, not {value!r}.") from error
+    shown = quoted(found).strip("'")  # which has been cut if it is of thousands of digits
     if found < 1:
-        raise UsageError(f"{name} takes a whole number of at least 1, not {quoted(found)}.")
+        raise UsageError(f"{name} takes a whole number of at least 1, not {shown}.")
     if found > MOST:
-        raise UsageError(f"{name} takes a whole number of at most {MOST:,}, not {quoted(found)}.")
+        raise UsageError(f"{name} takes a whole number of at most {MOST:,}, not {shown}.")
     return found
 
 

@@ -252,10 +252,8 @@ def random_state(subject: MetricSubject) -> Verdict:
 
 
 def unit(subject: MetricSubject) -> Verdict:
-    """Check that direction and unit can be shown."""
+    """Check that the unit can be shown."""
     text = subject.spec.unit
-    if subject.spec.direction not in ("higher", "lower"):
-        return failed(f"Its direction is {subject.spec.direction!r}.", "Declare 'higher' or 'lower'.")
     if not isinstance(text, str) or text != text.strip():
         return failed(f"Its unit {text!r} cannot be shown.", "Declare a unit such as 'dB', or '' for pure numbers.")
     return passed()

@@ -101,7 +101,7 @@ RECORDS = {
     ),
     "an error that cannot be shown": (
         "(_ for _ in ()).throw(type('Odd', (Exception,), {'__str__': lambda self: 1 / 0})())",
-        "raised Odd: it has no text",
+        "raised Odd: its text cannot be told",
     ),
     "an error of its own kind": ("(_ for _ in ()).throw(type('Odd', (BaseException,), {})('gone'))", "raised Odd: gone"),
     "escape sequences": ("ModelSpec('\\x1b[31m', 'a:b')", r"yields '\\x1b\[31m', a name"),

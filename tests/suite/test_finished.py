@@ -135,7 +135,7 @@ def test_verify_says_why_a_value_is_another(options, host, recorder, store, weig
     weights.write_text("0.3")
     told = [fault for fault in verify(store, host, recorder, cells=None, device="cpu").faults if "nfe2" in fault]
     assert "weighed" in told[0]
-    assert "the model has changed since: its fingerprint was" in told[0]
+    assert "the record is of another version of the model" in told[0]
     assert any("says psnr" in text and text.endswith("(the model has changed).") for text in told[1:])
 
 

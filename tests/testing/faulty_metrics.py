@@ -27,7 +27,6 @@ def bnsbench_metrics():
             unit=" dB" if name == "unit" else "",
         )
     yield MetricSpec("direction", ":make", "A metric with a fault.", parameters={"fault": ""}, direction="higher")
-    yield MetricSpec("units", ":make", "A metric with a fault.", parameters={"fault": ""}, direction="up")  # type: ignore[arg-type]
 
 
 def make(fault):

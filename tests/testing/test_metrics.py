@@ -9,6 +9,7 @@ import torch
 
 from bnsbench import builtin
 from bnsbench.contract import PluginHost
+from bnsbench.errors import UsageError
 from bnsbench.testing import check_metric
 from bnsbench.testing.metrics import with_data
 
@@ -50,8 +51,17 @@ def test_each_fault_is_found_by_its_check_alone(host, metric):
     assert fault.remedy.endswith(".")
 
 
-def test_a_direction_that_there_is_not(host):
-    assert "unit" in [fault.name for fault in check_metric("units", host=host).failures]
+def test_a_direction_that_there_is_not(tmp_path):
+    """Such a record is never one of the host's."""
+    file = tmp_path / "turned.py"
+    file.write_text(
+        "from bnsbench.plugin import MetricSpec, hookimpl\n\n"
+        '@hookimpl\ndef bnsbench_metrics():\n    yield MetricSpec("units", ":make", "Turned.", direction="up")\n'
+    )
+    host = PluginHost.load([file])
+    assert ["direction is 'up', but must be one of higher, lower" in problem.reason for problem in host.problems] == [True]
+    with pytest.raises(UsageError, match="'units'"):
+        check_metric("units", host=host)
 
 
 @pytest.mark.parametrize("metric", ["sound", "images"])

@@ -44,7 +44,7 @@ FAULTS = {
     "learned-finite": ("finite", "The states of its table are not finite."),
     "learned-unsteady": ("deterministic", "Two runs on the same input differ."),
     "learned-state": ("random state", "It moves the global random state of torch."),
-    "learned-file": ("file", "Saved and loaded, its artefact is another."),
+    "learned-file": ("file", "its name is no text"),
 }
 
 
