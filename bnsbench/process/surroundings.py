@@ -21,8 +21,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from bnsbench.process.deadline import uninterrupted
 from bnsbench.process.streams import stdout_kept_clean
 
@@ -123,8 +121,6 @@ PYTHON = (
     _attribute("how warnings are shown", warnings, "showwarning"),
     Part("the garbage collection", gc.isenabled, _set_collecting),
     Part("the locale", lambda: locale.setlocale(locale.LC_ALL), lambda name: locale.setlocale(locale.LC_ALL, name)),
-    Part("NumPy's reaction to errors", np.geterr, lambda kinds: np.seterr(**kinds)),
-    Part("NumPy's random state", np.random.get_state, np.random.set_state, compared=False),
     Part("Python's random state", random.getstate, random.setstate),
     _attribute("the level of logging", logging.root, "level"),
     _attribute("what logging leaves out", logging.root.manager, "disable"),
@@ -143,6 +139,17 @@ SIGNALS = (
     *(() if not hasattr(signal, "setitimer") else (Part("the timers", _timers, _set_timers, compared=False),)),
 )
 """Signals, which some systems lack."""
+
+
+def _of_numpy() -> tuple[Part, ...]:
+    """Return what NumPy has; nothing if it has not been loaded."""
+    numpy: Any = sys.modules.get("numpy")
+    if numpy is None or not hasattr(numpy, "seterr"):
+        return ()
+    return (
+        Part("NumPy's reaction to errors", numpy.geterr, lambda kinds: numpy.seterr(**kinds)),
+        Part("NumPy's random state", numpy.random.get_state, numpy.random.set_state, compared=False),
+    )
 
 
 def _of_torch() -> tuple[Part, ...]:
@@ -206,7 +213,7 @@ _entered: list[Any] = []
 
 def table() -> tuple[Part, ...]:
     """Return everything that is put back."""
-    return (*PYTHON, *SIGNALS, *_of_torch())
+    return (*PYTHON, *SIGNALS, *_of_numpy(), *_of_torch())
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePath
+from types import FrameType
 
 from bnsbench.contract.sources import BUILTIN
 from bnsbench.errors import BnsbenchError, DivergedError, NotApplicableError, forget_raiser, one_line, printable, raiser_of
@@ -79,7 +80,7 @@ def describe(error: BaseException) -> str:
     if isinstance(error, BnsbenchError | CellTimeoutError):
         return text
     # No line of the source is read, as a summary of the traceback would: that runs loaders of others.
-    frames = list(traceback.walk_tb(error.__traceback__))
+    frames = _frames(error)
     place = f" ({PurePath(frames[-1][0].f_code.co_filename).name}, line {frames[-1][1]})" if frames else ""
     return f"{printable(type(error).__name__)}: {text}{printable(place)}"
 
@@ -130,5 +131,10 @@ def raise_if_disk_is_full(error: BaseException, cache: Path) -> None:
 
 def _while_writing(error: BaseException) -> bool:
     """Whether the error comes from writing a file of bnsbench."""
-    files = [Path(frame.f_code.co_filename) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    files = [Path(frame.f_code.co_filename) for frame, _ in _frames(error)]
     return any(writer in (file, file.parent) for file in files for writer in _WRITERS)
+
+
+def _frames(error: BaseException) -> list[tuple[FrameType, int]]:
+    """Return the frames that an error has come through, with their lines, whatever attributes its class allows."""
+    return list(traceback.walk_tb(object.__getattribute__(error, "__traceback__")))
