@@ -109,7 +109,7 @@ class Deadline:
         try:
             with self._lock:
                 self._active = False
-                _throw(threading.get_ident(), None)
+            time.sleep(0)  # what has been thrown is raised by now; Python cannot take it back without a trace
         except self.error:
             return False
         return True
@@ -207,7 +207,6 @@ def _stack(frame: FrameType | None) -> Iterator[FrameType]:
         frame = frame.f_back
 
 
-def _throw(thread: int, error: type[BaseException] | None) -> None:
-    """Let Python raise the error in a thread at its next line; None takes back what has not been raised yet."""
-    thrown = ctypes.py_object() if error is None else ctypes.py_object(error)
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), thrown)
+def _throw(thread: int, error: type[BaseException]) -> None:
+    """Let Python raise the error in a thread at its next line."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error))

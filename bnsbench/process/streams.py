@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import io
 import os
@@ -122,15 +123,21 @@ def stdout_kept_clean() -> Iterator[None]:
 
 @contextmanager
 def results_alone() -> Iterator[None]:
-    """Let nothing but `write_result` reach stdout in the block, and if stdout is the process's own until that has ended."""
-    own = sys.stdout is sys.__stdout__
+    """Let nothing but `write_result` reach stdout in the block, and nothing of components after it.
+
+    What they print while the process ends goes to stderr, too; and everything that is printed after the block, if they have
+    left threads behind. This is so where stdout is the process's own, and nobody in it reads what is printed.
+    """
+    own, before = sys.stdout is sys.__stdout__, set(threading.enumerate())
     try:
         with stdout_kept_clean():
             yield
     finally:
         # Whoever sees that nobody reads any more wants to look at stdout itself.
         if own and not isinstance(sys.exc_info()[1], OSError):
-            print_to_stderr()
+            atexit.register(print_to_stderr)  # the last to be registered is called first
+            if set(threading.enumerate()) - before:
+                print_to_stderr()
 
 
 def write_result(text: str) -> None:

@@ -144,7 +144,7 @@ SIGNALS = (
 def _of_numpy() -> tuple[Part, ...]:
     """Return what NumPy has; nothing if it has not been loaded."""
     numpy: Any = sys.modules.get("numpy")
-    if numpy is None or not hasattr(numpy, "random"):
+    if numpy is None or not hasattr(numpy, "seterr"):
         return ()
     return (
         Part("NumPy's reaction to errors", numpy.geterr, lambda kinds: numpy.seterr(**kinds)),

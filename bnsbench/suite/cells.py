@@ -68,7 +68,7 @@ def _run(cell: Cell, context: CellContext, draft: Draft) -> None:
     draft.model = {"fingerprint": state.model.fingerprint(), "dtype": str(state.model.dtype).removeprefix("torch.")}
     pairs = state.test_pairs(cell.samples)
     draft.truth = {"tolerance": cell.tolerance, "ceiling": round(state.ceiling, 3), "nfe": round(pairs.nfe, 3)}
-    with raised_by("solver"), guarded():
+    with raised_by("solver"), guarded(), interrupts_told():
         with untouched(cell, context, state):
             sampler = _sampler(cell, context, state, draft)
             samples = _sample(cell, context.job, pairs, sampler)

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePath
+from types import FrameType
 
 from bnsbench.contract.sources import BUILTIN
 from bnsbench.errors import BnsbenchError, DivergedError, NotApplicableError, forget_raiser, one_line, printable, raiser_of
@@ -77,7 +78,7 @@ def describe(error: BaseException) -> str:
     if isinstance(error, BnsbenchError | CellTimeoutError):
         return text
     # No line of the source is read, as a summary of the traceback would: that runs loaders of others.
-    frames = list(traceback.walk_tb(error.__traceback__))
+    frames = _frames(error)
     place = f" ({PurePath(frames[-1][0].f_code.co_filename).name}, line {frames[-1][1]})" if frames else ""
     return f"{printable(type(error).__name__)}: {text}{printable(place)}"
 
@@ -134,3 +135,8 @@ def _lies_in(file: object, folder: Path) -> bool:
     if not isinstance(file, str | os.PathLike):
         return False
     return Path(os.path.abspath(folder)) in Path(os.path.abspath(file)).parents  # noqa: PTH100 (links are left as they are)
+
+
+def _frames(error: BaseException) -> list[tuple[FrameType, int]]:
+    """Return the frames that an error has come through, with their lines, whatever attributes its class allows."""
+    return list(traceback.walk_tb(object.__getattribute__(error, "__traceback__")))

@@ -150,20 +150,7 @@ def noisy(field, x0, nfe):
 """
 
 
-QUICK = [
-    "--model",
-    "ring8",
-    "--guidance",
-    "0",
-    "--nfe",
-    "2",
-    "--samples",
-    "4",
-    "--metric",
-    "psnr",
-    "--solver",
-    "euler,noisy",
-]
+QUICK = ["--model=ring8", "--guidance=0", "--nfe=2", "--samples=4", "--metric=psnr", "--solver=euler,noisy"]
 
 
 @pytest.mark.parametrize(

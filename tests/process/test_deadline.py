@@ -136,3 +136,29 @@ def test_it_is_said_if_nothing_helps(monkeypatch):
     _, run = call(stuck, overdue=lambda: said.append(True))
     run()
     assert said == [True]
+
+
+def test_nothing_is_left_behind_in_other_threads():
+    """An exception that was thrown and not raised would come later, or let Python run slowly for ever."""
+    found: list[object] = []
+
+    def work():
+        for k in range(30):
+            deadline = Deadline(0.01 * (k % 3), Over, lambda: None)
+            try:
+                deadline.call(lambda: sum(range(100_000)))
+            except Over:
+                found.append(k)
+        for _ in range(100):
+            time.sleep(0.001)
+        found.append("end")
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(60)
+    assert found[-1] == "end"
+    sys.settrace(lambda *_: None)
+    try:
+        call(lambda: None)
+    finally:
+        sys.settrace(None)

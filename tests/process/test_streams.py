@@ -32,7 +32,6 @@ with results_alone():
     with stdout_kept_clean():
         {print}
     write_result('{{"a": 1}}')
-sys.stdout.write("too late")
 """
 
 
@@ -72,3 +71,14 @@ def test_where_somebody_else_reads_stdout(capsys):
     assert tuple(capsys.readouterr()) == ("result", "noise\n")
     write_result("more")
     assert capsys.readouterr().out == "more"
+
+
+def test_whoever_called_a_command_may_go_on_printing():
+    program = (
+        "from bnsbench.process.streams import results_alone, write_result\n"
+        "with results_alone():\n    print('noise')\n    write_result('result ')\nprint('more')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=dict(os.environ), capture_output=True, text=True, check=False, timeout=120
+    )
+    assert (done.stdout, done.stderr) == ("result more\n", "noise\n")

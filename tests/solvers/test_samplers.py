@@ -103,15 +103,15 @@ def test_the_first_batch_with_other_evaluations_is_told(spent: list[int], told: 
     assert run_metered(sampler, SPEEDS, torch.zeros(5, 2, dtype=torch.float64), 4, 2)[1] == told
 
 
-@pytest.mark.parametrize("result", [[1.0], None, 3])
-def test_what_is_no_state_is_refused_and_the_field_is_closed(result: object) -> None:
+@pytest.mark.parametrize(("result", "said"), [([1.0], "a list"), (None, "None"), (3, "an int")])
+def test_what_is_no_state_is_refused_and_the_field_is_closed(result: object, said: str) -> None:
     kept = []
 
     def sampler(velocity: VelocityField, x: Tensor) -> object:
         kept.append(velocity)
         return result
 
-    with pytest.raises(BnsbenchError, match=f"it returned a {type(result).__name__} instead of states"):
+    with pytest.raises(BnsbenchError, match=f"it returned {said} instead of states"):
         run_metered(sampler, SPEEDS, X0, 1, 3)  # type: ignore[arg-type]
     with pytest.raises(BnsbenchError, match="after the run"):
         kept[0](TIME, X0)

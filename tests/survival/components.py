@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,10 @@ NOT_TOLD = {("solver", "write", "input"), ("solver", "write", "one-buffer")}
 """What a component may do: its input is its own, and what it returns is copied at once."""
 
 DIVERGED = {("solver", "return", "not-finite")}
+
+
+LEADERBOARD = ("leaderboard", "--format", "json")  # knows no plugin
+VERIFY = ("verify", "--cells", "0", "--plugin", str(PLUGIN), "--json", "--quiet")
 
 
 @dataclass(frozen=True)
@@ -123,6 +128,11 @@ class Place:
 
     folder: Path
 
+    @cached_property
+    def sound(self) -> Outcome:
+        """The sound components alone."""
+        return self.run("sound", (), "local")
+
     def run(self, name: str, faults: Sequence[Fault], executor: str, timeout: float | None = None) -> Outcome:
         """Run a suite with the faults' components by ``bnsbench run``."""
         file = self.folder / f"{name}.toml"
@@ -156,9 +166,16 @@ class Outcome:
     records: Mapping[tuple[str, str], dict[str, Any]]
 
 
-def try_out(place: Place, faults: Sequence[Fault], executor: str, findings: Findings, timeout: float | None = None) -> None:
-    """Run the faults' components beside sound ones, and add what has gone wrong to the findings."""
-    alone = place.run("sound", (), "local")
+def try_out(
+    place: Place,
+    faults: Sequence[Fault],
+    executor: str,
+    findings: Findings,
+    timeout: float | None = None,
+    commands: Sequence[Sequence[str]] = (LEADERBOARD, VERIFY),
+) -> None:
+    """Run the faults' components beside sound ones, read the folder by commands, and add what has gone wrong."""
+    alone = place.sound
     name = f"{executor}-{'hanging' if timeout else 'faulty'}"
     found = place.run(name, faults, executor, timeout)
     findings.tried, findings.runs = findings.tried + len(faults), findings.runs + 1
@@ -170,7 +187,8 @@ def try_out(place: Place, faults: Sequence[Fault], executor: str, findings: Find
         wrong = _fault_of(fault, _record_of(fault, found.records, faults), alone.records, executor)
         if wrong:
             findings.add(wrong, f"{executor}: {fault.component}")
-    _judge_folder(place, name, findings)
+    for words in commands:
+        _judge_command(place, [words[0], name, *words[1:]], findings)
 
 
 def _judge_run(found: Outcome, executor: str, findings: Findings) -> None:
@@ -235,18 +253,16 @@ def _fault_of_harmless(fault: Fault, record: Mapping[str, Any], alone: Mapping[t
     return ""
 
 
-def _judge_folder(place: Place, name: str, findings: Findings) -> None:
-    """Read the folder by other commands, the leaderboard without the plugin."""
-    check = ["verify", name, "--cells", "0", "--plugin", str(PLUGIN), "--json", "--quiet"]
-    for words in (["leaderboard", name, "--format", "json"], check):
-        done = place.bnsbench(*words)
-        try:
-            json.loads(done.stdout)
-            readable = done.returncode in (0, 1) and "Unexpected" not in done.stderr
-        except ValueError:
-            readable = False
-        if not readable:
-            findings.add("folders unreadable", f"{words[0]} {name}: {done.stderr[-300:]}")
+def _judge_command(place: Place, words: Sequence[str], findings: Findings) -> None:
+    """Read the folder by another command."""
+    done = place.bnsbench(*words)
+    try:
+        json.loads(done.stdout)
+        readable = done.returncode in (0, 1) and "Unexpected" not in done.stderr
+    except ValueError:
+        readable = False
+    if not readable:
+        findings.add("folders unreadable", f"{' '.join(words[:2])}: {done.stderr[-300:]}")
 
 
 def main(arguments: Sequence[str]) -> int:

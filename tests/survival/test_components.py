@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.survival.components import Findings, Place, catalogue, try_out
+from tests.survival.components import LEADERBOARD, VERIFY, Findings, Place, catalogue, try_out
 
 TYPICAL = (
     *("s-call-base-exception", "s-call-surrogate", "s-call-exit-0", "s-call-close-1", "s-call-descriptor", "s-call-folder"),
@@ -21,10 +21,15 @@ def test_the_catalogue_is_large():
     assert {fault.kind for fault in faults} == {"solver", "trainer", "metric", "model"}
 
 
-@pytest.mark.parametrize("executor", ["local", "processes"])
-def test_typical_faults_take_nothing_down(tmp_path, executor):
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return Place(tmp_path_factory.mktemp("survival"))
+
+
+@pytest.mark.parametrize(("executor", "commands"), [("local", [LEADERBOARD]), ("processes", [VERIFY])])
+def test_typical_faults_take_nothing_down(place, executor, commands):
     chosen = [fault for fault in catalogue() if fault.component in TYPICAL]
     assert len(chosen) == len(TYPICAL)
     findings = Findings()
-    try_out(Place(tmp_path), chosen, executor, findings)
+    try_out(place, chosen, executor, findings, commands=commands)
     assert findings.wrong == {}
