@@ -124,7 +124,7 @@ class FrechetAudioDistance(FrechetDistance):
     def __init__(self, to: Literal["data", "truth"] = "data", weights: str = "", minimum: int = 0, data: str = "") -> None:
         super().__init__(to, weights, minimum, data)
         self._allowed = allowed_programs()
-        if weights:
+        if weights and self.weights_kind:  # which a subclass that reads tensors of a checkpoint has not
             read_program(Path(weights), self._allowed)
 
     def extractor(self, samples: SampleSet) -> Extractor:
