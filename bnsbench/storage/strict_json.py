@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from pathlib import Path
 from typing import Any, NoReturn
@@ -47,7 +48,8 @@ def read_bounded(file: Path, largest: int = LARGEST) -> bytes:
         if not file.is_file():
             raise CorruptFileError("it is no file")
         with file.open("rb") as stream:
-            content = stream.read(largest + 1)
+            # No more is asked for than there is, since memory is taken for what is asked for.
+            content = stream.read(min(os.fstat(stream.fileno()).st_size, largest) + 1)
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         raise CorruptFileError(f"it cannot be read ({getattr(error, 'strerror', None) or error})") from error
     return content
