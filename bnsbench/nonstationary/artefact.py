@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -157,7 +158,7 @@ def _check_schema(description: Any) -> None:
 def _read(file: FilePath | str) -> Any:
     try:
         with FilePath(file).open("rb") as stream:
-            content = stream.read(LARGEST + 1)
+            content = stream.read(min(os.fstat(stream.fileno()).st_size, LARGEST) + 1)
     except OSError as error:
         raise _UnreadableError(f"The solver file {file} cannot be read: {error.strerror}.") from error
     try:
