@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import PurePath
 
 from bnsbench._text import spelt_out
 
@@ -69,6 +71,20 @@ def printable(thing: object) -> str:
     if len(text) > LONGEST:
         text = f"{text[:LONGEST]} ..."
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def with_place(error: BaseException, *, full_stop: bool = False) -> str:
+    """Return the type, the message and the place of an error, whoever raised it, on one line.
+
+    Args:
+        error: The error.
+        full_stop: Whether a full stop at the end of its message stays.
+    """
+    # No line of the source is read, as a summary of the traceback would: that runs loaders of others. Exceptions of others
+    # may have any attributes.
+    frames = list(traceback.walk_tb(object.__getattribute__(error, "__traceback__")))
+    place = f" ({PurePath(frames[-1][0].f_code.co_filename).name}, line {frames[-1][1]})" if frames else ""
+    return f"{printable(type(error).__name__)}: {one_line(error, full_stop=full_stop)}{printable(place)}"
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,7 +24,7 @@ from bnsbench.contract.specs import (
     SolverSpec,
     SuiteSpec,
 )
-from bnsbench.errors import one_line
+from bnsbench.errors import with_place
 
 KINDS: Mapping[str, type[AnySpec]] = {
     "models": ModelSpec,
@@ -68,7 +67,7 @@ def read(source: PluginSource) -> Contribution:
         manager.register(plugin, source.name)
     except BaseException as error:  # noqa: BLE001 (plugins may raise anything)
         _pass_on_interrupt(error)
-        contribution.problems.append(f"it could not be loaded: {_describe(error)}.")
+        contribution.problems.append(f"it could not be loaded: {with_place(error)}.")
         return contribution
     contribution.loaded = True
     for kind in KINDS:
@@ -104,7 +103,7 @@ def _collect(kind: str, plugin: object, manager: pluggy.PluginManager, contribut
         offered = [record for records in getattr(manager.hook, hook)() for record in records]
     except BaseException as error:  # noqa: BLE001 (plugins may raise anything)
         _pass_on_interrupt(error)
-        contribution.problems.append(f"{hook} raised {_describe(error)}.")
+        contribution.problems.append(f"{hook} raised {with_place(error)}.")
         return
     taken: set[str] = set()
     for record in offered:
@@ -116,7 +115,7 @@ def _collect(kind: str, plugin: object, manager: pluggy.PluginManager, contribut
             fault = _fault(completed, taken)
             told = f"{hook} yields {quoted(record.name)}, {fault}"
         except Exception as error:  # noqa: BLE001 (whatever a plugin has put into its record)
-            contribution.problems.append(f"{hook} yields a record that cannot be read: {_describe(error)}.")
+            contribution.problems.append(f"{hook} yields a record that cannot be read: {with_place(error)}.")
             continue
         if fault:
             contribution.problems.append(told)
@@ -141,14 +140,3 @@ def _complete(record: AnySpec, plugin: object, source: PluginSource) -> AnySpec:
 def _fault(record: AnySpec, taken: set[str]) -> str | None:
     """Say what is wrong with a record; None if nothing is."""
     return fault_of(record) or ("a name that it has used before." if record.name in taken else None)
-
-
-def _describe(error: BaseException) -> str:
-    """Return an exception's type, text and the place that raised it, on one line."""
-    try:
-        text = one_line(error)
-    except Exception:  # noqa: BLE001 (an exception of a plugin whose text cannot be had)
-        text = "it has no text"
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {text}{place}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from bnsbench.flows.paths import Path, path_from_dict
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.storage.files import replacing
 from bnsbench.storage.plain_data import as_plain_data
-from bnsbench.storage.strict_json import LARGEST, parse_json
+from bnsbench.storage.strict_json import first_bytes, parse_json
 
 SCHEMA = 3
 """Raised whenever the file's meaning changes; older files stay readable."""
@@ -157,8 +156,7 @@ def _check_schema(description: Any) -> None:
 
 def _read(file: FilePath | str) -> Any:
     try:
-        with FilePath(file).open("rb") as stream:
-            content = stream.read(min(os.fstat(stream.fileno()).st_size, LARGEST) + 1)
+        content = first_bytes(FilePath(file))
     except OSError as error:
         raise _UnreadableError(f"The solver file {file} cannot be read: {error.strerror}.") from error
     try:

@@ -180,7 +180,7 @@ def _divert() -> Kept:
     copies = {}
     for number in range(3):
         with suppress(OSError):  # one that is closed
-            copies[number] = os.dup(number)
+            copies[number] = _copy(number)
     with suppress(OSError):
         os.dup2(2, 1)
     streams = {name: getattr(sys, name) for name in (*_NAMES, *(f"__{name}__" for name in _NAMES))}
@@ -188,8 +188,21 @@ def _divert() -> Kept:
     return copies, streams
 
 
+def _copy(number: int) -> int:
+    """Return a copy of a file descriptor that takes the place of none of the first three, one of which may be closed."""
+    copy = os.dup(number)
+    if copy > 2:
+        return copy
+    try:
+        return _copy(number)
+    finally:
+        os.close(copy)
+
+
 @uninterrupted
 def _give_back(copies: dict[int, int], streams: dict[str, Any]) -> None:
+    with suppress(OSError):  # where a component has closed stdout, what it has printed is still held back
+        os.dup2(copies.get(2, 2), 1)
     _flush()
     for number, copy in copies.items():
         with suppress(OSError):

@@ -47,12 +47,17 @@ def read_bounded(file: Path, largest: int = LARGEST) -> bytes:
     try:
         if not file.is_file():
             raise CorruptFileError("it is no file")
-        with file.open("rb") as stream:
-            # No more is asked for than there is, since memory is taken for what is asked for.
-            content = stream.read(min(os.fstat(stream.fileno()).st_size, largest) + 1)
+        content = first_bytes(file, largest)
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         raise CorruptFileError(f"it cannot be read ({getattr(error, 'strerror', None) or error})") from error
     return content
+
+
+def first_bytes(file: Path, largest: int = LARGEST) -> bytes:
+    """Return the bytes of a file, one more than ``largest`` at most; OSError if it cannot be opened."""
+    with file.open("rb") as stream:
+        # No more is asked for than there is, since memory is taken for what is asked for.
+        return stream.read(min(os.fstat(stream.fileno()).st_size, largest) + 1)
 
 
 def parse_json(content: bytes, largest: int = LARGEST) -> Any:

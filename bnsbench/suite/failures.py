@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path, PurePath
-from types import FrameType
+from pathlib import Path
 
 from bnsbench.contract.sources import BUILTIN
-from bnsbench.errors import BnsbenchError, DivergedError, NotApplicableError, forget_raiser, one_line, printable, raiser_of
+from bnsbench.errors import BnsbenchError, DivergedError, NotApplicableError, forget_raiser, one_line, raiser_of, with_place
 from bnsbench.process.interrupts import exits_refused, interrupts_told
 from bnsbench.process.surroundings import guarded
 from bnsbench.storage.files import StorageError, cache_errors
@@ -74,13 +72,9 @@ def describe(error: BaseException) -> str:
     """Return an error as one line: a sentence of bnsbench as it is, anything else with its type and place."""
     if isinstance(error, FaultyMetricsError):
         return error.told
-    text = one_line(error, full_stop=True)
     if isinstance(error, BnsbenchError | CellTimeoutError):
-        return text
-    # No line of the source is read, as a summary of the traceback would: that runs loaders of others.
-    frames = _frames(error)
-    place = f" ({PurePath(frames[-1][0].f_code.co_filename).name}, line {frames[-1][1]})" if frames else ""
-    return f"{printable(type(error).__name__)}: {text}{printable(place)}"
+        return one_line(error, full_stop=True)
+    return with_place(error, full_stop=True)
 
 
 def told_of(error: BaseException, component: Component, kind: str) -> str:
@@ -135,8 +129,3 @@ def _lies_in(file: object, folder: Path) -> bool:
     if not isinstance(file, str | os.PathLike):
         return False
     return Path(os.path.abspath(folder)) in Path(os.path.abspath(file)).parents  # noqa: PTH100 (links are left as they are)
-
-
-def _frames(error: BaseException) -> list[tuple[FrameType, int]]:
-    """Return the frames that an error has come through, with their lines, whatever attributes its class allows."""
-    return list(traceback.walk_tb(object.__getattribute__(error, "__traceback__")))

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,7 +28,7 @@ _PROGRAM = """
 import json, sys
 from pathlib import Path
 from bnsbench.contract import PluginHost
-files, local, model = json.loads(sys.argv[1])
+files, local, model, answer = json.loads(sys.argv[1])
 host = PluginHost.load([Path(file) for file in files], local and Path(local))
 found = {"modules": sorted(sys.modules)}
 if model:
@@ -35,7 +36,7 @@ if model:
         found["fingerprint"] = host.model(model).make().fingerprint()
     except Exception as error:
         found["error"] = f"{type(error).__name__}: {error}"
-print("\\n" + json.dumps(found))
+Path(answer).write_text(json.dumps(found), encoding="utf-8")
 """
 
 SpecT_co = TypeVar("SpecT_co", bound=Spec, covariant=True)
@@ -156,13 +157,16 @@ def _in_another_process(subject: Subject[Any]) -> dict[str, Any]:
     provider, host = subject.spec.provider, subject.host
     model = f"{provider}/{subject.selection.canonical}" if isinstance(subject.spec, ModelSpec) else ""
     files = [str(file) for file in host.files if file.stem == provider]
-    wanted = json.dumps([files, host.local and str(host.local), model])
     allowed = "" if provider == BUILTIN else provider
     environment = {**os.environ, ALLOWED: allowed, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     environment.pop("PYTHONHASHSEED", None)
-    command = [sys.executable, "-c", _PROGRAM, wanted]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)  # noqa: S603 (our own program)
-    if done.returncode:
-        raise BnsbenchError(f"the plugin in a process of its own, which ended with: {done.stderr.strip().splitlines()[-1]}")
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    with tempfile.TemporaryDirectory() as folder:
+        answer = Path(folder) / "found.json"  # since the plugin may print at any time
+        wanted = json.dumps([files, host.local and str(host.local), model, str(answer)])
+        command = [sys.executable, "-c", _PROGRAM, wanted]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)  # noqa: S603 (our own program)
+        if done.returncode or not answer.is_file():
+            said = (done.stderr.strip().splitlines() or [f"code {done.returncode}"])[-1]
+            raise BnsbenchError(f"the plugin in a process of its own, which ended with: {said}")
+        found: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
     return found

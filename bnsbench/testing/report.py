@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, TypeVar
 
 from bnsbench.errors import BnsbenchError
+from bnsbench.process.surroundings import guarded
 from bnsbench.suite.failures import describe
 
 Status = Literal["passed", "failed", "hint", "not applicable"]
@@ -117,6 +118,7 @@ def run_checks(checks: Mapping[str, Check[_Subject]], subject: _Subject) -> Iter
 
 def _verdict(check: Check[_Subject], subject: _Subject) -> Verdict:
     try:
-        return check(subject)
+        with guarded():
+            return check(subject)
     except (Exception, SystemExit) as error:  # noqa: BLE001 (components of plugins may raise anything)
         return failed(f"It raised {describe(error).rstrip('.')}.", "Mend what raises.")

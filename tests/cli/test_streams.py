@@ -163,9 +163,10 @@ QUICK = ["--model=ring8", "--guidance=0", "--nfe=2", "--samples=4", "--metric=ps
     ],
     ids=lambda words: words[0],
 )
-def test_json_is_json_whatever_components_print(environment, tmp_path, words):
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_json_is_json_whatever_components_print(environment, tmp_path, words, unbuffered):
     (tmp_path / "noisy.py").write_text(NOISY)
-    done = run([*words, "--plugin", "noisy.py"], environment, tmp_path)
+    done = run([*words, "--plugin", "noisy.py"], environment, tmp_path, PYTHONUNBUFFERED=unbuffered)
     assert json.loads(done.stdout)
     assert b"{import" in done.stderr
     assert b"Unexpected" not in done.stderr

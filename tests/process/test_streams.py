@@ -82,3 +82,18 @@ def test_whoever_called_a_command_may_go_on_printing():
         [sys.executable, "-c", program], env=dict(os.environ), capture_output=True, text=True, check=False, timeout=120
     )
     assert (done.stdout, done.stderr) == ("result more\n", "noise\n")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("nested", [False, True])
+def test_what_a_component_has_held_back_goes_to_stderr_though_it_has_closed_stdout(nested, unbuffered):
+    within = "    with stdout_kept_clean():\n        print('more', file=sys.__stdout__)\n" * nested
+    program = (
+        "import os, sys\nfrom bnsbench.process.streams import results_alone, stdout_kept_clean, write_result\n"
+        f"with results_alone():\n    sys.__stdout__.write('noise\\n')\n    os.close(1)\n{within}    write_result('result')\n"
+    )
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert (done.stdout, done.stderr) == ("result", "noise\n" + "more\n" * nested)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
+import torch
 
 from bnsbench.contract import PluginHost
 from bnsbench.errors import UsageError
 from bnsbench.testing import Report, Result, check
 from bnsbench.testing.conformance import find_kind
+from bnsbench.testing.report import run_checks
 from tests.contract.offers import HEADER, write
 
 TWICE = f"""{HEADER}
@@ -51,3 +54,15 @@ def test_a_report_is_plain_data():
     assert report.to_dict()["checks"][1] == {"status": "failed", "finding": "Late.", "remedy": "Hurry.", "name": "budget"}
     assert report.summary() == "solver mine of acme: 1 passed, 1 failed"
     assert not report.passed
+
+
+def test_a_check_leaves_the_process_as_it_was(tmp_path):
+    def untidy(subject):
+        os.chdir(subject)
+        torch.set_default_dtype(torch.float64)
+        raise SystemExit(3)
+
+    before = os.getcwd(), torch.get_default_dtype()  # noqa: PTH109
+    (found,) = run_checks({"untidy": untidy}, tmp_path)
+    assert (found.status, found.finding) == ("failed", "It raised SystemExit: 3 (test_conformance.py, line 63).")
+    assert (os.getcwd(), torch.get_default_dtype()) == before  # noqa: PTH109

@@ -67,3 +67,9 @@ def test_faults_of_the_plugin_are_the_component_s_too(site, monkeypatch):
     found = plugin(subject(PluginHost.load([write(site, "mistyped", mistyped)])))
     assert found.status == "failed"
     assert "there is no hook 'bnsbench_metric'; did you mean 'bnsbench_metrics'?" in found.finding
+
+
+def test_what_a_plugin_prints_at_any_time_spoils_no_finding(site, monkeypatch):
+    monkeypatch.setenv("BNSBENCH_PLUGINS", "")
+    loud = "import atexit\natexit.register(print, '{exit')\nprint('{import')\n" + HEADER + HOOK
+    assert listing(subject(PluginHost.load([write(site, "loud", loud)]))).status == "passed"
