@@ -38,6 +38,14 @@ def quoted(text: object) -> str:
     return repr(shortened(whole, LONGEST_QUOTE))
 
 
+def shown(value: object) -> str:
+    """Return a value as Python writes it, for a sentence; control characters are spelt out, a long one is shortened."""
+    try:
+        return shortened(spelt_out(repr(value)), LONGEST_QUOTE)
+    except (ValueError, RecursionError):
+        return "a value that is too long to be shown"
+
+
 def shortened(text: str, most: int) -> str:
     """Return the text with its middle left out if it has more than so many letters."""
     return text if len(text) <= most else f"{text[: most // 2]} ... {text[-(most // 2) :]}"

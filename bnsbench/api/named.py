@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
-from bnsbench._text import quoted, spelt_out
+from bnsbench._text import quoted
 from bnsbench.api.wrapping import WrappedModel
-from bnsbench.contract import PluginHost, Selection, local_file
+from bnsbench.contract import PluginHost, Selection, told_local
 from bnsbench.contract.programs import digests_of
 from bnsbench.contract.specs import SolverSpec
 from bnsbench.errors import UsageError
@@ -56,8 +56,8 @@ def open_host(
     """
     files, programs = ([each] if isinstance(each, FilePath | str) else each for each in (plugins, allow_programs))
     place = folder or FilePath()
-    if (local := local_file(place)) is not None:
-        _log.warning("Loading the local plugin %s.", spelt_out(str(local)))
+    if told := told_local(place):
+        _log.warning(told)
     host = PluginHost.load([FilePath(file) for file in files], place, digests_of(programs))
     for problem in host.problems:
         warnings.warn(str(problem), stacklevel=3)

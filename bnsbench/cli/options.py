@@ -81,12 +81,12 @@ def load_host(
     files: list[Path] | None, folder: Path | None = None, programs: list[Path] | None = None, *, local: bool = True
 ) -> PluginHost:
     """Return the host like `open_host`, its problems untold."""
-    from bnsbench.contract import PluginHost, local_file
+    from bnsbench.contract import PluginHost, told_local
     from bnsbench.contract.programs import digests_of
 
     place = (folder or Path()) if local else None
-    if (file := local_file(place)) is not None:
-        typer.echo(f"Loading the local plugin {file}.", err=True)
+    if told := told_local(place):
+        typer.echo(told, err=True)
     return PluginHost.load(files or (), place, digests_of(programs or ()))
 
 

@@ -2,7 +2,7 @@
 
 from bnsbench.contract.host import LoadedPlugin, PluginHost
 from bnsbench.contract.selectors import Selection, did_you_mean, parse_selector, split_selectors
-from bnsbench.contract.sources import PluginProblem, local_file
+from bnsbench.contract.sources import PluginProblem, local_file, told_local
 
 __all__ = [
     "LoadedPlugin",
@@ -13,4 +13,5 @@ __all__ = [
     "local_file",
     "parse_selector",
     "split_selectors",
+    "told_local",
 ]

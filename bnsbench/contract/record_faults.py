@@ -10,6 +10,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args
 
+from bnsbench._text import shown
 from bnsbench.contract.specs import AnySpec, Budgets, Scalar, SolverKind, Spec, SuiteSpec
 
 MOST = 2**31 - 1
@@ -28,7 +29,7 @@ def fault_of(record: AnySpec) -> str | None:
         expected = _EXPECTED.get(field.name)
         value = getattr(record, field.name)
         if expected is not None and not expected[0](value):
-            return f"whose {field.name} is {_short(value)}, but must be {expected[1]}."
+            return f"whose {field.name} is {shown(value)}, but must be {expected[1]}."
     return _fault_of_suite(record) if isinstance(record, SuiteSpec) else _fault_of_spec(record)
 
 
@@ -42,24 +43,19 @@ def _fault_of_spec(record: Spec) -> str | None:
     parameters: Mapping[Any, Any] = record.parameters
     for key, value in parameters.items():
         if not (isinstance(key, str) and _PARAMETER.fullmatch(key)):
-            return f"with a parameter {_short(key)}, which is no keyword."
+            return f"with a parameter {shown(key)}, which is no keyword."
         if not isinstance(value, Scalar):
             return f"whose default of {key!r} is not a bool, int, float or str."
         if not _in_range(value):
             return f"whose default of {key!r} is no finite number of 64 bits."
     unknown = [name for name in record.later if name not in record.parameters]
-    return f"whose later parameter {_short(unknown[0])} is not among its parameters." if unknown else None
+    return f"whose later parameter {shown(unknown[0])} is not among its parameters." if unknown else None
 
 
 def _in_range(value: Scalar) -> bool:
     if isinstance(value, float):
         return math.isfinite(value)
     return not isinstance(value, int) or abs(value) < 2**63
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:80]}..."
 
 
 def _is_text(value: object) -> bool:

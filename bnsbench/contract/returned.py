@@ -28,7 +28,7 @@ def kind_of(value: object) -> str:
     return f"{'an' if name[:1].lower() in set('aeiou') else 'a'} {name}"
 
 
-def quoted(value: object) -> str:
+def wrong_value(value: object) -> str:
     """Return a wrong value for a sentence, with its kind where that is what is wrong with it."""
     if isinstance(value, str):
         text = printable(value)
@@ -52,11 +52,11 @@ def real(value: object, what: str) -> float:
     """
     plain = _plain(value)
     if isinstance(plain, bool) or not isinstance(plain, numbers.Real):
-        raise BnsbenchError(f"it returned {quoted(plain)} as {what}, where a real number belongs")
+        raise BnsbenchError(f"it returned {wrong_value(plain)} as {what}, where a real number belongs")
     try:
         return float(plain)
     except (OverflowError, ValueError, TypeError):
-        raise BnsbenchError(f"it returned {quoted(plain)} as {what}") from None
+        raise BnsbenchError(f"it returned {wrong_value(plain)} as {what}") from None
 
 
 def finite(value: object, what: str) -> float:
@@ -85,7 +85,7 @@ def several(values: Any, what: str, count: int | None = None) -> tuple[float, ..
     """
     listed: Any = values.tolist() if _is_array(values) else values
     if isinstance(listed, str | bytes) or not isinstance(listed, Sequence):
-        raise BnsbenchError(f"it returned {quoted(listed)} as {what}, where a sequence of numbers belongs")
+        raise BnsbenchError(f"it returned {wrong_value(listed)} as {what}, where a sequence of numbers belongs")
     if count is not None and len(listed) != count:
         raise BnsbenchError(f"it returned {len(listed)} {what} for {count} samples")
     return tuple(real(value, f"one of the {what}") for value in listed)
@@ -97,7 +97,7 @@ def whole(value: object, what: str, least: int = 0) -> int:
     if isinstance(plain, float) and plain.is_integer():
         plain = int(plain)
     if isinstance(plain, bool) or not isinstance(plain, numbers.Integral):
-        raise BnsbenchError(f"it returned {quoted(plain)} as {what}, where a whole number belongs")
+        raise BnsbenchError(f"it returned {wrong_value(plain)} as {what}, where a whole number belongs")
     found = int(plain)
     if not least <= found < 2**63:
         raise BnsbenchError(f"it returned {'too large a number' if found > 0 else 'too small a number'} as {what}")
@@ -107,14 +107,14 @@ def whole(value: object, what: str, least: int = 0) -> int:
 def text(value: object, what: str) -> str:
     """Return a text that can be encoded; BnsbenchError for anything that is no text."""
     if not isinstance(value, str):
-        raise BnsbenchError(f"it returned {quoted(value)} as {what}, where a text belongs")
+        raise BnsbenchError(f"it returned {wrong_value(value)} as {what}, where a text belongs")
     return str(value).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def mapping(value: object, what: str) -> dict[str, Any]:
     """Return a mapping with texts as keys as a dictionary; BnsbenchError for anything else."""
     if not isinstance(value, Mapping):
-        raise BnsbenchError(f"it returned {quoted(value)} as {what}, where names with values belong")
+        raise BnsbenchError(f"it returned {wrong_value(value)} as {what}, where names with values belong")
     return {text(key, f"a name of {what}"): each for key, each in value.items()}
 
 

@@ -84,6 +84,12 @@ def local_file(folder: Path | None) -> Path | None:
     return file.resolve() if is_file(file) and (allowed is None or file.stem in allowed) else None
 
 
+def told_local(folder: Path | None) -> str | None:
+    """Return the sentence that tells users which bnsbench_local.py of a folder is loaded, None if there is none."""
+    file = local_file(folder)
+    return None if file is None else spelt_out(f"Loading the local plugin {file}.")
+
+
 def _allowed() -> set[str] | None:
     """Return the names that BNSBENCH_PLUGINS lists, None if it is not set."""
     text = os.environ.get(ALLOWED)

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from filelock import FileLock
 from numpy import float64
 from numpy.typing import NDArray
 from torch import Tensor
@@ -18,7 +17,8 @@ from bnsbench.errors import UsageError
 from bnsbench.metrics.base import SampleSet
 from bnsbench.metrics.extractors import EXTRACTION_BATCH, Extractor
 from bnsbench.metrics.real_data import RealData
-from bnsbench.storage.files import cache_errors, make_folder
+from bnsbench.storage.files import cache_errors
+from bnsbench.storage.locks import alone
 from bnsbench.storage.tensors import read_tensors, write_tensors
 
 
@@ -148,18 +148,12 @@ def _kept(extractor: Extractor, key: str, compute: Callable[[], Tensor], cache: 
     if cache is None:
         return compute()
     file = cache / f"{hashlib.sha256(_joined(key, extractor).encode()).hexdigest()[:40]}.safetensors"
-    lock = FileLock(file.with_suffix(".lock"))
-    with cache_errors(cache):
-        make_folder(cache)
-        lock.acquire()
-    try:
+    with alone(file.with_suffix(".lock"), cache):
         found = (read_tensors(file) or {}).get("features")
         if found is None or found.ndim != 2 or found.shape[1] != extractor.width:
             found = compute()
             with cache_errors(cache):
                 write_tensors(file, {"features": found})
-    finally:
-        lock.release()
     return found
 
 

@@ -1,4 +1,4 @@
-"""Work in parts that fit: how many samples a network takes at once is found by trying, and remembered.
+"""Work in parts that fit: how many samples a network or an extractor takes at once is found by trying, and remembered.
 
 A part that does not fit into memory is halved until it does. Samples do not depend on each other, so that parts change no
 result beyond rounding.
@@ -33,6 +33,8 @@ _INSTEAD: dict[Work, str] = {
     "gradients": f"choose derivative=forward or derivative=difference, or checkpointed=true, {_SMALLER}",
     "runs": f"choose checkpointed=true or another objective and optimiser, {_SMALLER}",
 }
+NETWORK, EXTRACTOR = "the network", "the feature extractor"
+_WITHOUT = "choose objective=log-mse, which needs none, or take a device with more memory"
 
 STORED_SHARE = 0.25
 """Of a device's free memory that what is kept between evaluations may take; the rest is for the network's activations."""
@@ -57,15 +59,16 @@ class Parts:
     Args:
         most: At once, whatever fits; None for as many as fit.
         notice: Hears that samples are taken in parts because of memory; once, unless other work needs smaller ones.
+        what: Who gets them, for sentences: NETWORK or EXTRACTOR.
 
     Raises:
         UsageError: If ``most`` is below 1.
     """
 
-    def __init__(self, most: int | None = None, notice: Callable[[str], None] | None = None) -> None:
+    def __init__(self, most: int | None = None, notice: Callable[[str], None] | None = None, what: str = NETWORK) -> None:
         if most is not None and most < 1:
             raise UsageError(f"A network gets at least one sample at once, not {most}.")
-        self._most, self._notice = most, notice
+        self._most, self._notice, self._what = most, notice, what
         self._fitting: dict[Work, int] = {}
         self._told: set[int] = set()
 
@@ -101,9 +104,8 @@ class Parts:
 
     def _halve(self, work: Work, size: int) -> None:
         if size <= 1:
-            raise DoesNotFitError(
-                f"Not even one sample fits into memory when the network is {_DOING[work]}: {_INSTEAD[work]}."
-            )
+            instead = _INSTEAD[work] if self._what == NETWORK else _WITHOUT
+            raise DoesNotFitError(f"Not even one sample fits into memory when {self._what} is {_DOING[work]}: {instead}.")
         self._fitting[work] = size // 2
 
     def _tell(self, work: Work, asked: int) -> None:
@@ -111,7 +113,7 @@ class Parts:
         size = self._fitting[work]
         if self._notice is not None and all(size < told for told in self._told):
             self._notice(
-                f"{asked} samples at once do not fit into memory when the network is {_DOING[work]}: from here on it gets"
+                f"{asked} samples at once do not fit into memory when {self._what} is {_DOING[work]}: from here on it gets"
                 f" {size} at a time, which changes no result beyond rounding."
             )
         self._told.add(size)

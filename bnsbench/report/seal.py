@@ -22,7 +22,7 @@ _DIGEST = re.compile(r"(?:sha256:)?([0-9a-f]{64})")
 
 @dataclass(frozen=True)
 class Seal:
-    """What is sealed: the number of files and bytes, the hash of SHA256SUMS, and the digest over these lines."""
+    """What is sealed: the number of files and bytes, the content of SHA256SUMS, and the digest over all of it."""
 
     files: int
     bytes: int
@@ -31,7 +31,8 @@ class Seal:
     @property
     def text(self) -> str:
         """The content of the file SEAL; it depends on nothing but the names and contents of the sealed files."""
-        facts = (("bnsbench seal", VERSION), ("files", self.files), ("bytes", self.bytes), (SUMS, self.sums))
+        listed = hashlib.sha256(self.sums.encode()).hexdigest()
+        facts = (("bnsbench seal", VERSION), ("files", self.files), ("bytes", self.bytes), (SUMS, listed))
         return "".join(f"{name} {fact}\n" for name, fact in facts)
 
     @property
@@ -43,9 +44,7 @@ class Seal:
 def seal_of(store: ResultStore) -> Seal:
     """Return the seal of the files as they are now, all but previews; nothing is checked or written."""
     found = list(files(store.folder))
-    listing = sums(store.folder).encode()
-    size = sum(file.stat().st_size for file in found)
-    return Seal(len(found), size, hashlib.sha256(listing).hexdigest())
+    return Seal(len(found), sum(file.stat().st_size for file in found), sums(store.folder))
 
 
 def seal(store: ResultStore) -> Seal:
@@ -62,7 +61,7 @@ def seal(store: ResultStore) -> Seal:
         more = f" (and {len(found) - 1} more faults)" if len(found) > 1 else ""
         raise BnsbenchError(f"{store.folder} cannot be sealed: {found[0]}{more}")
     made = seal_of(store)
-    write_text(store.folder / SUMS, sums(store.folder))
+    write_text(store.folder / SUMS, made.sums)
     write_text(store.folder / SEAL, made.text)
     return made
 
@@ -94,5 +93,5 @@ def seal_faults(store: ResultStore, expected: str | None = None) -> Iterator[str
     if file.is_file() and file.read_bytes() != now.text.encode():
         yield f"{file} is not the seal of the files as they are now: 'bnsbench seal' makes it anew."
     listing = store.folder / SUMS
-    if expected is not None and (not listing.is_file() or listing.read_bytes() != sums(store.folder).encode()):
+    if expected is not None and (not listing.is_file() or listing.read_bytes() != now.sums.encode()):
         yield f"{listing} does not list the files as they are now."

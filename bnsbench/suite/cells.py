@@ -21,7 +21,8 @@ from bnsbench.suite.failures import FaultyMetricsError, raise_if_disk_is_full, r
 from bnsbench.suite.judging import JudgedSamples, untouched
 from bnsbench.suite.plan import Cell
 from bnsbench.suite.previews import write_preview
-from bnsbench.suite.record import KINDS, Draft, Record, RecordedEnvironment, Status
+from bnsbench.suite.record import KINDS, Draft, Record, RecordedEnvironment
+from bnsbench.suite.record_shape import Status
 from bnsbench.suite.scoring import score
 from bnsbench.suite.store import StorageError, storage_errors
 from bnsbench.suite.trained import solver_key

@@ -14,7 +14,7 @@ from bnsbench.process.interrupts import exits_refused, interrupts_told
 from bnsbench.process.surroundings import guarded
 from bnsbench.storage.files import StorageError, cache_errors
 from bnsbench.suite.plan import Cell, Component
-from bnsbench.suite.record import Status
+from bnsbench.suite.record_shape import Status
 
 OVERTIME = "it took longer than the suite's timeout"
 

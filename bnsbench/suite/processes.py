@@ -23,7 +23,8 @@ from bnsbench.suite.failures import OVERTIME, describe
 from bnsbench.suite.plan import Cell
 from bnsbench.suite.progress import Relay, RunListener
 from bnsbench.suite.queues import FieldQueues
-from bnsbench.suite.record import Draft, Record, Status
+from bnsbench.suite.record import Draft, Record
+from bnsbench.suite.record_shape import Status
 from bnsbench.suite.store import StorageError
 
 if TYPE_CHECKING:

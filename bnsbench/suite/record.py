@@ -8,18 +8,16 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, TypedDict
 
 from bnsbench.contract.specs import SolverKind
 from bnsbench.errors import BnsbenchError, CorruptFileError
 from bnsbench.storage.plain_data import as_plain_data, digest
 from bnsbench.storage.strict_json import read_json
 from bnsbench.suite.plan import Cell, Component
-from bnsbench.suite.record_shape import CellShape, check_shape, fits
+from bnsbench.suite.record_shape import CellShape, Direction, SolverWord, Status, check_shape, fits
 
 SCHEMA = 1
-
-Status = Literal["ok", "failed", "diverged", "timeout", "skipped"]
 
 RETRIED: frozenset[Status] = frozenset({"failed", "timeout"})
 """The statuses that the next run tries again; they also decide the exit code."""
@@ -30,7 +28,7 @@ class Score:
     """A metric in a record: its value with an interval (low, high), or why it has none."""
 
     version: str
-    direction: Literal["higher", "lower"] = "higher"
+    direction: Direction = "higher"
     unit: str = ""
     value: float | None = None
     low: float | None = None
@@ -48,8 +46,6 @@ class Score:
         """Whether the metric could be made; if not, its files are unknown."""
         return self.details.get("made") is not False
 
-
-SolverWord = Literal["classic", "direct", "tuned", "learned"]
 
 KINDS: Mapping[SolverKind, SolverWord] = {
     "traced": "classic",

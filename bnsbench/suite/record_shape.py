@@ -18,6 +18,10 @@ Number = Annotated[float, Field(allow_inf_nan=False)]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_=+-][A-Za-z0-9._=+-]{0,199}$")]
 """A name of a file in a results folder, without any folder."""
 
+Status = Literal["ok", "failed", "diverged", "timeout", "skipped"]
+SolverWord = Literal["classic", "direct", "tuned", "learned"]
+Direction = Literal["higher", "lower"]
+
 NUMBERS = ("median", "p05", "truth", "n")
 """Details of a score that reports compute with."""
 
@@ -47,7 +51,7 @@ class CellShape(_Shape):
 
 class _Score(_Shape):
     version: str
-    direction: Literal["higher", "lower"] = "higher"
+    direction: Direction = "higher"
     unit: str = ""
     value: Number | None = None
     low: Number | None = None
@@ -71,7 +75,7 @@ class _Seconds(_Shape):
 
 
 class _Solver(_Shape):
-    kind: Literal["classic", "direct", "tuned", "learned"] | None = None
+    kind: SolverWord | None = None
     fingerprint: str | None = None
     grid: str | None = None
     rule: str | None = None
@@ -97,7 +101,7 @@ class RecordShape(_Shape):
 
     key: FileName
     cell: CellShape
-    status: Literal["ok", "failed", "diverged", "timeout", "skipped"]
+    status: Status
     reason: str = ""
     metrics: dict[str, _Score] = {}
     nfe: Count | None = None

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from bnsbench._text import LONGEST_QUOTE, spelt_out
+from bnsbench._text import LONGEST_QUOTE, shown
 from bnsbench.contract import PluginHost, split_selectors
 from bnsbench.contract.specs import MOST_EVALUATIONS, SuiteSpec
 from bnsbench.errors import UsageError, one_line
@@ -239,7 +239,7 @@ def _option_sentence(error: ValidationError, options: Mapping[str, Any]) -> str:
     """Return a sentence that names the option and the value that it cannot take."""
     first = error.errors()[0]
     name = next((part for part in reversed(first["loc"]) if part in options), first["loc"][0])
-    return f"The option {name} does not take {_brief(first['input'])}: {_lower(first['msg'])}."
+    return f"The option {name} does not take {shown(first['input'])}: {_lower(first['msg'])}."
 
 
 def _sentence(error: ValidationError, origin: str) -> str:
@@ -247,19 +247,10 @@ def _sentence(error: ValidationError, origin: str) -> str:
     parts = (part if isinstance(part, int) else part[:LONGEST_QUOTE] for part in first["loc"])
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).lstrip(".")
     message = _lower(first["msg"])
-    given = "" if first["type"] == "missing" else f" (given: {_brief(first['input'])})"
+    given = "" if first["type"] == "missing" else f" (given: {shown(first['input'])})"
     if first["type"] == "extra_forbidden":
         message, given = f"there is no such key; known keys: {', '.join(_known_keys(first['loc']))}", ""
     return f"In {origin}, {key or 'the document'}: {message}{given}."
-
-
-def _brief(value: Any) -> str:
-    """Return a value as a sentence can quote it."""
-    try:
-        text = spelt_out(repr(value))
-    except (ValueError, RecursionError):
-        return "a number of thousands of digits" if isinstance(value, int) else "a value that cannot be shown"
-    return text if len(text) <= LONGEST_QUOTE else f"{text[:LONGEST_QUOTE]}..."
 
 
 def _lower(message: str) -> str:

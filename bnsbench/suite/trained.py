@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock
 
 from bnsbench.contract import PluginHost, Selection
 from bnsbench.contract.specs import Scalar, SolverSpec
@@ -17,7 +15,8 @@ from bnsbench.errors import CorruptFileError
 from bnsbench.flows.guidance import guidance_in_words
 from bnsbench.models.shipped import shipped_solver
 from bnsbench.nonstationary.artefact import SolverArtefact
-from bnsbench.storage.files import cache_errors, make_folder, make_way, name_of
+from bnsbench.storage.files import make_way, name_of
+from bnsbench.storage.locks import alone
 from bnsbench.storage.plain_data import digest
 from bnsbench.suite.plan import Cell, Component
 from bnsbench.suite.store import ResultStore, storage_errors
@@ -154,15 +153,7 @@ class TrainedSolvers:
             return f"the path {artefact.path.name} on {list(artefact.interval)}"
         return mismatch(artefact, cell.content)
 
-    @contextmanager
-    def _lock(self, file: Path) -> Iterator[None]:
+    def _lock(self, file: Path) -> AbstractContextManager[None]:
         """Let one process at a time make the solver of a file."""
         name = hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:32]
-        with cache_errors(self.locks):
-            make_folder(self.locks)
-            lock = FileLock(self.locks / f"{name}.lock")
-            lock.acquire()
-        try:
-            yield
-        finally:
-            lock.release()
+        return alone(self.locks / f"{name}.lock", self.locks)

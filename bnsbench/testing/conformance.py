@@ -7,8 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from bnsbench._text import spelt_out
-from bnsbench.contract import PluginHost, Selection, did_you_mean, local_file, parse_selector
+from bnsbench.contract import PluginHost, Selection, did_you_mean, parse_selector, told_local
 from bnsbench.errors import UsageError
 from bnsbench.testing.features_and_judge import FEATURE_CHECKS
 from bnsbench.testing.metrics import METRIC_CHECKS, MetricSubject
@@ -137,9 +136,11 @@ def _names(records: Iterable[Any], provider: str | None) -> set[str]:
 
 
 def _opened(host: PluginHost | None, plugins: Sequence[Path | str]) -> PluginHost:
-    if host is None and (local := local_file(Path())) is not None:
-        _log.warning("Loading the local plugin %s.", spelt_out(str(local)))
-    return host or PluginHost.load([Path(file) for file in plugins], Path())
+    if host is not None:
+        return host
+    if told := told_local(Path()):
+        _log.warning(told)
+    return PluginHost.load([Path(file) for file in plugins], Path())
 
 
 def _report(kind: Kind, subject: Any, checks: Mapping[str, Any]) -> Report:

@@ -126,7 +126,7 @@ def distil(
         DivergedError: if no table gives finite samples.
     """
     by_adam = choices.optimiser == "adam" or loss is not None
-    objective = make_objective(choices.objective, count_features(problem.features, cost))
+    objective = make_objective(choices.objective, count_features(problem.features, cost), problem.notice)
     _require_gauss_newton(by_adam, objective, blocks, choices)
     # The pairs, with their trajectories where objective or loss look at the way.
     along = loss is not None or objective.whole

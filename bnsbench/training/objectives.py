@@ -13,11 +13,13 @@ more, so it is also the knob between the mean of decibels (f = 0) and the mean s
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from bnsbench.errors import NotApplicableError, UsageError
+from bnsbench.process.parts import EXTRACTOR, Parts
 from bnsbench.training.problem import Cost, Features
 from bnsbench.truth.pairs import Pairs
 
@@ -54,6 +56,8 @@ class Objective(ABC):
     def __init__(self, name: str, logarithmic: bool) -> None:
         self.name = name
         self.logarithmic = logarithmic
+        self.parts = Parts()
+        """How many samples are taken at once, where a graph of their residuals is kept."""
 
     @property
     def soft(self) -> bool:
@@ -98,25 +102,34 @@ class EndError(Objective):
 class FeatureError(Objective):
     """r_s = phi(x_n) - phi(x_1) for features phi: a perceptual loss, as LD3, S4S and GS use LPIPS."""
 
-    def __init__(self, name: str, logarithmic: bool, features: Features) -> None:
+    def __init__(
+        self, name: str, logarithmic: bool, features: Features, notice: Callable[[str], None] | None = None
+    ) -> None:
         super().__init__(name, logarithmic)
+        self.parts = Parts(notice=notice, what=EXTRACTOR)
         self._features = features
         self._known: list[tuple[Tensor, Tensor]] = []
 
     def residuals(self, pairs: Pairs, states: Tensor, times: Tensor) -> Tensor:
         del times
         end = states[-1].reshape(pairs.x1.shape).to(pairs.x1.dtype)
-        return self._features(end).flatten(1) - self._targets(pairs.x1)
+        if torch.is_grad_enabled() and end.requires_grad:
+            return self._features(end).flatten(1) - self._targets(pairs.x1)
+        return self._of(end) - self._targets(pairs.x1)
 
     def _targets(self, truth: Tensor) -> Tensor:
         """Return the features of true end states, computed once for each of the few sets in use."""
         for known, features in self._known:
-            if known is truth:
+            if known.shape == truth.shape and known.data_ptr() == truth.data_ptr():
                 return features
         with torch.no_grad():
-            features = self._features(truth).flatten(1)
+            features = self._of(truth)
         self._known = [*self._known[-3:], (truth, features)]
         return features
+
+    def _of(self, states: Tensor) -> Tensor:
+        """Return the features of states of which no graph is kept."""
+        return torch.cat(self.parts.each("values", len(states), lambda part: self._features(states[part]).flatten(1)))
 
 
 class TrajectoryError(Objective):
@@ -138,12 +151,13 @@ LOG_MSE = EndError("log-mse", logarithmic=True)
 """The objective of the paper (Shaul et al. 2024, Eq. 13)."""
 
 
-def make_objective(name: str, features: Features | None) -> Objective:
+def make_objective(name: str, features: Features | None, notice: Callable[[str], None] | None = None) -> Objective:
     """Return the objective of a name.
 
     Args:
         name: of `OBJECTIVES`, with "soft-" before it or not; the residuals are the same.
         features: for the perceptual objectives, which compare states by them.
+        notice: hears that these are taken in parts because of memory.
 
     Raises:
         UsageError: for an unknown name.
@@ -161,4 +175,4 @@ def make_objective(name: str, features: Features | None) -> Objective:
         return TrajectoryError(name, logarithmic)
     if features is None:
         raise NotApplicableError(f"The objective {name!r} needs a feature extractor, and this model has none.")
-    return FeatureError(name, logarithmic, features)
+    return FeatureError(name, logarithmic, features, notice)

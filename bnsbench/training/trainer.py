@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from bnsbench.contract import PluginHost, Selection
-from bnsbench.contract.returned import finite, finite_or_none, kind_of, mapping, quoted, text, whole
+from bnsbench.contract.returned import finite, finite_or_none, kind_of, mapping, text, whole, wrong_value
 from bnsbench.contract.sources import BUILTIN
 from bnsbench.contract.specs import Scalar, SolverSpec
 from bnsbench.errors import BnsbenchError, UsageError, one_line, printable
@@ -122,7 +122,7 @@ def _check_origin(artefact: SolverArtefact, source: Source) -> None:
 
 def _told(fact: object) -> str:
     """Return a fact for a sentence."""
-    return quoted(fact) if isinstance(fact, str) else printable(fact)
+    return wrong_value(fact) if isinstance(fact, str) else printable(fact)
 
 
 @dataclass(frozen=True)

@@ -33,30 +33,18 @@ from bnsbench.truth.psnr import psnr_per_sample
 from bnsbench.truth.teacher import Adaptive
 from tests.training.toys import (
     SMALL,
+    SOURCE,
+    N,
     PlaneModel,
     anchored,
     bend,
     cross_source,
     euler_table,
+    free,
     plane_source,
     problem,
     taught,
 )
-
-N = 3
-
-
-SOURCE = cross_source(guidance=1.0)
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> PairSource:
-    """The same pairs, solved once."""
-    return replace(SOURCE, cache=tmp_path_factory.mktemp("pairs"))
-
-
-def free() -> FreeTable:
-    return FreeTable(euler_table(N))
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.storage.plain_data import as_plain_data
 from bnsbench.training.distil import Choices, distil
 from bnsbench.training.families.classic_rules import RuleTimes
-from bnsbench.training.families.parametrisation import FreeTable, LogGaps, Parametrisation
+from bnsbench.training.families.parametrisation import LogGaps, Parametrisation
 from bnsbench.training.objectives import make_objective
 from bnsbench.training.optimisers.gauss_newton import GaussNewton
 from bnsbench.training.optimisers.selection import psnr
@@ -28,22 +27,7 @@ from bnsbench.training.teaching import Teaching
 from bnsbench.training.tuning.classics import rule_on_grid
 from bnsbench.truth.pairs import PairSource
 from bnsbench.truth.teacher import Adaptive
-from tests.training.toys import cross_source, euler_table, plane_source, problem, taught, uniform
-
-N = 3
-
-
-SOURCE = cross_source(guidance=1.0)
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> PairSource:
-    """The same pairs, solved once."""
-    return replace(SOURCE, cache=tmp_path_factory.mktemp("pairs"))
-
-
-def free() -> FreeTable:
-    return FreeTable(euler_table(N))
+from tests.training.toys import N, euler_table, free, plane_source, problem, taught, uniform
 
 
 def test_a_start_that_diverges_is_no_end(source: PairSource) -> None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,27 +10,12 @@ from torch import Tensor
 
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.training.distil import Choices, distil
-from bnsbench.training.families.parametrisation import FreeTable, LinearMultistep
+from bnsbench.training.families.parametrisation import LinearMultistep
 from bnsbench.training.optimisers.checkpoint import Checkpoint
 from bnsbench.training.optimisers.gauss_newton import GaussNewton, Iterate
 from bnsbench.training.problem import Cost, TrainingStatus
 from bnsbench.truth.pairs import PairSource
-from tests.training.toys import anchored, bend, cross_source, euler_table, plane_source, problem, uniform
-
-N = 3
-
-
-SOURCE = cross_source(guidance=1.0)
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> PairSource:
-    """The same pairs, solved once."""
-    return replace(SOURCE, cache=tmp_path_factory.mktemp("pairs"))
-
-
-def free() -> FreeTable:
-    return FreeTable(euler_table(N))
+from tests.training.toys import SOURCE, N, anchored, bend, free, plane_source, problem, uniform
 
 
 def lead_astray(monkeypatch: pytest.MonkeyPatch) -> list[int]:

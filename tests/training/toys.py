@@ -16,6 +16,7 @@ from bnsbench.flows.paths import CondOT, Path
 from bnsbench.models.mixtures import Mixture, MixtureModel
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.training.families.classic_rules import Anchored
+from bnsbench.training.families.parametrisation import FreeTable
 from bnsbench.training.problem import Cost, Effort, Problem
 from bnsbench.training.teaching import Teaching
 from bnsbench.training.tuning.classics import rule_on_grid
@@ -98,6 +99,9 @@ def cross_source(path: Path | None = None, end: float = 1.0, **more) -> PairSour
     return PairSource(cross(path, end), "cross", **{"tolerance": 1e-5, **more})
 
 
+SOURCE = cross_source(guidance=1.0)
+
+
 def blobs(dim: int = 36) -> Mixture:
     """Return three Gaussians, each of another width in every direction, in so many dimensions that trainings are short."""
     generator = torch.Generator().manual_seed(0)
@@ -145,6 +149,14 @@ def euler_table(n: int) -> NonStationarySolver:
     rows = torch.tril(torch.full((n, n + 1), 1 / n, dtype=torch.float64), 1)
     rows[:, 0] = 1
     return NonStationarySolver.from_rows(uniform(n), rows)
+
+
+N = 3
+
+
+def free() -> FreeTable:
+    """Return a free table of N evaluations, Euler's at first."""
+    return FreeTable(euler_table(N))
 
 
 def plain_states(table: NonStationarySolver, field: Callable[[Tensor, Tensor], Tensor], x0: Tensor) -> list[Tensor]:

@@ -213,41 +213,60 @@ class GaussNewton:
     def _sketched_system(self, iterate: Iterate, iteration: int) -> tuple[Tensor, Tensor]:
         """Return the exact gradient and an estimate of the matrix, from one sweep backwards through the table."""
         table, rollout, pairs = iterate.table, iterate.rollout, self.pairs
-        states, times = (value.detach().requires_grad_() for value in rollout.compared(table, self.objective.whole))
-        residuals = self.objective.residuals(pairs, states, times)
-        importance = self._importance(residuals.detach()).to(residuals)[:, None]
         jacobian = self.family.jacobian(iterate.theta)
-        # Cotangents of the residuals: W r, whose pull-back is the gradient, and the sketches sqrt(W) z.
-        signs = self._random_signs(jacobian.shape[1], residuals, table.nfe, iteration)
-        cotangents = torch.cat([(residuals.detach() * importance)[None], signs * importance.sqrt()])
-        # Back through the objective to the states that it compares, and their times,
-        pulled_back = [_vector_jacobian_product(residuals, states, times, cotangent) for cotangent in cotangents]
-        state_cotangents = torch.stack([of_states for of_states, _ in pulled_back])
+        # Cotangents of the residuals: W r, whose pull-back is the gradient, and the sketches sqrt(W) z. They go back
+        # through the objective to the states that it compares, and their times; W is of the samples, so that it may follow,
+        residuals, of_states, of_times = self._through_objective(rollout, table, jacobian.shape[1], iteration)
+        importance = self._importance(residuals).to(residuals)
+        weights = torch.cat([importance[None], importance.sqrt().expand(len(of_states) - 1, -1)])[:, None]
+        state_cotangents, time_cotangents = of_states * weights[..., None], of_times * weights
         # through the table to its entries, for each sample by itself,
         with recomputing(pairs.field.model) if self.checkpointed else nullcontext():
             rows = gradient_rows(table, pairs.field, pairs.x0, rollout, state_cotangents)
         if self.objective.whole:
             # Where a state is compared moves with its time.
-            rows[:, :, : table.nfe - 1] += torch.stack([of_times[:-1].T for _, of_times in pulled_back]).double().cpu()
+            rows[:, :, : table.nfe - 1] += time_cotangents[:, :-1].mT.double().cpu()
         # and through the family to its parameters.
         rows = rows @ jacobian
-        self.cost.training += (table.nfe - 1) * len(pairs) * (1 + back_evaluations(self.checkpointed) * len(cotangents))
+        self.cost.training += (table.nfe - 1) * len(pairs) * (1 + back_evaluations(self.checkpointed) * len(rows))
         sketch = rows[1:].flatten(0, 1)
-        curvature = sketch.T @ sketch / (len(signs) * residuals.shape[1])
+        curvature = sketch.T @ sketch / ((len(rows) - 1) * residuals.shape[1])
         self.excess = _excess(rows[0] / residuals.shape[1], curvature, self.weights)
         return rows[0].sum(0) / residuals.shape[1], curvature
 
-    def _random_signs(self, parameters: int, residuals: Tensor, nfe: int, iteration: int) -> Tensor:
-        """Return z = +-1 [sketches, N, m], so many sketches that their rows suffice for the parameters.
+    def _through_objective(
+        self, rollout: Rollout, table: NonStationarySolver, parameters: int, iteration: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the residuals r [N, m], and r and the sketches z pulled back to states [c, k, N, d] and times [c, k, N].
+
+        k: states that the objective compares. c: one, and the sketches.
+        """
+        states, times = rollout.compared(table, self.objective.whole)
+
+        def back(part: slice) -> tuple[Tensor, Tensor, Tensor]:
+            own, when = (value[:, part].detach().requires_grad_() for value in (states, times))
+            residuals = self.objective.residuals(self.pairs.part(part), own, when)
+            signs = self._random_signs(parameters, residuals.detach(), part, table.nfe, iteration)
+            cotangents = torch.cat([residuals.detach()[None], signs])
+            products = [_vector_jacobian_product(residuals, own, when, cotangent) for cotangent in cotangents]
+            of_states, of_times = zip(*products, strict=True)
+            return residuals.detach(), torch.stack(of_states), torch.stack(of_times)
+
+        residuals, of_states, of_times = zip(*self.objective.parts.each("gradients", len(self.pairs), back), strict=True)
+        return torch.cat(residuals), torch.cat(of_states, 2), torch.cat(of_times, 2)
+
+    def _random_signs(self, parameters: int, residuals: Tensor, part: slice, nfe: int, iteration: int) -> Tensor:
+        """Return z = +-1 [sketches, N, m] for the residuals of a part, so many sketches that their rows suffice.
 
         Where there are hardly more residuals than sketches, the residuals one by one: then the matrix is exact.
         """
-        sketches, size = max(1, math.ceil(self.rows_per_parameter * parameters / len(residuals))), residuals.shape[1]
+        count, size = len(self.pairs), residuals.shape[1]
+        sketches = max(1, math.ceil(self.rows_per_parameter * parameters / count))
         if size <= max(sketches, ONE_BY_ONE):
             each = math.sqrt(size) * torch.eye(size)  # since the matrix is the mean over sketches
             return each.to(residuals)[:, None, :].expand(-1, len(residuals), -1)
         generator = torch.Generator().manual_seed(stream_seed(self.seed, "sketch", nfe, iteration))
-        return torch.randint(0, 2, (sketches, *residuals.shape), generator=generator).to(residuals) * 2 - 1
+        return torch.randint(0, 2, (sketches, count, size), generator=generator)[:, part].to(residuals) * 2 - 1
 
     def _exact_system(self, iterate: Iterate) -> tuple[Tensor, Tensor]:
         """Return the exact gradient and matrix, from the residuals' derivatives in every parameter."""
@@ -285,14 +304,20 @@ class GaussNewton:
         states, times = own.compared(table, self.objective.whole)
         # How the times move at which states are compared; the last one stays.
         time_tangents = torch.cat([directions[: table.nfe - 1], directions.new_zeros(1, directions.shape[1])])
-        residuals, derivatives = _jacobian_vector_products(
-            lambda at, when: self.objective.residuals(pairs, at, when),
-            states,
-            times,
-            tangents,
-            time_tangents[-len(states) :],
-        )
-        derivatives = derivatives.double()
+
+        def through_objective(few: slice) -> tuple[Tensor, Tensor]:
+            some = pairs.part(few)
+            return _jacobian_vector_products(
+                lambda at, when: self.objective.residuals(some, at, when),
+                states[:, few],
+                times[:, few],
+                tangents[:, :, few],
+                time_tangents[-len(states) :],
+            )
+
+        found = self.objective.parts.each("gradients", len(pairs), through_objective)
+        residuals = torch.cat([each for each, _ in found])
+        derivatives = torch.cat([each for _, each in found], dim=1).double()
         if not in_parameters:
             derivatives = torch.tensordot(jacobian.T.to(derivatives), derivatives, dims=1)
         return residuals.double(), derivatives

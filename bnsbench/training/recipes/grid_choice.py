@@ -10,16 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor
 
 from bnsbench.errors import UsageError
-from bnsbench.flows.paths import CANONICAL, Path
-from bnsbench.nonstationary.change_of_path import canonical_times, from_canonical_times
-from bnsbench.solvers.grids import NamedGrid, time_grid
+from bnsbench.flows.paths import Path
+from bnsbench.solvers.grids import NamedGrid
 from bnsbench.training.optimisers.selection import mean_psnr
 from bnsbench.training.problem import Cost
-from bnsbench.training.recipes.initial import greedy_run
+from bnsbench.training.recipes.initial import canonical_grid, greedy_run
 from bnsbench.training.tuning.grid_search import Candidate, leaders, refine
 from bnsbench.truth.pairs import Pairs
 
@@ -66,8 +64,7 @@ class GreedySearch:
 
     def times(self, grid: NamedGrid) -> Tensor:
         """Return the times [steps + 1] of a grid on the model's path; UsageError if they do not increase there."""
-        begin, end = canonical_times(torch.tensor(self.interval, dtype=torch.float64), self.path).tolist()
-        return from_canonical_times(time_grid(grid, CANONICAL, (begin, end), self.steps), self.path, self.interval)
+        return canonical_grid(grid, self.path, self.interval, self.steps)
 
     def _ranked(self) -> list[Candidate]:
         return sorted(self._known.values(), key=lambda each: -each.psnr)

@@ -16,7 +16,7 @@ from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.change_of_path import canonical_times, from_canonical_times
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.nonstationary.tracing import trace
-from bnsbench.solvers.grids import time_grid
+from bnsbench.solvers.grids import NamedGrid, time_grid
 from bnsbench.training.objectives import LOG_MSE
 from bnsbench.training.optimisers.rollout import Rollout, roll
 from bnsbench.training.optimisers.row_regression import RowRegression
@@ -44,10 +44,16 @@ def start_grids(path: Path, interval: tuple[float, float], steps: int) -> dict[s
 
 def canonical_grids(path: Path, interval: tuple[float, float], steps: int) -> dict[str, Tensor]:
     """Return the grids [steps + 1] of START_GRIDS by name, made on the canonical path: the same noise levels on any path."""
-    ends = canonical_times(torch.tensor(interval, dtype=torch.float64), path)
-    begin, end = ends.tolist()
-    grids = {name: time_grid(name, CANONICAL, (begin, end), steps) for name in START_GRIDS}
-    return {name: from_canonical_times(times, path, interval) for name, times in grids.items()}
+    return {name: canonical_grid(name, path, interval, steps) for name in START_GRIDS}
+
+
+def canonical_grid(grid: str | NamedGrid, path: Path, interval: tuple[float, float], steps: int) -> Tensor:
+    """Return the times [steps + 1] on a path of the noise levels that a grid has on the canonical one.
+
+    UsageError if they do not increase there.
+    """
+    begin, end = canonical_times(torch.tensor(interval, dtype=torch.float64), path).tolist()
+    return from_canonical_times(time_grid(grid, CANONICAL, (begin, end), steps), path, interval)
 
 
 def transfer_times(times: Tensor, n: int, path: Path = CANONICAL) -> Tensor:
