@@ -50,7 +50,7 @@ def verify(
     if cells != "all" and not (cells.isascii() and cells.isdigit() and len(cells) < 10):
         raise UsageError(f"--cells takes a whole number or 'all', not {cells!r}.")
     from bnsbench.cli.progress import show_progress
-    from bnsbench.report.named_files import refuse_named_files
+    from bnsbench.report.named_files import nothing_fetched, refuse_named_files
     from bnsbench.report.seal import digest_in
     from bnsbench.report.verify import verify as check
     from bnsbench.suite.store import find_results
@@ -60,7 +60,7 @@ def verify(
     host = open_host(plugin, programs=allow_program, local=False)
     if cells != "0":
         refuse_named_files(store.suite_file, host, [*(allow_file or ()), *(allow_program or ())])
-    with show_progress(quiet) as listener:
+    with nothing_fetched(), show_progress(quiet) as listener:
         count = None if cells == "all" else int(cells)
         found = check(store, host, listener, cells=count, seed=seed, device=device, retrain=retrain, seal=digest)
     if as_json:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,9 @@ from bnsbench.contract import PluginHost, Selection
 from bnsbench.errors import UsageError
 from bnsbench.storage.names import is_there
 from bnsbench.suite.suitefile import Suite, read_suite
+
+OFFLINE = "HF_HUB_OFFLINE"
+"""The environment variable by which Hugging Face's libraries use only what they have fetched before."""
 
 _INSIDE = re.compile(r"[\[\],=:]")
 """What stands around the names in a value that is a selector itself, such as ``init=FILE`` in ``bns[init=FILE]``."""
@@ -37,6 +42,21 @@ def refuse_named_files(suite_file: Path, host: PluginHost, allowed: Iterable[Pat
                 f"The results name {quoted(path)} ({parameter} of {component}), and what results name is read only if"
                 f" --allow-file {path} allows it; --cells 0 checks them without."
             )
+
+
+@contextmanager
+def nothing_fetched() -> Iterator[None]:
+    """Let Hugging Face's libraries, if they are not loaded yet, fetch nothing in the block unless the environment says so.
+
+    Results may name a checkpoint of the hub, and whoever reads them has not asked for it.
+    """
+    before = os.environ.get(OFFLINE)
+    os.environ.setdefault(OFFLINE, "1")
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(OFFLINE, None)
 
 
 def named_files(suite: Suite, host: PluginHost) -> Iterator[tuple[str, str, Path]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import pickle
 from pathlib import Path
 
@@ -143,6 +144,38 @@ def test_results_are_read_with_a_local_plugin_that_is_given(tmp_path):
     (store / "bnsbench_local.py").write_text(LOCAL)
     command(tmp_path, "leaderboard", "s", "--format", "markdown", "--plugin", "s/bnsbench_local.py")
     assert (store / "ran").exists()
+
+
+ASKS = """
+import os
+from pathlib import Path
+from bnsbench.plugin import MetricSpec, hookimpl
+
+@hookimpl
+def bnsbench_metrics():
+    yield MetricSpec("asks", ":make", "Asks for a checkpoint of the hub.")
+
+def make():
+    from bnsbench.metrics.image import Psnr
+
+    Path(__file__).with_name("asked").write_text(str(os.environ.get("HF_HUB_OFFLINE")))
+    return Psnr()
+"""
+
+
+@pytest.mark.parametrize(("given", "found"), [(None, "1"), ("0", "0")])
+def test_verify_fetches_nothing_unless_the_environment_says_so(tmp_path, monkeypatch, given, found):
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    if given is not None:
+        monkeypatch.setenv("HF_HUB_OFFLINE", given)
+    (tmp_path / "asks.py").write_text(ASKS)
+    text = 'nfe = [1]\nsamples = 2\nsolvers = ["euler"]\nmetrics = ["asks"]\n[[models]]\nname = "ring8"\ntolerance = 1e-2\n'
+    (tmp_path / "s.toml").write_text(text)
+    command(tmp_path, "run", "s.toml", "--plugin", "asks.py", "--executor", "local", "--results", ".", "--quiet")
+    assert (tmp_path / "asked").read_text() == str(given)
+    assert "1 cells run again agree" in command(tmp_path, "verify", "s", "--plugin", "asks.py", "--quiet")
+    assert (tmp_path / "asked").read_text() == found
+    assert os.environ.get("HF_HUB_OFFLINE") == given
 
 
 def test_verify_reads_what_is_allowed_and_nothing_else(tmp_path):
