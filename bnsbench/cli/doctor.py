@@ -12,6 +12,7 @@ import typer
 from bnsbench._version import __version__
 from bnsbench.cli.options import AsJson, PluginFiles, load_host
 from bnsbench.cli.printing import print_json, print_table
+from bnsbench.errors import UsageError
 
 if TYPE_CHECKING:
     from bnsbench.contract import PluginHost
@@ -69,7 +70,10 @@ def _devices() -> list[str]:
 def _cache() -> dict[str, Any]:
     from bnsbench.process.machine import cache_folder
 
-    folder = cache_folder()
+    try:
+        folder = cache_folder()
+    except UsageError as error:
+        return {"cache": f"none: {error}", "free disk": "unknown"}
     existing = next(place for place in (folder, *folder.absolute().parents) if place.is_dir())
     writable = os.access(existing, os.W_OK)
     return {

@@ -12,7 +12,7 @@ from typing import Any
 from bnsbench._text import quoted
 from bnsbench.contract import PluginHost, Selection
 from bnsbench.errors import UsageError
-from bnsbench.storage.names import is_there
+from bnsbench.storage.names import at_home, is_there
 from bnsbench.suite.suitefile import Suite, read_suite
 
 OFFLINE = "HF_HUB_OFFLINE"
@@ -83,6 +83,6 @@ def _components(suite: Suite, host: PluginHost) -> Iterator[Selection[Any]]:
 
 def _paths(value: str) -> Iterator[Path]:
     for text in dict.fromkeys([value, *_INSIDE.split(value)]):
-        path = Path(text).expanduser() if text.strip() else None
+        path = at_home(text) if text.strip() else None
         if path is not None and is_there(path):
             yield path

@@ -51,3 +51,14 @@ def test_it_runs_where_torch_is_missing(bnsbench, monkeypatch):
     assert done.code == 0
     assert facts["torch"].startswith("not installed: nothing can be computed")
     assert facts["devices"] == []
+
+
+def test_without_a_cache_folder_everything_else_is_told(bnsbench, monkeypatch):
+    def homeless(*_):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("BNSBENCH_CACHE")
+    monkeypatch.setattr("platformdirs.user_cache_dir", homeless)
+    facts = json.loads(bnsbench("doctor", "--json").out)
+    assert facts["cache"].startswith("none: There is no home folder")
+    assert facts["python"] == platform.python_version()
