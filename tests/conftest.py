@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 
 import pytest
 
@@ -34,3 +36,11 @@ def _seeded() -> None:
     torch.manual_seed(0)
     np.random.seed(0)  # noqa: NPY002 (the global state is what other libraries use)
     random.seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _measured() -> Iterator[None]:
+    """Let no test end what measures the coverage of those after it."""
+    before = sys.gettrace()
+    yield
+    assert sys.gettrace() is before
