@@ -31,6 +31,7 @@ from bnsbench.training.trainer import make_problem, train_solver, with_options
 from bnsbench.truth.mixed_source import MixedSource
 from bnsbench.truth.pairs import PairSource, pairs_device
 from bnsbench.truth.source import Source
+from bnsbench.truth.wiring import told_once
 
 TOLERANCE = 1e-6
 """Of ground truth, relative and absolute, unless asked otherwise."""
@@ -227,6 +228,9 @@ def sources_of(
     """
     if not 0 < tolerance < 1:
         raise UsageError(f"The tolerance must lie between 0 and 1, not {tolerance:g}.")
+    suspected = told_once(model.model, model.name)
+    if suspected is not None and listener is not None:
+        listener.notice(suspected)
     everything = PairSource(
         model=model.model,
         name=model.name,

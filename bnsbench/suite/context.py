@@ -27,6 +27,7 @@ from bnsbench.suite.store import ResultStore
 from bnsbench.suite.trained import TrainedSolvers
 from bnsbench.training.listener import Listener
 from bnsbench.truth.pairs import Pairs, PairSource, pairs_device
+from bnsbench.truth.wiring import told_once
 
 
 class OverwrittenError(BnsbenchError):
@@ -223,6 +224,10 @@ class CellContext:
             progress=self._stage,
             parts=Parts(notice=self._notice),
         )
+        with guarded():
+            suspected = told_once(model, cell.model.shown)
+        if suspected is not None:
+            self._notice(suspected)
         trained = replace(source, device=pairs_device(model, self.job.device))
         return FieldState(trained, replace(source, chunk=min(source.chunk, cell.samples)), made=made)
 

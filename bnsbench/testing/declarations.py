@@ -14,7 +14,8 @@ from bnsbench.flows.model import Model
 from bnsbench.flows.paths import path_from_dict
 from bnsbench.flows.predictions import check_prediction
 from bnsbench.testing.records import Subject
-from bnsbench.testing.report import Check, Verdict, failed, passed
+from bnsbench.testing.report import Check, Verdict, failed, not_applicable, passed
+from bnsbench.truth.wiring import suspicion
 
 HEXADECIMAL = re.compile(r"[0-9a-f]{8,}")
 _DIMENSIONS = {"image": (4,), "audio": (2, 3)}
@@ -54,6 +55,17 @@ def declarations(subject: Subject[ModelSpec]) -> Verdict:
     return passed()
 
 
+def wiring(subject: Subject[ModelSpec]) -> Verdict:
+    """Check by evaluations alone that its predictions behave like those of its path and type."""
+    if declarations(subject).status == "failed":
+        return not_applicable("The check 'declarations' has failed.")
+    found = suspicion(subject.selection.make())
+    if found is None:
+        return passed()
+    remedy = "Look at the type of its prediction, its sign, the direction of time, the path and the data range."
+    return failed(found, remedy)
+
+
 def modality(subject: Subject[ModelSpec]) -> Verdict:
     """Check that decoded samples fit the modality, the declared one or that of a model with a sample rate."""
     model: Model = subject.selection.make()
@@ -76,5 +88,6 @@ def modality(subject: Subject[ModelSpec]) -> Verdict:
 DECLARATION_CHECKS: Mapping[str, Check[Subject[ModelSpec]]] = {
     "fingerprint": fingerprint,
     "declarations": declarations,
+    "wiring": wiring,
     "modality": modality,
 }

@@ -91,7 +91,7 @@ class Stuck(Sound):
 
 class Finite(Sound):
     def predict(self, t, x, condition):
-        return super().predict(t, x, condition) / (1.0 - t.to(x)).reshape(-1, 1, 1, 1)
+        return super().predict(t, x, condition) / (t.to(x) < 1).reshape(-1, 1, 1, 1).to(x)
 
 
 class Deterministic(Sound):
@@ -179,6 +179,11 @@ class NotHexadecimal(Sound):
 
 class Declarations(Sound):
     data_range = 0.0
+
+
+class Wiring(Sound):
+    def predict(self, t, x, condition):
+        return super().predict(1.0 - t, x, condition)
 
 
 class Rate(Sound):
@@ -274,6 +279,7 @@ def number():
 
 TARGETS = {
     "sound": "Sound",
+    "wiring": "Wiring",
     "runs": "Reshapes",
     "no-model": "number",
     "precision": "Precision",

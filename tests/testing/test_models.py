@@ -21,6 +21,7 @@ FAULTS = {
     "input": ("input", "predict overwrites its input x."),
     "moves-state": ("random state", "It moves the global random state of torch."),
     "needs-state": ("random state", "Its results depend on the global random state."),
+    "wiring": ("wiring", "It would be one if its time ran the other way, from data to noise."),
     "conditions": ("conditions", "Its conditions depend on which other indices are asked for."),
     "guidance": ("guidance", "Its guided prediction is not (1 + w) f(x | c) - w f(x)."),
     "no-null": ("guidance", "It is declared guidable, but has no null condition."),
