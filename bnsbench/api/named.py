@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from bnsbench._text import quoted
-from bnsbench.api.wrapping import WrappedModel
+from bnsbench.api.wrapped import WrappedModel
 from bnsbench.contract import PluginHost, Selection, told_local
 from bnsbench.contract.programs import digests_of
 from bnsbench.contract.specs import SolverSpec

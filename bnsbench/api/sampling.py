@@ -21,7 +21,7 @@ from bnsbench.api.named import (
     scale_of,
     whole,
 )
-from bnsbench.api.wrapping import WrappedModel
+from bnsbench.api.wrapped import WrappedModel
 from bnsbench.errors import DivergedError, UsageError
 from bnsbench.flows.guidance import check_scale, guidance_in_words
 from bnsbench.flows.model import Model, ModelField

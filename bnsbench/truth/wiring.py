@@ -37,6 +37,9 @@ STEPS = 8
 LEVELS = (0.5, 1.0, 2.0)
 """Deviations of the noise, relative to that of the samples, at which it has to be taken off."""
 
+EVALUATIONS = 1 + STEPS + len(LEVELS)
+"""Of the network, for one reading."""
+
 FOLLOWS = 0.2
 """Slope of the data prediction over pure noise that is too much: right ones have 0.06 at most, wrong ones 0.34 and more."""
 WORST = (1.1, 0.85, 1.1)
@@ -115,7 +118,7 @@ class Finding:
 def suspicion(model: Model) -> str | None:
     """Return a sentence if a model is not the field that it says to be, with the likely cause; None if nothing is wrong.
 
-    It takes 13 evaluations of 4 to 512 samples, without guidance, and seven times as many if something is wrong.
+    It takes 12 evaluations of 4 to 512 samples, without guidance, and seven times as many if something is wrong.
 
     Args:
         model: The model.
@@ -135,6 +138,11 @@ def suspicion(model: Model) -> str | None:
     if not replace(found, deviation=0.0).faults:
         return f"{told} Its data range may be another one, or it knows too little of noise at the beginning."
     return f"{told} No other sign, direction of time or type of prediction explains it: is it trained, and on this path?"
+
+
+def count_of(model: Model) -> int:
+    """Return on how many samples a model is tried: fewer of larger ones."""
+    return max(FEWEST, math.ceil(NUMBERS / math.prod(model.shape)))
 
 
 def told_once(model: Model, name: str) -> str | None:
@@ -173,8 +181,7 @@ class _Trial:
     def __init__(self, model: Model) -> None:
         self.model, self.path = model, model.path
         self.begin, self.end = model.interval
-        size = math.prod(model.shape)
-        self.count = max(FEWEST, math.ceil(NUMBERS / size))
+        self.count = count_of(model)
         self.field = model.field(model.conditions(torch.arange(self.count)))
         low, high = (float(self.path.log_snr(t)) for t in (self.begin, self.end))
         low, high = max(low, NOISIEST), min(high, -NOISIEST)
@@ -196,8 +203,9 @@ class _Trial:
         """Measure a reading."""
         noise = self._noise("begin")
         start = self.path.sigma(self.times[0]) * noise
-        slope = float((self._data(reading, self.times[0], start) * noise).sum() / noise.square().sum())
-        samples = self._sample(reading, start)
+        first = self._data(reading, self.times[0], start)
+        slope = float((first * noise).sum() / noise.square().sum())
+        samples = self._sample(reading, start, first)
         deviation = float(samples.std(correction=0))
         errors = [self._error(reading, samples, level * deviation) for level in LEVELS]
         # The best linear prediction of data with deviation s follows noise by alpha s^2 / sigma, or less.
@@ -205,9 +213,8 @@ class _Trial:
         allowed = FOLLOWS + self.ratio * max(half, deviation) ** 2
         return Finding(slope, allowed, tuple(errors), deviation / half)
 
-    def _sample(self, reading: Reading, x: Tensor) -> Tensor:
-        """Return what DDIM makes of states at the first time: the data prediction at the last one."""
-        data = self._data(reading, self.times[0], x)
+    def _sample(self, reading: Reading, x: Tensor, data: Tensor) -> Tensor:
+        """Return what DDIM makes of states at the first time with their data prediction: that at the last one."""
         for t, later in zip(self.times[:-1], self.times[1:], strict=True):
             noise = (x - self.path.alpha(t) * data) / self.path.sigma(t)
             x = self.path.alpha(later) * data + self.path.sigma(later) * noise

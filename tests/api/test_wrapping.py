@@ -149,7 +149,7 @@ def test_conditions_come_in_the_precision_of_the_states() -> None:
         seen.append(condition.dtype)
         return x
 
-    model = bnsbench.wrap(velocity, shape=(2,), conditions=torch.ones(4, 3))
+    model = bnsbench.wrap(velocity, shape=(2,), conditions=torch.ones(4, 3), check=False)
     model.field(torch.ones(2, 3))(torch.tensor(0.0), torch.zeros(2, 2))
     model.predict(torch.tensor(0.0), torch.zeros(2, 2, dtype=torch.float64), torch.ones(2, 3))
     assert seen == [torch.float32, torch.float64]
@@ -168,21 +168,54 @@ def test_a_shape_that_is_none(shape: object) -> None:
         bnsbench.wrap(Linear().eval(), shape=shape)  # type: ignore[arg-type]
 
 
-def test_a_function_is_itself_alone_unless_its_network_is_named() -> None:
-    network = Linear().eval()
+class Settings:
+    """What nobody can look into."""
+
+    scale = 1.0
+
+
+def test_a_function_that_uses_what_cannot_be_looked_into_is_itself_alone(caplog: pytest.LogCaptureFixture) -> None:
+    network, settings = Linear().eval(), Settings()
 
     def velocity(t: Tensor, x: Tensor) -> Tensor:
-        return network(t, x)
+        return settings.scale * network(t, x)
 
     unknown = [bnsbench.wrap(velocity, shape=(2,)) for _ in range(2)]
     assert unknown[0].fingerprint() != unknown[1].fingerprint()
-    known = [bnsbench.wrap(velocity, shape=(2,), network=network) for _ in range(2)]
+    assert "Nothing about the network linear is kept, since its function uses an object of Settings" in caplog.messages[0]
+    known = [bnsbench.wrap(velocity, shape=(2,), fingerprint="mine") for _ in range(2)]
     assert known[0].fingerprint() == known[1].fingerprint()
 
 
+def test_the_network_of_a_function_is_found_in_it() -> None:
+    network, scale = Linear().eval().double(), torch.tensor(1.0)
+
+    def fingerprint(velocity: object) -> str:
+        return bnsbench.wrap(velocity, shape=(2,)).fingerprint()  # type: ignore[arg-type]
+
+    model = bnsbench.wrap(lambda t, x: scale * network(t, x), shape=(2,))
+    assert model.dtype == torch.float64
+    first = fingerprint(lambda t, x: scale * network(t, x))
+    assert first == fingerprint(lambda t, x: scale * network(t, x))
+    scale = torch.tensor(1.5)
+    assert first != fingerprint(lambda t, x: scale * network(t, x))
+    scale = torch.tensor(1.0)
+    with torch.no_grad():
+        network.k.add_(1.0)
+    assert first != fingerprint(lambda t, x: scale * network(t, x))
+    network.train()
+    with pytest.raises(UsageError, match="training mode"):
+        fingerprint(lambda t, x: scale * network(t, x))
+
+
 def test_what_is_returned_must_have_the_shape_of_the_states() -> None:
-    model = bnsbench.wrap(lambda x, t: x, shape=(2,))
-    with pytest.raises(UsageError, match=r"returned \[4\] for states \[4, 2\]: velocity\(t, x\) takes the times first"):
+    said = (
+        r"returned \[2\] for states \[2, 2\]: velocity\(t, x\) takes its arguments in this order and returns one for every"
+    )
+    with pytest.raises(UsageError, match=said):
+        bnsbench.wrap(lambda x, t: x, shape=(2,))
+    model = bnsbench.wrap(lambda x, t: x, shape=(2,), check=False)
+    with pytest.raises(UsageError, match=r"returned \[4\] for states \[4, 2\]"):
         model.field(None)(torch.tensor(0.0), torch.zeros(4, 2))
 
 
