@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bnsbench.cli.completion import complete_components
-from bnsbench.cli.options import AsJson, ComponentKind, PluginFiles, Programs, open_host
+from bnsbench.cli.options import AsJson, ComponentKind, PluginFiles, Programs, open_host, with_model_file
 from bnsbench.cli.printing import print_json, print_table
 from bnsbench.errors import UsageError
 
@@ -36,6 +36,7 @@ def check(
 
     A hint is no fault: it says what could be better.
     """
+    name, plugin = with_model_file(name, plugin)
     host = open_host(plugin, programs=allow_program)
     from bnsbench.testing.conformance import check_component, find_kind
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, overload
 
 import typer
 
@@ -61,6 +61,23 @@ GuidanceScales = Annotated[
     str, typer.Option("--guidance", metavar="W[,W,...]", help="Guidance scale, or all that one solver serves.")
 ]
 Tolerance = Annotated[float, typer.Option(metavar="X", help="Of the ground truth; a coarser one is cheaper.")]
+
+
+@overload
+def with_model_file(model: str, plugins: list[Path] | None) -> tuple[str, list[Path] | None]: ...
+@overload
+def with_model_file(model: str | None, plugins: list[Path] | None) -> tuple[str | None, list[Path] | None]: ...
+def with_model_file(model: str | None, plugins: list[Path] | None) -> tuple[str | None, list[Path] | None]:
+    """Return the selector of a model and the plugin files to load: FILE.py:NAME is a plugin of its own.
+
+    Only what stands on the command line means a file; a suite, which others may have written, never does.
+    """
+    from bnsbench.contract.model_files import model_in_file, plugin_name
+
+    found = None if model is None else model_in_file(model)
+    if model is None or found is None:
+        return model, plugins
+    return f"{plugin_name(Path(model))}/{found[1]}", [*(plugins or ()), Path(model)]
 
 
 def open_host(

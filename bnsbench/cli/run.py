@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from bnsbench._text import quoted
-from bnsbench.cli.options import AsJson, Device, DType, PluginFiles, Programs, Quiet, open_host
+from bnsbench.cli.options import AsJson, Device, DType, PluginFiles, Programs, Quiet, open_host, with_model_file
 from bnsbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -57,6 +57,9 @@ def run(
     from bnsbench.suite.run import RunOptions
     from bnsbench.suite.suitefile import folder_beside
 
+    named = [with_model_file(each, None) for each in model or ()]
+    model = [selector for selector, _ in named] if model else None
+    plugin = [*(plugin or ()), *(file for _, files in named for file in files or ())]
     options = RunOptions(
         suite=suite,
         models=model,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bnsbench.cli.options import AsJson, Device, DType, Guidance, PluginFiles, Seed, open_host
+from bnsbench.cli.options import AsJson, Device, DType, Guidance, PluginFiles, Seed, open_host, with_model_file
 from bnsbench.cli.printing import busy, print_json
 from bnsbench.errors import UsageError
 
@@ -41,6 +41,7 @@ def sample(
 
     if voice is not None and not prompt:
         raise UsageError("A voice needs something to say: add --text.")
+    model, plugin = with_model_file(model, plugin)
     host = open_host(plugin)
     named = named_model(host, model, device, dtype)
     shown = display_for(named.modality, named.model.sample_rate)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bnsbench.cli.options import AsJson, PluginFiles, finite, open_host
+from bnsbench.cli.options import AsJson, PluginFiles, finite, open_host, with_model_file
 from bnsbench.cli.printing import print_json, print_table
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Print a solver's table x[i+1] = a[i] x[0] + sum over j of b[i,j] u(t[j], x[j]), and its properties."""
+    model, plugin = with_model_file(model, plugin)
     host = open_host(plugin)
     found = _find(host, solver, nfe, model, guidance)
     found.require_table()
@@ -81,6 +82,7 @@ def diff(
     """Print the table of SECOND minus that of FIRST, and the largest differences."""
     from bnsbench.nonstationary.properties import alike, distance
 
+    model, plugin = with_model_file(model, plugin)
     host = open_host(plugin)
     found = (_find(host, text, nfe, model, guidance).require_table() for text in (first, second))
     one, other = alike(*found)
@@ -106,6 +108,7 @@ def export(
     """Write a solver for other software, such as a scheduler for diffusers, and print the path."""
     from bnsbench.api.solvers import exported_from
 
+    model, plugin = with_model_file(model, plugin)
     host = open_host(plugin)
     write = host.exporter(to).make()
     written = write(exported_from(host, solver, nfe, model, guidance), folder)

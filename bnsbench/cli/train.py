@@ -21,6 +21,7 @@ from bnsbench.cli.options import (
     Tolerance,
     numbers,
     open_host,
+    with_model_file,
 )
 from bnsbench.cli.placings import placings_as_json, print_placings
 from bnsbench.cli.printing import print_json
@@ -103,6 +104,7 @@ def train(
     from bnsbench.cli.progress import show_progress
 
     keep_freed_memory()
+    model, plugin = with_model_file(model, plugin)
     host = open_host(plugin)
     choices = {"init": init, "objective": objective, "optimiser": optimiser, "derivative": derivative}
     selection, budgets = with_settings(trainable(host, solver), choices), _budgets(nfe)

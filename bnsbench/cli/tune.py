@@ -19,6 +19,7 @@ from bnsbench.cli.options import (
     Tolerance,
     numbers,
     open_host,
+    with_model_file,
 )
 from bnsbench.cli.placings import placings_as_json, print_placings
 from bnsbench.cli.printing import print_json
@@ -52,6 +53,7 @@ def tune(
     from bnsbench.cli.progress import show_progress
 
     keep_freed_memory()
+    model, plugin = with_model_file(model, plugin)
     host = open_host(plugin)
     selection, scales = tunable(host, solver), numbers("--guidance", guidance)
     check_budget(selection, nfe)

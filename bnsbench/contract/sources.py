@@ -18,6 +18,7 @@ from types import CodeType, ModuleType
 from bnsbench._text import spelt_out
 from bnsbench._version import __version__
 from bnsbench.contract.hookspecs import GROUP
+from bnsbench.contract.model_files import ModelInFile, model_in_file, plugin_name
 from bnsbench.contract.selectors import did_you_mean
 from bnsbench.errors import UsageError
 from bnsbench.storage.names import is_file
@@ -119,12 +120,20 @@ def _package_source(point: EntryPoint) -> PluginSource:
 
 
 def _file_source(file: Path) -> PluginSource:
+    named = None if is_file(file) else model_in_file(file)
     try:
-        path = file.resolve()
+        path = (file if named is None else named[0]).resolve()
         digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
     except OSError as error:
         raise UsageError(f"The plugin file {str(file)!r} could not be read: {error.strerror}.") from error
-    return PluginSource(path.stem, digest, str(path), partial(_import_file, path, digest), revision=digest)
+    if named is None:
+        return PluginSource(path.stem, digest, str(path), partial(_import_file, path, digest), revision=digest)
+    name = named[1]
+
+    def load() -> object:
+        return ModelInFile(_import_file(path, digest), name)
+
+    return PluginSource(plugin_name(file), digest, f"{path}:{name}", load, revision=digest)
 
 
 class _FreshLoader(SourceFileLoader):
@@ -135,8 +144,11 @@ class _FreshLoader(SourceFileLoader):
         return self.source_to_code(self.get_data(self.path), self.path)
 
 
-def _import_file(path: Path, digest: str) -> object:
-    """Import the file under a module name of its own, one per content, so that targets can name its functions."""
+def _import_file(path: Path, digest: str) -> ModuleType:
+    """Import the file under a module name of its own, one per content, so that targets can name its functions.
+
+    From then on modules that lie beside it can be imported, unless there are others of that name.
+    """
     place = hashlib.sha256(str(path).encode()).hexdigest()[:8]
     name = f"_bnsbench_file_{re.sub(r'[^0-9a-zA-Z]', '_', path.stem)}_{place}_{digest}"
     if name in sys.modules:
@@ -144,6 +156,8 @@ def _import_file(path: Path, digest: str) -> object:
     module = ModuleType(name)
     module.__file__ = str(path)
     sys.modules[name] = module
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
     try:
         _FreshLoader(name, str(path)).exec_module(module)
     except BaseException:

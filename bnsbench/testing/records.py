@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from bnsbench.contract import PluginHost, Selection
+from bnsbench.contract.model_files import plugin_name
 from bnsbench.contract.sources import ALLOWED, BUILTIN, LOCAL_FILE
 from bnsbench.contract.specs import ModelSpec, Scalar, SolverSpec, Spec
 from bnsbench.errors import BnsbenchError
@@ -125,7 +126,7 @@ def listing(subject: Subject[Spec]) -> Verdict:
     if not heavy:
         return passed()
     finding = f"Listing the plugin {subject.spec.provider!r} imports {', '.join(heavy)}."
-    if any(file.stem == subject.spec.provider for file in _files(subject)):
+    if any(plugin_name(file) == subject.spec.provider for file in _files(subject)):
         return hint(finding, "Import it inside functions; in a package, keep hooks apart from what is heavy.")
     return failed(finding, "Keep hooks in a module that imports nothing heavy, and name targets in other modules.")
 
@@ -156,7 +157,7 @@ def _in_another_process(subject: Subject[Any]) -> dict[str, Any]:
     """Load the component's plugin alone in a new process, and then make it if it is a model."""
     provider, host = subject.spec.provider, subject.host
     model = f"{provider}/{subject.selection.canonical}" if isinstance(subject.spec, ModelSpec) else ""
-    files = [str(file) for file in host.files if file.stem == provider]
+    files = [str(file) for file in host.files if plugin_name(file) == provider]
     allowed = "" if provider == BUILTIN else provider
     environment = {**os.environ, ALLOWED: allowed, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     environment.pop("PYTHONHASHSEED", None)

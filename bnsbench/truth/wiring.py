@@ -48,6 +48,8 @@ POOR, BETTER = 0.5, 0.5
 """Share of WORST above which other readings are tried, and the ratio of errors that makes one of them the likely cause."""
 WIDEST = 1.5
 """Deviation of samples, relative to half the data range, that is too much: data within the range have 1 at most."""
+NARROWEST = 0.1
+"""Likewise, below which a reading explains nothing: a network that says next to nothing predicts some point."""
 
 
 @dataclass(frozen=True)
@@ -195,7 +197,9 @@ class _Trial:
         turned = [replace(declared, sign=-1), replace(declared, reversed=True), replace(declared, sign=-1, reversed=True)]
         others = {reading: self.finding(reading) for reading in (*turned, *kinds)}
         passing = [
-            reading for reading, other in others.items() if (not other.faults if found.faults else other.beats(found))
+            reading
+            for reading, other in others.items()
+            if other.deviation >= NARROWEST and (not other.faults if found.faults else other.beats(found))
         ]
         return sorted(passing, key=lambda reading: max(others[reading].errors))
 

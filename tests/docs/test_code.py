@@ -67,26 +67,23 @@ def test_recipes_of_the_own_network_page_are_the_models_that_they_say():
         a, s = t[:, None], 1 - t[:, None]
         return (spread**2 * a - s) / (spread**2 * a**2 + s**2) * x
 
-    names["net"] = lambda sigma, y: spread**2 / (spread**2 + sigma[:, None] ** 2) * y  # EDM's denoiser
-    torch.testing.assert_close(names["velocity"](t, x), condot(t, x))
-
     def linear_vp(t, x):
         a, s = t[:, None], (1 - t[:, None] ** 2).sqrt()
         return (spread**2 * a - a) / (spread**2 * a**2 + s**2) * x  # s ds/dt = -t
 
     names["net"] = linear_vp
     torch.testing.assert_close(names["told_as_condot"](t, x), condot(t, x))
-    vp = names["Denoiser"].path
-    variance = spread**2 * vp.alpha(t) ** 2 + vp.sigma(t) ** 2
-    noise = names["Denoiser"](lambda time, y: (vp.sigma(time) / variance)[:, None] * y)
-    slope = spread**2 * vp.alpha(t) * vp.d_alpha(t) + vp.sigma_d_sigma(t)
-    torch.testing.assert_close(noise.field(None)(t, x.double()), (slope / variance)[:, None] * x, rtol=1e-5, atol=1e-6)
-    told = names["Ddpm"](lambda time, y: time).predict(torch.tensor(0.0), x, None)
-    torch.testing.assert_close(told, torch.tensor([0.999, 0.999], dtype=torch.float64))
-    sigma = names["Edm"].path.sigma(t)[:, None]
-    edm = names["Edm"](lambda sigma, y: spread**2 / (spread**2 + sigma[:, None] ** 2) * y)
-    expected = names["Edm"].path.d_sigma(t)[:, None] * sigma / (spread**2 + sigma**2) * x
-    torch.testing.assert_close(edm.field(None)(t, x), expected)
+    edm = names["edm"]
+    edm.network = lambda y, sigma: spread**2 / (spread**2 + sigma[:, None] ** 2) * y
+    sigma = edm.path.sigma(t)[:, None]
+    expected = edm.path.d_sigma(t)[:, None] * sigma / (spread**2 + sigma**2) * x
+    torch.testing.assert_close(edm.field(None)(t, x), expected, rtol=1e-5, atol=1e-6)
+    ddpm = names["ddpm"]
+    ddpm.network = lambda y, timestep: timestep[:, None].expand_as(y)
+    told = ddpm.predict(torch.tensor(0.0), x, None)
+    torch.testing.assert_close(told, torch.full((2, 2), 999.0, dtype=torch.float64))
+    schedule = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000), 0)
+    torch.testing.assert_close(torch.as_tensor(ddpm.path.alphas_cumprod), schedule.double(), rtol=1e-4, atol=0)
 
 
 def test_the_readme_trains_for_a_network():
