@@ -17,6 +17,7 @@ from bnsbench.errors import UsageError, with_place
 from bnsbench.flows.features import SampleFeatures
 from bnsbench.flows.model import Model
 from bnsbench.flows.paths import EDM, DiscreteVP, Path, make_path
+from bnsbench.flows.sampled_path import Coefficient, as_path
 from bnsbench.truth.noise import stream_seed
 from bnsbench.truth.wiring import EVALUATIONS, count_of, told_once
 
@@ -38,7 +39,7 @@ def wrap(
     v: Network | None = None,
     x: Network | None = None,
     shape: tuple[int, ...],
-    path: str | Path | None = None,
+    path: str | Path | tuple[Coefficient, Coefficient] | Callable[..., Any] | None = None,
     time: Literal["0 to 1", "1 to 0"] = "0 to 1",
     sigma_min: float = 0.002,
     sigma_max: float = 80.0,
@@ -91,8 +92,8 @@ def wrap(
         v: Returns v.
         x: Returns the data in x.
         shape: Of one sample, such as (3, 32, 32).
-        path: On which it was trained: "condot" (x_t = (1 - t) x_0 + t x_1, the default of a velocity), "cosine", "vp", or
-            one of `bnsbench.paths`.
+        path: On which it was trained: "condot" (x_t = (1 - t) x_0 + t x_1, the default of a velocity), "cosine", "vp", one
+            of `bnsbench.paths`, two functions (alpha, sigma) of time, or a scheduler of flow_matching.
         time: In which direction the network counts time, from noise to data or from data to noise.
         sigma_min: Of a denoiser without a path: the noise at which sampling ends.
         sigma_max: Likewise: the noise at which it begins.
@@ -198,7 +199,7 @@ def _schedule(betas: Any, alphas_cumprod: Any) -> DiscreteVP | None:
 
 def _settle(
     kind: str,
-    path: str | Path | None,
+    path: object,
     time: str,
     sigmas: tuple[float, float],
     schedule: DiscreteVP | None,
@@ -206,7 +207,7 @@ def _settle(
     """Return how a network of this kind is called, and its path."""
     if time not in ("0 to 1", "1 to 0"):
         raise UsageError(f"time is '0 to 1' if the network counts from noise to data, or '1 to 0', not {time!r}.")
-    named = make_path(path) if isinstance(path, str) else path
+    named = None if path is None else as_path(path)
     if schedule is not None and (named is not None or time == "1 to 0" or kind in ("velocity", "denoiser")):
         raise UsageError(
             "A schedule of betas or alphas_cumprod is for epsilon, v or x, which are told its timesteps; it is the path, and"

@@ -45,6 +45,11 @@ PATHS = (
         ),
     ),
     Choice(
+        "sampled",
+        "as_path((alpha, sigma))",
+        "Any path by its coefficients at 193 times: two functions of time, a scheduler of flow_matching, your own class.",
+    ),
+    Choice(
         "preconditioned",
         "Preconditioned(base, sigma_0)",
         "Another path with its noise multiplied by sigma_0, which spends more steps on noise; for large guidance scales.",

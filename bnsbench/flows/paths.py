@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -293,16 +293,7 @@ class DiscreteVP(VariancePreserving):
         return -2.0 * torch.sigmoid(-2.0 * self.log_snr(t)) * self._d_log_snr(t)
 
     def time(self, log_snr: Tensor | float) -> Tensor:
-        # Bisection, as lambda increases in t: 60 halvings of [0, 1] are below the resolution of float64.
-        target = as_time(log_snr)
-        low, high = torch.zeros_like(target), torch.ones_like(target)
-        for _ in range(60):
-            middle = 0.5 * (low + high)
-            below = self.log_snr(middle) < target
-            low, high = torch.where(below, middle, low), torch.where(below, high, middle)
-        # Values beyond the schedule's ends map to the ends exactly.
-        inside = torch.where(target <= float(self._log_snr[0]), 0.0, 0.5 * (low + high))
-        return torch.where(target >= float(self._log_snr[-1]), 1.0, inside)
+        return bisected(self.log_snr, log_snr)
 
     def parameters(self) -> dict[str, Any]:
         return {"alphas_cumprod": self.alphas_cumprod.tolist()}
@@ -422,12 +413,20 @@ def _check_sigmas(name: str, sigma_min: float, sigma_max: float) -> None:
 _PATHS: dict[str, type[Path]] = {path.name: path for path in (CondOT, Cosine, VP, DiscreteVP, EDM, VE, Preconditioned)}
 
 
+def _known() -> dict[str, type[Path]]:
+    """Return every kind of path by its name."""
+    from bnsbench.flows.sampled_path import Sampled  # noqa: PLC0415 (it is one of these paths itself)
+
+    return {**_PATHS, Sampled.name: Sampled}
+
+
 def make_path(name: str, **parameters: Any) -> Path:
     """Return the path of that name, such as "condot" or "vp"; UsageError if there is none or its parameters do not fit."""
-    if not isinstance(name, str) or name not in _PATHS:
-        raise UsageError(f"There is no path {name!r}; known paths: {', '.join(sorted(_PATHS))}.")
+    known = _known()
+    if not isinstance(name, str) or name not in known:
+        raise UsageError(f"There is no path {name!r}; known paths: {', '.join(sorted(known))}.")
     try:
-        return _PATHS[name](**parameters)
+        return known[name](**parameters)
     except (TypeError, ValueError, ArithmeticError) as error:
         raise UsageError(f"The path {name!r} does not take these parameters: {error}.") from error
 
@@ -440,14 +439,31 @@ def path_from_dict(description: Mapping[str, Any]) -> Path:
     return make_path(parameters.pop("name"), **parameters)
 
 
+def is_readable(path: Path) -> bool:
+    """Return whether a path that a solver's file names can be read again."""
+    try:
+        return path_from_dict(path.to_dict()) == path
+    except UsageError:
+        return False
+
+
 def check_readable(path: Path) -> None:
     """Raise UsageError for a path that a solver's file could name, but nobody could read again."""
-    try:
-        known = path_from_dict(path.to_dict()) == path
-    except UsageError:
-        known = False
-    if not known:
+    if not is_readable(path):
         raise UsageError(
             f"A solver's file could not be read again, because the path {path.name!r} is none of"
-            f" {', '.join(sorted(_PATHS))}: tell the model as one of these (docs/how-to/own-network.md says how)."
+            f" {', '.join(sorted(_known()))}: bnsbench.paths.as_path makes one that can be (docs/how-to/own-network.md)."
         )
+
+
+def bisected(log_snr: Callable[[Tensor], Tensor], value: Tensor | float) -> Tensor:
+    """Return the time in [0, 1] at which an increasing log-SNR has a value, by 60 halvings, below float64's resolution."""
+    target = as_time(value)
+    low, high = torch.zeros_like(target), torch.ones_like(target)
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        below = log_snr(middle) < target
+        low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+    # Values beyond its ends map to the ends exactly.
+    inside = torch.where(target <= log_snr(torch.zeros_like(target)), 0.0, 0.5 * (low + high))
+    return torch.where(target >= log_snr(torch.ones_like(target)), 1.0, inside)

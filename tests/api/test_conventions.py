@@ -267,3 +267,24 @@ def test_times_are_told_in_at_least_float32() -> None:
     ((states, times, timestep),) = seen
     assert (states, times) == (torch.bfloat16, torch.float32)
     assert math.isclose(timestep, 501, abs_tol=1e-3)
+
+
+def test_a_table_on_a_path_of_functions_is_written_and_read(tmp_path) -> None:
+    def alpha(t: Tensor) -> Tensor:
+        return t
+
+    def sigma(t: Tensor) -> Tensor:
+        return (1 - t**2).sqrt()
+
+    def velocity(t: Tensor, x: Tensor) -> Tensor:
+        a, s = alpha(t.double()), sigma(t.double())
+        mean = posterior_mean(x.double(), a, s)
+        return (mean - (a / s**2)[:, None] * (x - a[:, None] * mean)).to(x)  # d alpha/dt data + d sigma/dt noise
+
+    model = bnsbench.wrap(velocity, path=(alpha, sigma), shape=(DIM,), interval=(0.0, 0.999), fingerprint="0", name="lin")
+    solver = bnsbench.train(model, nfe=4, pairs=64, cache=tmp_path)
+    solver.save(tmp_path / "lin4.json")
+    again = bnsbench.load_solver(tmp_path / "lin4.json")
+    assert isinstance(again, bnsbench.NonStationarySolver)
+    board = bnsbench.compare(model, [str(tmp_path / "lin4.json"), "midpoint"], nfe=4, samples=64, cache=tmp_path)
+    assert board["psnr"][0] > board["psnr"][1] + 6

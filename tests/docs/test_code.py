@@ -63,16 +63,9 @@ def test_recipes_of_the_own_network_page_are_the_models_that_they_say():
     spread = 0.5  # of data N(0, spread^2), so that all predictions are multiples of the state
     t, x = torch.tensor([0.3, 0.6], dtype=torch.float64), torch.tensor([[1.0, -2.0], [0.5, 3.0]], dtype=torch.float64)
 
-    def condot(t, x):
-        a, s = t[:, None], 1 - t[:, None]
-        return (spread**2 * a - s) / (spread**2 * a**2 + s**2) * x
-
-    def linear_vp(t, x):
-        a, s = t[:, None], (1 - t[:, None] ** 2).sqrt()
-        return (spread**2 * a - a) / (spread**2 * a**2 + s**2) * x  # s ds/dt = -t
-
-    names["net"] = linear_vp
-    torch.testing.assert_close(names["told_as_condot"](t, x), condot(t, x))
+    linear = names["linear_vp"].path
+    torch.testing.assert_close(linear.alpha(t), t, rtol=0, atol=1e-9)
+    torch.testing.assert_close(linear.d_sigma(t), -t / (1 - t**2).sqrt(), rtol=0, atol=1e-6)
     edm = names["edm"]
     edm.network = lambda y, sigma: spread**2 / (spread**2 + sigma[:, None] ** 2) * y
     sigma = edm.path.sigma(t)[:, None]

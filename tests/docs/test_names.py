@@ -11,6 +11,7 @@ from bnsbench.builtin import bnsbench_executors, bnsbench_reports, bnsbench_solv
 from bnsbench.cli.options import Precision
 from bnsbench.flows import paths
 from bnsbench.flows.predictions import Prediction
+from bnsbench.flows.sampled_path import Sampled
 from bnsbench.models.mixtures import mixture_path
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.report.views import View
@@ -38,7 +39,7 @@ def first_column(text: str) -> list[str]:
 
 def test_every_path_is_there_with_its_class():
     text = section("Paths")
-    assert sorted(first_column(text)) == sorted(paths._PATHS)
+    assert sorted(first_column(text)) == sorted([*paths._PATHS, Sampled.name])
     for name, kind in paths._PATHS.items():
         assert re.search(rf"^\| `{name}` \| `{kind.__name__}\(", text, re.MULTILINE)
 
