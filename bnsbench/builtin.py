@@ -10,7 +10,16 @@ from typing import Literal
 
 from bnsbench.contract.hookspecs import hookimpl
 from bnsbench.contract.selectors import TUNER
-from bnsbench.contract.specs import ExecutorSpec, MetricSpec, ModelSpec, ReportSpec, Scalar, SolverSpec, SuiteSpec
+from bnsbench.contract.specs import (
+    ExecutorSpec,
+    ExporterSpec,
+    MetricSpec,
+    ModelSpec,
+    ReportSpec,
+    Scalar,
+    SolverSpec,
+    SuiteSpec,
+)
 from bnsbench.solvers.specs import SOLVERS
 
 _PACKAGE = Path(__file__).parent
@@ -228,6 +237,22 @@ def bnsbench_reports() -> Iterator[ReportSpec]:
     ):
         parameters: dict[str, Scalar] = {"metric": "", "view": "standings"}
         yield ReportSpec(name, f"bnsbench.report.tables:{function}", summary, parameters=parameters, suffix=suffix)
+
+
+@hookimpl
+def bnsbench_exporters() -> Iterator[ExporterSpec]:
+    """Yield the records of the built-in exporters, each of which writes one file that needs torch at most."""
+    for name, function, summary, parameters in (
+        ("kdiffusion", "kdiffusion", "A sampler for k-diffusion, ComfyUI, Forge, A1111 and networks of EDM.", {}),
+        (
+            "odeint",
+            "odeint",
+            "A drop-in for torchdiffeq's odeint, for flow_matching, SiT, torchcfm and others.",
+            {"time": "0 to 1"},
+        ),
+        ("json", "plain_json", "The numbers and what they are for, for programs in any language.", {}),
+    ):
+        yield ExporterSpec(name, f"bnsbench.export.files:{function}", summary, parameters=dict(parameters))
 
 
 def _learned(name: str, summary: str, arxiv: str, **parameters: Scalar) -> SolverSpec:

@@ -12,7 +12,20 @@ PACKAGE = Path(bnsbench.__file__).parent
 
 FLOORS = (
     *("_version", "_text", "errors", "_lazy", "storage", "media", "process", "contract", "flows", "truth", "nonstationary"),
-    *("solvers", "training", "models", "statistics", "metrics", "suite", "report", "testing", "api", "paths", "plugin"),
+    *(
+        "export",
+        "solvers",
+        "training",
+        "models",
+        "statistics",
+        "metrics",
+        "suite",
+        "report",
+        "testing",
+        "api",
+        "paths",
+        "plugin",
+    ),
     *("cli", "builtin", "__init__", "__main__"),
 )
 """The rooms of the package, from the ground up."""
