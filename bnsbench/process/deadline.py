@@ -7,11 +7,13 @@ lines that the code reaches, those that handle the exception among them, raise i
 
 from __future__ import annotations
 
+import _weakrefset
 import ctypes
 import signal
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,7 +33,10 @@ SWALLOWED = 2
 """Alarms that may be swallowed before the lines that follow raise it."""
 
 IMPORTING = 5.0
-"""Seconds that an import is given to come to its end: half-imported modules would spoil what comes after."""
+"""Seconds that an import is given to come to its end: half-imported modules would spoil what comes after. The same for what
+Python calls when an object goes, from which it lets no exception out."""
+
+_WEAK = (weakref.__file__, _weakrefset.__file__)
 
 SAID = 10.0
 """Seconds after which it is said that something does not end."""
@@ -165,7 +170,7 @@ class Deadline:
         for each in _stack(frame):
             if each.f_code in _uninterrupted:
                 return False
-            importing = importing or each.f_code.co_filename.startswith("<frozen importlib")
+            importing = importing or _has_to_end(each.f_code)
             if each.f_code is _inside.__code__:
                 return not importing or time.monotonic() > self._first + IMPORTING
         return False
@@ -194,6 +199,11 @@ class Deadline:
 
         follow(frame)
         sys.setprofile(profile)
+
+
+def _has_to_end(code: CodeType) -> bool:
+    """Whether code is part of an import, or is called because an object goes."""
+    return code.co_filename.startswith("<frozen importlib") or code.co_filename in _WEAK or code.co_name == "__del__"
 
 
 def _inside(do: Callable[[], _T]) -> _T:

@@ -129,15 +129,15 @@ def results_alone() -> Iterator[None]:
     left threads behind. This is so where stdout is the process's own, and nobody in it reads what is printed.
     """
     own, before = sys.stdout is sys.__stdout__, set(threading.enumerate())
-    try:
-        with stdout_kept_clean():
+    with stdout_kept_clean():
+        try:
             yield
-    finally:
-        # Whoever sees that nobody reads any more wants to look at stdout itself.
-        if own and not isinstance(sys.exc_info()[1], OSError):
-            atexit.register(print_to_stderr)  # the last to be registered is called first
-            if set(threading.enumerate()) - before:
-                print_to_stderr()
+        finally:
+            # Whoever sees that nobody reads any more wants to look at stdout itself.
+            if own and not isinstance(sys.exc_info()[1], OSError):
+                atexit.register(print_to_stderr)  # the last to be registered is called first
+                if set(threading.enumerate()) - before:
+                    _stay_diverted(*_kept[-1])
 
 
 def write_result(text: str) -> None:
@@ -162,6 +162,18 @@ def print_to_stderr() -> None:
     sys.stdout = sys.stderr
     with suppress(OSError):
         os.dup2(2, 1)
+
+
+def _stay_diverted(copies: dict[int, int], streams: dict[str, Any]) -> None:
+    """Let what is given back be stderr in the place of stdout: a thread that prints knows no moment in between.
+
+    The stream has no buffer, whose lock such a thread would hold for ever when Python ends, which then aborts.
+    """
+    with suppress(OSError, KeyError):
+        os.dup2(2, copies[1])
+    with suppress(OSError):
+        raw: Any = io.FileIO(2, "w", closefd=False)
+        streams["stdout"] = io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", write_through=True)
 
 
 def _shield(target: Any, descriptor: int) -> Shield:

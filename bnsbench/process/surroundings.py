@@ -119,6 +119,8 @@ PYTHON = (
     Part("the umask", _umask, os.umask),
     Part("the warning filters", lambda: list(warnings.filters), _set_filters),
     _attribute("how warnings are shown", warnings, "showwarning"),
+    Part("the digits of whole numbers", sys.get_int_max_str_digits, sys.set_int_max_str_digits),
+    Part("the turns of threads", sys.getswitchinterval, sys.setswitchinterval),
     Part("the garbage collection", gc.isenabled, _set_collecting),
     Part("the locale", lambda: locale.setlocale(locale.LC_ALL), lambda name: locale.setlocale(locale.LC_ALL, name)),
     Part("Python's random state", random.getstate, random.setstate),

@@ -163,3 +163,27 @@ def test_nothing_is_left_behind_in_other_threads():
         call(lambda: None)
     finally:
         sys.settrace(traced)
+
+
+class Going:
+    """Something that takes long to go, from which Python lets no exception out."""
+
+    def __del__(self) -> None:
+        end = time.monotonic() + 0.3
+        while time.monotonic() < end:
+            pass
+
+
+def test_what_is_called_as_an_object_goes_comes_to_its_end():
+    """The alarm would be lost there, and told as an exception that is ignored, which here is an error."""
+
+    def let_go():
+        while True:
+            Going()
+            time.sleep(0.05)
+
+    _, run = call(let_go, seconds=0.1)
+    began = time.monotonic()
+    with pytest.raises(Over):
+        run()
+    assert time.monotonic() - began < 5

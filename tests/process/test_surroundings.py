@@ -53,6 +53,14 @@ def test_what_is_changed_is_put_back(name):
     assert name in ("locale", "warnings-as-errors", "denormals", "alarm") or changed != before
 
 
+def test_limits_of_the_interpreter_are_put_back():
+    before = sys.get_int_max_str_digits(), sys.getswitchinterval()
+    with restored():
+        sys.set_int_max_str_digits(0)
+        sys.setswitchinterval(10.0)
+    assert (sys.get_int_max_str_digits(), sys.getswitchinterval()) == before
+
+
 def test_whatever_is_raised(tmp_path):
     here = Path.cwd()
 

@@ -469,8 +469,12 @@ def _read_plugin(file: Path) -> None:
     from bnsbench.contract import PluginHost
     from bnsbench.errors import BnsbenchError
 
+    before = sys.get_int_max_str_digits()
     sys.set_int_max_str_digits(0)  # for 10^400, which the file spells out
-    host = PluginHost.load([file])
+    try:
+        host = PluginHost.load([file])
+    finally:
+        sys.set_int_max_str_digits(before)
     for kind, name in (("solver", "s"), ("model", "m"), ("metric", "q"), ("solver", "euler")):
         try:
             _ = getattr(host, kind)(f"{name}[a=2]" if name in "sm" else name).name
