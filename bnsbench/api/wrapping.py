@@ -64,15 +64,13 @@ def wrap(
     One of the first five arguments says what the network predicts, and by that how it is called: a module, or a function
     around one in any other order. The condition comes as a third argument if there are conditions.
 
-    ====================== ===================================================================== ==========================
-    argument               it returns                                                            it is called as
-    ====================== ===================================================================== ==========================
-    ``velocity``           dx/dt                                                                 ``velocity(t, x)``
-    ``denoiser``           the data, as networks of EDM and k-diffusion do                       ``denoiser(x, sigma)``
-    ``epsilon``            the noise                                                             ``epsilon(x, timestep)``
-    ``v``                  alpha noise - sigma data                                              ``v(x, timestep)``
-    ``x``                  the data                                                              ``x(x, timestep)``
-    ====================== ===================================================================== ==========================
+    | argument | it returns | it is called as |
+    |---|---|---|
+    | ``velocity`` | dx/dt | ``velocity(t, x)`` |
+    | ``denoiser`` | the data, as networks of EDM and k-diffusion do | ``denoiser(x, sigma)`` |
+    | ``epsilon`` | the noise | ``epsilon(x, timestep)`` |
+    | ``v`` | alpha noise - sigma data | ``v(x, timestep)`` |
+    | ``x`` | the data | ``x(x, timestep)`` |
 
     Time runs from noise at t = 0 to data at t = 1 unless ``time`` says "1 to 0". A ``denoiser`` gets states data + sigma
     noise. With ``betas`` or ``alphas_cumprod`` the last three are told (fractional) timesteps, from T - 1 for noise to 0;

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from bnsbench._version import __version__
-from bnsbench.errors import NotApplicableError, UsageError
+from bnsbench.errors import UsageError
 from bnsbench.flows.guidance import guidance_in_words
 from bnsbench.flows.paths import CondOT
 from bnsbench.flows.predictions import velocity_coefficients
-from bnsbench.nonstationary.artefact import SolverArtefact
+from bnsbench.nonstationary.artefact import SolverArtefact, exportable
 from bnsbench.storage.files import name_of, replacing
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -59,7 +59,7 @@ def odeint(artefact: SolverArtefact, folder: Path, time: Literal["0 to 1", "1 to
     """
     if time not in ("0 to 1", "1 to 0"):
         raise UsageError(f"time is '0 to 1' or '1 to 0', not {time!r}.")
-    table = _whole(artefact)
+    table = exportable(artefact).solver
     back = time == "1 to 0"
     times = 1.0 - table.times if back else table.times
     values = {
@@ -82,7 +82,7 @@ def plain_json(artefact: SolverArtefact, folder: Path) -> Path:
     Raises:
         NotApplicableError: For a table of split columns.
     """
-    table = _whole(artefact)
+    table = exportable(artefact).solver
     content = {
         "formula": "x[i+1] = a[i] x[0] + sum over j <= i of b[i][j] u(t[j], x[j])",
         "about": about(artefact),
@@ -136,23 +136,16 @@ def rows_in_data(artefact: SolverArtefact) -> tuple[Tensor, Tensor]:
         UsageError: If alpha = 0 at a time.
         NotApplicableError: For a table of split columns.
     """
-    table, path = _whole(artefact), artefact.path
-    n, times = table.nfe, table.times
-    scales = torch.ones(n + 1, dtype=torch.float64) if isinstance(path, CondOT) else path.alpha(times)
+    table, path = exportable(artefact).solver, artefact.path
+    times = table.times
+    scales = torch.ones_like(times) if isinstance(path, CondOT) else path.alpha(times)
     if not bool((scales > 0).all()):
         raise UsageError(
             f"The solver begins on the path {path.name!r} where there is no data at all (alpha = 0), so that in data + sigma"
             " noise, the states of this format, sigma would be infinite: train it on an interval that begins a little later."
         )
     beta, gamma = velocity_coefficients(path, "x", times[:-1])
-    states = torch.zeros(n + 1, n + 1, dtype=torch.float64)
-    states[0, 0] = 1.0
-    data = torch.eye(n + 1, dtype=torch.float64)[1:]
-    for i in range(n):
-        velocities = beta[: i + 1, None] * states[: i + 1] + gamma[: i + 1, None] * data[: i + 1]
-        states[i + 1] = table.b[i, : i + 1].double() @ velocities
-        states[i + 1, 0] += table.a[i].double()
-    rows = states[1:] / scales[1:, None]
+    rows = table.in_outputs(beta, gamma) / scales[1:, None]
     rows[:, 0] *= scales[0]
     return rows, scales
 
@@ -172,16 +165,6 @@ def about(artefact: SolverArtefact, how: str = "") -> str:
         " another number of steps. It comes under bnsbench's licence (Apache-2.0), without warranty.",
     ]
     return "\n\n".join(textwrap.fill(each, WIDTH) for each in paragraphs if each)
-
-
-def _whole(artefact: SolverArtefact) -> Any:
-    """Return the table; NotApplicableError if it weighs the network's two answers apart."""
-    if artefact.solver.guidance is not None:
-        raise NotApplicableError(
-            "This table weighs the network's answers with and without the condition apart, and other software shows its"
-            " samplers only their mixture: train one with columns=guided."
-        )
-    return artefact.solver
 
 
 def _origin(artefact: SolverArtefact) -> dict[str, Any]:

@@ -128,6 +128,25 @@ class NonStationarySolver:
             object.__setattr__(table, name, value)
         return table
 
+    def in_outputs(self, beta: Tensor, gamma: Tensor) -> Tensor:
+        """Return float64 rows [n, n + 1] with x_{i+1} = row i . (x_0, f_0, ..., f_{n-1}) for the outputs f_j of a network.
+
+        Inserting u_j = beta_j x_j + gamma_j f_j, state by state; for a table of one column.
+
+        Args:
+            beta: Of the states, float64 [n].
+            gamma: Of the outputs, float64 [n].
+        """
+        n = self.nfe
+        states = torch.zeros(n + 1, n + 1, dtype=torch.float64)
+        states[0, 0] = 1.0
+        outputs = torch.eye(n + 1, dtype=torch.float64)[1:]
+        for i in range(n):
+            velocities = beta[: i + 1, None] * states[: i + 1] + gamma[: i + 1, None] * outputs[: i + 1]
+            states[i + 1] = self.b[i, : i + 1] @ velocities
+            states[i + 1, 0] += self.a[i]
+        return states[1:]
+
     def split(self, guidance: float) -> NonStationarySolver:
         """Return the same solver with its columns split: b (1 + w) and -b w weigh the answers that make u_w; not checked.
 

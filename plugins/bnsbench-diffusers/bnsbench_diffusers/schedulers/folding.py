@@ -17,7 +17,7 @@ from bnsbench_diffusers.schedulers.conventions import output_coefficients, predi
 def rows_in_outputs(table: NonStationarySolver, path: Path, prediction_type: str) -> Tensor:
     """Return float64 [n, n + 1] with x_{i+1} = rows[i] . (x_0, f_0, ..., f_{n-1}) for the network's outputs f_j.
 
-    Inserting u_j = beta_j x_j + gamma_j f_j into the table, state by state. UsageError where an output says nothing about
+    UsageError where an output says nothing about
     the velocity, as x does where sigma is 0. NotApplicableError for a table of split columns: a pipeline mixes the answers
     with and without the condition before its scheduler sees them.
     """
@@ -29,14 +29,7 @@ def rows_in_outputs(table: NonStationarySolver, path: Path, prediction_type: str
     beta, gamma = output_coefficients(path, prediction_type, table.times[:-1])
     if not bool((beta.isfinite() & gamma.isfinite()).all()):
         raise UsageError(f"At one of the solver's times the output {prediction_type!r} does not determine the velocity.")
-    states = torch.zeros(table.nfe + 1, table.nfe + 1, dtype=torch.float64)
-    states[0, 0] = 1.0
-    outputs = torch.eye(table.nfe + 1, dtype=torch.float64)[1:]
-    for i in range(table.nfe):
-        velocities = beta[: i + 1, None] * states[: i + 1] + gamma[: i + 1, None] * outputs[: i + 1]
-        states[i + 1] = table.b[i, : i + 1] @ velocities
-        states[i + 1, 0] += table.a[i]
-    return states[1:]
+    return table.in_outputs(beta, gamma)
 
 
 def check_pairing(path: Path, prediction_type: str, train_timesteps: int) -> None:
