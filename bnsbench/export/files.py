@@ -35,20 +35,12 @@ def kdiffusion(artefact: SolverArtefact, folder: Path) -> Path:
         UsageError: If the solver begins where alpha = 0, so that sigma would be infinite.
         NotApplicableError: For a table of split columns.
     """
-    flow = isinstance(artefact.path, CondOT)
-    rows, scales = rows_in_data(artefact)
-    times = artefact.solver.times
-    sigmas = artefact.path.sigma(times) if flow else artefact.path.sigma(times) / scales
-    values = {
-        "NFE": artefact.solver.nfe,
-        "FLOW": flow,
-        "SIGMAS": sigmas.tolist(),
-        "ROWS": [row[: i + 2].tolist() for i, row in enumerate(rows)],
-    }
+    found = in_denoised(artefact)
+    values = {"NFE": artefact.solver.nfe, **{name.upper(): value for name, value in found.items()}}
     how = (
         "sample is a sampler as k-diffusion has them: ComfyUI takes it by KSAMPLER(module.sample) with module.SIGMAS, other"
         " programs by whatever takes a function like theirs. Its states are "
-        + ("(1 - sigma) data + sigma noise." if flow else "data + sigma noise.")
+        + ("(1 - sigma) data + sigma noise." if found["flow"] else "data + sigma noise.")
     )
     return _write(artefact, folder, "kdiffusion", values, how)
 
@@ -97,9 +89,39 @@ def plain_json(artefact: SolverArtefact, folder: Path) -> Path:
         "times": table.times.tolist(),
         "a": table.a.tolist(),
         "b": [row[: i + 1].tolist() for i, row in enumerate(table.b)],
+        **_denoised_if_any(artefact),
         **_origin(artefact),
     }
     return _save(folder / f"{_stem(artefact)}.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def in_denoised(artefact: SolverArtefact) -> dict[str, Any]:
+    """Return a table in terms of denoised states, as k-diffusion and ComfyUI have them.
+
+    Returns:
+        flow: whether states are those of the CondOT path, else data + sigma noise. sigmas: n + 1 noise levels. rows: row i
+        has i + 2 numbers, of the initial state and of i + 1 denoised ones.
+
+    Raises:
+        UsageError: If alpha = 0 at a time.
+        NotApplicableError: For a table of split columns.
+    """
+    flow = isinstance(artefact.path, CondOT)
+    rows, scales = rows_in_data(artefact)
+    sigmas = artefact.path.sigma(artefact.solver.times)
+    return {
+        "flow": flow,
+        "sigmas": (sigmas if flow else sigmas / scales).tolist(),
+        "rows": [row[: i + 2].tolist() for i, row in enumerate(rows)],
+    }
+
+
+def _denoised_if_any(artefact: SolverArtefact) -> dict[str, Any]:
+    """Return what JSON says of denoised states: the numbers, or why there are none."""
+    try:
+        return {"denoised": in_denoised(artefact)}
+    except UsageError as error:
+        return {"denoised": None, "denoised_reason": str(error)}
 
 
 def rows_in_data(artefact: SolverArtefact) -> tuple[Tensor, Tensor]:

@@ -263,6 +263,22 @@ SOLVERS: tuple[SolverSpec, ...] = (
         known_as=("gradient_estimation (ComfyUI)",),
     ),
     _solver(
+        "taylor",
+        "caching:taylor",
+        1,
+        "Euler with two of three answers forecast by a Taylor polynomial.",
+        "Liu et al. 2025, TaylorSeer, arXiv 2503.06923",
+        parameters={"every": 3, "order": 1, **_GRID},
+    ),
+    _solver(
+        "easycache",
+        "caching:easycache",
+        1,
+        "Euler with two of three answers taken from a cache.",
+        "Zhou et al. 2025, EasyCache, arXiv 2507.02860",
+        parameters={"every": 3, **_GRID},
+    ),
+    _solver(
         "stork2",
         "stork:stork2",
         1,
