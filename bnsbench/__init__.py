@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from bnsbench.api.solvers import solver as solver
     from bnsbench.api.training import train as train
     from bnsbench.api.training import tune as tune
+    from bnsbench.api.transfer import transfer as transfer
     from bnsbench.api.wrapping import wrap as wrap
     from bnsbench.contract.hookspecs import hookimpl as hookimpl
     from bnsbench.contract.specs import Budgets as Budgets
@@ -53,6 +54,7 @@ _HOMES = {
     "wrap": "bnsbench.api.wrapping",
     "train": "bnsbench.api.training",
     "tune": "bnsbench.api.training",
+    "transfer": "bnsbench.api.transfer",
     "sample": "bnsbench.api.sampling",
     "compare": "bnsbench.api.comparison",
     "solver": "bnsbench.api.solvers",

@@ -25,7 +25,8 @@ from bnsbench.api.named import (
     whole,
 )
 from bnsbench.api.placings import TEST_SAMPLES, WORST
-from bnsbench.api.sampling import BATCH, mismatches
+from bnsbench.api.sampling import BATCH
+from bnsbench.api.scope import remark_on
 from bnsbench.api.training import TOLERANCE, Trainings, sources_of
 from bnsbench.contract import PluginHost, Selection, split_selectors
 from bnsbench.contract.specs import SolverSpec
@@ -56,6 +57,7 @@ def compare(
     tolerance: float = TOLERANCE,
     device: str = "auto",
     dtype: str | torch.dtype | None = None,
+    strict: bool = False,
     plugins: Sequence[Path | str] = (),
     cache: Path | str | None = None,
     listener: Listener | None = None,
@@ -76,6 +78,8 @@ def compare(
         tolerance: Of the ground truth, between 0 and 1.
         device: "auto", "cpu", "cuda" or "cuda:<i>".
         dtype: Precision of the network; None for the model's own.
+        strict: Whether a trained solver that is used elsewhere than where it was trained (other weights, guidance, shape,
+            precision, quantisation or adapters) is skipped, of which the listener is told otherwise.
         plugins: Single plugin files to load.
         cache: Folder for ground truth; BNSBENCH_CACHE or the user's cache folder if None.
         listener: Hears what is being done.
@@ -105,6 +109,7 @@ def compare(
         seed=seed,
         tolerance=tolerance,
         cache=None if cache is None else Path(cache),
+        strict=strict,
     )
     pairs = comparison.source.pairs("test", count)
     rows = [comparison.row(each, pairs) for each in asked]
@@ -172,6 +177,7 @@ class _Comparison:
     seed: int
     tolerance: float
     cache: Path | None
+    strict: bool = False
 
     def __post_init__(self) -> None:
         (self.source,) = sources_of(
@@ -226,7 +232,7 @@ class _Comparison:
                 solver = shipped or self._trained(selection).solver(nfe)
         found = find_solver(self.host, solver, nfe, setting, self.model, self.guidance)
         try:
-            for remark in mismatches(found, self.model, self.guidance):
+            if remark := remark_on(found, self.model, self.guidance, self.strict):
                 self.listener.notice(f"{asked.label}: {remark}")
         except UsageError as error:
             raise NotApplicableError(str(error)) from error

@@ -37,6 +37,7 @@ from bnsbench.cli.sample import sample
 from bnsbench.cli.seal import seal
 from bnsbench.cli.solver import diff, export, show
 from bnsbench.cli.train import train
+from bnsbench.cli.transfer import transfer
 from bnsbench.cli.tune import tune
 from bnsbench.cli.verify import verify
 from bnsbench.errors import BnsbenchError, needed_for, one_line
@@ -68,6 +69,7 @@ app.command("seal", cls=Command)(seal)
 app.command("tune", cls=Command)(tune)
 app.command("publish", cls=Command)(publish)
 app.command("train", cls=Command)(train)
+app.command("transfer", cls=Command)(transfer)
 app.command("sample", cls=Command)(sample)
 app.add_typer(solver, name="solver")
 app.command("list", cls=Command)(list_components)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bnsbench.cli.options import AsJson, PluginFiles, finite, open_host, with_model_file
-from bnsbench.cli.printing import print_json, print_table
+from bnsbench.cli.options import AsJson, PluginFiles, Strict, finite, open_host, with_model_file
+from bnsbench.cli.printing import note, print_json, print_table
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -102,6 +102,7 @@ def export(
     nfe: Budget = None,
     model: ForModel = None,
     guidance: ShippedFor = 0.0,
+    strict: Strict = False,
     plugin: PluginFiles = None,
     as_json: AsJson = False,
 ) -> None:
@@ -111,7 +112,7 @@ def export(
     model, plugin = with_model_file(model, plugin)
     host = open_host(plugin)
     write = host.exporter(to).make()
-    written = write(exported_from(host, solver, nfe, model, guidance), folder)
+    written = write(exported_from(host, solver, nfe, model, guidance, strict=strict, tell=note), folder)
     if as_json:
         print_json({"path": written})
     else:
@@ -121,7 +122,7 @@ def export(
 def _find(host: PluginHost, solver: str, nfe: int | None, model: str | None, guidance: float) -> FoundSolver:
     from bnsbench.api.solvers import found_for
 
-    return found_for(host, solver, nfe, model, guidance)
+    return found_for(host, solver, nfe, model, guidance, tell=note)
 
 
 def _print_table(found: FoundSolver) -> None:

@@ -81,8 +81,13 @@ class PipelineModel(Model):
     def decode(self, x: Tensor) -> Tensor:
         return x.clamp(-1.0, 1.0)
 
+    def networks(self) -> tuple[torch.nn.Module, ...]:
+        return (self.network,)
+
     def fingerprint(self) -> str:
-        return digest_of(self._facts)
+        """Return a hash of network, path and shape, and of the active adapters, whose scales are no weights."""
+        adapters = self.network_state().adapters
+        return digest_of([*self._facts, *adapters] if adapters else self._facts)
 
     def recompute(self, on: bool) -> bool:
         """Let the network's blocks be checkpointed, where its class offers that; see `Model.recompute`."""
