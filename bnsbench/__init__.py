@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bnsbench import paths as paths
     from bnsbench import plugin as plugin
     from bnsbench import testing as testing
+    from bnsbench.api.blending import blend as blend
     from bnsbench.api.comparison import compare as compare
     from bnsbench.api.running import publish as publish
     from bnsbench.api.running import run as run
@@ -55,6 +56,7 @@ _HOMES = {
     "train": "bnsbench.api.training",
     "tune": "bnsbench.api.training",
     "transfer": "bnsbench.api.transfer",
+    "blend": "bnsbench.api.blending",
     "sample": "bnsbench.api.sampling",
     "compare": "bnsbench.api.comparison",
     "solver": "bnsbench.api.solvers",

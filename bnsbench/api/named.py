@@ -250,6 +250,11 @@ def find_solver(
     return FoundSolver(selection.name, nfe, setting, sampler, table)
 
 
+def loaded(solver: str | FilePath | SolverArtefact) -> SolverArtefact:
+    """Return the content of a trained solver's file, or what is one already."""
+    return solver if isinstance(solver, SolverArtefact) else SolverArtefact.load(solver)
+
+
 def is_file(solver: AnySolver) -> bool:
     """Return whether a text or path is meant as the file of a trained solver."""
     return isinstance(solver, str | FilePath) and (str(solver).endswith(".json") or names.is_file(solver))

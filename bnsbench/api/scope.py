@@ -7,10 +7,7 @@ from bnsbench.errors import UsageError
 from bnsbench.flows.guidance import check_scale
 from bnsbench.flows.model import Model
 from bnsbench.nonstationary.artefact import SolverArtefact
-from bnsbench.nonstationary.scope import Scope, differences, measured
-
-HINT = "`bnsbench transfer` measures how it does there."
-"""What can be done about a table that is used elsewhere."""
+from bnsbench.nonstationary.scope import remark
 
 
 def remark_on(solver: FoundSolver, model: NamedModel, guidance: float, strict: bool = False) -> str:
@@ -34,7 +31,7 @@ def remark_on(solver: FoundSolver, model: NamedModel, guidance: float, strict: b
         raise UsageError(other)
     if artefact.solver.guidance is not None:
         check_scale(artefact.solver.guidance, guidance)
-    return told(artefact, model.scope(guidance), strict)
+    return remark(artefact.scope, model.scope(guidance), artefact.training, strict)
 
 
 def remark_beside(solver: FoundSolver, model: NamedModel, strict: bool = False) -> str:
@@ -42,24 +39,13 @@ def remark_beside(solver: FoundSolver, model: NamedModel, strict: bool = False) 
 
     No guidance is named there, so that it differs in none. Raises UsageError if strict and something differs.
     """
-    if solver.artefact is None:
+    artefact = solver.artefact
+    if artefact is None:
         return ""
-    other = elsewhere(solver.artefact, model.model)
+    other = elsewhere(artefact, model.model)
     if other and strict:
         raise UsageError(other)
-    return other or told(solver.artefact, model.scope(), strict)
-
-
-def told(artefact: SolverArtefact, used: Scope, strict: bool = False) -> str:
-    """Return what differs between a solver's scope and where it is used, with what is known; "" if nothing does.
-
-    Raises:
-        UsageError: If strict and something differs.
-    """
-    sentence = differences(artefact.scope, used)
-    if sentence and strict:
-        raise UsageError(f"{sentence} Train one there, or use it without strict.")
-    return f"{sentence} {measured(used, artefact.training) or HINT}" if sentence else ""
+    return other or remark(artefact.scope, model.scope(), artefact.training, strict)
 
 
 def elsewhere(artefact: SolverArtefact, model: Model) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from bnsbench.api.named import NamedModel, named_model, open_host, scales_of, shipped_for, whole
+from bnsbench.api.named import NamedModel, loaded, named_model, open_host, scales_of, shipped_for, whole
 from bnsbench.api.sampling import BATCH
 from bnsbench.api.scope import elsewhere
 from bnsbench.api.training import TOLERANCE, Trainings, sources_of, trainable, tunable
@@ -114,11 +114,11 @@ def transfer(
     host, count = open_host(plugins), whole("samples", samples)
     if count < 2:
         raise UsageError("An interval takes 2 samples or more.")
-    artefact = _loaded(solver)
+    artefact = loaded(solver)
     models, types = _several(model or artefact.model), _several(dtype)
     scales = artefact.scope.guidance if guidance is None else scales_of(guidance)
     folder = None if cache is None else Path(cache)
-    known = [artefact, *map(_loaded, specialists)]
+    known = [artefact, *map(loaded, specialists)]
     measurement = Measurement(host, artefact, known, train, count, listener or Listener(), folder)
     rows = []
     for named in _placed(host, models, types, device):
@@ -131,10 +131,6 @@ def transfer(
     )
     measured = replace(artefact, training=with_measured(artefact.training, measurement.entries))
     return Transfer(table, measured, measurement.forwards)
-
-
-def _loaded(solver: str | Path | SolverArtefact) -> SolverArtefact:
-    return solver if isinstance(solver, SolverArtefact) else SolverArtefact.load(solver)
 
 
 def _several(values: Any) -> list[Any]:

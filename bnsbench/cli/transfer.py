@@ -125,8 +125,8 @@ def _print(found: Transfer, count: int) -> None:
     attrs = found.table.attrs
     typer.echo(f"{attrs['solver']} at {attrs['nfe']} NFE, trained for {_home(found)}.")
     typer.echo(
-        f"PSNR in dB on {count} test samples, the mean with its 95 % interval; a difference is this table minus the other, with"
-        " its paired 95 % interval:"
+        f"PSNR in dB on {count} test samples, the mean with its 95 % interval; a difference is this table minus the other,"
+        " with its paired 95 % interval:"
     )
     columns = (
         "model",

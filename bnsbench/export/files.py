@@ -159,7 +159,8 @@ def about(artefact: SolverArtefact, how: str = "") -> str:
         f"Made by bnsbench {__version__}. The numbers are those of x[i+1] = a[i] x[0] + sum over j of b[i,j] u[j], chosen"
         f" for one network (fingerprint {artefact.fingerprint or 'none'}), {table.nfe} evaluations and guidance"
         f" {guidance_in_words(scales)} in u_w = (1 + w) u_cond - w u_uncond, which is a guidance_scale of w + 1 elsewhere."
-        " With another network, guidance, resolution or precision they may do worse than a classic solver.",
+        f" The network: {artefact.network.in_words or 'no more is known'}. With another network, guidance, resolution,"
+        " precision, quantisation or LoRA they may do worse than a classic solver.",
         how,
         "It goes from noise to data in one go: it cannot begin at another picture, fill gaps or stop half-way, and refuses"
         " another number of steps. It comes under bnsbench's licence (Apache-2.0), without warranty.",
@@ -177,6 +178,7 @@ def _origin(artefact: SolverArtefact) -> dict[str, Any]:
         "guidance": list(guidance) if isinstance(guidance, tuple) else guidance,
         "path": artefact.path.to_dict(),
         "interval": list(artefact.interval),
+        **({"network": known} if (known := artefact.network.to_dict()) else {}),
     }
 
 

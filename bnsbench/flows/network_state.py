@@ -5,7 +5,8 @@ A table is trained for all of them. What a module holds is looked at, and no lib
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +43,15 @@ class NetworkState:
         """Return what is known, JSON-like."""
         known = {name: value for name, value in vars(self).items() if value is not None}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in known.items()}
+
+    @property
+    def in_words(self) -> str:
+        """What is known, such as "samples of 3x32x32 in float32"; that it is neither quantised nor adapted goes unsaid."""
+        facts = [samples_of(self.shape)] if self.shape is not None else []
+        facts += [f"in {self.dtype}"] if self.dtype else []
+        facts += [quantised(self.quantisation)] if self.quantisation else []
+        facts += [adapted(self.adapters)] if self.adapters else []
+        return " ".join(facts)
 
     @classmethod
     def from_dict(cls, description: Any) -> NetworkState:
@@ -97,6 +107,23 @@ def adapters_of(network: nn.Module) -> tuple[str, ...]:
         for name, how in _adapting(part):
             found.setdefault(name, set()).add(how)
     return tuple(f"{name}{hows.pop() if len(hows) == 1 else ' with several scales'}" for name, hows in sorted(found.items()))
+
+
+def samples_of(shape: Sequence[int]) -> str:
+    """Return a shape in words, such as "samples of 3x32x32" or "samples of 2 numbers"."""
+    return f"samples of {'x'.join(map(str, shape)) if len(shape) > 1 else f'{math.prod(shape)} numbers'}"
+
+
+def quantised(how: str | None) -> str:
+    """Return how a network is quantised, for sentences."""
+    return f"quantised ({how})" if how else "without quantisation"
+
+
+def adapted(adapters: Sequence[str] | None) -> str:
+    """Return which adapters a network has, for sentences."""
+    if not adapters:
+        return "without adapters"
+    return f"with the adapter{'s' if len(adapters) > 1 else ''} {', '.join(adapters)}"
 
 
 def _quantised_kinds(network: nn.Module) -> Iterator[str]:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from bnsbench.errors import UsageError
 from bnsbench.flows.guidance import guidance_in_words
 from bnsbench.flows.model import Model
-from bnsbench.flows.network_state import NetworkState
+from bnsbench.flows.network_state import NetworkState, adapted, quantised, samples_of
 
 MEASURED = "transfer"
 """The entry of a training record that says how the table was measured to do elsewhere."""
+
+HINT = "`bnsbench transfer` measures how it does there."
+"""What can be done about a table that is used elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -59,20 +63,39 @@ def differences(trained: Scope, used: Scope) -> str:
     if not here:
         return ""
     own, other = trained.network, used.network
-    there = [f"on {trained.model}"] if trained.model else []
+    there = [f"for {trained.model}"] if trained.model else []
     there += [f"at w = {guidance_in_words(trained.guidance)}"] if trained.guidance else []
-    there += [f"for {_shape(own.shape)}"] if own.shape is not None else []
+    there += [f"with {samples_of(own.shape)}"] if own.shape is not None else []
     there += [f"in {own.dtype}"] if own.dtype is not None else []
-    there += [_quantised(own.quantisation)] if _unlike(own.quantisation, other.quantisation) else []
-    there += [_adapted(own.adapters)] if _unlike(own.adapters, other.adapters) else []
-    return f"The table was trained {' '.join(there)}, and is used {' '.join(here)}."
+    there += [quantised(own.quantisation)] if _unlike(own.quantisation, other.quantisation) else []
+    there += [adapted(own.adapters)] if _unlike(own.adapters, other.adapters) else []
+    return f"The table was made {' '.join(there)}, and is used {' '.join(here)}."
 
 
-def measured(used: Scope, record: Mapping[str, Any]) -> str:
+def remark(trained: Scope, used: Scope, record: Mapping[str, Any], strict: bool = False) -> str:
+    """Return `differences` with what was measured there, or how it is measured; "" if nothing differs.
+
+    Args:
+        trained: Where the table was trained.
+        used: Where it is used.
+        record: Of its training.
+        strict: Whether to refuse what is only told otherwise.
+
+    Raises:
+        UsageError: If strict and something differs.
+    """
+    sentence = differences(trained, used)
+    if sentence and strict:
+        raise UsageError(f"{sentence} Train one there, or use it without strict.")
+    return f"{sentence} {measured(trained, used, record) or HINT}" if sentence else ""
+
+
+def measured(trained: Scope, used: Scope, record: Mapping[str, Any]) -> str:
     """Return what was measured of a table where it is used, as a sentence; "" if nothing was, or the record is odd.
 
     record: of its training, in which `bnsbench transfer` may have noted how the table does elsewhere.
     """
+    used = _completed(used, trained)
     entries: Any = record.get(MEASURED)
     for entry in entries if isinstance(entries, list) else []:
         try:
@@ -100,35 +123,26 @@ def _differing(trained: Scope, used: Scope) -> Iterator[str]:
     strange = [w for w in used.guidance if w not in trained.guidance]
     if trained.guidance and strange:
         yield f"at w = {guidance_in_words(strange)}"
-    if _unlike(own.shape, other.shape):
-        yield f"for {_shape(other.shape)}"
+    if other.shape is not None and _unlike(own.shape, other.shape):
+        yield f"with {samples_of(other.shape)}"
     if _unlike(own.dtype, other.dtype):
         yield f"in {other.dtype}"
     if _unlike(own.quantisation, other.quantisation):
-        yield _quantised(other.quantisation)
+        yield quantised(other.quantisation)
     if _unlike(own.adapters, other.adapters):
-        yield _adapted(other.adapters)
+        yield adapted(other.adapters)
+
+
+def _completed(used: Scope, trained: Scope) -> Scope:
+    """Return where a table is used with what is not known there as it was in training."""
+    known = {name: value for name, value in vars(used.network).items() if value is not None}
+    network = replace(trained.network, **known)
+    return Scope(used.model, used.fingerprint or trained.fingerprint, used.guidance or trained.guidance, network)
 
 
 def _unlike(one: object, other: object) -> bool:
     """Return whether two facts are known and differ."""
     return one is not None and other is not None and one != other
-
-
-def _shape(shape: Sequence[int] | None) -> str:
-    """Return a sample's shape as people say it, such as 3x32x32."""
-    sizes = [str(size) for size in shape or ()]
-    return "x".join(sizes) if len(sizes) > 1 else f"{sizes[0] if sizes else 1} numbers"
-
-
-def _quantised(how: str | None) -> str:
-    return f"quantised ({how})" if how else "without quantisation"
-
-
-def _adapted(adapters: Sequence[str] | None) -> str:
-    if not adapters:
-        return "without adapters"
-    return f"with the adapter{'s' if len(adapters) > 1 else ''} {', '.join(adapters)}"
 
 
 def _measured(entry: Mapping[str, Any]) -> str:
