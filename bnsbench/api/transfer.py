@@ -236,11 +236,11 @@ class Measurement:
         artefact, name = found
         told: dict[str, Any] = {"name": name, "forwards": _cost(artefact)}
         try:
-            other = own if artefact is self.artefact else self._psnr(artefact.solver, pairs, source)
+            other = own if self._is_own(artefact) else self._psnr(artefact.solver, pairs, source)
         except (NotApplicableError, DivergedError) as error:
             return {**told, "name": f"{name}: {error}"}
         told["psnr"] = float(other.mean())
-        difference = None if artefact is self.artefact else paired_difference(other.tolist(), own.tolist())
+        difference = None if self._is_own(artefact) else paired_difference(other.tolist(), own.tolist())
         if difference is not None:
             told |= {"difference": difference.mean, "low": difference.low, "high": difference.high}
         return told
@@ -249,17 +249,22 @@ class Measurement:
         """Return the solver that was trained for a place, or if there is none for its weights and guidance elsewhere."""
         used = model.scope(source.guidance)
         shipped = self._shipped(self.artefact.name, model, source.guidance)
-        candidates = [*self.known, *([shipped] if shipped else [])]
-        at_home = [each for each in candidates if each.solver.nfe == self.artefact.solver.nfe and _fits(each, used)]
-        for each in at_home:
+        # By their tables: what the package ships is better known than its file may say.
+        known = {each.solver.fingerprint(): each for each in [*self.known, *([shipped] if shipped else [])]}
+        fitting = [each for each in known.values() if each.solver.nfe == self.artefact.solver.nfe and _fits(each, used)]
+        fitting.sort(key=lambda each: each.network.dtype != used.network.dtype)
+        for each in fitting:
             if not differences(each.scope, used):
-                return each, "itself" if each is self.artefact else each.name
+                return each, self._called(each)
         if self.train:
             return self._trained(self.artefact.name, source), self.artefact.name
-        for each in at_home:
-            if each is not self.artefact:
-                return each, f"{each.name}, trained in {each.network.dtype}"
-        return None
+        return (fitting[0], f"{self._called(fitting[0])}, trained in {fitting[0].network.dtype}") if fitting else None
+
+    def _called(self, solver: SolverArtefact) -> str:
+        return "itself" if self._is_own(solver) else solver.name
+
+    def _is_own(self, solver: SolverArtefact) -> bool:
+        return solver.solver.fingerprint() == self.artefact.solver.fingerprint()
 
     def _classic(self, model: NamedModel, source: PairSource) -> _Found:
         """Return the best tuned classic of a place, searched now unless the package ships it."""
