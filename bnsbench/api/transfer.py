@@ -19,6 +19,7 @@ from bnsbench.contract import PluginHost
 from bnsbench.errors import DivergedError, NotApplicableError, UsageError
 from bnsbench.flows.model import Model
 from bnsbench.nonstationary.artefact import SolverArtefact
+from bnsbench.nonstationary.blending import BLEND, trained_kind
 from bnsbench.nonstationary.change_of_path import on_path
 from bnsbench.nonstationary.scope import Scope, differences, with_measured
 from bnsbench.nonstationary.table import NonStationarySolver
@@ -118,8 +119,8 @@ def transfer(
     models, types = _several(model or artefact.model), _several(dtype)
     scales = artefact.scope.guidance if guidance is None else scales_of(guidance)
     folder = None if cache is None else Path(cache)
-    known = [artefact, *map(loaded, specialists)]
-    measurement = Measurement(host, artefact, known, train, count, listener or Listener(), folder)
+    others = list(map(loaded, specialists))
+    measurement = Measurement(host, artefact, others, train, count, listener or Listener(), folder)
     rows = []
     for named in _placed(host, models, types, device):
         sources = sources_of(named, scales, seed=seed, tolerance=tolerance, cache=folder, listener=measurement.listener)
@@ -157,7 +158,7 @@ class Measurement:
     Args:
         host: Knows the solvers that have names.
         artefact: The table.
-        known: Solvers that may be specialists somewhere, the table itself first.
+        specialists: Solvers that were trained elsewhere, the first choice there.
         train: Whether to train those that are missing.
         samples: Of each place.
         listener: Hears what is being done.
@@ -166,7 +167,7 @@ class Measurement:
 
     host: PluginHost
     artefact: SolverArtefact
-    known: Sequence[SolverArtefact]
+    specialists: Sequence[SolverArtefact]
     train: bool
     samples: int
     listener: Listener
@@ -174,6 +175,11 @@ class Measurement:
     forwards: int = 0
     entries: list[dict[str, Any]] = field(default_factory=list)
     _trainings: list[Trainings] = field(default_factory=list)
+
+    @property
+    def kind(self) -> str:
+        """The solver that trains a table of this kind: its name, or that of what it was blended from."""
+        return trained_kind(self.artefact)
 
     def row(self, model: NamedModel, source: PairSource) -> dict[str, Any]:
         """Return the row of one place."""
@@ -248,23 +254,27 @@ class Measurement:
     def _specialist(self, model: NamedModel, source: PairSource) -> _Found | None:
         """Return the solver that was trained for a place, or if there is none for its weights and guidance elsewhere."""
         used = model.scope(source.guidance)
-        shipped = self._shipped(self.artefact.name, model, source.guidance)
-        # By their tables: what the package ships is better known than its file may say.
-        known = {each.solver.fingerprint(): each for each in [*self.known, *([shipped] if shipped else [])]}
-        fitting = [each for each in known.values() if each.solver.nfe == self.artefact.solver.nfe and _fits(each, used)]
+        shipped = self._shipped(self.kind, model, source.guidance)
+        # A blend was not trained where it is for. What the package ships is better known than its file may say.
+        own = [] if self.artefact.name == BLEND else [self.artefact]
+        candidates = [*self.specialists, *([shipped] if shipped else []), *own]
+        known = {_identity(each): each for each in reversed(candidates)}
+        fitting = [
+            each for each in reversed(known.values()) if each.solver.nfe == self.artefact.solver.nfe and _fits(each, used)
+        ]
         fitting.sort(key=lambda each: each.network.dtype != used.network.dtype)
         for each in fitting:
             if not differences(each.scope, used):
                 return each, self._called(each)
         if self.train:
-            return self._trained(self.artefact.name, source), self.artefact.name
+            return self._trained(self.kind, source), self.kind
         return (fitting[0], f"{self._called(fitting[0])}, trained in {fitting[0].network.dtype}") if fitting else None
 
     def _called(self, solver: SolverArtefact) -> str:
         return "itself" if self._is_own(solver) else solver.name
 
     def _is_own(self, solver: SolverArtefact) -> bool:
-        return solver.solver.fingerprint() == self.artefact.solver.fingerprint()
+        return _identity(solver) == _identity(self.artefact)
 
     def _classic(self, model: NamedModel, source: PairSource) -> _Found:
         """Return the best tuned classic of a place, searched now unless the package ships it."""
@@ -292,6 +302,11 @@ class Measurement:
 
 _Found = tuple[SolverArtefact, str]
 """A solver, and what it is called in its row."""
+
+
+def _identity(artefact: SolverArtefact) -> tuple[object, ...]:
+    """Return what a solver is the same by, whatever else its file says of its network."""
+    return artefact.solver.fingerprint(), artefact.fingerprint, artefact.scope.guidance
 
 
 def _fits(artefact: SolverArtefact, used: Scope) -> bool:

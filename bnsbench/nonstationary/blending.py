@@ -62,6 +62,14 @@ def blend(first: SolverArtefact, second: SolverArtefact, guidance: float) -> Sol
     )
 
 
+def trained_kind(artefact: SolverArtefact) -> str:
+    """Return the name of the solver that was trained: of a blend that of its first parent, if it says one."""
+    parents: Any = artefact.training.get("parents")
+    if artefact.name != BLEND or not isinstance(parents, list) or not parents or not isinstance(parents[0], Mapping):
+        return artefact.name
+    return str(parents[0].get("name", BLEND))
+
+
 def _check_pair(first: SolverArtefact, second: SolverArtefact) -> None:
     """Raise UsageError unless two tables belong to one model and have one size."""
     facts: dict[str, list[object]] = {
@@ -90,7 +98,7 @@ def _record(first: SolverArtefact, second: SolverArtefact, share: float) -> dict
     for artefact, counts in ((first, 1.0 - share), (second, share)):
         forwards = artefact.training.get("forwards")
         spent.update(forwards if isinstance(forwards, Mapping) else {})
-        origin = {"name": artefact.name, "guidance": _scale(artefact), "table": artefact.solver.fingerprint()}
+        origin = {"name": trained_kind(artefact), "guidance": _scale(artefact), "table": artefact.solver.fingerprint()}
         parents.append({**origin, "share": counts})
     return {"kind": BLEND, "parents": parents, "forwards": dict(spent)}
 

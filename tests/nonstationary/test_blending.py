@@ -28,16 +28,20 @@ def artefact(guidance: float, seed: int, **changes: Any) -> SolverArtefact:
     return SolverArtefact(table, parts.pop("path", CondOT()), (0.0, 1.0), guidance=guidance, **parts)
 
 
+def pair(path: Path) -> tuple[SolverArtefact, SolverArtefact]:
+    return artefact(0.0, 1, path=path), artefact(6.0, 2, path=path)
+
+
 def distance(one: NonStationarySolver, other: NonStationarySolver) -> float:
     return max(float((one.times - other.times).abs().max()), float((one.rows - other.rows).abs().max()))
 
 
 @pytest.mark.parametrize("path", [CondOT(), Cosine()])
 def test_at_the_ends_it_is_a_parent(path: Path) -> None:
-    parents = [artefact(w, seed, path=path) for w, seed in ((0.0, 1), (6.0, 2))]
-    for parent in parents:
-        for pair in (parents, parents[::-1]):
-            assert distance(blend(*pair, float(parent.guidance)).solver, parent.solver) < 1e-9
+    first, second = pair(path)
+    for w, parent in ((0.0, first), (6.0, second)):
+        for found in (blend(first, second, w), blend(second, first, w)):
+            assert distance(found.solver, parent.solver) < 1e-9
 
 
 def test_between_them_numbers_are_linear_in_the_logarithm() -> None:
@@ -52,9 +56,10 @@ def test_between_them_numbers_are_linear_in_the_logarithm() -> None:
 
 
 def test_the_path_on_which_the_parents_are_told_does_not_matter() -> None:
-    here = [artefact(w, seed) for w, seed in ((0.0, 1), (2.0, 2))]
-    there = [replace(each, solver=on_path(each.solver, CondOT(), Cosine()), path=Cosine()) for each in here]
-    assert distance(on_path(blend(*there, 1.0).solver, Cosine(), CondOT()), blend(*here, 1.0).solver) < 1e-9
+    first, second = pair(CondOT())
+    there = (replace(each, solver=on_path(each.solver, CondOT(), Cosine()), path=Cosine()) for each in (first, second))
+    told_there = blend(next(there), next(there), 1.0).solver
+    assert distance(on_path(told_there, Cosine(), CondOT()), blend(first, second, 1.0).solver) < 1e-9
 
 
 def test_it_says_of_the_network_what_both_parents_say() -> None:
