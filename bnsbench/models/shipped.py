@@ -12,7 +12,7 @@ from bnsbench.storage.files import name_of
 SOLVERS = Path(__file__).parent / "solvers"
 """The folder of the shipped files."""
 PRECISION = "float32"
-"""Of all models of which solvers are shipped, and in which these were trained; files of before say nothing of it."""
+"""In which the shipped solvers were trained whose files do not say it."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def shipped_solver(
     artefact = SolverArtefact.load(file)
     if artefact.fingerprint != model.fingerprint() or artefact.training.get("version") != version:
         return None
-    network = replace(model.network_state(), dtype=PRECISION)
+    network = artefact.network if artefact.network.dtype else replace(model.network_state(), dtype=PRECISION)
     return replace(artefact, training={**artefact.training, "shipped": True}, network=network)
 
 
