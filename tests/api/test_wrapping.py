@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.testing._internal.two_tensor import TwoTensor
 
 import bnsbench
 from bnsbench.errors import NotApplicableError, UsageError
@@ -100,6 +101,17 @@ def test_weights_in_bytes_are_not_the_precision_of_states() -> None:
     model = bnsbench.wrap(nn.ModuleDict({"network": network})["network"], shape=(2,))
     assert model.dtype == torch.float32
     assert model.network_state().quantisation == "weights in uint8"
+
+
+def test_weights_that_are_made_of_several_tensors_are_hashed_by_these() -> None:
+    def fingerprint(scale: float) -> str:
+        network = nn.Linear(2, 2)
+        numbers = torch.arange(4.0).reshape(2, 2)
+        network.weight = nn.Parameter(TwoTensor(numbers, scale * numbers))
+        network.bias.data.zero_()
+        return bnsbench.wrap(network.eval(), shape=(2,), check=False).fingerprint()
+
+    assert fingerprint(1.0) == fingerprint(1.0) != fingerprint(2.0)
 
 
 def test_a_function_of_no_module_tells_nothing_of_its_weights() -> None:

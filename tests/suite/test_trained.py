@@ -327,11 +327,16 @@ def test_a_shipped_solver_in_another_precision_is_told(tmp_path):
     (cell,) = make_plan(Suite.parse(content, "here"), host)
     for dtype, told in ((torch.float32, 0), (torch.bfloat16, 1)):
         heard: list[str] = []
-        listener = Listener()
-        listener.notice = heard.append
+
+        class Hears(Listener):
+            """Keeps what the user should read."""
+
+            def notice(self, text: str, heard: list[str] = heard) -> None:
+                heard.append(text)
+
         source = PairSource(scenes().to("cpu", dtype), cell.model.name, guidance=2.0)
         store, locks = ResultStore(tmp_path / str(dtype)), tmp_path / "work" / "locks"
-        solvers = TrainedSolvers(store=store, source=source, locks=locks, host=host, listener=listener)
+        solvers = TrainedSolvers(store=store, source=source, locks=locks, host=host, listener=Hears())
         assert solvers.get(cell, host.solver(cell.solver.selector)).training["shipped"]
         assert len(heard) == told
     assert heard[0].endswith("with samples of 3x32x32 in float32, and is used in bfloat16.")
