@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,7 +80,7 @@ def compare(
         device: "auto", "cpu", "cuda" or "cuda:<i>".
         dtype: Precision of the network; None for the model's own.
         strict: Whether a trained solver that is used elsewhere than where it was trained (other weights, guidance, shape,
-            precision, quantisation or adapters) is skipped, of which the listener is told otherwise.
+            precision, quantisation or adapters) is skipped; otherwise the listener is told, or it is a warning without one.
         plugins: Single plugin files to load.
         cache: Folder for ground truth; BNSBENCH_CACHE or the user's cache folder if None.
         listener: Hears what is being done.
@@ -110,6 +111,7 @@ def compare(
         tolerance=tolerance,
         cache=None if cache is None else Path(cache),
         strict=strict,
+        tell=_warn if listener is None else listener.notice,
     )
     pairs = comparison.source.pairs("test", count)
     rows = [comparison.row(each, pairs) for each in asked]
@@ -117,6 +119,10 @@ def compare(
     table = pd.DataFrame(rows, columns=list(_COLUMNS)).astype(dict.fromkeys(_COUNTS, "Int64"))
     table.attrs.update(model=named.name, guidance=scale, samples=count, ceiling=comparison.source.ceiling())
     return table
+
+
+def _warn(remark: str) -> None:
+    warnings.warn(remark, stacklevel=5)
 
 
 _COLUMNS = (
@@ -177,7 +183,8 @@ class _Comparison:
     seed: int
     tolerance: float
     cache: Path | None
-    strict: bool = False
+    strict: bool
+    tell: Callable[[str], None]
 
     def __post_init__(self) -> None:
         (self.source,) = sources_of(
@@ -233,7 +240,7 @@ class _Comparison:
         found = find_solver(self.host, solver, nfe, setting, self.model, self.guidance)
         try:
             if remark := remark_on(found, self.model, self.guidance, self.strict):
-                self.listener.notice(f"{asked.label}: {remark}")
+                self.tell(f"{asked.label}: {remark}")
         except UsageError as error:
             raise NotApplicableError(str(error)) from error
         return found
