@@ -11,7 +11,7 @@ from bnsbench.errors import NotApplicableError, UsageError
 from bnsbench.export.denoised import in_denoised
 from bnsbench.export.receivers import RECEIVERS, SAME, Receiver, receivers_of
 from bnsbench.export.writing import about_solver, origin_of, write_json
-from bnsbench.flows.paths import DiscreteVP
+from bnsbench.flows.paths import CondOT, DiscreteVP
 from bnsbench.nonstationary.artefact import SolverArtefact, exportable
 
 
@@ -47,7 +47,7 @@ def sigmas(artefact: SolverArtefact, folder: Path, shift: float = 1.0) -> Path:
 
 
 def _check_shift(artefact: SolverArtefact, shift: float) -> None:
-    flow = artefact.path.name == "condot"
+    flow = isinstance(artefact.path, CondOT)
     if not (math.isfinite(shift) and shift > 0):
         raise UsageError(f"A shift is a number above 0, not {shift:g}.")
     if shift != 1.0 and not flow:
@@ -116,7 +116,7 @@ def _psnr(record: Mapping[str, Any]) -> float | None:
 
 
 def _no_receiver(artefact: SolverArtefact) -> str:
-    flow = artefact.path.name == "condot"
+    flow = isinstance(artefact.path, CondOT)
     rules = dict.fromkeys(each.rule for each in RECEIVERS if each.serves(artefact))
     own = _rule_of(artefact.training)
     whose = f"of its rule, {own}, or its own" if own else "its own"
