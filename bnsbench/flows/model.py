@@ -43,6 +43,8 @@ class Model(ABC):
         shape: One sample's shape in the space where the ODE lives.
         prediction: What `predict` returns.
         interval: The times on which it may be evaluated; epsilon-VP networks end at 1 - 1e-3.
+        jumps: Times at which its velocity jumps, as where one network takes over from another; at such a time itself it is
+            the one before. The ground truth makes no step across them.
         data_range: Peak-to-peak range of the data, which PSNR uses.
         dtype: The precision in which it is meant to be used; states of the ODE are kept in at least float32.
         device: Where it lies, as `to` was told; "" if nobody has told it. States may lie elsewhere.
@@ -54,6 +56,7 @@ class Model(ABC):
     shape: tuple[int, ...]
     prediction: Prediction = "velocity"
     interval: tuple[float, float] = (0.0, 1.0)
+    jumps: tuple[float, ...] = ()
     data_range: float = 2.0
     dtype: torch.dtype = torch.float32
     device: str = ""
@@ -252,6 +255,10 @@ class ModelField:
     @property
     def interval(self) -> tuple[float, float]:
         return self.model.interval
+
+    @property
+    def jumps(self) -> tuple[float, ...]:
+        return self.model.jumps
 
     def check_ends(self) -> None:
         """Raise UsageError if the prediction has no finite velocity at an end of the interval.
