@@ -130,7 +130,7 @@ def _way_times(field: BatchField, points: int) -> Tensor:
     times = torch.linspace(*field.interval, points, dtype=torch.float64)
     jumps = torch.tensor(jumps_of(field) if points > 2 else (), dtype=torch.float64)
     inside = (jumps > times[0] + BESIDE) & (jumps < times[-1] - BESIDE)
-    return torch.cat([times, jumps[inside] - BESIDE, jumps[inside] + BESIDE]).unique()
+    return torch.cat([times, jumps[inside] - BESIDE, jumps[inside] + BESIDE]).sort().values
 
 
 def _solve_canonical(field: BatchField, x0: Tensor, tolerance: float, points: int) -> Solution:
