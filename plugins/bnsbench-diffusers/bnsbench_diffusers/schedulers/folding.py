@@ -13,12 +13,15 @@ from bnsbench.plugin import NonStationarySolver, NotApplicableError, UsageError
 from bnsbench_diffusers.schedule import FLOW, timesteps_of
 from bnsbench_diffusers.schedulers.conventions import output_coefficients, prediction_type_of
 
+BEGINNING = 1e-2
+"""The part by which a grid may begin elsewhere than a table and still begin with pure noise, as those from 0.999 do."""
 
-def rows_in_outputs(table: NonStationarySolver, path: Path, prediction_type: str) -> Tensor:
+
+def rows_in_outputs(table: NonStationarySolver, path: Path, prediction_type: str, inverted: bool = False) -> Tensor:
     """Return float64 [n, n + 1] with x_{i+1} = rows[i] . (x_0, f_0, ..., f_{n-1}) for the network's outputs f_j.
 
-    UsageError where an output says nothing about
-    the velocity, as x does where sigma is 0. NotApplicableError for a table of split columns: a pipeline mixes the answers
+    inverted: whether the outputs are data minus noise (`is_inverted`). UsageError where an output says nothing about the
+    velocity, as x does where sigma is 0. NotApplicableError for a table of split columns: a pipeline mixes the answers
     with and without the condition before its scheduler sees them.
     """
     if table.guidance is not None:
@@ -29,7 +32,7 @@ def rows_in_outputs(table: NonStationarySolver, path: Path, prediction_type: str
     beta, gamma = output_coefficients(path, prediction_type, table.times[:-1])
     if not bool((beta.isfinite() & gamma.isfinite()).all()):
         raise UsageError(f"At one of the solver's times the output {prediction_type!r} does not determine the velocity.")
-    return table.in_outputs(beta, gamma)
+    return table.in_outputs(beta, -gamma if inverted else gamma)
 
 
 def check_pairing(path: Path, prediction_type: str, train_timesteps: int) -> None:
@@ -42,10 +45,34 @@ def check_pairing(path: Path, prediction_type: str, train_timesteps: int) -> Non
         raise UsageError(f"num_train_timesteps is {train_timesteps}, but the path's schedule has {levels} levels.")
 
 
-def check_default_sigmas(sigmas: np.ndarray[Any, Any]) -> None:
-    """Raise UsageError unless the sigmas are 1, ..., 2/n, 1/n, which pipelines of flows pass by default."""
-    if not np.allclose(sigmas, np.linspace(1.0, 1.0 / max(len(sigmas), 1), len(sigmas)), atol=1e-6):
-        raise UsageError("A non-stationary solver has times of its own: call the pipeline without sigmas.")
+def check_inversion(inverted: bool, prediction_type: str) -> None:
+    """Raise UsageError for networks that count from data to noise but are no flow's."""
+    if inverted and prediction_type != FLOW:
+        raise UsageError(f"invert_sigmas is of networks of flows, not of those that predict {prediction_type!r}.")
+
+
+def is_inverted(scheduler: Any) -> bool:
+    """Return whether the networks of a pipeline's scheduler are told 1 - sigma and predict data minus noise, as Mochi's."""
+    return bool(scheduler.config.get("invert_sigmas", False))
+
+
+def check_grid(given: np.ndarray[Any, Any], beginning: float, inverted: bool) -> tuple[int, bool]:
+    """Return of how many steps sigmas or timesteps are, and whether they are 1, ..., 2/n, 1/n, as pipelines pass by default.
+
+    beginning: the first one of a table, which is all that counts. inverted: whether the table's are counted from data to
+    noise, before which pipelines pass them as usual. A last 0 is the end and no step. Raises UsageError for none, and for a
+    beginning that is no pure noise.
+    """
+    steps = given[:-1] if len(given) > 1 and given[-1] == 0 else given
+    whole = 1.0 if inverted else beginning
+    if not len(steps) or not abs(steps[0] - whole) <= BEGINNING * whole:
+        found = f"{steps[0]:g}" if len(steps) else "nowhere"
+        raise UsageError(
+            f"A non-stationary solver begins with pure noise, at {whole:g}, and not at {found}: it changes no sample that "
+            "there is, and refines none."
+        )
+    usual = np.linspace(1.0, 1.0 / len(steps), len(steps))
+    return len(steps), np.allclose(steps, usual, atol=1e-6)
 
 
 def prediction_type_for(path: Path, scheduler: Any, given: str | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any, Self
@@ -17,12 +18,15 @@ from bnsbench.plugin import NonStationarySolver, SolverArtefact, UsageError, com
 from bnsbench_diffusers.schedule import times_of, timesteps_of
 from bnsbench_diffusers.schedulers.conventions import noise_ratio, path_of, prediction_type_of, same_path
 from bnsbench_diffusers.schedulers.folding import (
-    check_default_sigmas,
+    check_grid,
+    check_inversion,
     check_pairing,
+    is_inverted,
     prediction_type_for,
     rows_in_outputs,
     train_timesteps_for,
 )
+from bnsbench_diffusers.schedulers.sums import Sums
 
 ALLOWED_CHANGE = 1e-2
 """The part of a state's largest number by which a pipeline may change it between two steps: the rounding of a cast."""
@@ -36,12 +40,14 @@ class NonStationaryScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         path, interval: of the field that it was made for, the path as `Path.to_dict` gives it.
         prediction_type: what the pipeline's network predicts: "epsilon", "v_prediction", "sample" or "flow_prediction".
         num_train_timesteps: T of the network's timesteps.
+        invert_sigmas: whether the network counts from data to noise, as Mochi's: told T - timestep, it says data - noise.
         name, model, fingerprint, guidance: where the solver comes from; w = guidance_scale - 1.
 
     It starts from noise and keeps all that it has seen, so it cannot enter in the middle (image to image), and a state
     that something else changes between two steps (inpainting, callbacks) raises UsageError, as does a number of steps other
-    than the table's. Conversions between outputs and velocities are folded into the coefficients beforehand, in float64: a
-    step is one matrix product, and waits for no device.
+    than the table's. Sigmas or timesteps that a pipeline passes are looked at for their number and their beginning only,
+    since the table has times of its own. Conversions between outputs and velocities are folded into the coefficients
+    beforehand, in float64: a step is one matrix product, and waits for no device.
     """
 
     order = 1
@@ -58,6 +64,7 @@ class NonStationaryScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         model: str = "",
         fingerprint: str = "",
         guidance: float | Sequence[float] = 0.0,
+        invert_sigmas: bool = False,
     ) -> None:
         if solver is None or path is None:
             raise UsageError("A NonStationaryScheduler needs a solver's table and its path: make it by from_artefact.")
@@ -66,9 +73,12 @@ class NonStationaryScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         self.path: Path = path_from_dict(path)
         self.prediction_type, self.train_timesteps, self.begin = prediction_type, num_train_timesteps, float(interval[0])
         check_pairing(self.path, prediction_type, num_train_timesteps)
-        self._rows = rows_in_outputs(self.table, self.path, prediction_type)
+        self.inverted = invert_sigmas
+        check_inversion(invert_sigmas, prediction_type)
+        self._rows = rows_in_outputs(self.table, self.path, prediction_type, invert_sigmas)
         self.num_inference_steps = self.table.nfe
-        self._step_index, self._history = 0, torch.empty(0)
+        self._step_index, self._warned = 0, False
+        self._sums: Sums | None = None
         self._returned: Tensor | None = None
         self._place(torch.device("cpu"))
 
@@ -95,6 +105,7 @@ class NonStationaryScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
             model=artefact.model,
             fingerprint=artefact.fingerprint,
             guidance=list(guidance) if isinstance(guidance, tuple) else guidance,
+            invert_sigmas=scheduler is not None and is_inverted(scheduler),
         )
         if scheduler is not None:
             made.check(scheduler)
@@ -106,6 +117,12 @@ class NonStationaryScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         if theirs != mine:
             raise UsageError(
                 f"This scheduler is for networks that predict {mine!r}, but the pipeline's predicts {theirs!r}."
+            )
+        if is_inverted(scheduler) != self.inverted:
+            mine, theirs = ("as usual", "from data to noise (invert_sigmas)")[:: -1 if self.inverted else 1]
+            raise UsageError(
+                f"This scheduler is for networks that count noise levels {mine}, but the pipeline's counts {theirs}: make "
+                "it with the pipeline's own, from_artefact(file, pipe.scheduler)."
             )
         if not same_path(self.path, path_of(scheduler)):
             raise UsageError(
@@ -139,16 +156,19 @@ class NonStationaryScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         device: str | torch.device | None = None,
         sigmas: Sequence[float] | None = None,
         mu: float | None = None,
+        timesteps: Sequence[float] | None = None,
     ) -> None:
         """Begin anew on a device; UsageError unless the number of steps is the table's.
 
-        sigmas: the table has times of its own, so only 1, ..., 2/n, 1/n is accepted, which many flow pipelines pass when
-            nothing was asked for. mu: the shift that flow pipelines derive from the resolution; likewise without effect.
+        sigmas, timesteps: what a pipeline takes for its own grid. The table has times of its own, so that only their number
+            and their beginning count; those between are without effect, of which a warning tells once, unless they are
+            1, ..., 2/n, 1/n, which flow pipelines pass when nothing was asked for. UsageError if they begin elsewhere.
+        mu: the shift that flow pipelines derive from the resolution; likewise without effect.
         """
         del mu
-        if sigmas is not None:
-            check_default_sigmas(np.asarray(sigmas, dtype=np.float64))
-            num_inference_steps = len(sigmas)
+        for given, own in ((sigmas, self.sigmas), (timesteps, self.timesteps)):
+            if given is not None:
+                num_inference_steps = self._stand_in(np.asarray(given, dtype=np.float64), float(own[0]))
         if num_inference_steps not in (None, self.table.nfe):
             raise UsageError(
                 f"This scheduler's solver spends {self.table.nfe} evaluations: call the pipeline with "
@@ -187,43 +207,53 @@ class NonStationaryScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         i = self._step_index
         if i >= self.table.nfe:
             raise UsageError(f"All {self.table.nfe} steps of this scheduler are taken: call set_timesteps to begin anew.")
-        self._keep(i, sample, model_output)
-        rows, history = self._running, self._history
-        # With a place for its result, the product is out of reach of an autocast that is meant for the network.
-        state = torch.mv(history[: i + 2].T, rows[i, : i + 2], out=torch.empty_like(history[0]))
+        if i == 0:
+            self._begin(sample)
+        elif sample is not self._returned:
+            self._check_unchanged(sample)
+        assert self._sums is not None  # noqa: S101 (for the type checker)
+        self._returned = found = self._sums.add(i, model_output).to(sample.dtype).view(sample.shape)
         self._step_index = i + 1
-        self._returned = found = state.to(sample.dtype).view(sample.shape)
         return SchedulerOutput(prev_sample=found) if return_dict else (found,)
 
     def add_noise(self, original_samples: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """Return the states alpha x1 + sigma eps of the path at these timesteps [batch]."""
-        times = times_of(self.path, timesteps, self.train_timesteps)
+        told = self.train_timesteps - timesteps if self.inverted else timesteps
+        times = times_of(self.path, told, self.train_timesteps)
         return combine(self.path.alpha(times), original_samples, self.path.sigma(times), noise)
 
     def __len__(self) -> int:
         return self.train_timesteps
 
     def _place(self, device: torch.device) -> None:
-        """Put onto the device what pipelines look at and what steps need."""
+        """Put onto the device what pipelines look at."""
         times = self.table.times
-        self.timesteps = timesteps_of(self.path, times[:-1], self.train_timesteps).to(device, torch.float32)
-        self.sigmas = noise_ratio(self.path, times).to(device, torch.float32)
-        self._running = self._rows.to(device, torch.float32)
+        timesteps = timesteps_of(self.path, times[:-1], self.train_timesteps)
+        sigmas = noise_ratio(self.path, times)
+        if self.inverted:
+            timesteps, sigmas = self.train_timesteps - timesteps, 1.0 - sigmas
+        self.timesteps, self.sigmas = timesteps.to(device, torch.float32), sigmas.to(device, torch.float32)
 
     def _restart(self) -> None:
-        self._step_index, self._history, self._returned = 0, torch.empty(0), None
+        self._step_index, self._returned = 0, None
 
-    def _keep(self, i: int, sample: Tensor, model_output: Tensor) -> None:
-        """Put the output, and before the first step the state, into the history [n + 1, numbers]."""
-        if i == 0:
-            precision = torch.promote_types(sample.dtype, torch.float32)
-            rows = self._running if precision == torch.float32 else self._rows
-            self._running = rows.to(sample.device, precision)
-            self._history = torch.empty(self.table.nfe + 1, sample.numel(), dtype=precision, device=sample.device)
-            self._history[0] = sample.reshape(-1)
-        elif sample is not self._returned:
-            self._check_unchanged(sample)
-        self._history[i + 1] = model_output.reshape(-1)
+    def _begin(self, sample: Tensor) -> None:
+        """Take the first state, into the memory of the run before if that was for states of this kind."""
+        if self._sums is None or not self._sums.serve(sample):
+            self._sums = Sums(self._rows, sample)
+        self._sums.begin(sample)
+
+    def _stand_in(self, given: np.ndarray[Any, Any], beginning: float) -> int:
+        """Return of how many steps a pipeline's own grid is; UsageError if the table cannot stand in for it."""
+        steps, usual = check_grid(given, beginning, self.inverted)
+        if not usual and steps == self.table.nfe and not self._warned:
+            self._warned = True
+            warnings.warn(
+                "The pipeline passes noise levels of its own, which are without effect: a non-stationary solver has times "
+                "of its own.",
+                stacklevel=3,
+            )
+        return steps
 
     def _check_unchanged(self, sample: Tensor) -> None:
         """Raise UsageError if the state is another than the last; pipelines that only pass it on never come here."""
