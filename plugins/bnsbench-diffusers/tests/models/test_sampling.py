@@ -14,8 +14,9 @@ import torch
 from diffusers import DDIMPipeline, FlowMatchEulerDiscreteScheduler
 from diffusers.schedulers.scheduling_utils import SchedulerOutput
 
-from bnsbench.plugin import combine, to_data, to_noise, trace
+from bnsbench.plugin import NonStationarySolver, combine, to_data, to_noise, trace
 from bnsbench_diffusers.models.loading import load_pipeline
+from bnsbench_diffusers.schedulers.nonstationary import NonStationaryScheduler
 from bnsbench_diffusers.testing import SMALLEST
 
 pytestmark = pytest.mark.filterwarnings("ignore:`past_key_values`:FutureWarning")  # AudioLDM2's own, of its GPT-2
@@ -177,6 +178,20 @@ def test_euler_of_wan(tiny, load, kind, guidance, second):
     expected = pipe_call(pipe, noise, guidance, **CLIP, **apart)
     assert float(pipe.scheduler.sigmas[2]) > 0.6 > float(pipe.scheduler.sigmas[3])
     found = ours(model, euler, noise, 1 - pipe.scheduler.sigmas[1:-1].double(), guidance)
+    assert deviation(found, expected) < TOLERANCE
+
+
+def test_a_table_runs_in_wan_with_both_networks(tiny, load):
+    """The pipeline chooses its network by the table's timesteps, one of which is the boundary itself."""
+    model, pipe = load("wan-2", guidance_scale_2=2.0), load_pipeline(tiny("wan-2"))
+    noise = start(model)
+    times = torch.tensor([0.0, 0.1, 0.4, 0.45, 0.8, 1.0], dtype=torch.float64)
+    b = times.diff().expand(5, 5).tril() + 0.02 * torch.randn(5, 5, generator=torch.Generator().manual_seed(1)).tril()
+    table = NonStationarySolver(times, torch.full((5,), 1.01), b)
+    pipe.scheduler = NonStationaryScheduler(table.to_dict(), model.path.to_dict(), prediction_type="flow_prediction")
+    expected = pipe_call(pipe, noise, 3.0, guidance_scale_2=2.0, **CLIP)
+    with torch.no_grad():
+        found = table(model.field(model.conditions(torch.arange(2)), 3.0), noise)
     assert deviation(found, expected) < TOLERANCE
 
 
