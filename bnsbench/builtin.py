@@ -20,7 +20,7 @@ from bnsbench.contract.specs import (
     SolverSpec,
     SuiteSpec,
 )
-from bnsbench.solvers.specs import SOLVERS
+from bnsbench.solvers.specs import DIRECT, SOLVERS
 
 _PACKAGE = Path(__file__).parent
 
@@ -111,7 +111,7 @@ def bnsbench_models() -> Iterator[ModelSpec]:
 @hookimpl
 def bnsbench_solvers() -> Iterator[SolverSpec]:
     """Yield the classics and the trained solver."""
-    yield from SOLVERS
+    yield from (*SOLVERS, *DIRECT)
     yield SolverSpec(
         "bns",
         "bnsbench.training.recipes.bns:train_bns",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bnsbench.contract.specs import ExporterSpec as ExporterSpec
     from bnsbench.contract.specs import MetricSpec as MetricSpec
     from bnsbench.contract.specs import ModelSpec as ModelSpec
+    from bnsbench.contract.specs import PathSpec as PathSpec
     from bnsbench.contract.specs import ReportSpec as ReportSpec
     from bnsbench.contract.specs import Scalar as Scalar
     from bnsbench.contract.specs import SolverSpec as SolverSpec
@@ -92,6 +93,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
             "ExecutorSpec",
             "ReportSpec",
             "ExporterSpec",
+            "PathSpec",
             "Scalar",
         ),
     },

@@ -352,6 +352,24 @@ class ModelField:
         check_scale(guidance, self.guidance)
         return in_parts(self.parts, partial(self._where_it_lies, self._apart), t, x, axis=1)
 
+    def conditional(self, t: Tensor, x: Tensor) -> Tensor:
+        """Return u_cond [batch, ...], by half the forwards of a guided evaluation.
+
+        Args:
+            t: Time, 0-d or [batch].
+            x: States [batch, *shape].
+
+        Raises:
+            NotApplicableError: If guidance does not double the model's forwards, so that none can be left out.
+        """
+        alone = self.model.forwards_per_evaluation(0.0)
+        if self.forwards_per_evaluation != 2 * alone:
+            raise NotApplicableError(
+                f"An evaluation of {type(self.model).__name__} takes {self.forwards_per_evaluation} forwards here and"
+                f" {alone} without guidance, so that no forward without the condition can be left out."
+            )
+        return self.model.field(self.condition).within(self.parts)(t, x)
+
     def part(self, index: Tensor | slice) -> ModelField:
         condition = None if self.condition is None else self.condition[index]
         guidance = self.guidance[index] if isinstance(self.guidance, Tensor) else self.guidance

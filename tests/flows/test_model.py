@@ -348,3 +348,19 @@ def test_a_model_may_mix_its_answers_in_its_own_way_and_then_no_table_weighs_the
     torch.testing.assert_close(own(t, x), 2 * usual(t, x))
     with pytest.raises(NotApplicableError, match=r"Guidance of Longer is not .* no table can weigh its answers apart"):
         own.answers(t, x, 2.0)
+
+
+@pytest.mark.parametrize("prediction", ["velocity", "x", "epsilon"])
+def test_the_answer_with_the_condition_is_the_field_without_guidance(prediction: Prediction) -> None:
+    model, labels = GaussianModel(prediction=prediction), torch.tensor([0, 1])
+    t, x = torch.tensor(0.4, dtype=torch.float64), torch.linspace(-1, 1, 6, dtype=torch.float64).reshape(2, 3)
+    model.calls.clear()
+    found = model.field(labels, 2.0).conditional(t, x)
+    assert model.calls == [2]
+    assert torch.equal(found, model.field(labels)(t, x))
+
+
+def test_where_guidance_is_one_forward_none_can_be_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(GaussianModel, "forwards_per_evaluation", lambda *_: 1)
+    with pytest.raises(NotApplicableError, match="takes 1 forwards here and 1 without guidance"):
+        GaussianModel().field(torch.tensor([0]), 2.0).conditional(torch.tensor(0.4), torch.zeros(1, 3))
