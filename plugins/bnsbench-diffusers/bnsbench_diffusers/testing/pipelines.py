@@ -52,13 +52,17 @@ def make_tiny_pipeline(kind: str, folder: Path | str, seed: int = SEED) -> Path:
         raise UsageError(f"There is no kind of pipeline {kind!r}; choose from {', '.join(KINDS)}.")
     with torch.random.fork_rng(devices=()), quiet():
         torch.manual_seed(seed)
-        pipeline = KINDS[kind]()
-        for component in pipeline.components.values():
-            if isinstance(component, torch.nn.Module):
-                _enliven(component)
-                _calm(component)
-        pipeline.save_pretrained(str(folder))
+        settle(KINDS[kind]()).save_pretrained(str(folder))
     return Path(folder)
+
+
+def settle(pipeline: Any) -> Any:
+    """Return a pipeline of random weights whose networks have been made to do something, and to change slowly with time."""
+    for component in pipeline.components.values():
+        if isinstance(component, torch.nn.Module):
+            _enliven(component)
+            _calm(component)
+    return pipeline
 
 
 def _enliven(network: torch.nn.Module) -> None:

@@ -66,7 +66,7 @@ def wan_tokens() -> Any:
     return wan(expand_timesteps=True)
 
 
-def ltx() -> Any:
+def ltx(layers: int = 2) -> Any:
     """Return one of latents [8, frames, height, width] with an eighth of the sides and a quarter of the frames."""
     blocks: dict[str, Any] = {}
     for end in ("", "decoder_"):
@@ -78,7 +78,7 @@ def ltx() -> Any:
         num_attention_heads=2,
         attention_head_dim=8,
         cross_attention_dim=16,
-        num_layers=2,
+        num_layers=layers,
         caption_channels=WIDTH,
     )
     return diffusers.LTXPipeline(
