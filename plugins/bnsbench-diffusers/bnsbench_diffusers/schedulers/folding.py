@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,9 +11,6 @@ from bnsbench.paths import CondOT, DiscreteVP, Path
 from bnsbench.plugin import NonStationarySolver, NotApplicableError, UsageError
 from bnsbench_diffusers.schedule import FLOW, timesteps_of
 from bnsbench_diffusers.schedulers.conventions import output_coefficients, prediction_type_of
-
-BEGINNING = 1e-2
-"""The part by which a grid may begin elsewhere than a table and still begin with pure noise, as those from 0.999 do."""
 
 
 def rows_in_outputs(table: NonStationarySolver, path: Path, prediction_type: str, inverted: bool = False) -> Tensor:
@@ -35,44 +31,21 @@ def rows_in_outputs(table: NonStationarySolver, path: Path, prediction_type: str
     return table.in_outputs(beta, -gamma if inverted else gamma)
 
 
-def check_pairing(path: Path, prediction_type: str, train_timesteps: int) -> None:
-    """Raise UsageError for a prediction type that no network on the path has, or a path that no pipeline has."""
-    timesteps_of(path, torch.zeros(1, dtype=torch.float64), train_timesteps)
-    if (prediction_type == FLOW) != isinstance(path, CondOT):
-        raise UsageError(f"No pipeline on the path {path.name!r} has a network that predicts {prediction_type!r}.")
-    if isinstance(path, DiscreteVP) and len(path.alphas_cumprod) != train_timesteps:
-        levels = len(path.alphas_cumprod)
-        raise UsageError(f"num_train_timesteps is {train_timesteps}, but the path's schedule has {levels} levels.")
-
-
-def check_inversion(inverted: bool, prediction_type: str) -> None:
-    """Raise UsageError for networks that count from data to noise but are no flow's."""
-    if inverted and prediction_type != FLOW:
-        raise UsageError(f"invert_sigmas is of networks of flows, not of those that predict {prediction_type!r}.")
-
-
 def is_inverted(scheduler: Any) -> bool:
     """Return whether the networks of a pipeline's scheduler are told 1 - sigma and predict data minus noise, as Mochi's."""
     return bool(scheduler.config.get("invert_sigmas", False))
 
 
-def check_grid(given: np.ndarray[Any, Any], beginning: float, inverted: bool) -> tuple[int, bool]:
-    """Return of how many steps sigmas or timesteps are, and whether they are 1, ..., 2/n, 1/n, as pipelines pass by default.
-
-    beginning: the first one of a table, which is all that counts. inverted: whether the table's are counted from data to
-    noise, before which pipelines pass them as usual. A last 0 is the end and no step. Raises UsageError for none, and for a
-    beginning that is no pure noise.
-    """
-    steps = given[:-1] if len(given) > 1 and given[-1] == 0 else given
-    whole = 1.0 if inverted else beginning
-    if not len(steps) or not abs(steps[0] - whole) <= BEGINNING * whole:
-        found = f"{steps[0]:g}" if len(steps) else "nowhere"
-        raise UsageError(
-            f"A non-stationary solver begins with pure noise, at {whole:g}, and not at {found}: it changes no sample that "
-            "there is, and refines none."
-        )
-    usual = np.linspace(1.0, 1.0 / len(steps), len(steps))
-    return len(steps), np.allclose(steps, usual, atol=1e-6)
+def check_pairing(path: Path, prediction_type: str, train_timesteps: int, inverted: bool = False) -> None:
+    """Raise UsageError for a prediction type that no network on the path has, or a path that no pipeline has."""
+    timesteps_of(path, torch.zeros(1, dtype=torch.float64), train_timesteps)
+    if (prediction_type == FLOW) != isinstance(path, CondOT):
+        raise UsageError(f"No pipeline on the path {path.name!r} has a network that predicts {prediction_type!r}.")
+    if inverted and prediction_type != FLOW:
+        raise UsageError(f"invert_sigmas is of networks of flows, not of those that predict {prediction_type!r}.")
+    if isinstance(path, DiscreteVP) and len(path.alphas_cumprod) != train_timesteps:
+        levels = len(path.alphas_cumprod)
+        raise UsageError(f"num_train_timesteps is {train_timesteps}, but the path's schedule has {levels} levels.")
 
 
 def prediction_type_for(path: Path, scheduler: Any, given: str | None) -> str:

@@ -148,9 +148,9 @@ class TestWhatPipelinesLookAt:
         products = []
         monkeypatch.setattr(torch, "mv", lambda *args, mv=torch.mv, **kwargs: products.append(1) or mv(*args, **kwargs))
         monkeypatch.setattr(torch.Tensor, "item", None)
-        placed = scheduler._sums
+        placed = scheduler._steps
         scheduler.step(output, scheduler.timesteps[1], x)
-        assert scheduler._sums is placed
+        assert scheduler._steps is placed
         assert products == [1]
 
     def test_a_run_after_another_takes_its_memory_unless_states_are_of_another_kind(self, noise, artefact_for):
@@ -158,7 +158,7 @@ class TestWhatPipelinesLookAt:
         for states in (noise, noise + 1, noise.float(), noise.bfloat16(), noise[:2]):
             scheduler.set_timesteps(5)
             scheduler.step(states, scheduler.timesteps[0], states)
-            kept.append(scheduler._sums)
+            kept.append(scheduler._steps)
         assert [kept[i] is kept[i + 1] for i in range(4)] == [True, False, True, False]
 
 
