@@ -16,6 +16,7 @@ from bnsbench_diffusers.schedule import times_of, timesteps_of
 from bnsbench_diffusers.schedulers.conventions import noise_ratio, path_of, prediction_type_of, same_path
 from bnsbench_diffusers.schedulers.folding import (
     check_pairing,
+    is_inverted,
     prediction_type_for,
     rows_in_outputs,
     train_timesteps_for,
@@ -32,6 +33,7 @@ class NonStationaryScheduler(NonStationaryTableScheduler, SchedulerMixin):  # ty
         path, interval: of the field that it was made for, the path as `Path.to_dict` gives it.
         prediction_type: what the pipeline's network predicts: "epsilon", "v_prediction", "sample" or "flow_prediction".
         num_train_timesteps: T of the network's timesteps.
+        invert_sigmas: whether the network counts from data to noise, as Mochi's: told T - timestep, it says data - noise.
         name, model, fingerprint, guidance: where the solver comes from; w = guidance_scale - 1.
 
     Its steps, and what it refuses, by UsageError, are those of `NonStationaryTableScheduler`: conversions between outputs
@@ -52,6 +54,7 @@ class NonStationaryScheduler(NonStationaryTableScheduler, SchedulerMixin):  # ty
         model: str = "",
         fingerprint: str = "",
         guidance: float | Sequence[float] = 0.0,
+        invert_sigmas: bool = False,
     ) -> None:
         if solver is None or path is None:
             raise UsageError("A NonStationaryScheduler needs a solver's table and its path: make it by from_artefact.")
@@ -59,11 +62,14 @@ class NonStationaryScheduler(NonStationaryTableScheduler, SchedulerMixin):  # ty
         self.table = NonStationarySolver.from_dict(solver)
         self.path: Path = path_from_dict(path)
         self.prediction_type = prediction_type
-        check_pairing(self.path, prediction_type, num_train_timesteps)
+        self.inverted = invert_sigmas
+        check_pairing(self.path, prediction_type, num_train_timesteps, invert_sigmas)
+        timesteps = timesteps_of(self.path, self.table.times[:-1], num_train_timesteps)
+        sigmas = noise_ratio(self.path, self.table.times)
         self._hold(
-            rows_in_outputs(self.table, self.path, prediction_type),
-            timesteps_of(self.path, self.table.times[:-1], num_train_timesteps),
-            noise_ratio(self.path, self.table.times),
+            rows_in_outputs(self.table, self.path, prediction_type, invert_sigmas),
+            num_train_timesteps - timesteps if invert_sigmas else timesteps,
+            1.0 - sigmas if invert_sigmas else sigmas,
             float(self.path.sigma(float(interval[0]))),
             num_train_timesteps,
         )
@@ -91,6 +97,7 @@ class NonStationaryScheduler(NonStationaryTableScheduler, SchedulerMixin):  # ty
             model=artefact.model,
             fingerprint=artefact.fingerprint,
             guidance=list(guidance) if isinstance(guidance, tuple) else guidance,
+            invert_sigmas=scheduler is not None and is_inverted(scheduler),
         )
         if scheduler is not None:
             made.check(scheduler)
@@ -102,6 +109,12 @@ class NonStationaryScheduler(NonStationaryTableScheduler, SchedulerMixin):  # ty
         if theirs != mine:
             raise UsageError(
                 f"This scheduler is for networks that predict {mine!r}, but the pipeline's predicts {theirs!r}."
+            )
+        if is_inverted(scheduler) != self.inverted:
+            mine, theirs = ("as usual", "from data to noise (invert_sigmas)")[:: -1 if self.inverted else 1]
+            raise UsageError(
+                f"This scheduler is for networks that count noise levels {mine}, but the pipeline's counts {theirs}: make "
+                "it with the pipeline's own, from_artefact(file, pipe.scheduler)."
             )
         if not same_path(self.path, path_of(scheduler)):
             raise UsageError(
@@ -124,5 +137,6 @@ class NonStationaryScheduler(NonStationaryTableScheduler, SchedulerMixin):  # ty
 
     def add_noise(self, original_samples: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """Return the states alpha x1 + sigma eps of the path at these timesteps [batch]."""
-        times = times_of(self.path, timesteps, self.train_timesteps)
+        told = self.train_timesteps - timesteps if self.inverted else timesteps
+        times = times_of(self.path, told, self.train_timesteps)
         return combine(self.path.alpha(times), original_samples, self.path.sigma(times), noise)
