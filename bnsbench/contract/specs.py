@@ -44,8 +44,8 @@ class ModelSpec(Spec):
 
     Attributes:
         guidable: Whether it has an unconditional prediction, so that guidance scales other than 0 make sense.
-        modality: What it generates ("image", "audio", "points", ...), for previews; "audio" anyway if the model has a
-            sample rate.
+        modality: What it generates ("image", "video", "audio", "points", ...), for previews; "audio" anyway if the
+            model has a sample rate.
     """
 
     guidable: bool = False

@@ -48,6 +48,12 @@ def parts_of(field: VelocityField) -> Parts:
     return known if isinstance(known, Parts) else Parts()
 
 
+def jumps_of(field: VelocityField) -> tuple[float, ...]:
+    """Return the times inside of a field's interval at which its velocity jumps, rising; see `Model.jumps`."""
+    begin, end = field.interval
+    return tuple(sorted(t for t in set(getattr(field, "jumps", ())) if begin < t < end))
+
+
 def restricted(field: BatchField, part: slice, count: int) -> BatchField:
     """Return the field of a part of its ``count`` samples; the field itself if that is all of them."""
     return field if part == slice(0, count) else field.part(part)
@@ -168,16 +174,22 @@ class FunctionField:
         function: Returns u_t(x), shaped like x [batch, ...], for a time t that is 0-d or [batch].
         path: The Gaussian path to which the field belongs.
         interval: (t_begin, t_end) on which it may be evaluated.
+        jumps: Times at which the velocity jumps; at such a time itself it is the one before.
     """
 
     forwards_per_evaluation = 1
 
     def __init__(
-        self, function: Callable[[Tensor, Tensor], Tensor], path: Path, interval: tuple[float, float] = (0.0, 1.0)
+        self,
+        function: Callable[[Tensor, Tensor], Tensor],
+        path: Path,
+        interval: tuple[float, float] = (0.0, 1.0),
+        jumps: tuple[float, ...] = (),
     ) -> None:
         self.function = function
         self.path = path
         self.interval = interval
+        self.jumps = jumps
         self.parts = Parts()
 
     def __call__(self, t: Tensor, x: Tensor) -> Tensor:
@@ -208,6 +220,10 @@ class CountingField:
     @property
     def interval(self) -> tuple[float, float]:
         return self.field.interval
+
+    @property
+    def jumps(self) -> tuple[float, ...]:
+        return jumps_of(self.field)
 
     @property
     def forwards(self) -> int:

@@ -44,6 +44,10 @@ class Model(ABC):
         shape: One sample's shape in the space where the ODE lives.
         prediction: What `predict` returns.
         interval: The times on which it may be evaluated; epsilon-VP networks end at 1 - 1e-3.
+        linear_guidance: Whether guidance mixes its answers as (1 + w) f(x | c) - w f(x) at all times, with the w that it is
+            asked for; where it does not, no table can weigh them apart.
+        jumps: Times at which its velocity jumps, as where one network takes over from another; at such a time itself it is
+            the one before. The ground truth makes no step across them.
         data_range: Peak-to-peak range of the data, which PSNR uses.
         dtype: The precision in which it is meant to be used; states of the ODE are kept in at least float32.
         device: Where it lies, as `to` was told; "" if nobody has told it. States may lie elsewhere.
@@ -55,6 +59,8 @@ class Model(ABC):
     shape: tuple[int, ...]
     prediction: Prediction = "velocity"
     interval: tuple[float, float] = (0.0, 1.0)
+    linear_guidance: bool = True
+    jumps: tuple[float, ...] = ()
     data_range: float = 2.0
     dtype: torch.dtype = torch.float32
     device: str = ""
@@ -184,7 +190,16 @@ class Model(ABC):
             return self.predict(t, x, condition)
         if condition is None:
             raise NotApplicableError(f"{type(self).__name__} is unconditional, so guidance needs w = 0, not {guidance}.")
-        with_condition, without = self.answers(t, x, condition)
+        return self.mixed(*self.answers(t, x, condition), guidance)
+
+    def mixed(self, with_condition: Tensor, without: Tensor, guidance: Guidance) -> Tensor:
+        """Return the guided prediction that both answers of the network make, (1 + w) f(x | condition) - w f(x).
+
+        Args:
+            with_condition: f(x | condition) [batch, ...].
+            without: f(x), of the same shape.
+            guidance: The scale w, or one for each sample [batch].
+        """
         # f + (1 + w) (f_cond - f) = (1 + w) f_cond - w f, in at least float32: the weights are larger than one, and so would
         # be the rounding of both answers. Torch takes no weight that is a number in bfloat16 either.
         precision = torch.promote_types(without.dtype, torch.float32)
@@ -262,6 +277,10 @@ class ModelField:
     def interval(self) -> tuple[float, float]:
         return self.model.interval
 
+    @property
+    def jumps(self) -> tuple[float, ...]:
+        return self.model.jumps
+
     def check_ends(self) -> None:
         """Raise UsageError if the prediction has no finite velocity at an end of the interval.
 
@@ -305,6 +324,11 @@ class ModelField:
         del guidance
         if condition is None:
             raise NotApplicableError(f"{type(self.model).__name__} is unconditional, so it has one answer and not two.")
+        if not self.model.linear_guidance:
+            raise NotApplicableError(
+                f"Guidance of {type(self.model).__name__} is not (1 + w) u_cond - w u_uncond with one w, so no table can "
+                "weigh its answers apart: use columns=guided."
+            )
         path, kind = self.model.path, self.model.prediction
         with raised_by("model"):
             found = self.model.answers(t, x.to(self.model.dtype), condition)

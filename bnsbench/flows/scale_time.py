@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bnsbench.flows.fields import BatchField, Columns
+from bnsbench.flows.fields import BatchField, Columns, jumps_of
 from bnsbench.flows.paths import Path
 from bnsbench.flows.predictions import per_sample
 
@@ -25,10 +25,16 @@ class ScaleTimeField:
 
     @property
     def interval(self) -> tuple[float, float]:
-        # The new times at which the new path has the log-SNR of the old one's ends.
-        begin, end = self.field.interval
-        times = self.path.time(self.field.path.log_snr(torch.tensor([begin, end], dtype=torch.float64)))
-        return float(times[0]), float(times[1])
+        begin, end = self._new_times(self.field.interval)
+        return begin, end
+
+    @property
+    def jumps(self) -> tuple[float, ...]:
+        return self._new_times(jumps_of(self.field))
+
+    def _new_times(self, times: tuple[float, ...]) -> tuple[float, ...]:
+        """Return the times at which the new path has the log-SNR of the old one at ``times``."""
+        return tuple(self.path.time(self.field.path.log_snr(torch.tensor(times, dtype=torch.float64))).tolist())
 
     def __call__(self, t: Tensor, x: Tensor) -> Tensor:
         return self._seen(t, x, None)[0]

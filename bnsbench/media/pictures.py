@@ -24,6 +24,8 @@ Pixels = NDArray[np.uint8]
 
 SMALLEST_TILE = 64
 """Images smaller than this many pixels are magnified in the overview."""
+STRIP = 8
+"""Frames of a video that are shown, at equal distances from the first to the last."""
 WINDOW = 512
 """Samples in a window of a spectrogram."""
 
@@ -48,13 +50,17 @@ def display_for(modality: str, rate: int | None = None) -> Display:
     """Return the functions that show samples of a modality.
 
     Args:
-        modality: "image", "audio" or "points".
+        modality: "image", "video", "audio" or "points".
         rate: Of sound, in Hz.
 
     Raises:
         UsageError: If samples of that modality cannot be shown.
     """
-    known = {"image": Display(draw_images, write_images), "points": Display(draw_points)}
+    known = {
+        "image": Display(draw_images, write_images),
+        "video": Display(draw_videos, write_videos),
+        "points": Display(draw_points),
+    }
     if rate is not None:
         known["audio"] = Display(draw_sounds, partial(write_sounds, rate=rate))
     if modality not in known:
@@ -84,6 +90,35 @@ def draw_images(samples: Tensor, truth: Tensor, file: Path) -> None:
         file: The picture, with a suffix that says its format.
     """
     _save_pixels(file, contact_sheet(_pixels(samples), _pixels(truth)))
+
+
+def write_videos(samples: Tensor, truth: Tensor, folder: Path) -> None:
+    """Write frames of every video beside each other as 000.png, 001.png and so on.
+
+    Args:
+        samples: Videos [n, C, frames, H, W] in [-1, 1], C = 1 or 3.
+        truth: Not used: the ground truth is in the overview.
+        folder: Where they are written; it has to exist.
+    """
+    write_images(film_strips(samples), truth, folder)
+
+
+def draw_videos(samples: Tensor, truth: Tensor, file: Path) -> None:
+    """Draw frames of all videos beside each other, each with its ground truth at its right.
+
+    Args:
+        samples: Videos [n, C, frames, H, W] in [-1, 1], C = 1 or 3.
+        truth: Their ground truth, of the same shape.
+        file: The picture, with a suffix that says its format.
+    """
+    draw_images(film_strips(samples), film_strips(truth), file)
+
+
+def film_strips(videos: Tensor) -> Tensor:
+    """Return images [n, C, H, k W] of at most `STRIP` frames of videos [n, C, frames, H, W], from left to right."""
+    frames = videos.shape[2]
+    shown = torch.linspace(0, frames - 1, min(frames, STRIP)).round().long()
+    return videos[:, :, shown].permute(0, 1, 3, 2, 4).flatten(3)
 
 
 def contact_sheet(left: Pixels, right: Pixels) -> Pixels:

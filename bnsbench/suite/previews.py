@@ -21,7 +21,7 @@ def write_preview(samples: SampleSet, modality: str, folder: Path, name: str) ->
 
     Args:
         samples: The cell's samples.
-        modality: Of the model: "image", "audio" or "points".
+        modality: Of the model: "image", "video", "audio" or "points".
         folder: Is made if there is none.
         name: Of the files, without suffix.
     """

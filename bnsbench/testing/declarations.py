@@ -18,7 +18,7 @@ from bnsbench.testing.report import Check, Verdict, failed, not_applicable, pass
 from bnsbench.truth.wiring import suspicion
 
 HEXADECIMAL = re.compile(r"[0-9a-f]{8,}")
-_DIMENSIONS = {"image": (4,), "audio": (2, 3)}
+_DIMENSIONS = {"image": (4,), "video": (5,), "audio": (2, 3)}
 """Of decoded samples, batch included."""
 
 
@@ -76,10 +76,11 @@ def modality(subject: Subject[ModelSpec]) -> Verdict:
         return failed(f"Decoding {count} states gives {shape[0]} samples.", "Keep the batch along the first axis.")
     if declared == "audio" and model.sample_rate is None:
         return failed("Its modality is 'audio' and its sample rate None.", "Give the sample rate in Hz.")
-    if len(shape) not in _DIMENSIONS.get(declared, (len(shape),)) or (declared == "image" and shape[1] not in (1, 3)):
+    colourless = declared in ("image", "video") and shape[1] not in (1, 3)
+    if len(shape) not in _DIMENSIONS.get(declared, (len(shape),)) or colourless:
         remedy = (
-            "Decode images to [batch, 1 or 3, height, width] and audio to [batch, samples] or [batch, channels, samples], "
-            "or declare what it is."
+            "Decode images to [batch, 1 or 3, height, width], videos to [batch, 1 or 3, frames, height, width] and audio to "
+            "[batch, samples] or [batch, channels, samples], or declare what it is."
         )
         return failed(f"Its modality is {declared!r}, but decoded samples are shaped {shape}.", remedy)
     return passed()

@@ -156,7 +156,7 @@ def conditions(subject: ModelSubject) -> Verdict:
 def guidance(subject: ModelSubject) -> Verdict:
     """Check that it can be guided if it says so, and then by (1 + w) u_cond - w u_uncond."""
     model, x, condition = subject.model, subject.states(subject.middle, subject.model.dtype), subject.condition
-    if not subject.spec.guidable:
+    if not subject.spec.guidable or not model.linear_guidance:
         return _unguidable(subject)
     if condition is None:
         return _not_guidable(subject, "no conditions", "Return conditions, or declare guidable=False.")
@@ -192,6 +192,8 @@ def _not_guidable(subject: ModelSubject, lack: str, remedy: str) -> Verdict:
 
 
 def _unguidable(subject: ModelSubject) -> Verdict:
+    if subject.spec.guidable:
+        return not_applicable("Its guidance is of a kind of its own, as its `linear_guidance` says.")
     if subject.condition is None:
         return not_applicable("It is unconditional.")
     try:

@@ -15,13 +15,16 @@ from torch import Tensor
 from torchdiffeq import odeint
 
 from bnsbench.errors import DivergedError
-from bnsbench.flows.fields import BatchField, CountingField
+from bnsbench.flows.fields import BatchField, CountingField, jumps_of
 from bnsbench.flows.model import ModelField
 from bnsbench.flows.paths import CANONICAL
 from bnsbench.flows.precision import time_dtype, times_on
 from bnsbench.flows.predictions import per_sample
 from bnsbench.flows.scale_time import ScaleTimeField
 from bnsbench.truth.psnr import psnr_per_sample
+
+BESIDE = 1e-6
+"""So far before and after a jump of the velocity are times of a trajectory, which is interpolated from both of its sides."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,7 @@ def solve_each(field: BatchField, x0: Tensor, tolerance: float, points: int = 2,
         field: The velocity field of the batch.
         x0: Initial states [batch, ...].
         tolerance: Of one step, both relative and absolute.
-        points: The number of times, both ends among them.
+        points: The number of times, both ends among them; those just before and after jumps of the velocity come to them.
         canonical: Whether it is solved as seen on the canonical path, where the same noise levels take the same steps
             whatever path a model has; the times are equidistant there.
 
@@ -117,9 +120,17 @@ def solve_each(field: BatchField, x0: Tensor, tolerance: float, points: int = 2,
         field.check_ends()
     if canonical and field.path != CANONICAL:
         return _solve_canonical(field, x0, tolerance, points)
-    times = torch.linspace(*field.interval, points, dtype=torch.float64)
+    times = _way_times(field, points)
     with torch.no_grad():
         return _solve(field, x0, times, tolerance)
+
+
+def _way_times(field: BatchField, points: int) -> Tensor:
+    """Return equidistant times of the interval, with those beside the jumps where there are more than its ends."""
+    times = torch.linspace(*field.interval, points, dtype=torch.float64)
+    jumps = torch.tensor(jumps_of(field) if points > 2 else (), dtype=torch.float64)
+    inside = (jumps > times[0] + BESIDE) & (jumps < times[-1] - BESIDE)
+    return torch.cat([times, jumps[inside] - BESIDE, jumps[inside] + BESIDE]).sort().values
 
 
 def _solve_canonical(field: BatchField, x0: Tensor, tolerance: float, points: int) -> Solution:
@@ -218,7 +229,9 @@ def _integrate(field: BatchField, x0: Tensor, times: Tensor, tolerance: float) -
     """Return the states at the times [times, batch, ...], or None if a step underflows or a state is not finite."""
     moments = times_on(times, x0.device)
     # step_t: without it the last step would overshoot the interval and interpolate back.
-    options = {"step_t": moments[-1:], "dtype": time_dtype(x0.device)}
+    # jump_t: no step goes across a jump, and the next one begins with the velocity on its other side.
+    jumps = moments.new_tensor(jumps_of(field))
+    options = {"step_t": moments[-1:], "jump_t": jumps, "dtype": time_dtype(x0.device)}
     try:
         states: Tensor = odeint(field, x0, moments, rtol=tolerance, atol=tolerance, method="dopri5", options=options)
     except AssertionError as error:

@@ -51,6 +51,6 @@ class Adaptive:
         return solve_each(field, x0, self.tolerance, canonical=self.canonical)
 
     def way(self, field: BatchField, x0: Tensor) -> tuple[Solution, Trajectory]:
-        """Return the states at WAY_POINTS times, where the velocities cost an evaluation each."""
+        """Return the states at WAY_POINTS times and beside jumps, where the velocities cost an evaluation each."""
         found = solve_each(field, x0, self.tolerance, WAY_POINTS, self.canonical)
-        return replace(found, nfe=found.nfe + WAY_POINTS), found.trajectory(field)
+        return replace(found, nfe=found.nfe + len(found.times)), found.trajectory(field)

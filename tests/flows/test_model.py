@@ -9,6 +9,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import forward_ad
 
 from bnsbench.errors import NotApplicableError, UsageError
+from bnsbench.flows.guidance import Guidance
 from bnsbench.flows.model import Model
 from bnsbench.flows.paths import EDM, VP, CondOT, Path
 from bnsbench.flows.predictions import Prediction, to_velocity
@@ -331,6 +332,22 @@ def test_both_answers_come_back_from_where_the_network_lies() -> None:
         field = model.field(torch.ones(4), 2.0).within(Parts(3))
         found = field.answers(torch.tensor(0.5, dtype=torch.float64), torch.zeros(4, 3), 2.0)
         assert (found.device.type, found.shape, model.seen) == ("cpu", (2, 4, 3), {"cuda"})
+
+
+class Longer(GaussianModel):
+    linear_guidance = False
+
+    def mixed(self, with_condition: Tensor, without: Tensor, guidance: Guidance) -> Tensor:
+        return 2 * super().mixed(with_condition, without, guidance)
+
+
+def test_a_model_may_mix_its_answers_in_its_own_way_and_then_no_table_weighs_them() -> None:
+    labels, t = torch.tensor([0, 1]), torch.tensor(0.6, dtype=torch.float64)
+    x = torch.randn(2, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    own, usual = Longer().field(labels, 2.0), GaussianModel().field(labels, 2.0)
+    torch.testing.assert_close(own(t, x), 2 * usual(t, x))
+    with pytest.raises(NotApplicableError, match=r"Guidance of Longer is not .* no table can weigh its answers apart"):
+        own.answers(t, x, 2.0)
 
 
 @pytest.mark.parametrize("prediction", ["velocity", "x", "epsilon"])

@@ -15,6 +15,7 @@ from bnsbench.media.pictures import (
     draw_images,
     draw_points,
     draw_sounds,
+    film_strips,
     write_images,
     write_sounds,
 )
@@ -48,6 +49,18 @@ def test_overview_shows_every_pair_once(tmp_path, count):
     assert set(areas[:-1]) == {64 * 64}
 
 
+def test_frames_of_a_video_lie_beside_each_other(tmp_path):
+    levels = 10 * torch.arange(1, 16)
+    video = (levels / 127.5 - 1.0).reshape(1, 1, 15, 1, 1).expand(1, 1, 15, 2, 3)
+    display_for("video").each(video, video, tmp_path)
+    strip = read(tmp_path / "000.png")[..., 0]
+    assert strip.shape == (2, 8 * 3)
+    assert strip[1, ::3].tolist() == levels[::2].tolist()
+    assert film_strips(video[:, :, :2]).shape == (1, 1, 2, 6)
+    display_for("video").overview(video, video, tmp_path / "all.png")
+    assert set(levels[::2].tolist()) <= set(read(tmp_path / "all.png").ravel().tolist())
+
+
 def test_samples_are_left_of_their_truth():
     left, right = (np.full((1, 64, 64, 3), level, dtype=np.uint8) for level in (10, 200))
     columns = contact_sheet(left, right)[32, :, 0]
@@ -70,7 +83,7 @@ def test_what_is_no_image(tmp_path, shape):
 
 
 def test_unknown_modality():
-    with pytest.raises(UsageError, match="no pictures of 'audio' samples, only of image, points"):
+    with pytest.raises(UsageError, match="no pictures of 'audio' samples, only of image, video, points"):
         display_for("audio")
     assert display_for("audio", 16_000) is not None
 

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
-from scipy.integrate import solve_ivp
+from scipy.integrate import quad, solve_ivp
 from torch import Tensor
 
 from bnsbench.errors import DivergedError
-from bnsbench.flows.fields import FunctionField
+from bnsbench.flows.fields import FunctionField, jumps_of
 from bnsbench.flows.paths import VP, CondOT
+from bnsbench.flows.scale_time import ScaleTimeField
 from bnsbench.truth.ground_truth import Trajectory, ceiling, check_solved, solve, solve_each
 from tests.flows.toy import GaussianModel, SineField
 
@@ -59,6 +62,65 @@ def test_trajectory_interpolates_to_fourth_order() -> None:
     assert errors[0] / errors[1] > 8
     torch.testing.assert_close(trajectory.at(0.0), x0)
     torch.testing.assert_close(trajectory.at(1.0), trajectory.x[-1])
+
+
+JUMP = 0.37
+CONDOT = CondOT()
+
+
+def jumping(path=CONDOT, jumps=(JUMP,)) -> FunctionField:
+    """u = x cos(8 t), and from the jump on 3 minus that; at the jump itself it is still the first."""
+
+    def velocity(t, x):
+        wave = torch.cos(8 * t.to(x.dtype)) * x
+        return torch.where(t > JUMP, 3 - wave, wave)
+
+    return FunctionField(velocity, path, jumps=jumps)
+
+
+def after_the_jump(x0: Tensor, t: float) -> Tensor:
+    """The closed form: x grows by exp of the integral of the cosine, and behind the jump falls by it around a moving end."""
+    before = x0 * math.exp((math.sin(8 * min(t, JUMP))) / 8)
+    if t <= JUMP:
+        return before
+    moved = quad(lambda s: 3 * math.exp(math.sin(8 * s) / 8), JUMP, t, epsabs=1e-12)[0]
+    return math.exp(-math.sin(8 * t) / 8) * (before * math.exp(math.sin(8 * JUMP) / 8) + moved)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_no_step_goes_across_a_declared_jump(dtype) -> None:
+    x0 = start().to(dtype)
+    expected = after_the_jump(x0.double(), 1.0)
+    (found, cost), (unaware, more) = (solve(jumping(jumps=jumps), x0, 1e-6) for jumps in ((JUMP,), ()))
+    torch.testing.assert_close(found.double(), expected, rtol=0, atol=2e-5)
+    assert cost < 0.8 * more
+    assert float((unaware.double() - expected).abs().max()) < 1e-3
+
+
+def test_a_jump_is_where_it_is_on_another_path() -> None:
+    x0 = start()
+    field = ScaleTimeField(jumping(CondOT()), VP())
+    assert float(CondOT().log_snr(JUMP)) == pytest.approx(float(VP().log_snr(field.jumps[0])))
+    x_bar, cost = solve(field, float(field.scale(field.interval[0])) * x0, 1e-6)
+    end = x_bar / float(field.scale(field.interval[1]))
+    torch.testing.assert_close(end, after_the_jump(x0, float(VP().alpha(1.0))), rtol=0, atol=2e-2)
+    assert cost < solve(ScaleTimeField(jumping(CondOT(), ()), VP()), x0, 1e-6)[1]
+
+
+def test_a_trajectory_is_interpolated_from_both_sides_of_a_jump() -> None:
+    field, x0 = jumping(), start()
+    trajectory = solve_each(field, x0, 1e-9, 17).trajectory(field)
+    assert len(trajectory.times) == 17 + 2
+    for t in (0.1, JUMP - 0.02, JUMP, JUMP + 0.02, 0.9):
+        torch.testing.assert_close(trajectory.at(t), after_the_jump(x0, t), rtol=0, atol=2e-4)
+    blind = solve_each(jumping(jumps=()), x0, 1e-9, 17).trajectory(jumping(jumps=()))
+    assert float((blind.at(JUMP - 0.02) - after_the_jump(x0, JUMP - 0.02)).abs().max()) > 2e-3
+
+
+def test_jumps_beside_an_end_are_none() -> None:
+    field = FunctionField(lambda t, x: x, CondOT(), (0.0, 0.5), jumps=(0.0, 0.7, 0.2, 0.2, 0.1, 0.5))
+    assert jumps_of(field) == (0.1, 0.2)
+    assert jumps_of(GaussianModel().field(None)) == ()
 
 
 def wavy() -> tuple[Trajectory, Tensor]:

@@ -172,6 +172,11 @@ def _train_split(
     """
     source, cost, budget = problem.source, Cost(), problem.effort.budget
     guidance = _only_scale(source.guidance)
+    if not source.model.linear_guidance:
+        raise NotApplicableError(
+            f"Guidance of {type(source.model).__name__} is of a kind of its own, so no table can weigh its answers "
+            "apart: use columns=guided."
+        )
     task = split_task(nfe, vars(choices), math.prod(source.model.shape))
     if budget is not None:  # refused before anything is spent
         made_to_fit(problem, task, Allowance(budget.part(1 - GUIDED_SHARE), cost, source))

@@ -29,6 +29,8 @@ def bnsbench_models() -> Iterator[ModelSpec]:
             "null_class": -1,
             "embedded_guidance": 3.5,
             "seconds": 0.0,
+            "frames": 0,
+            "guidance_scale_2": 0.0,
         },
         guidable=True,
     )

@@ -424,6 +424,14 @@ def test_split_columns_go_on_from_their_rival_on_any_path(path: Any) -> None:
     assert torch.equal(split.solver.times[[0, -1]], guided.solver.times[[0, -1]])
 
 
+def test_split_columns_are_refused_where_guidance_is_no_mixture_of_two_answers(
+    source: PairSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(source.model), "linear_guidance", False)
+    with pytest.raises(NotApplicableError, match="is of a kind of its own, so no table can weigh its answers apart"):
+        train_bns(problem(source), 3, columns="split")
+
+
 def test_split_columns_are_refused_where_there_is_nothing_to_split(source: PairSource) -> None:
     with pytest.raises(NotApplicableError, match="Without guidance a network answers once"):
         train_bns(problem(replace(source, guidance=0.0)), 3, columns="split")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bnsbench.plugin import UsageError
-from bnsbench_diffusers.models.base import Options, refuse
+from bnsbench_diffusers.models.base import Options, takes
 from bnsbench_diffusers.models.latents import decode_unclamped, in_float32, scale_factor
 from bnsbench_diffusers.models.texts import Encoding, TextConditional
 
@@ -28,7 +28,7 @@ class AudioLDM2(TextConditional):
     component = "unet"
 
     def __init__(self, pipeline: Any, options: Options, folder: Path | None = None) -> None:
-        refuse(options, "null_class", "embedded_guidance", "size")
+        takes(options, "prompts", "negative", "seconds")
         if pipeline.text_encoder_2.config.model_type == "vits":
             raise UsageError("This AudioLDM2 speaks transcriptions, which are no prompts; those with T5 are supported.")
         vocoder, factor = pipeline.vocoder.config, scale_factor(pipeline.vae)

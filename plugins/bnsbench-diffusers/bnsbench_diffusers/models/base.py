@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import chain
 from pathlib import Path as FilePath
 from typing import Any, ClassVar, Literal, Self
@@ -26,10 +26,12 @@ class Options:
 
     prompts: the texts that samples take in turn.
     negative: the text of unconditional predictions, the pipeline's own if empty.
-    size: side of the images in pixels, 0 for the pipeline's own.
+    size: side of the images, or of a video's frames, in pixels, 0 for the pipeline's own.
     null_class: the class that stands for none, -1 for the pipeline's own.
     embedded_guidance: what a guidance-distilled network is told, as its ``guidance_scale``.
     seconds: length of sounds, 0 for the pipeline's own.
+    frames: of a video, 0 for the pipeline's own.
+    guidance_scale_2: that of the network for little noise, of the pipeline's two, 0 for the same as of the first.
     """
 
     prompts: tuple[str, ...] = ()
@@ -38,6 +40,8 @@ class Options:
     null_class: int = -1
     embedded_guidance: float = 3.5
     seconds: float = 0.0
+    frames: int = 0
+    guidance_scale_2: float = 0.0
 
 
 class PipelineModel(Model):
@@ -73,10 +77,13 @@ class PipelineModel(Model):
         """Return the network's output [batch, channels, ...] for float32 timesteps [batch] and states [batch, *shape]."""
 
     def predict(self, t: Tensor, x: Tensor, condition: Tensor | None) -> Tensor:
-        # Never in less than float32: bfloat16 has no timestep between 512 and 516.
-        timestep = self.schedule.timestep(t).to(device=x.device, dtype=torch.float32).expand(len(x))
-        output = self.evaluate(timestep, x, condition)
+        output = self.evaluate(self.timestep(t, x), x, condition)
         return self.schedule.prediction_from(output[:, : self.shape[0]])
+
+    def timestep(self, t: Tensor, x: Tensor) -> Tensor:
+        """Return the timesteps [batch] that the network is told for states x at time t, 0-d or [batch]."""
+        # Never in less than float32: bfloat16 has no timestep between 512 and 516.
+        return self.schedule.timestep(t).to(device=x.device, dtype=torch.float32).expand(len(x))
 
     def decode(self, x: Tensor) -> Tensor:
         return x.clamp(-1.0, 1.0)
@@ -89,20 +96,27 @@ class PipelineModel(Model):
         adapters = self.network_state().adapters
         return digest_of([*self._facts, *adapters] if adapters else self._facts)
 
+    @property
+    def networks(self) -> tuple[Any, ...]:
+        """The denoisers that take turns; most pipelines have one."""
+        return (self.network,)
+
     def recompute(self, on: bool) -> bool:
         """Let the network's blocks be checkpointed, where its class offers that; see `Model.recompute`."""
         if not getattr(self.network, "_supports_gradient_checkpointing", False):
             return False
-        if on:
-            self.network.enable_gradient_checkpointing()
-        else:
-            self.network.disable_gradient_checkpointing()
+        for network in self.networks:
+            if on:
+                network.enable_gradient_checkpointing()
+            else:
+                network.disable_gradient_checkpointing()
         return True
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Self:
-        self.network.to(device)
-        if dtype != self.network.dtype:
-            _cast(self.network, dtype)
+        for network in self.networks:
+            network.to(device)
+            if dtype != network.dtype:
+                _cast(network, dtype)
         return super().to(device, dtype)
 
 
@@ -152,8 +166,8 @@ def side_lengths(sample_size: int | tuple[int, int] | list[int]) -> tuple[int, i
     return int(height), int(width)
 
 
-def refuse(options: Options, *names: str) -> None:
-    """Raise UsageError if one of these options has been set, for a family that has no use for it."""
-    for name in names:
+def takes(options: Options, *names: str) -> None:
+    """Raise UsageError if an option other than these has been set, for which a family has no use."""
+    for name in (field.name for field in fields(Options) if field.name not in names):
         if getattr(options, name) != getattr(Options(), name):
             raise UsageError(f"This pipeline has no use for the parameter {name!r}; leave it out.")

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from bnsbench.plugin import UsageError
-from bnsbench_diffusers.models.base import LATENT_RANGE, ClassConditional, Options, PipelineModel, refuse, side_lengths
+from bnsbench_diffusers.models.base import LATENT_RANGE, ClassConditional, Options, PipelineModel, side_lengths, takes
 from bnsbench_diffusers.models.latents import decode_latents
 
 
@@ -21,7 +21,7 @@ class DiT(ClassConditional, PipelineModel):
     data_range = LATENT_RANGE
 
     def __init__(self, pipeline: Any, options: Options, folder: Path | None = None) -> None:
-        refuse(options, "prompts", "negative", "size", "embedded_guidance", "null_class", "seconds")
+        takes(options)
         config = pipeline.transformer.config
         super().__init__(pipeline, (config.in_channels, *side_lengths(config.sample_size)), folder)
         self.null = int(config.num_embeds_ada_norm)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bnsbench.plugin import NotApplicableError
-from bnsbench_diffusers.models.base import Options, refuse
+from bnsbench_diffusers.models.base import Options, takes
 from bnsbench_diffusers.models.latents import latent_side, scale_factor
 from bnsbench_diffusers.models.texts import Encoding, TextConditional, sequence_length
 
@@ -26,7 +26,7 @@ class Flux(TextConditional):
 
     def __init__(self, pipeline: Any, options: Options, folder: Path | None = None) -> None:
         embeds = bool(pipeline.transformer.config.guidance_embeds)
-        refuse(options, "null_class", "negative", "seconds", *(() if embeds else ("embedded_guidance",)))
+        takes(options, "prompts", "size", *(("embedded_guidance",) if embeds else ()))
         factor = scale_factor(pipeline.vae)
         side = latent_side(options.size or pipeline.default_sample_size * factor, factor, PATCH)
         super().__init__(pipeline, options, (pipeline.transformer.config.in_channels // PATCH**2, side, side), folder)

@@ -11,19 +11,19 @@ from bnsbench.plugin import UsageError
 
 
 def decode_latents(vae: Any, latents: Tensor) -> Tensor:
-    """Return images [batch, 3, H, W] in [-1, 1] for a pipeline's latents [batch, C, h, w], in float32."""
+    """Return images [batch, 3, H, W] in [-1, 1] for a pipeline's latents [batch, C, h, w], or videos, in float32."""
     return decode_unclamped(vae, latents).clamp(-1.0, 1.0)
 
 
 def decode_unclamped(vae: Any, latents: Tensor) -> Tensor:
-    """Return what a VAE makes of a pipeline's latents [batch, C, h, w], such as log-mel spectra, in float32.
+    """Return what a VAE makes of a pipeline's latents [batch, C, ...], such as log-mel spectra, in float32.
 
     Latents are shifted and scaled back by what the VAE's configuration says: ``scaling_factor`` and ``shift_factor``, or
     mean and deviation of each channel.
     """
     config = vae.config
     mean, deviation = (_per_channel(config.get(name), latents) for name in ("latents_mean", "latents_std"))
-    scaled = latents.float() / config.scaling_factor
+    scaled = latents.float() / config.get("scaling_factor", 1.0)
     if mean is not None and deviation is not None:
         scaled = scaled * deviation + mean
     else:
@@ -53,4 +53,6 @@ def latent_side(size: int, factor: int, multiple: int = 1) -> int:
 
 
 def _per_channel(values: list[float] | None, latents: Tensor) -> Tensor | None:
-    return None if values is None else torch.tensor(values, dtype=torch.float32, device=latents.device).view(1, -1, 1, 1)
+    if values is None:
+        return None
+    return torch.tensor(values, dtype=torch.float32, device=latents.device).view(1, -1, *(1,) * (latents.ndim - 2))

@@ -26,6 +26,10 @@ FAMILIES = {
     "PixArtSigmaPipeline": f"{_HERE}.pixart:PixArt",
     "StableDiffusion3Pipeline": f"{_HERE}.stable_diffusion_3:StableDiffusion3",
     "FluxPipeline": f"{_HERE}.flux:Flux",
+    "QwenImagePipeline": f"{_HERE}.qwen_image:QwenImage",
+    "ZImagePipeline": f"{_HERE}.z_image:ZImage",
+    "WanPipeline": f"{_HERE}.wan:Wan",
+    "LTXPipeline": f"{_HERE}.ltx:LTX",
     "SanaPipeline": f"{_HERE}.sana:Sana",
     "AudioLDM2Pipeline": f"{_HERE}.audioldm2:AudioLDM2",
     "StableAudioPipeline": f"{_HERE}.stable_audio:StableAudio",
@@ -43,6 +47,8 @@ def diffusers_model(
     null_class: int = -1,
     embedded_guidance: float = 3.5,
     seconds: float = 0.0,
+    frames: int = 0,
+    guidance_scale_2: float = 0.0,
 ) -> PipelineModel:
     """Return the denoiser of the pipeline in a folder or under a hub id as a model.
 
@@ -53,7 +59,8 @@ def diffusers_model(
     folder = find_folder(path, variant, revision)
     family = find_family(pipeline_class(folder))
     pipeline = load_pipeline(folder, variant)
-    return family(pipeline, Options(texts, negative, size, null_class, embedded_guidance, seconds), folder)
+    options = Options(texts, negative, size, null_class, embedded_guidance, seconds, frames, guidance_scale_2)
+    return family(pipeline, options, folder)
 
 
 def wrap(pipeline: Any, options: Options | None = None) -> PipelineModel:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bnsbench_diffusers.models.base import Options, refuse, side_lengths
+from bnsbench_diffusers.models.base import Options, side_lengths, takes
 from bnsbench_diffusers.models.fingerprint import digest_of
 from bnsbench_diffusers.models.latents import latent_side
 from bnsbench_diffusers.models.texts import Encoding, TextConditional, call_default, sequence_length
@@ -21,7 +21,7 @@ class Sana(TextConditional):
     """
 
     def __init__(self, pipeline: Any, options: Options, folder: Path | None = None) -> None:
-        refuse(options, "null_class", "embedded_guidance", "seconds")
+        takes(options, "prompts", "negative", "size")
         config = pipeline.transformer.config
         sides = side_lengths(config.sample_size)
         if options.size:

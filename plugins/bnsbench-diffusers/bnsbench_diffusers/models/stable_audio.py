@@ -10,7 +10,7 @@ from diffusers.models.embeddings import get_1d_rotary_pos_embed
 from torch import Tensor
 
 from bnsbench.plugin import UsageError
-from bnsbench_diffusers.models.base import Options, refuse
+from bnsbench_diffusers.models.base import Options, takes
 from bnsbench_diffusers.models.fingerprint import digest_of
 from bnsbench_diffusers.models.latents import in_float32
 from bnsbench_diffusers.models.texts import Encoding, TextConditional
@@ -25,7 +25,7 @@ class StableAudio(TextConditional):
     """
 
     def __init__(self, pipeline: Any, options: Options, folder: Path | None = None) -> None:
-        refuse(options, "null_class", "embedded_guidance", "size")
+        takes(options, "prompts", "negative", "seconds")
         config = pipeline.transformer.config
         self.sample_rate = int(pipeline.vae.config.sampling_rate)
         longest = config.sample_size * pipeline.vae.hop_length / self.sample_rate

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bnsbench.plugin import UsageError
-from bnsbench_diffusers.models.base import Options, refuse, side_lengths
+from bnsbench_diffusers.models.base import Options, side_lengths, takes
 from bnsbench_diffusers.models.latents import latent_side, scale_factor
 from bnsbench_diffusers.models.texts import Encoding, TextConditional
 
@@ -20,7 +20,7 @@ class StableDiffusion(TextConditional):
     component = "unet"
 
     def __init__(self, pipeline: Any, options: Options, folder: Path | None = None) -> None:
-        refuse(options, "null_class", "embedded_guidance", "seconds")
+        takes(options, "prompts", "negative", "size")
         super().__init__(pipeline, options, unet_shape(pipeline, options), folder)
 
     def encode(self, prompt: str | None, device: torch.device) -> Encoding:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bnsbench_diffusers.models.base import Options, refuse, side_lengths
+from bnsbench_diffusers.models.base import Options, side_lengths, takes
 from bnsbench_diffusers.models.latents import latent_side, scale_factor
 from bnsbench_diffusers.models.texts import Encoding, TextConditional, sequence_length
 
@@ -17,7 +17,7 @@ class StableDiffusion3(TextConditional):
     """An SD3Transformer2DModel of latents [channels, height, width] on the CondOT path."""
 
     def __init__(self, pipeline: Any, options: Options, folder: Path | None = None) -> None:
-        refuse(options, "null_class", "embedded_guidance", "seconds")
+        takes(options, "prompts", "negative", "size")
         config = pipeline.transformer.config
         sides = side_lengths(config.sample_size)
         if options.size:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bnsbench_diffusers.models.base import Options, refuse
+from bnsbench_diffusers.models.base import Options, takes
 from bnsbench_diffusers.models.latents import scale_factor
 from bnsbench_diffusers.models.stable_diffusion import unet_shape
 from bnsbench_diffusers.models.texts import Encoding, TextConditional
@@ -20,7 +20,7 @@ class StableDiffusionXL(TextConditional):
     component = "unet"
 
     def __init__(self, pipeline: Any, options: Options, folder: Path | None = None) -> None:
-        refuse(options, "null_class", "embedded_guidance", "seconds")
+        takes(options, "prompts", "negative", "size")
         super().__init__(pipeline, options, unet_shape(pipeline, options), folder)
         height, width = (side * scale_factor(pipeline.vae) for side in self.shape[1:])
         self.sizes = torch.tensor([height, width, 0, 0, height, width])

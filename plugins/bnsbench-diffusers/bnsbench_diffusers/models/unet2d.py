@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from bnsbench.plugin import UsageError
-from bnsbench_diffusers.models.base import ClassConditional, Options, PipelineModel, refuse, side_lengths
+from bnsbench_diffusers.models.base import ClassConditional, Options, PipelineModel, side_lengths, takes
 
 
 class UNet2D(PipelineModel):
@@ -17,7 +17,7 @@ class UNet2D(PipelineModel):
     component = "unet"
 
     def __init__(self, pipeline: Any, options: Options, folder: Path | None = None) -> None:
-        refuse(options, "prompts", "negative", "size", "embedded_guidance", "seconds")
+        takes(options, "null_class")
         config = pipeline.unet.config
         if config.time_embedding_type != "positional":
             raise UsageError(f"The network reads time by a {config.time_embedding_type} embedding, not by timesteps.")
@@ -54,5 +54,5 @@ def unet2d(pipeline: Any, options: Options, folder: Path | None = None) -> UNet2
         raise UsageError(f"Class embeddings of the type {config.class_embed_type!r} are not supported, only a table.")
     if config.num_class_embeds is not None:
         return ClassUNet2D(pipeline, options, folder)
-    refuse(options, "null_class")
+    takes(options)
     return UNet2D(pipeline, options, folder)

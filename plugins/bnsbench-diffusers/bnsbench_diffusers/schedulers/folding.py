@@ -13,11 +13,11 @@ from bnsbench_diffusers.schedule import FLOW, timesteps_of
 from bnsbench_diffusers.schedulers.conventions import output_coefficients, prediction_type_of
 
 
-def rows_in_outputs(table: NonStationarySolver, path: Path, prediction_type: str) -> Tensor:
+def rows_in_outputs(table: NonStationarySolver, path: Path, prediction_type: str, inverted: bool = False) -> Tensor:
     """Return float64 [n, n + 1] with x_{i+1} = rows[i] . (x_0, f_0, ..., f_{n-1}) for the network's outputs f_j.
 
-    UsageError where an output says nothing about
-    the velocity, as x does where sigma is 0. NotApplicableError for a table of split columns: a pipeline mixes the answers
+    inverted: whether the outputs are data minus noise (`is_inverted`). UsageError where an output says nothing about the
+    velocity, as x does where sigma is 0. NotApplicableError for a table of split columns: a pipeline mixes the answers
     with and without the condition before its scheduler sees them.
     """
     if table.guidance is not None:
@@ -28,14 +28,21 @@ def rows_in_outputs(table: NonStationarySolver, path: Path, prediction_type: str
     beta, gamma = output_coefficients(path, prediction_type, table.times[:-1])
     if not bool((beta.isfinite() & gamma.isfinite()).all()):
         raise UsageError(f"At one of the solver's times the output {prediction_type!r} does not determine the velocity.")
-    return table.in_outputs(beta, gamma)
+    return table.in_outputs(beta, -gamma if inverted else gamma)
 
 
-def check_pairing(path: Path, prediction_type: str, train_timesteps: int) -> None:
+def is_inverted(scheduler: Any) -> bool:
+    """Return whether the networks of a pipeline's scheduler are told 1 - sigma and predict data minus noise, as Mochi's."""
+    return bool(scheduler.config.get("invert_sigmas", False))
+
+
+def check_pairing(path: Path, prediction_type: str, train_timesteps: int, inverted: bool = False) -> None:
     """Raise UsageError for a prediction type that no network on the path has, or a path that no pipeline has."""
     timesteps_of(path, torch.zeros(1, dtype=torch.float64), train_timesteps)
     if (prediction_type == FLOW) != isinstance(path, CondOT):
         raise UsageError(f"No pipeline on the path {path.name!r} has a network that predicts {prediction_type!r}.")
+    if inverted and prediction_type != FLOW:
+        raise UsageError(f"invert_sigmas is of networks of flows, not of those that predict {prediction_type!r}.")
     if isinstance(path, DiscreteVP) and len(path.alphas_cumprod) != train_timesteps:
         levels = len(path.alphas_cumprod)
         raise UsageError(f"num_train_timesteps is {train_timesteps}, but the path's schedule has {levels} levels.")

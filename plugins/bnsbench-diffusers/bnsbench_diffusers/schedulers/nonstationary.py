@@ -29,6 +29,7 @@ from bnsbench_diffusers.schedule import times_of, timesteps_of
 from bnsbench_diffusers.schedulers.conventions import noise_ratio, path_of, prediction_type_of, same_path
 from bnsbench_diffusers.schedulers.folding import (
     check_pairing,
+    is_inverted,
     prediction_type_for,
     rows_in_outputs,
     train_timesteps_for,
@@ -46,6 +47,7 @@ class NonStationaryScheduler(NonStationaryTableScheduler, SchedulerMixin):  # ty
         prediction_type: what the pipeline's network predicts: "epsilon", "v_prediction", "sample" or "flow_prediction".
         num_train_timesteps: T of the network's timesteps.
         name, model, fingerprint, guidance, network: where the solver comes from; w = guidance_scale - 1.
+        invert_sigmas: whether the network counts from data to noise, as Mochi's: told T - timestep, it says data - noise.
 
     Its steps, and what it refuses, by UsageError, are those of `NonStationaryTableScheduler`: conversions between outputs
     and velocities are folded into the coefficients beforehand, in float64.
@@ -66,6 +68,7 @@ class NonStationaryScheduler(NonStationaryTableScheduler, SchedulerMixin):  # ty
         fingerprint: str = "",
         guidance: float | Sequence[float] = 0.0,
         network: Mapping[str, Any] | None = None,
+        invert_sigmas: bool = False,
     ) -> None:
         if solver is None or path is None:
             raise UsageError("A NonStationaryScheduler needs a solver's table and its path: make it by from_artefact.")
@@ -76,11 +79,14 @@ class NonStationaryScheduler(NonStationaryTableScheduler, SchedulerMixin):  # ty
         self.table = NonStationarySolver.from_dict(solver)
         self.path: Path = path_from_dict(path)
         self.prediction_type = prediction_type
-        check_pairing(self.path, prediction_type, num_train_timesteps)
+        self.inverted = invert_sigmas
+        check_pairing(self.path, prediction_type, num_train_timesteps, invert_sigmas)
+        timesteps = timesteps_of(self.path, self.table.times[:-1], num_train_timesteps)
+        sigmas = noise_ratio(self.path, self.table.times)
         self._hold(
-            rows_in_outputs(self.table, self.path, prediction_type),
-            timesteps_of(self.path, self.table.times[:-1], num_train_timesteps),
-            noise_ratio(self.path, self.table.times),
+            rows_in_outputs(self.table, self.path, prediction_type, invert_sigmas),
+            num_train_timesteps - timesteps if invert_sigmas else timesteps,
+            1.0 - sigmas if invert_sigmas else sigmas,
             float(self.path.sigma(float(interval[0]))),
             num_train_timesteps,
         )
@@ -117,6 +123,7 @@ class NonStationaryScheduler(NonStationaryTableScheduler, SchedulerMixin):  # ty
             fingerprint=artefact.fingerprint,
             guidance=list(guidance) if isinstance(guidance, tuple) else guidance,
             network=artefact.network.to_dict() or None,
+            invert_sigmas=scheduler is not None and is_inverted(scheduler),
         )
         made.strict, made._measured = strict, artefact.training
         if scheduler is not None:
@@ -144,6 +151,12 @@ class NonStationaryScheduler(NonStationaryTableScheduler, SchedulerMixin):  # ty
             raise UsageError(
                 f"This scheduler is for networks that predict {mine!r}, but the pipeline's predicts {theirs!r}."
             )
+        if is_inverted(scheduler) != self.inverted:
+            mine, theirs = ("as usual", "from data to noise (invert_sigmas)")[:: -1 if self.inverted else 1]
+            raise UsageError(
+                f"This scheduler is for networks that count noise levels {mine}, but the pipeline's counts {theirs}: make "
+                "it with the pipeline's own, from_artefact(file, pipe.scheduler)."
+            )
         if not same_path(self.path, path_of(scheduler)):
             raise UsageError(
                 f"The solver was made for another path than the pipeline's: a {self.path.name!r} path with other noise "
@@ -165,13 +178,13 @@ class NonStationaryScheduler(NonStationaryTableScheduler, SchedulerMixin):  # ty
 
     def add_noise(self, original_samples: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """Return the states alpha x1 + sigma eps of the path at these timesteps [batch]."""
-        times = times_of(self.path, timesteps, self.train_timesteps)
+        told = self.train_timesteps - timesteps if self.inverted else timesteps
+        times = times_of(self.path, told, self.train_timesteps)
         return combine(self.path.alpha(times), original_samples, self.path.sigma(times), noise)
 
-    def _keep(self, i: int, sample: Tensor, model_output: Tensor) -> None:
-        if i == 0:
-            self._check_size(sample)
-        super()._keep(i, sample, model_output)
+    def _begin(self, sample: Tensor) -> None:
+        self._check_size(sample)
+        super()._begin(sample)
 
     def _check_size(self, sample: Tensor) -> None:
         """Tell of samples of another size than those that the table was trained for; pipelines may pack their sides."""

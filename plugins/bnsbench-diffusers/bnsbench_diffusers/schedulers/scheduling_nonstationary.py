@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,6 +25,9 @@ FINGERPRINT = ""
 GUIDANCE = 0.0
 # end of numbers
 
+BEGINNING = 1e-2
+"""The part by which a grid may begin elsewhere than a table and still begin with pure noise, as those from 0.999 do."""
+
 ALLOWED_CHANGE = 1e-2
 """The part of a state's largest number by which a pipeline may change it between two steps: the rounding of a cast."""
 
@@ -33,8 +37,9 @@ class NonStationaryTableScheduler(SchedulerMixin, ConfigMixin):
 
     The pipeline's code stays as it is. A table starts from noise and keeps all that it has seen, so it cannot enter in the
     middle (image to image), and a state that something else changes between two steps (inpainting, callbacks) is refused,
-    as is a number of steps other than the table's, and times of the caller's. A step is one matrix product, and waits for
-    no device.
+    as is a number of steps other than the table's. A table has times of its own: of sigmas or timesteps that a pipeline
+    passes only the number and the beginning count. A step is one matrix product, and waits for no device; coefficients,
+    history and what the steps look at of them stay in their place from one run to the next.
 
     Args:
         rows: Row i has i + 2 numbers, for the initial state and for i + 1 outputs of the network.
@@ -50,7 +55,9 @@ class NonStationaryTableScheduler(SchedulerMixin, ConfigMixin):
     refusal: type[Exception] = ValueError
     """What is raised for what the solver cannot do."""
     _step_index: int
-    _history: Tensor
+    _kind: tuple[int, torch.device, torch.dtype] | None
+    _first: Tensor
+    _steps: list[tuple[Tensor, Tensor, Tensor]]
     _returned: Tensor | None
 
     @register_to_config
@@ -83,6 +90,7 @@ class NonStationaryTableScheduler(SchedulerMixin, ConfigMixin):
             raise self.refusal(f"A table of {n} timesteps has rows [{n}, {n + 1}] and {n + 1} sigmas: this file is damaged.")
         self._rows, self._timesteps, self._sigmas = rows, timesteps, sigmas
         self.num_inference_steps, self.train_timesteps, self._init_noise_sigma = n, num_train_timesteps, init_noise_sigma
+        self._kind, self._warned = None, False
         self._restart()
         self._place(torch.device("cpu"))
 
@@ -112,17 +120,21 @@ class NonStationaryTableScheduler(SchedulerMixin, ConfigMixin):
         device: str | torch.device | None = None,
         sigmas: Sequence[float] | None = None,
         mu: float | None = None,
+        timesteps: Sequence[float] | None = None,
     ) -> None:
         """Begin anew on a device; a number of steps other than the table's is refused.
 
-        sigmas: the table has times of its own, so only 1, ..., 2/n, 1/n is accepted, which many flow pipelines pass when
-            nothing was asked for. mu: the shift that flow pipelines derive from the resolution; likewise without effect.
+        sigmas, timesteps: what a pipeline takes for its own grid. The table has times of its own, so that only their number
+            and their beginning count; those between are without effect, of which a warning tells once, unless they are
+            1, ..., 2/n, 1/n, which flow pipelines pass when nothing was asked for. A beginning elsewhere is refused.
+        mu: the shift that flow pipelines derive from the resolution; likewise without effect.
         """
         del mu
-        if sigmas is not None:
-            n = num_inference_steps = len(sigmas)
-            if any(abs(float(sigma) - (1 - i / n)) > 1e-5 for i, sigma in enumerate(sigmas)):
-                raise self.refusal("A non-stationary solver has times of its own: call the pipeline without sigmas.")
+        for given, own, whole in ((sigmas, self._sigmas, 1.0), (timesteps, self._timesteps, float(self.train_timesteps))):
+            if given is not None:
+                # Networks that count from data to noise are passed noise levels as all others.
+                beginning = whole if self._sigmas[0] < self._sigmas[-1] else float(own[0])
+                num_inference_steps = self._stand_in([float(each) for each in given], beginning)
         if num_inference_steps not in (None, self.num_inference_steps):
             raise self.refusal(
                 f"This scheduler's solver spends {self.num_inference_steps} evaluations: call the pipeline with "
@@ -161,10 +173,14 @@ class NonStationaryTableScheduler(SchedulerMixin, ConfigMixin):
         i, n = self._step_index, self.num_inference_steps
         if i >= n:
             raise self.refusal(f"All {n} steps of this scheduler are taken: call set_timesteps to begin anew.")
-        self._keep(i, sample, model_output)
-        rows, history = self._running, self._history
+        if i == 0:
+            self._begin(sample)
+        elif self._returned is not None and sample is not self._returned:
+            self._check_unchanged(sample, self._returned)
+        place, seen, weights = self._steps[i]
+        place.copy_(model_output.reshape(-1))
         # With a place for its result, the product is out of reach of an autocast that is meant for the network.
-        state = torch.mv(history[: i + 2].T, rows[i, : i + 2], out=torch.empty_like(history[0]))
+        state = torch.mv(seen, weights, out=torch.empty_like(place))
         self._step_index = i + 1
         self._returned = found = state.to(sample.dtype).view(sample.shape)
         return SchedulerOutput(prev_sample=found) if return_dict else (found,)
@@ -178,25 +194,42 @@ class NonStationaryTableScheduler(SchedulerMixin, ConfigMixin):
         return self.train_timesteps
 
     def _place(self, device: torch.device) -> None:
-        """Put onto the device what pipelines look at and what steps need."""
+        """Put onto the device what pipelines look at."""
         self.timesteps = self._timesteps.to(device, torch.float32)
         self.sigmas = self._sigmas.to(device, torch.float32)
-        self._running = self._rows.to(device, torch.float32)
 
     def _restart(self) -> None:
-        self._step_index, self._history, self._returned = 0, torch.empty(0), None
+        self._step_index, self._returned = 0, None
 
-    def _keep(self, i: int, sample: Tensor, model_output: Tensor) -> None:
-        """Put the output, and before the first step the state, into the history [n + 1, numbers]."""
-        if i == 0:
-            precision = torch.promote_types(sample.dtype, torch.float32)
-            rows = self._running if precision == torch.float32 else self._rows
-            self._running = rows.to(sample.device, precision)
-            self._history = torch.empty(len(rows) + 1, sample.numel(), dtype=precision, device=sample.device)
-            self._history[0] = sample.reshape(-1)
-        elif self._returned is not None and sample is not self._returned:
-            self._check_unchanged(sample, self._returned)
-        self._history[i + 1] = model_output.reshape(-1)
+    def _begin(self, sample: Tensor) -> None:
+        """Take the first state, into the memory of the run before if that was for states of this kind."""
+        kind = sample.numel(), sample.device, torch.promote_types(sample.dtype, torch.float32)
+        if self._kind != kind:
+            size, device, precision = self._kind = kind
+            rows, n = self._rows.to(device, precision), self.num_inference_steps
+            history = torch.empty(n + 1, size, dtype=precision, device=device)
+            self._first = history[0]
+            self._steps = [(history[i + 1], history[: i + 2].T, rows[i, : i + 2]) for i in range(n)]
+        self._first.copy_(sample.reshape(-1))
+
+    def _stand_in(self, given: list[float], beginning: float) -> int:
+        """Return of how many steps a pipeline's grid is, in which a last 0 is none; refused where it begins elsewhere."""
+        steps = given[:-1] if given and given[-1] == 0 else given
+        n, first = len(steps), steps[0] if steps else 0.0
+        if not abs(first - beginning) <= BEGINNING * beginning:
+            raise self.refusal(
+                f"A non-stationary solver begins with pure noise, at {beginning:g}, and not at {first:g}: it changes no "
+                "sample that there is, and refines none."
+            )
+        usual = all(abs(each - (1 - i / n)) <= 1e-5 for i, each in enumerate(steps))
+        if not usual and n == self.num_inference_steps and not self._warned:
+            self._warned = True
+            warnings.warn(
+                "The pipeline passes noise levels of its own, which are without effect: a non-stationary solver has times "
+                "of its own.",
+                stacklevel=3,
+            )
+        return n
 
     def _check_unchanged(self, sample: Tensor, last: Tensor) -> None:
         """Refuse a state that is another than the last; pipelines that only pass it on never come here."""

@@ -4,6 +4,6 @@
 """
 
 from bnsbench_diffusers.testing.checkpoints import CHECKPOINTS, make_tiny_checkpoint
-from bnsbench_diffusers.testing.pipelines import KINDS, make_tiny_pipeline
+from bnsbench_diffusers.testing.pipelines import KINDS, SMALLEST, make_tiny_pipeline
 
-__all__ = ["CHECKPOINTS", "KINDS", "make_tiny_checkpoint", "make_tiny_pipeline"]
+__all__ = ["CHECKPOINTS", "KINDS", "SMALLEST", "make_tiny_checkpoint", "make_tiny_pipeline"]

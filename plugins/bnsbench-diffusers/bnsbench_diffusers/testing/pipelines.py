@@ -9,10 +9,12 @@ from typing import Any
 import diffusers
 import torch
 from diffusers.models.embeddings import TimestepEmbedding
+from diffusers.models.transformers.transformer_z_image import TimestepEmbedder
 
 from bnsbench.plugin import UsageError
 from bnsbench_diffusers.models.loading import quiet
 from bnsbench_diffusers.testing.images import LATENT_NOISE, ddim_scheduler, deep_autoencoder, unet, unet2d, vae
+from bnsbench_diffusers.testing.language import qwen_image, z_image
 from bnsbench_diffusers.testing.sounds import (
     audioldm2_unet,
     clap,
@@ -32,6 +34,7 @@ from bnsbench_diffusers.testing.texts import (
     t5,
     t5_tokenizer,
 )
+from bnsbench_diffusers.testing.videos import ltx, wan, wan_2, wan_tokens
 
 SEED = 0
 
@@ -49,13 +52,17 @@ def make_tiny_pipeline(kind: str, folder: Path | str, seed: int = SEED) -> Path:
         raise UsageError(f"There is no kind of pipeline {kind!r}; choose from {', '.join(KINDS)}.")
     with torch.random.fork_rng(devices=()), quiet():
         torch.manual_seed(seed)
-        pipeline = KINDS[kind]()
-        for component in pipeline.components.values():
-            if isinstance(component, torch.nn.Module):
-                _enliven(component)
-                _calm(component)
-        pipeline.save_pretrained(str(folder))
+        settle(KINDS[kind]()).save_pretrained(str(folder))
     return Path(folder)
+
+
+def settle(pipeline: Any) -> Any:
+    """Return a pipeline of random weights whose networks have been made to do something, and to change slowly with time."""
+    for component in pipeline.components.values():
+        if isinstance(component, torch.nn.Module):
+            _enliven(component)
+            _calm(component)
+    return pipeline
 
 
 def _enliven(network: torch.nn.Module) -> None:
@@ -69,8 +76,9 @@ def _enliven(network: torch.nn.Module) -> None:
 def _calm(network: torch.nn.Module) -> None:
     """Let a network change slowly with time, as trained ones do: random ones swing as fast as their embedding of time."""
     for module in network.modules():
-        if isinstance(module, TimestepEmbedding):
-            weight = module.linear_1.weight
+        if isinstance(module, TimestepEmbedding | TimestepEmbedder):
+            first: Any = module.linear_1 if isinstance(module, TimestepEmbedding) else module.mlp[0]
+            weight = first.weight
             frequencies = torch.logspace(0, -4, weight.shape[1] // 2).repeat(2)
             with torch.no_grad():
                 weight *= (SLOW / frequencies).clamp(max=1.0)
@@ -283,5 +291,24 @@ KINDS: Mapping[str, Callable[[], Any]] = {
     "sana": _sana,
     "audioldm2": _audioldm2,
     "stable-audio": _stable_audio,
+    "qwen-image": qwen_image,
+    "z-image": z_image,
+    "wan": wan,
+    "wan-2": wan_2,
+    "wan-tokens": wan_tokens,
+    "ltx": ltx,
 }
 """Kinds of pipelines, by what makes one in memory."""
+
+_CLIP = {"size": 16, "frames": 3}
+
+SMALLEST: Mapping[str, Mapping[str, int]] = {
+    "flux": {"size": 16},
+    "qwen-image": {"size": 16},
+    "z-image": {"size": 16},
+    "wan": _CLIP,
+    "wan-2": _CLIP,
+    "wan-tokens": _CLIP,
+    "ltx": {"size": 32, "frames": 5},
+}
+"""Parameters of the model for kinds that by themselves would make samples as large as the published ones do."""

@@ -56,6 +56,42 @@ def t5(width: int = WIDTH) -> Any:
     return T5EncoderModel(config)
 
 
+def umt5() -> Any:
+    """Return a text encoder of UMT5, which differs from T5 in where positions enter."""
+    from transformers import UMT5Config, UMT5EncoderModel  # noqa: PLC0415
+
+    config = UMT5Config(vocab_size=len(t5_tokenizer()), d_model=WIDTH, d_kv=8, d_ff=WIDTH, num_layers=2, num_heads=2)
+    return UMT5EncoderModel(config)
+
+
+def qwen_tokenizer() -> Any:
+    """Return a tokenizer of single letters, whose chats are just what is said in them."""
+    from transformers import Qwen2Tokenizer  # noqa: PLC0415
+
+    words = ["<|endoftext|>", "\u0120", *LETTERS]
+    tokenizer = Qwen2Tokenizer(vocab={word: number for number, word in enumerate(words)}, merges=[])
+    tokenizer.chat_template = "{% for message in messages %}{{ message['content'] }}{% endfor %} a"
+    return tokenizer
+
+
+def qwen3() -> Any:
+    """Return a language model whose states encode text."""
+    from transformers import Qwen3Config, Qwen3Model  # noqa: PLC0415
+
+    return Qwen3Model(Qwen3Config(vocab_size=len(qwen_tokenizer()), **SMALL, num_key_value_heads=1, head_dim=8))
+
+
+def qwen_vl() -> Any:
+    """Return a language model that could see as well, whose states encode text."""
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration  # noqa: PLC0415
+
+    sections = {"rope_theta": 1e6, "rope_type": "default", "mrope_section": [1, 1, 2]}
+    text = {**SMALL, "vocab_size": len(qwen_tokenizer()), "num_key_value_heads": 1, "rope_parameters": sections}
+    text |= {"bos_token_id": 0, "eos_token_id": 0}
+    vision = {"depth": 1, "hidden_size": WIDTH, "intermediate_size": WIDTH, "num_heads": 2, "out_hidden_size": WIDTH}
+    return Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(text_config=text, vision_config=vision))
+
+
 def gemma_tokenizer() -> Any:
     """Return a tokenizer of single letters."""
     from transformers import GemmaTokenizer  # noqa: PLC0415

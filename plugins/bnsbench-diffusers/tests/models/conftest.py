@@ -9,6 +9,7 @@ import pytest
 
 from bnsbench_diffusers.models.base import PipelineModel
 from bnsbench_diffusers.models.registry import diffusers_model
+from bnsbench_diffusers.testing import SMALLEST
 
 PROMPTS = ("a red fox in the snow", "two boats", "an empty street at night")
 
@@ -28,8 +29,6 @@ def load(tiny: Callable[[str], Path], prompts_file: Path) -> Callable[..., Pipel
         folder = folder or tiny(kind)
         if any(folder.glob("tokenizer*")):
             options = {"prompts": str(prompts_file), **options}
-        if kind == "flux":  # by itself it would make images of 256 pixels
-            options = {"size": 16, **options}
-        return diffusers_model(str(folder), **options)
+        return diffusers_model(str(folder), **{**SMALLEST.get(kind, {}), **options})
 
     return make

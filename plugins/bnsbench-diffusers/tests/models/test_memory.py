@@ -15,7 +15,7 @@ from bnsbench_diffusers.models.registry import wrap
 
 pytestmark = pytest.mark.filterwarnings("ignore:`past_key_values`:FutureWarning")  # AudioLDM2's own, of its GPT-2
 
-BLOCKS = ("dit", "sd", "sdxl", "pixart-alpha", "sd3", "flux")
+BLOCKS = ("dit", "sd", "sdxl", "pixart-alpha", "sd3", "flux", "wan-2")
 """Kinds whose networks can compute the activations of their blocks once more."""
 
 

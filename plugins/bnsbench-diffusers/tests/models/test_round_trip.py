@@ -1,4 +1,4 @@
-"""Pipelines that read text, from their folder through a run, a training and an export into their own call."""
+"""Pipelines that read text, from their folder through a run that trains, and an export, into their own call."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from bnsbench_diffusers.testing import make_tiny_pipeline
 NFE, GUIDANCE = 3, 1.0
 TRAINED = "bns[iterations=1,pairs=16]"
 PROMPTS = ("a red fox", "two boats")
-MODEL = "diffusers[path=pipeline,prompts=prompts.txt]"
 
 SUITE = f"""
 samples = 4
@@ -25,7 +24,7 @@ nfe = [{NFE}]
 solvers = ["diffusers[scheduler=DPMSolverMultistep]", "{TRAINED}"]
 
 [[models]]
-name = "{MODEL}"
+name = "diffusers[path=pipeline,prompts=prompts.txt]"
 guidance = [{GUIDANCE}]
 tolerance = 1e-1
 """
@@ -57,9 +56,8 @@ def test_into_the_pipeline_and_back(kind, bnsbench, tmp_path, capsys):
     rows = list(csv.DictReader((tmp_path / "runs/suite/leaderboard.csv").read_text().splitlines()))
     assert [row["status"] for row in rows] == ["ok", "ok"]
 
-    options = ("--nfe", str(NFE), "--guidance", str(GUIDANCE), "--solver", TRAINED, "--tolerance", "0.1", "--quiet")
-    assert bnsbench("train", MODEL, *options, "--output", "trained.json") == 0, capsys.readouterr()
-    assert bnsbench("solver", "export", "trained.json", "scheduler", "--to", "diffusers") == 0, capsys.readouterr()
+    (trained,) = (tmp_path / "runs/suite/solvers").glob("*.json")
+    assert bnsbench("solver", "export", str(trained), "scheduler", "--to", "diffusers") == 0, capsys.readouterr()
     capsys.readouterr()
 
     pipe, model = load_pipeline(tmp_path / "pipeline"), diffusers_model("pipeline", prompts="prompts.txt")
@@ -69,7 +67,7 @@ def test_into_the_pipeline_and_back(kind, bnsbench, tmp_path, capsys):
         field = model.field(model.conditions(torch.arange(2)), GUIDANCE)
         # The pipeline scales noise to the beginning of the path, where a little of the data is left.
         begin = noise * scheduler.init_noise_sigma
-        table = SolverArtefact.load(tmp_path / "trained.json").solver
+        table = SolverArtefact.load(trained).solver
         expected, cancelled = table(field, begin), cancellation(table, field, begin)
     scheduler.check(pipe.scheduler)
     pipe.scheduler = scheduler

@@ -14,8 +14,10 @@ import torch
 from diffusers import DDIMPipeline, FlowMatchEulerDiscreteScheduler
 from diffusers.schedulers.scheduling_utils import SchedulerOutput
 
-from bnsbench.plugin import combine, to_data, to_noise, trace
+from bnsbench.plugin import NonStationarySolver, combine, to_data, to_noise, trace
 from bnsbench_diffusers.models.loading import load_pipeline
+from bnsbench_diffusers.schedulers.nonstationary import NonStationaryScheduler
+from bnsbench_diffusers.testing import SMALLEST
 
 pytestmark = pytest.mark.filterwarnings("ignore:`past_key_values`:FutureWarning")  # AudioLDM2's own, of its GPT-2
 
@@ -124,7 +126,8 @@ def test_ddim_of_text_to_image(tiny, load, kind, guidance):
 def pipe_call(pipe, latents, guidance, **options):
     pipe.set_progress_bar_config(disable=True)
     shared = {"latents": latents.clone(), "num_inference_steps": STEPS, "output_type": "latent"}
-    return pipe(list(PROMPTS[: len(latents)]), guidance_scale=1 + guidance, **shared, **options).images
+    scale = {} if guidance is None else {"guidance_scale": 1 + guidance}
+    return pipe(list(PROMPTS[: len(latents)]), **scale, **shared, **options)[0]
 
 
 @pytest.mark.parametrize("guidance", [0.0, 3.0])
@@ -156,6 +159,70 @@ def test_euler_of_sana(tiny, load, guidance, negative):
     noise = start(model)
     options = {"height": 32, "width": 32, "use_resolution_binning": False, "negative_prompt": negative}
     expected = pipe_call(pipe, noise, guidance, sigmas=torch.linspace(1, 1 / STEPS, STEPS).tolist(), **options)
+    found = ours(model, euler, noise, 1 - pipe.scheduler.sigmas[1:-1].double(), guidance)
+    assert deviation(found, expected) < TOLERANCE
+
+
+CLIP = {"height": 16, "width": 16, "num_frames": 3}
+
+
+@pytest.mark.parametrize(
+    ("kind", "guidance", "second"), [("wan", 3.0, 0.0), ("wan-tokens", 0.0, 0.0), ("wan-2", 3.0, 0.0), ("wan-2", 3.0, 2.0)]
+)
+def test_euler_of_wan(tiny, load, kind, guidance, second):
+    """Under a scheduler that tells the network fractional timesteps, on both sides of where the second takes over."""
+    model, pipe = load(kind, guidance_scale_2=second), load_pipeline(tiny(kind))
+    pipe.scheduler = FlowMatchEulerDiscreteScheduler(shift=2.0)
+    noise = start(model)
+    apart = {"guidance_scale_2": second} if second else {}
+    expected = pipe_call(pipe, noise, guidance, **CLIP, **apart)
+    assert float(pipe.scheduler.sigmas[2]) > 0.6 > float(pipe.scheduler.sigmas[3])
+    found = ours(model, euler, noise, 1 - pipe.scheduler.sigmas[1:-1].double(), guidance)
+    assert deviation(found, expected) < TOLERANCE
+
+
+def test_a_table_runs_in_wan_with_both_networks(tiny, load):
+    """The pipeline chooses its network by the table's timesteps, one of which is the boundary itself."""
+    model, pipe = load("wan-2", guidance_scale_2=2.0), load_pipeline(tiny("wan-2"))
+    noise = start(model)
+    times = torch.tensor([0.0, 0.1, 0.4, 0.45, 0.8, 1.0], dtype=torch.float64)
+    b = times.diff().expand(5, 5).tril() + 0.02 * torch.randn(5, 5, generator=torch.Generator().manual_seed(1)).tril()
+    table = NonStationarySolver(times, torch.full((5,), 1.01), b)
+    pipe.scheduler = NonStationaryScheduler(table.to_dict(), model.path.to_dict(), prediction_type="flow_prediction")
+    expected = pipe_call(pipe, noise, 3.0, guidance_scale_2=2.0, **CLIP)
+    with torch.no_grad():
+        found = table(model.field(model.conditions(torch.arange(2)), 3.0), noise)
+    assert deviation(found, expected) < TOLERANCE
+
+
+@pytest.mark.parametrize("guidance", [0.0, 3.0])
+def test_euler_of_ltx(tiny, load, guidance):
+    """Its first sigma is 1, its last is stretched to 0.1, and the shift depends on the number of latents."""
+    model, pipe = load("ltx"), load_pipeline(tiny("ltx"))
+    noise = start(model)
+    size = {"height": 32, "width": 32, "num_frames": 5}
+    expected = pipe._unpack_latents(pipe_call(pipe, pipe._pack_latents(noise), guidance, **size), 2, 4, 4)
+    found = ours(model, euler, noise, 1 - pipe.scheduler.sigmas[1:-1].double(), guidance)
+    assert deviation(found, expected) < TOLERANCE
+
+
+@pytest.mark.parametrize("guidance", [0.0, 3.0])
+def test_euler_of_qwen_image(tiny, load, guidance):
+    model, pipe = load("qwen-image", negative="blurred"), load_pipeline(tiny("qwen-image"))
+    noise = start(model)
+    packed = pipe._pack_latents(noise, len(noise), 4, 8, 8)
+    guided = {"true_cfg_scale": 1 + guidance, "negative_prompt": ["blurred"] * 2 if guidance else None}
+    expected = pipe_call(pipe, packed, None, height=16, width=16, **guided)
+    found = ours(model, euler, noise, 1 - pipe.scheduler.sigmas[1:-1].double(), guidance)
+    assert deviation(found, pipe._unpack_latents(expected, 16, 16, 2)[:, :, 0]) < TOLERANCE
+
+
+@pytest.mark.parametrize("guidance", [0.0, 3.0])
+def test_euler_of_z_image(tiny, load, guidance):
+    """Whose guidance_scale is w itself."""
+    model, pipe = load("z-image"), load_pipeline(tiny("z-image"))
+    noise = start(model)
+    expected = pipe_call(pipe, noise, guidance - 1, height=16, width=16)
     found = ours(model, euler, noise, 1 - pipe.scheduler.sigmas[1:-1].double(), guidance)
     assert deviation(found, expected) < TOLERANCE
 
@@ -236,11 +303,14 @@ def test_sounds_are_the_pipelines(tiny, load, kind, seconds, samples):
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["sd", "sdxl", "pixart-sigma", "sd3", "flux", "sana"])
+@pytest.mark.parametrize(
+    "kind", ["sd", "sdxl", "pixart-sigma", "sd3", "flux", "sana", "qwen-image", "z-image", "wan", "ltx"]
+)
 def test_decoding_is_the_pipelines(tiny, load, kind):
     model, pipe = load(kind), load_pipeline(tiny(kind))
     latents = 0.3 * start(model)
-    given = pipe._pack_latents(latents, 2, 4, 8, 8) if kind == "flux" else latents
+    given = pipe._pack_latents(latents, 2, 4, 8, 8) if kind in ("flux", "qwen-image") else latents
+    given = pipe._pack_latents(latents) if kind == "ltx" else given
     images = without_denoising(pipe, given, kind)
     torch.testing.assert_close(model.decode(latents), images, rtol=0, atol=1e-5)
 
@@ -253,14 +323,17 @@ def without_denoising(pipe, latents, kind):
         return (latents,)
 
     pipe.scheduler.step = step
-    options = {"height": 16, "width": 16} if kind == "flux" else {}
+    small = SMALLEST.get(kind, {})
+    options = {"height": small["size"], "width": small["size"]} if small else {}
+    options |= {"num_frames": small["frames"]} if "frames" in small else {}
     if kind.startswith("pixart"):
         options = {"use_resolution_binning": False, "clean_caption": False}
     if kind == "sana":
         pipe.scheduler = FlowMatchEulerDiscreteScheduler()
         pipe.scheduler.step = step
         options = {"height": 32, "width": 32, "use_resolution_binning": False}
-    images = pipe(list(PROMPTS[:2]), latents=latents, num_inference_steps=2, output_type="pt", **options).images
+    images = pipe(list(PROMPTS[:2]), latents=latents, num_inference_steps=2, output_type="pt", **options)[0]
+    images = images.transpose(1, 2) if images.ndim > 4 else images
     return images * 2 - 1
 
 

@@ -73,7 +73,7 @@ def test_prompts_are_part_of_the_fingerprint(load, tmp_path):
     assert load("sd", prompts=str(tmp_path / "other.txt")).fingerprint() != load("sd").fingerprint()
 
 
-@pytest.mark.parametrize("kind", ["sd", "sdxl", "pixart-sigma", "sd3", "audioldm2"])
+@pytest.mark.parametrize("kind", ["sd", "sdxl", "pixart-sigma", "sd3", "audioldm2", "wan-2", "ltx", "qwen-image", "z-image"])
 def test_the_negative_prompt_is_what_guidance_leads_away_from(load, kind):
     """With the prompt itself as the negative one, guidance changes nothing."""
     model = load(kind, negative="two boats")

@@ -11,6 +11,7 @@ import torch
 from diffusers.models.embeddings import get_1d_rotary_pos_embed
 from scipy.interpolate import PchipInterpolator
 
+from bnsbench.plugin import NotApplicableError
 from bnsbench_diffusers.models.loading import load_pipeline
 from bnsbench_diffusers.testing import KINDS
 
@@ -120,6 +121,48 @@ def call_stable_audio(pipe, x, timestep, indices):
     )[0]
 
 
+def call_qwen_image(pipe, x, timestep, indices):
+    """One by one, so that no prompt is filled up."""
+    outputs = []
+    for text, state in zip(texts(indices), x[:, None], strict=True):
+        given, mask = pipe.encode_prompt([text])
+        assert mask is None
+        tokens = pipe._pack_latents(state, 1, 4, 8, 8)
+        told = {"encoder_hidden_states": given, "img_shapes": [[(1, 4, 4)]]}
+        output = pipe.transformer(tokens, timestep=torch.tensor([timestep / 1000]), **told).sample
+        outputs.append(pipe._unpack_latents(output, 16, 16, 2)[:, :, 0])
+    return torch.cat(outputs)
+
+
+def call_z_image(pipe, x, timestep, indices):
+    """Its network predicts data minus noise and is told how far the way from noise to data is done."""
+    given, _ = pipe.encode_prompt(texts(indices), do_classifier_free_guidance=False)
+    outputs = pipe.transformer(list(x[:, :, None]), torch.full((len(x),), 1 - timestep / 1000), given).sample
+    return -torch.stack(outputs)[:, :, 0]
+
+
+def call_wan(pipe, x, timestep, indices):
+    given, _ = pipe.encode_prompt(texts(indices), do_classifier_free_guidance=False, max_sequence_length=512)
+    network = pipe.transformer_2 if pipe.transformer_2 is not None and timestep < 600 else pipe.transformer
+    shape = (len(x), 2 * 4 * 4) if pipe.config.expand_timesteps else (len(x),)
+    return network(x, timestep=torch.full(shape, float(timestep)), encoder_hidden_states=given).sample
+
+
+def call_ltx(pipe, x, timestep, indices):
+    given, mask, _, _ = pipe.encode_prompt(texts(indices), do_classifier_free_guidance=False)
+    output = pipe.transformer(
+        pipe._pack_latents(x),
+        given,
+        torch.full((len(x),), float(timestep)),
+        mask,
+        num_frames=2,
+        height=4,
+        width=4,
+        rope_interpolation_scale=(4 / 25, 8, 8),
+    )
+    return pipe._unpack_latents(output.sample, 2, 4, 4)
+
+
 CALLS = {
     "ddpm": call_unet2d,
     "ddim": call_unet2d,
@@ -135,10 +178,19 @@ CALLS = {
     "sana": call_sana,
     "audioldm2": call_audioldm2,
     "stable-audio": call_stable_audio,
+    "qwen-image": call_qwen_image,
+    "z-image": call_z_image,
+    "wan": call_wan,
+    "wan-2": call_wan,
+    "wan-tokens": call_wan,
+    "ltx": call_ltx,
 }
 """The output of each kind's network for samples ``indices`` at one timestep."""
 
 UNGUIDED = {"ddpm", "ddim", "ddpm-class", "flux"}
+RESCALED = {"qwen-image"}
+UNIPC_FLOWS = {"sana", "wan", "wan-2", "wan-tokens"}
+VIDEOS = {"wan": (3, 3, 16, 16), "wan-2": (3, 3, 16, 16), "wan-tokens": (3, 3, 16, 16), "ltx": (3, 5, 32, 32)}
 SOUNDS = {"audioldm2": (1024,), "stable-audio": (2, 2048)}
 """Of one decoded sample; all other kinds make images."""
 
@@ -180,7 +232,7 @@ def edm_velocity(pipe, timestep, x, output):
 def expected_velocity(kind, pipe, timestep, x, indices):
     with torch.no_grad():
         output = CALLS[kind](pipe, x, timestep, indices)
-    if "FlowMatch" in type(pipe.scheduler).__name__ or kind == "sana":
+    if "FlowMatch" in type(pipe.scheduler).__name__ or kind in UNIPC_FLOWS:
         return -output
     if kind == "stable-audio":
         return edm_velocity(pipe, timestep, x, output)
@@ -223,7 +275,7 @@ def test_conditions_make_a_difference(kind, load):
     assert float((first - second).norm() / first.norm()) > 1e-3
 
 
-@pytest.mark.parametrize("kind", sorted(set(CALLS) - UNGUIDED))
+@pytest.mark.parametrize("kind", sorted(set(CALLS) - UNGUIDED - RESCALED))
 def test_guidance_is_two_predictions(kind, load):
     model = load(kind)
     x, t, condition = states(model), torch.tensor(0.3), model.conditions(torch.arange(COUNT))
@@ -233,6 +285,46 @@ def test_guidance_is_two_predictions(kind, load):
     assert float((given - without).norm() / given.norm()) > 1e-4
     torch.testing.assert_close(found, 3 * given - 2 * without, rtol=1e-4, atol=1e-4 * float(given.abs().max()))
     assert model.forwards_per_evaluation(2.0) == 2
+
+
+def test_guidance_of_qwen_image_keeps_the_length_of_tokens(load):
+    """Which its pipeline calls true CFG: a token is a square of four latents of four channels."""
+    model = load("qwen-image")
+    x, t, condition = states(model), torch.tensor(0.3), model.conditions(torch.arange(COUNT))
+    scales = torch.tensor([0.0, 2.0, 5.0], dtype=torch.float64)
+    with torch.no_grad():
+        found = model.field(condition, scales)(t, x)
+        given, without = (model.field(each)(t, x) for each in (condition, model.null_condition(condition)))
+    mixed = given + scales.float().view(-1, 1, 1, 1) * (given - without)
+    lengths = [part.unfold(2, 2, 2).unfold(3, 2, 2).square().sum((1, 4, 5)).sqrt() for part in (given, mixed)]
+    factor = (lengths[0] / lengths[1]).repeat_interleave(2, 1).repeat_interleave(2, 2)[:, None]
+    torch.testing.assert_close(found, mixed * factor, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found[0], given[0], rtol=1e-4, atol=1e-5)
+    assert float((found - mixed)[1:].abs().max()) > 1e-3
+    with pytest.raises(NotApplicableError, match="no table can weigh its answers apart"):
+        model.field(condition, 2.0).answers(t, x, 2.0)
+
+
+def test_the_second_network_of_wan_has_guidance_of_its_own(load):
+    model, alike = load("wan-2", guidance_scale_2=2.5), load("wan-2")
+    assert model.jumps == pytest.approx((0.4,))
+    x, condition = states(model), model.conditions(torch.arange(COUNT))
+    with torch.no_grad():
+        for t, w in ((0.4, 3.0), (0.41, 1.5)):
+            found = model.field(condition, 3.0)(torch.tensor(t, dtype=torch.float64), x)
+            expected = alike.field(condition, w)(torch.tensor(t, dtype=torch.float64), x)
+            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+        mixed = model.field(condition, torch.tensor([3.0, 0.0, 1.0]))(torch.tensor([0.2, 0.7, 0.7]), x)
+        each = [alike.field(condition[i : i + 1], w)(torch.tensor(t), x[i : i + 1]) for i, (t, w) in enumerate(PLACES)]
+    torch.testing.assert_close(mixed, torch.cat(each), rtol=1e-4, atol=1e-5)
+    assert model.fingerprint() != alike.fingerprint()
+    assert alike.field(condition, 3.0).answers(torch.tensor(0.7), x, 3.0).shape == (2, *x.shape)
+    with pytest.raises(NotApplicableError, match="no table can weigh its answers apart"):
+        model.field(condition, 3.0).answers(torch.tensor(0.7), x, 3.0)
+
+
+PLACES = ((0.2, 3.0), (0.7, 0.0), (0.7, 1.5))
+"""Times of three samples and their guidance; without any of the first network the second has none either."""
 
 
 @pytest.mark.parametrize("kind", sorted(set(CALLS)))
@@ -271,7 +363,19 @@ def test_decoded_sounds(kind, shape, load):
     assert float(sounds.std()) > 0.01
 
 
-@pytest.mark.parametrize("kind", sorted(set(CALLS) - set(SOUNDS)))
+@pytest.mark.parametrize(("kind", "shape"), VIDEOS.items())
+def test_decoded_videos(kind, shape, load):
+    model = load(kind)
+    with torch.no_grad():
+        videos = model.decode(20 * states(model))
+    assert videos.shape == (COUNT, *shape)
+    assert videos.dtype == torch.float32
+    assert model.modality("image") == "video"
+    assert float(videos.abs().max()) <= 1
+    assert float(videos.std()) > 0.01
+
+
+@pytest.mark.parametrize("kind", sorted(set(CALLS) - set(SOUNDS) - set(VIDEOS)))
 def test_decoded_images(kind, load):
     model = load(kind)
     with torch.no_grad():
@@ -287,7 +391,7 @@ def test_decoded_images(kind, load):
 @pytest.mark.parametrize("kind", CALLS)
 def test_the_fingerprint_changes_with_a_weight(kind, tiny, load, tmp_path):
     pipe = load_pipeline(tiny(kind))
-    network = pipe.unet if hasattr(pipe, "unet") else pipe.transformer
+    network = next(getattr(pipe, name) for name in ("unet", "transformer_2", "transformer") if getattr(pipe, name, None))
     with torch.no_grad():
         next(network.parameters()).view(-1)[0] += 1e-3
     pipe.save_pretrained(tmp_path / "other")

@@ -57,7 +57,7 @@ for name, call in told.items():
     pipe = load(name, trust_remote_code=True)
     torch.save(images(pipe, call), f"{folder}/{name}.pt")
     found[name] = [type(pipe.scheduler).__name__, pipe.scheduler.config.fingerprint]
-    wrong = [{"num_inference_steps": 6}] + [{"sigmas": [1.0, 0.3, 0.2, 0.1]}] * (name == "flux")
+    wrong = [{"num_inference_steps": 6}] + [{"sigmas": [0.9, 0.3, 0.2, 0.1]}] * (name == "flux")
     found[f"{name} refused"] = [refusal(lambda: images(pipe, {**call, **each})) for each in wrong]
     if name == "epsilon":
         found["without trust"] = refusal(lambda: load(name))
@@ -124,7 +124,7 @@ def test_strangers_make_the_same_images(tiny, artefact_for, tmp_path):
         assert float((torch.load(tmp_path / f"{name}.pt") - images).abs().max()) <= 1e-6, name
         assert found[name] == ["NonStationaryTableScheduler", "f" * 64]
         assert "call the pipeline with num_inference_steps=4, not 6" in found[f"{name} refused"][0]
-    assert "has times of its own: call the pipeline without sigmas" in found["flux refused"][1]
+    assert "begins with pure noise, at 1, and not at 0.9" in found["flux refused"][1]
     assert "trust_remote_code=True" in found["without trust"]
     assert found["assigned"] == 0.0
     # As the model card says, save_pretrained leaves the code out, and elsewhere the copy does not load.
@@ -220,12 +220,16 @@ class TestRefusals:
 
     def test_other_sigmas(self, scheduler):
         scheduler.set_timesteps(sigmas=np.linspace(1.0, 0.5, 2), mu=1.15)
-        with pytest.raises(ValueError, match="call the pipeline without sigmas"):
+        with pytest.warns(UserWarning, match="which are without effect"):
             scheduler.set_timesteps(sigmas=[1.0, 0.3])
+        with pytest.raises(ValueError, match=r"begins with pure noise, at 1, and not at 0\.5"):
+            scheduler.set_timesteps(sigmas=[0.5, 0.3])
 
     def test_timesteps_of_the_user_s(self, scheduler):
-        with pytest.raises(TypeError, match="timesteps"):
+        with pytest.warns(UserWarning, match="which are without effect"):
             scheduler.set_timesteps(timesteps=[999, 500])
+        with pytest.raises(ValueError, match="begins with pure noise, at 1000, and not at 600"):
+            scheduler.set_timesteps(timesteps=[600, 500])
 
     def test_image_to_image(self, scheduler):
         with pytest.raises(ValueError, match="cannot begin at step 1"):

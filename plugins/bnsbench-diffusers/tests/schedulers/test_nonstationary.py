@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler
+from diffusers.pipelines.mochi.pipeline_mochi import linear_quadratic_schedule
 
 from bnsbench.paths import VP, CondOT, DiscreteVP
 from bnsbench.plugin import NetworkState, NonStationarySolver, NotApplicableError, UsageError
@@ -71,6 +72,48 @@ class TestEqualsTheEngine:
         assert torch.equal(noise, kept)
 
 
+class TestNetworksThatCountFromDataToNoise:
+    """As Mochi's, whose scheduler inverts its noise levels."""
+
+    THEIRS = FlowMatchEulerDiscreteScheduler(invert_sigmas=True)
+
+    def test_equals_the_engine(self, network, noise, artefact_for, field_of, run_loop, deviation):
+        artefact = artefact_for(CondOT(), 5)
+        scheduler = NonStationaryScheduler.from_artefact(artefact, self.THEIRS)
+        turned = lambda x, t: -network(x, 1000 - t)  # noqa: E731
+        expected = artefact.solver(field_of(network, CondOT(), "flow_prediction"), noise)
+        assert deviation(run_loop(scheduler, turned, noise, 5), expected) < 1e-7
+        assert scheduler.timesteps.diff().min() > 0
+
+    def test_euler_is_their_own(self, network, noise, run_loop, deviation):
+        self.THEIRS.set_timesteps(sigmas=linear_quadratic_schedule(6, 0.025))
+        times = self.THEIRS.sigmas.double()
+        table = NonStationarySolver(times, torch.ones(6), times.diff().expand(6, 6).tril())
+        scheduler = NonStationaryScheduler(
+            table.to_dict(), CondOT().to_dict(), prediction_type="flow_prediction", invert_sigmas=True
+        )
+        torch.testing.assert_close(scheduler.timesteps, self.THEIRS.timesteps)
+        torch.testing.assert_close(scheduler.sigmas, self.THEIRS.sigmas)
+        x = noise.float()
+        with torch.no_grad():
+            for t in self.THEIRS.timesteps:
+                x = self.THEIRS.step(network.float()(x, t), t, x).prev_sample
+        assert deviation(run_loop(scheduler, network, noise.float(), 6), x) < 1e-5
+
+    def test_added_noise(self, artefact_for):
+        data, noise = torch.randn(2, 3, 3)
+        scheduler = NonStationaryScheduler.from_artefact(artefact_for(CondOT()), self.THEIRS)
+        found = scheduler.add_noise(data, noise, torch.tensor([0.0, 250.0, 1000.0]))
+        torch.testing.assert_close(found, torch.stack([noise[0], 0.75 * noise[1] + 0.25 * data[1], data[2]]))
+
+    def test_are_not_taken_for_others(self, artefact_for):
+        usual = NonStationaryScheduler.from_artefact(artefact_for(CondOT()))
+        with pytest.raises(UsageError, match=r"as usual, but the pipeline's counts from data to noise \(invert_sigmas\)"):
+            usual.check(self.THEIRS)
+        with pytest.raises(UsageError, match="not of those that predict 'epsilon'"):
+            NonStationaryScheduler(usual.table.to_dict(), DDPM.to_dict(), prediction_type="epsilon", invert_sigmas=True)
+
+
 class TestWhatPipelinesLookAt:
     def test_diffusion(self, artefact_for):
         scheduler = NonStationaryScheduler.from_artefact(artefact_for(DDPM), prediction_type="epsilon")
@@ -106,10 +149,18 @@ class TestWhatPipelinesLookAt:
         products = []
         monkeypatch.setattr(torch, "mv", lambda *args, mv=torch.mv, **kwargs: products.append(1) or mv(*args, **kwargs))
         monkeypatch.setattr(torch.Tensor, "item", None)
-        placed = scheduler._running
+        placed = scheduler._steps
         scheduler.step(output, scheduler.timesteps[1], x)
-        assert scheduler._running is placed
+        assert scheduler._steps is placed
         assert products == [1]
+
+    def test_a_run_after_another_takes_its_memory_unless_states_are_of_another_kind(self, noise, artefact_for):
+        scheduler, kept = NonStationaryScheduler.from_artefact(artefact_for(CondOT())), []
+        for states in (noise, noise + 1, noise.float(), noise.bfloat16(), noise[:2]):
+            scheduler.set_timesteps(5)
+            scheduler.step(states, scheduler.timesteps[0], states)
+            kept.append(scheduler._steps)
+        assert [kept[i] is kept[i + 1] for i in range(4)] == [True, False, True, False]
 
 
 class TestFile:
@@ -200,10 +251,40 @@ class TestMisuse:
         scheduler.set_timesteps(sigmas=np.linspace(1.0, 0.5, 2), mu=1.15, device="cpu")
         assert len(scheduler.timesteps) == 2
 
-    @pytest.mark.parametrize("sigmas", [[1.0, 0.3], [0.5, 1.0]])
-    def test_sigmas_of_the_user_s(self, scheduler, sigmas):
-        with pytest.raises(UsageError, match="has times of its own: call the pipeline without sigmas"):
-            scheduler.set_timesteps(sigmas=sigmas)
+    @pytest.mark.parametrize(
+        "given",
+        [
+            {"sigmas": linear_quadratic_schedule(2, 0.025)},  # as Mochi passes them
+            {"timesteps": [1000.0, 975.0]},  # as LTX's pipeline of conditions does
+            {"sigmas": np.linspace(0.999, 0.0, 3)[:-1]},  # as Helios does
+            {"sigmas": [1.0, 0.3, 0.0]},
+        ],
+    )
+    def test_other_noise_levels_of_a_pipeline_are_without_effect_which_is_said_once(self, scheduler, given):
+        own = scheduler.timesteps
+        with pytest.warns(UserWarning, match="noise levels of its own, which are without effect"):
+            scheduler.set_timesteps(**given)
+        assert torch.equal(scheduler.timesteps, own)
+        scheduler.set_timesteps(**given)
+
+    @pytest.mark.parametrize(
+        "given", [{"sigmas": [0.5, 1.0]}, {"timesteps": [800, 400]}, {"sigmas": []}, {"sigmas": [0.98, 0.5]}]
+    )
+    def test_a_beginning_that_is_no_pure_noise(self, scheduler, given):
+        with pytest.raises(UsageError, match=r"begins with pure noise, at 1(000)?, and not at"):
+            scheduler.set_timesteps(**given)
+
+    def test_other_noise_levels_of_a_diffusion(self, artefact_for):
+        scheduler = NonStationaryScheduler.from_artefact(artefact_for(DDPM, 2), prediction_type="epsilon")
+        begin = float(scheduler.sigmas[0])
+        with pytest.warns(UserWarning, match="without effect"):
+            scheduler.set_timesteps(sigmas=[begin, 2.0, 0.0])
+        with pytest.raises(UsageError, match=f"at {begin:g}, and not at 1"):
+            scheduler.set_timesteps(sigmas=[1.0, 0.5])
+
+    def test_noise_levels_of_another_number(self, scheduler):
+        with pytest.raises(UsageError, match="num_inference_steps=2, not 3"):
+            scheduler.set_timesteps(sigmas=[1.0, 0.7, 0.1])
 
     def test_default_sigmas_of_another_number(self, scheduler):
         with pytest.raises(UsageError, match="num_inference_steps=2, not 4"):
