@@ -75,7 +75,8 @@ class NonStationaryScheduler(NonStationaryTableScheduler, SchedulerMixin):  # ty
         del name, fingerprint  # kept in the configuration
         scales = guidance if isinstance(guidance, Sequence) else [guidance]
         self.scope = Scope(model, "", tuple(map(float, scales)), NetworkState.from_dict(network or {}))
-        self.strict, self._measured, self._remarks = False, {}, set[str]()
+        self.strict, self._remarks = False, set[str]()
+        self._measured: Mapping[str, Any] = {}
         self.table = NonStationarySolver.from_dict(solver)
         self.path: Path = path_from_dict(path)
         self.prediction_type = prediction_type
