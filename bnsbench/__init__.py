@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bnsbench import paths as paths
     from bnsbench import plugin as plugin
     from bnsbench import testing as testing
+    from bnsbench.api.blending import blend as blend
     from bnsbench.api.comparison import compare as compare
     from bnsbench.api.running import publish as publish
     from bnsbench.api.running import run as run
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from bnsbench.api.solvers import solver as solver
     from bnsbench.api.training import train as train
     from bnsbench.api.training import tune as tune
+    from bnsbench.api.transfer import transfer as transfer
     from bnsbench.api.wrapping import wrap as wrap
     from bnsbench.contract.hookspecs import hookimpl as hookimpl
     from bnsbench.contract.specs import Budgets as Budgets
@@ -54,6 +56,8 @@ _HOMES = {
     "wrap": "bnsbench.api.wrapping",
     "train": "bnsbench.api.training",
     "tune": "bnsbench.api.training",
+    "transfer": "bnsbench.api.transfer",
+    "blend": "bnsbench.api.blending",
     "sample": "bnsbench.api.sampling",
     "compare": "bnsbench.api.comparison",
     "solver": "bnsbench.api.solvers",

@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     from bnsbench.flows.model import Model as Model
     from bnsbench.flows.model import Reference as Reference
     from bnsbench.flows.model import check_details as check_details
+    from bnsbench.flows.network_state import NetworkState as NetworkState
+    from bnsbench.flows.network_state import adapters_of as adapters_of
+    from bnsbench.flows.network_state import quantisation_of as quantisation_of
     from bnsbench.flows.predictions import Prediction as Prediction
     from bnsbench.flows.predictions import combine as combine
     from bnsbench.flows.predictions import data_coefficients as data_coefficients
@@ -68,6 +71,8 @@ if TYPE_CHECKING:
     from bnsbench.metrics.paired import mean_of as mean_of
     from bnsbench.metrics.resampling import resamples as resamples
     from bnsbench.nonstationary.artefact import SolverArtefact as SolverArtefact
+    from bnsbench.nonstationary.scope import Scope as Scope
+    from bnsbench.nonstationary.scope import remark as remark
     from bnsbench.nonstationary.table import NonStationarySolver as NonStationarySolver
     from bnsbench.nonstationary.tracing import NotTraceableError as NotTraceableError
     from bnsbench.nonstationary.tracing import trace as trace
@@ -139,6 +144,10 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         "bnsbench.nonstationary.artefact": ("SolverArtefact",),
         "bnsbench.training.problem": ("Problem",),
         "bnsbench.truth.ground_truth": ("solve",),
+    },
+    "Scopes: what a network is besides its weights, where a table was trained, and what differs where it is used.": {
+        "bnsbench.flows.network_state": ("NetworkState", "quantisation_of", "adapters_of"),
+        "bnsbench.nonstationary.scope": ("Scope", "remark"),
     },
     "Exporters: what a file says of its solver, and a Python module with a solver's numbers.": {
         "bnsbench.export.writing": ("about_solver", "filled_template"),

@@ -105,6 +105,10 @@ class Captured:
 
 
 def bytes_of(tensor: Tensor) -> bytes:
-    """Return a tensor's type, shape and numbers."""
+    """Return a tensor's type, shape and numbers; of one that is made of others, as torchao's are, those of its parts."""
+    if hasattr(tensor, "__tensor_flatten__"):
+        parts, facts = tensor.__tensor_flatten__()
+        told = f"{type(tensor).__qualname__} {facts} ".encode()
+        return told + b"".join(name.encode() + bytes_of(getattr(tensor, name)) for name in parts)
     data = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
     return f"{tensor.dtype} {list(tensor.shape)} ".encode() + data.numpy().tobytes()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,8 @@ from bnsbench.api.named import (
     whole,
 )
 from bnsbench.api.placings import TEST_SAMPLES, WORST
-from bnsbench.api.sampling import BATCH, mismatches
+from bnsbench.api.sampling import BATCH
+from bnsbench.api.scope import remark_on
 from bnsbench.api.training import TOLERANCE, Trainings, sources_of
 from bnsbench.contract import PluginHost, Selection, split_selectors
 from bnsbench.contract.specs import SolverSpec
@@ -56,6 +58,7 @@ def compare(
     tolerance: float = TOLERANCE,
     device: str = "auto",
     dtype: str | torch.dtype | None = None,
+    strict: bool = False,
     plugins: Sequence[Path | str] = (),
     cache: Path | str | None = None,
     listener: Listener | None = None,
@@ -76,6 +79,8 @@ def compare(
         tolerance: Of the ground truth, between 0 and 1.
         device: "auto", "cpu", "cuda" or "cuda:<i>".
         dtype: Precision of the network; None for the model's own.
+        strict: Whether a trained solver that is used elsewhere than where it was trained (other weights, guidance, shape,
+            precision, quantisation or adapters) is skipped; otherwise the listener is told, or it is a warning without one.
         plugins: Single plugin files to load.
         cache: Folder for ground truth; BNSBENCH_CACHE or the user's cache folder if None.
         listener: Hears what is being done.
@@ -105,6 +110,8 @@ def compare(
         seed=seed,
         tolerance=tolerance,
         cache=None if cache is None else Path(cache),
+        strict=strict,
+        tell=_warn if listener is None else listener.notice,
     )
     pairs = comparison.source.pairs("test", count)
     rows = [comparison.row(each, pairs) for each in asked]
@@ -112,6 +119,10 @@ def compare(
     table = pd.DataFrame(rows, columns=list(_COLUMNS)).astype(dict.fromkeys(_COUNTS, "Int64"))
     table.attrs.update(model=named.name, guidance=scale, samples=count, ceiling=comparison.source.ceiling())
     return table
+
+
+def _warn(remark: str) -> None:
+    warnings.warn(remark, stacklevel=5)
 
 
 _COLUMNS = (
@@ -172,6 +183,8 @@ class _Comparison:
     seed: int
     tolerance: float
     cache: Path | None
+    strict: bool
+    tell: Callable[[str], None]
 
     def __post_init__(self) -> None:
         (self.source,) = sources_of(
@@ -226,8 +239,8 @@ class _Comparison:
                 solver = shipped or self._trained(selection).solver(nfe)
         found = find_solver(self.host, solver, nfe, setting, self.model, self.guidance)
         try:
-            for remark in mismatches(found, self.model, self.guidance):
-                self.listener.notice(f"{asked.label}: {remark}")
+            if remark := remark_on(found, self.model, self.guidance, self.strict):
+                self.tell(f"{asked.label}: {remark}")
         except UsageError as error:
             raise NotApplicableError(str(error)) from error
         return found

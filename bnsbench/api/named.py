@@ -7,7 +7,7 @@ import operator
 import tempfile
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path as FilePath
 from typing import Any
@@ -25,6 +25,7 @@ from bnsbench.flows.paths import CondOT, Path
 from bnsbench.flows.precision import dtype_named
 from bnsbench.models.shipped import shipped_solver
 from bnsbench.nonstationary.artefact import SolverArtefact
+from bnsbench.nonstationary.scope import Scope
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.process.machine import cache_folder, choose_device
 from bnsbench.solvers.samplers import Sampler, sampler_of
@@ -118,14 +119,22 @@ class NamedModel:
     def setting(self) -> Setting:
         return Setting(self.model.path, self.model.interval)
 
+    def scope(self, guidance: float | Sequence[float] = ()) -> Scope:
+        """Return where a table is used that samples the model, a known model's weights included."""
+        found = Scope.of(self.model, self.name, guidance)
+        return replace(found, fingerprint="") if self._passing else found
+
+    @property
+    def _passing(self) -> bool:
+        return isinstance(self.model, WrappedModel) and self.model.passing
+
     def cache(self, folder: FilePath | None) -> FilePath:
         """Return where what is computed for the model is kept: this folder, or the one that BNSBENCH_CACHE names.
 
         A model that cannot be recognised at the next call, because nothing says what decides its velocity, gets a folder
         of this process, whatever was asked for.
         """
-        passing = isinstance(self.model, WrappedModel) and self.model.passing
-        return FilePath(_passing_folder().name) if passing else folder or cache_folder()
+        return FilePath(_passing_folder().name) if self._passing else folder or cache_folder()
 
 
 @cache
@@ -239,6 +248,11 @@ def find_solver(
     sampler = sampler_of(selection, nfe, setting.path, setting.interval)
     table = sampler if isinstance(sampler, NonStationarySolver) else None
     return FoundSolver(selection.name, nfe, setting, sampler, table)
+
+
+def loaded(solver: str | FilePath | SolverArtefact) -> SolverArtefact:
+    """Return the content of a trained solver's file, or what is one already."""
+    return solver if isinstance(solver, SolverArtefact) else SolverArtefact.load(solver)
 
 
 def is_file(solver: AnySolver) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
@@ -21,9 +21,8 @@ from bnsbench.api.named import (
     scale_of,
     whole,
 )
-from bnsbench.api.wrapped import WrappedModel
+from bnsbench.api.scope import remark_on
 from bnsbench.errors import DivergedError, UsageError
-from bnsbench.flows.guidance import check_scale, guidance_in_words
 from bnsbench.flows.model import Model, ModelField
 from bnsbench.solvers.samplers import run_metered
 from bnsbench.truth.ground_truth import solve
@@ -48,6 +47,7 @@ def sample(
     seed: int = 0,
     device: str = "auto",
     dtype: str | torch.dtype | None = None,
+    strict: bool = False,
     plugins: Sequence[FilePath | str] = (),
 ) -> Tensor:
     """Sample a model with a solver; the same seed gives the same noise to every solver.
@@ -63,20 +63,23 @@ def sample(
         seed: Of the noise.
         device: "auto", "cpu", "cuda" or "cuda:<i>".
         dtype: Precision of the network; None for the model's own.
+        strict: Whether to refuse a trained solver that is used elsewhere than where it was trained (other weights, guidance,
+            shape, precision, quantisation or adapters), which is a warning otherwise.
         plugins: Single plugin files to load.
 
     Returns:
         The decoded samples [count, ...], such as images in [-1, 1].
 
     Raises:
-        UsageError: For an unknown name, a solver for another path, or one that has to be trained first.
+        UsageError: For an unknown name, a solver for another path, one that has to be trained first, or if strict one that
+            was trained elsewhere.
         NotApplicableError: For a classic that the path does not allow, or guidance of a model without it.
         DivergedError: If the samples leave the finite numbers.
     """
     host, count, scale = open_host(plugins), whole("count", count), scale_of(guidance)
     named = named_model(host, model, device, dtype)
     found = find_solver(host, solver, None if nfe is None else whole("nfe", nfe), named.setting, named, scale)
-    for remark in mismatches(found, named, scale):
+    if remark := remark_on(found, named, scale, strict):
         warnings.warn(remark, stacklevel=2)
     if texts and condition is not None:
         raise UsageError("Give texts or condition, not both.")
@@ -144,25 +147,3 @@ def conditions_of(model: Model, texts: Sequence[str], count: int, **details: Any
     """
     conditions = torch.stack([model.describe(text, **details) for text in texts])
     return conditions[torch.arange(count) % len(texts)]
-
-
-def mismatches(solver: FoundSolver, model: NamedModel, guidance: float) -> Iterator[str]:
-    """Yield in what a trained solver was made for something else; it still samples, if not as well.
-
-    UsageError for one that was made for another path or interval: its times would mean something else. NotApplicableError
-    for a table of split columns under another guidance.
-    """
-    artefact, own = solver.artefact, model.model
-    if artefact is None:
-        return
-    if artefact.path != own.path or tuple(artefact.interval) != tuple(own.interval):
-        theirs, here = f"{artefact.path} on {list(artefact.interval)}", f"{own.path} on {list(own.interval)}"
-        raise UsageError(f"The solver was trained on the {artefact.path.name} path, {theirs}; this model has {here}.")
-    if artefact.solver.guidance is not None:
-        check_scale(artefact.solver.guidance, guidance)
-    passing = isinstance(own, WrappedModel) and own.passing
-    if artefact.fingerprint != own.fingerprint() and not passing:
-        yield f"the solver was trained for other weights ({artefact.model})."
-    served = artefact.guidance if isinstance(artefact.guidance, tuple) else (artefact.guidance,)
-    if guidance not in served:
-        yield f"the solver was trained at guidance {guidance_in_words(served)}, not {guidance:g}."

@@ -18,6 +18,7 @@ from bnsbench.api.captured import Captured, bytes_of
 from bnsbench.errors import NotApplicableError, UsageError
 from bnsbench.flows.features import SampleFeatures
 from bnsbench.flows.model import Model, check_details
+from bnsbench.flows.network_state import adapters_of
 from bnsbench.flows.paths import Path
 
 Encode = Callable[[list[str]], Tensor]
@@ -109,7 +110,7 @@ class WrappedModel(Model):
         self._hashed: tuple[object, str] = (None, "")
         self._thawing = ExitStack()
         first = None if module is None else next(module.parameters(), None)
-        self.dtype = torch.float32 if first is None else first.dtype
+        self.dtype = torch.float32 if module is None else _precision(module)
         self.device = "" if first is None else str(first.device)
 
     @property
@@ -157,6 +158,7 @@ class WrappedModel(Model):
             digest.update(self._token.encode())
         if self.module is not None:
             digest.update(self._weights(self.module).encode())
+            digest.update("".join(adapters_of(self.module)).encode())  # their scales are no weights
         if self.captured is not None:
             digest.update(self.captured.digest())
         for tensor in self._condition_facts():
@@ -186,6 +188,9 @@ class WrappedModel(Model):
                 digest.update(key.encode() + bytes_of(value))
             self._hashed = (state, digest.hexdigest())
         return self._hashed[1]
+
+    def networks(self) -> tuple[nn.Module, ...]:
+        return () if self.module is None else (self.module,)
 
     def conditions(self, indices: Tensor) -> Tensor | None:
         given, lexicon = self._conditions.given, self._conditions.lexicon
@@ -277,6 +282,12 @@ def frozen(module: nn.Module | None) -> Iterator[None]:
     finally:
         for part in learning:
             part.requires_grad_(True)
+
+
+def _precision(module: nn.Module) -> torch.dtype:
+    """Return the type of the first parameter of floating-point numbers: quantised ones may be of bytes."""
+    types = (parameter.dtype for parameter in module.parameters() if parameter.is_floating_point())
+    return next(types, torch.float32)
 
 
 def _plain_attributes(module: nn.Module) -> list[tuple[str, str]]:

@@ -35,8 +35,9 @@ from bnsbench.cli.publish import publish
 from bnsbench.cli.run import run
 from bnsbench.cli.sample import sample
 from bnsbench.cli.seal import seal
-from bnsbench.cli.solver import diff, export, show
+from bnsbench.cli.solver import blend, diff, export, show
 from bnsbench.cli.train import train
+from bnsbench.cli.transfer import transfer
 from bnsbench.cli.tune import tune
 from bnsbench.cli.verify import verify
 from bnsbench.errors import BnsbenchError, needed_for, one_line
@@ -57,7 +58,7 @@ app = typer.Typer(
 )
 
 solver = typer.Typer(cls=Group, help="Look at a solver's non-stationary table, or hand it on.", no_args_is_help=True)
-for name, command in (("show", show), ("diff", diff), ("export", export)):
+for name, command in (("show", show), ("diff", diff), ("export", export), ("blend", blend)):
     solver.command(name, cls=Command)(command)
 
 app.command("run", cls=Command)(run)
@@ -68,6 +69,7 @@ app.command("seal", cls=Command)(seal)
 app.command("tune", cls=Command)(tune)
 app.command("publish", cls=Command)(publish)
 app.command("train", cls=Command)(train)
+app.command("transfer", cls=Command)(transfer)
 app.command("sample", cls=Command)(sample)
 app.add_typer(solver, name="solver")
 app.command("list", cls=Command)(list_components)

@@ -60,6 +60,9 @@ Guidance = Annotated[
 GuidanceScales = Annotated[
     str, typer.Option("--guidance", metavar="W[,W,...]", help="Guidance scale, or all that one solver serves.")
 ]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Refuse a trained solver elsewhere than where it was trained, instead of saying so.")
+]
 Tolerance = Annotated[float, typer.Option(metavar="X", help="Of the ground truth; a coarser one is cheaper.")]
 
 

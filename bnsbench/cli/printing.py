@@ -45,6 +45,11 @@ def print_json(data: Any) -> None:
     write_result(json.dumps(as_plain_data(data), indent=2, allow_nan=False) + "\n")
 
 
+def note(remark: str) -> None:
+    """Tell on stderr what the user should know of a result."""
+    typer.echo(f"Note: {remark}", err=True)
+
+
 def shown_path(path: Path) -> str:
     """Return a path as it is read: from the current folder where it lies in it."""
     here = Path.cwd()

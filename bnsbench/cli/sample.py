@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from bnsbench.cli.options import AsJson, Device, DType, Guidance, PluginFiles, Seed, open_host, with_model_file
-from bnsbench.cli.printing import busy, print_json
+from bnsbench.cli.options import AsJson, Device, DType, Guidance, PluginFiles, Seed, Strict, open_host, with_model_file
+from bnsbench.cli.printing import busy, note, print_json
 from bnsbench.errors import UsageError
 
 
@@ -28,6 +28,7 @@ def sample(
     seed: Seed = 0,
     device: Device = "auto",
     dtype: DType = None,
+    strict: Strict = False,
     plugin: PluginFiles = None,
     as_json: AsJson = False,
 ) -> None:
@@ -35,7 +36,8 @@ def sample(
     import torch
 
     from bnsbench.api.named import find_solver, named_model
-    from bnsbench.api.sampling import conditions_of, draw, mismatches
+    from bnsbench.api.sampling import conditions_of, draw
+    from bnsbench.api.scope import remark_on
     from bnsbench.media.pictures import display_for
     from bnsbench.truth.psnr import psnr_per_sample
 
@@ -46,8 +48,8 @@ def sample(
     named = named_model(host, model, device, dtype)
     shown = display_for(named.modality, named.model.sample_rate)
     found = find_solver(host, solver, nfe, named.setting, named, guidance)
-    for remark in mismatches(found, named, guidance):
-        typer.echo(f"Note: {remark}", err=True)
+    if remark := remark_on(found, named, guidance, strict):
+        note(remark)
     details = {} if voice is None else {"voice": voice}
     condition = conditions_of(named.model, prompt, count, **details) if prompt else None
     with busy(f"sampling {named.name} and solving for the ground truth"):

@@ -1,4 +1,4 @@
-"""``bnsbench solver show``, ``diff`` and ``export``: a solver's table, how two differ, and one for other software."""
+"""``bnsbench solver show``, ``diff``, ``export`` and ``blend``: a table, how two differ, one elsewhere, one in between."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bnsbench.cli.options import AsJson, PluginFiles, finite, open_host, with_model_file
-from bnsbench.cli.printing import print_json, print_table
+from bnsbench.cli.learning import require_file, setting, setting_as_json
+from bnsbench.cli.options import AsJson, PluginFiles, Strict, finite, open_host, with_model_file
+from bnsbench.cli.printing import note, print_json, print_table
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -107,6 +108,7 @@ def export(
     nfe: Budget = None,
     model: ForModel = None,
     guidance: ShippedFor = 0.0,
+    strict: Strict = False,
     plugin: PluginFiles = None,
     as_json: AsJson = False,
 ) -> None:
@@ -116,17 +118,43 @@ def export(
     model, plugin = with_model_file(model, plugin)
     host = open_host(plugin)
     write = host.exporter(to).make()
-    written = write(exported_from(host, solver, nfe, model, guidance), folder)
+    written = write(exported_from(host, solver, nfe, model, guidance, strict=strict, tell=note), folder)
     if as_json:
         print_json({"path": written})
     else:
         typer.echo(str(written))
 
 
+def blend(
+    first: Annotated[FilePath, typer.Argument(metavar="FIRST.json", help="File of a solver for one guidance scale.")],
+    second: Annotated[FilePath, typer.Argument(metavar="SECOND.json", help="That of one for another scale.")],
+    *,
+    guidance: Annotated[
+        float,
+        typer.Option(metavar="W", help="The scale between the two.", callback=lambda w: finite("--guidance", w)),
+    ],
+    output: Annotated[FilePath, typer.Option("--output", "-o", metavar="SOLVER.json", help="File for the table.")],
+    as_json: AsJson = False,
+) -> None:
+    """Interpolate two trained solvers of one model and NFE to a guidance scale between theirs, and save the table.
+
+    Nothing is trained. `bnsbench transfer` measures what the table loses against one that is trained there.
+    """
+    from bnsbench.api.blending import blend as blended
+
+    require_file(output)
+    made = blended(first, second, guidance=guidance)
+    made.save(output)
+    if as_json:
+        print_json({"file": str(output), **setting_as_json(made), "parents": made.training["parents"]})
+    else:
+        typer.echo(f"a blend for {setting(made)}: {output}")
+
+
 def _find(host: PluginHost, solver: str, nfe: int | None, model: str | None, guidance: float) -> FoundSolver:
     from bnsbench.api.solvers import found_for
 
-    return found_for(host, solver, nfe, model, guidance)
+    return found_for(host, solver, nfe, model, guidance, tell=note)
 
 
 def _print_table(found: FoundSolver) -> None:

@@ -33,7 +33,8 @@ def about_solver(artefact: SolverArtefact, how: str = "") -> str:
         f"Made by bnsbench {__version__}. The numbers are those of x[i+1] = a[i] x[0] + sum over j of b[i,j] u[j], chosen"
         f" for one network (fingerprint {artefact.fingerprint or 'none'}), {table.nfe} evaluations and guidance"
         f" {guidance_in_words(_scales(artefact))} in u_w = (1 + w) u_cond - w u_uncond, which is a guidance_scale of w + 1"
-        " elsewhere. With another network, guidance, resolution or precision they may do worse than a classic solver.",
+        f" elsewhere. The network: {artefact.network.in_words or 'no more is known'}. With another network, guidance,"
+        " resolution, precision, quantisation or LoRA they may do worse than a classic solver.",
         how,
         "It goes from noise to data in one go: it cannot begin at another picture, fill gaps or stop half-way, and takes"
         " no other number of steps. It comes under bnsbench's licence (Apache-2.0), without warranty.",
@@ -59,7 +60,7 @@ def filled_template(text: str, artefact: SolverArtefact, values: Mapping[str, An
 
 
 def origin_of(artefact: SolverArtefact) -> dict[str, Any]:
-    """Return what a solver is for, as plain data: name, nfe, model, fingerprint, guidance, path and interval."""
+    """Return what a solver is for, as plain data: name, nfe, model, fingerprint, guidance, path, interval, network."""
     guidance = artefact.guidance
     return {
         "name": artefact.name,
@@ -69,6 +70,7 @@ def origin_of(artefact: SolverArtefact) -> dict[str, Any]:
         "guidance": list(guidance) if isinstance(guidance, tuple) else guidance,
         "path": artefact.path.to_dict(),
         "interval": list(artefact.interval),
+        **({"network": known} if (known := artefact.network.to_dict()) else {}),
     }
 
 

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bnsbench.contract.returned import states, whole
 from bnsbench.errors import NotApplicableError, UsageError, raised_by
@@ -17,6 +17,7 @@ from bnsbench.flows.features import SampleFeatures
 from bnsbench.flows.fields import in_parts
 from bnsbench.flows.guidance import Guidance, check_scale, unguided
 from bnsbench.flows.judge import ConditionJudge
+from bnsbench.flows.network_state import NetworkState, state_of
 from bnsbench.flows.paths import Path
 from bnsbench.flows.precision import times_on
 from bnsbench.flows.predictions import Prediction, check_prediction, per_sample, singularity, to_velocity
@@ -81,6 +82,14 @@ class Model(ABC):
     @abstractmethod
     def fingerprint(self) -> str:
         """Return a hexadecimal hash of everything that determines `predict`: weights, parameters, path."""
+
+    def networks(self) -> tuple[nn.Module, ...]:
+        """Return the modules whose weights `predict` uses, of which quantisation and adapters are told; () if unsaid."""
+        return ()
+
+    def network_state(self) -> NetworkState:
+        """Return what the network is besides its weights, which tables are trained for as well; see `NetworkState`."""
+        return state_of(self.shape, self.dtype, self.networks())
 
     def conditions(self, indices: Tensor) -> Tensor | None:
         """Return the conditions of the samples with these indices, the same for every solver; None if unconditional."""

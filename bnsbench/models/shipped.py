@@ -11,6 +11,8 @@ from bnsbench.storage.files import name_of
 
 SOLVERS = Path(__file__).parent / "solvers"
 """The folder of the shipped files."""
+PRECISION = "float32"
+"""In which the shipped solvers were trained whose files do not say it."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,8 @@ def shipped_solver(
     artefact = SolverArtefact.load(file)
     if artefact.fingerprint != model.fingerprint() or artefact.training.get("version") != version:
         return None
-    return replace(artefact, training={**artefact.training, "shipped": True})
+    network = artefact.network if artefact.network.dtype else replace(model.network_state(), dtype=PRECISION)
+    return replace(artefact, training={**artefact.training, "shipped": True}, network=network)
 
 
 def shipped_file(name: str, guidance: float, solver: str, nfe: int, folder: Path = SOLVERS) -> Path:

@@ -13,7 +13,9 @@ from typing import Any
 from bnsbench._text import quoted
 from bnsbench.errors import BnsbenchError, CorruptFileError, NotApplicableError, UsageError, one_line
 from bnsbench.flows.guidance import guidance_in_words
+from bnsbench.flows.network_state import NetworkState
 from bnsbench.flows.paths import Path, path_from_dict
+from bnsbench.nonstationary.scope import Scope
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.storage.files import replacing
 from bnsbench.storage.plain_data import as_plain_data
@@ -34,6 +36,7 @@ class SolverArtefact:
         selector that made it, such as "bns".
     training: JSON-like record of the recipe, seeds, forwards, seconds, validation PSNR and curve; numbers that are not
         finite become null.
+    network: shape, precision, quantisation and adapters of the network that it was trained for; older files do not say them.
 
     Raises:
         UsageError: If the table weighs both answers under another guidance.
@@ -47,6 +50,13 @@ class SolverArtefact:
     guidance: float | tuple[float, ...]
     name: str
     training: Mapping[str, Any] = field(default_factory=dict)
+    network: NetworkState = field(default_factory=NetworkState)
+
+    @property
+    def scope(self) -> Scope:
+        """For which model, guidance and network it was trained."""
+        scales = self.guidance if isinstance(self.guidance, tuple) else (self.guidance,)
+        return Scope(self.model, self.fingerprint, scales, self.network)
 
     def __post_init__(self) -> None:
         own, scales = self.solver.guidance, self.guidance if isinstance(self.guidance, tuple) else (self.guidance,)
@@ -80,6 +90,7 @@ class SolverArtefact:
             "interval": [float(end) for end in self.interval],
             "solver": self.solver.to_dict(),
             "training": as_plain_data(self.training),
+            **({"network": known} if (known := self.network.to_dict()) else {}),
         }
 
     @classmethod
@@ -96,6 +107,7 @@ class SolverArtefact:
                 guidance=_guidance(description["guidance"]),
                 name=_text(description, "name"),
                 training=dict(description["training"]),
+                network=NetworkState.from_dict(description.get("network", {})),
             )
         except CorruptFileError:
             raise

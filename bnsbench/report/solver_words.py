@@ -81,9 +81,12 @@ def origin_in_words(artefact: SolverArtefact) -> list[str]:
     record = artefact.training
     made_for = f"{artefact.model} at guidance {guidance_in_words(artefact.guidance)}"
     rule, grid, stopped = (_text(record, key) for key in ("rule", "grid", "stopped"))
-    tuned = bool(rule and grid)
+    tuned, parents = bool(rule and grid), _parents(record)
+    made = "blended" if parents else "tuned" if tuned else "trained"
     return [
-        f"{'tuned' if tuned else 'trained'} for {made_for}, weights {artefact.fingerprint[:12]}",
+        f"{made} for {made_for}, weights {artefact.fingerprint[:12]}",
+        *([f"its network: {state}"] if (state := artefact.network.in_words) else []),
+        *parents,
         *([f"{rule} on the grid {grid}"] if tuned else []),
         *_learning(record),
         *_start(artefact),
@@ -116,6 +119,15 @@ def _number(record: Mapping[str, Any], key: str) -> float | None:
     """Return a number of a record, None if it is none."""
     found = record.get(key)
     return found if isinstance(found, int | float) and not isinstance(found, bool) else None
+
+
+def _parents(record: Mapping[str, Any]) -> list[str]:
+    """Return a line on the tables that a blend lies between, none for anything else."""
+    found = record.get("parents")
+    known = [each for each in found if isinstance(each, Mapping)] if isinstance(found, list) else []
+    scales = [_number(each, "guidance") for each in known]
+    told = [f"{_text(each, 'name')} at guidance {w:g}" for each, w in zip(known, scales, strict=True) if w is not None]
+    return [f"between {' and '.join(told)}"] if len(told) == 2 else []
 
 
 def _learning(record: Mapping[str, Any]) -> list[str]:

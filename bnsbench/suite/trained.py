@@ -15,6 +15,7 @@ from bnsbench.errors import CorruptFileError
 from bnsbench.flows.guidance import guidance_in_words
 from bnsbench.models.shipped import shipped_solver
 from bnsbench.nonstationary.artefact import SolverArtefact
+from bnsbench.nonstationary.scope import Scope, differences
 from bnsbench.storage.files import make_way, name_of
 from bnsbench.storage.locks import alone
 from bnsbench.storage.plain_data import digest
@@ -99,8 +100,12 @@ class TrainedSolvers:
         )
         if shipped is not None and self._mismatch(shipped, cell):
             return None
-        if shipped is not None:
-            _save(shipped, file)
+        if shipped is None:
+            return None
+        model = self.source.model
+        if other := differences(shipped.scope, Scope.of(model, self.source.name, self.source.guidance)):
+            self.listener.notice(f"{cell.label}: {other}")
+        _save(shipped, file)
         return shipped
 
     def _train(self, cell: Cell, solver: Selection[SolverSpec], file: Path) -> SolverArtefact:

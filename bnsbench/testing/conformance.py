@@ -44,11 +44,15 @@ def check_solver(selector: str, *, plugins: Sequence[Path | str] = (), host: Plu
     return _report("solver", SolverSubject(opened, selection), SOLVER_CHECKS)
 
 
-def check_model(selector: str, *, plugins: Sequence[Path | str] = (), host: PluginHost | None = None) -> Report:
+def check_model(
+    selector: str, *, elsewhere: str | None = None, plugins: Sequence[Path | str] = (), host: PluginHost | None = None
+) -> Report:
     """Run all checks of the contract on a model: shapes, precision, determinism, conditions, guidance, decoding, and more.
 
     Args:
         selector: Which model, such as "digits-gmm[path=vp]".
+        elsewhere: Its fingerprint in another process, if that is known, for whoever checks many models; else a process is
+            started, in which it is also seen what listing the plugin imports.
         plugins: Single plugin files to load.
         host: What has been loaded already, in place of ``plugins``.
 
@@ -59,7 +63,10 @@ def check_model(selector: str, *, plugins: Sequence[Path | str] = (), host: Plug
         UsageError: For a name that means no model, or several.
     """
     opened = _opened(host, plugins)
-    return _report("model", ModelSubject(opened, opened.model(selector)), {**MODEL_CHECKS, **FEATURE_CHECKS})
+    subject = ModelSubject(opened, opened.model(selector))
+    if elsewhere is not None:
+        vars(subject)["elsewhere"] = {"modules": [], "fingerprint": elsewhere}  # in place of what would be found when asked
+    return _report("model", subject, {**MODEL_CHECKS, **FEATURE_CHECKS})
 
 
 def check_metric(

@@ -102,7 +102,8 @@ def train_solver(solver: Selection[SolverSpec], problem: Problem, nfe: int) -> S
         raise BnsbenchError(f"{solver.name} trained for {table.nfe} evaluations instead of {nfe}")
     _check_origin(artefact, problem.source)
     checked_training(artefact.training)
-    return replace(artefact, solver=table.validated(), name=solver.name)
+    network = problem.source.model.network_state()
+    return replace(artefact, solver=table.validated(), name=solver.name, network=network)
 
 
 def _check_origin(artefact: SolverArtefact, source: Source) -> None:

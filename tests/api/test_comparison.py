@@ -99,8 +99,21 @@ def test_a_solver_for_other_weights_is_told_to_the_listener() -> None:
             self.texts.append(text)
 
     model, other = (bnsbench.wrap(Linear(k=k).eval(), shape=(2,)) for k in (1.0, 2.0))
-    bnsbench.compare(other, bnsbench.train(model, 2, pairs=16, iterations=1), samples=4, listener=Hears())
-    assert any("trained for other weights" in text for text in Hears.texts)
+    solver = bnsbench.train(model, 2, pairs=16, iterations=1)
+    bnsbench.compare(other, solver, samples=4, listener=Hears())
+    assert any("is used on other weights" in text for text in Hears.texts)
+
+
+def test_a_solver_elsewhere_is_a_warning_without_a_listener_and_a_skipped_row_if_strict() -> None:
+    model, other = (bnsbench.wrap(Linear(k=k).eval(), shape=(2,)) for k in (1.0, 2.0))
+    solver = bnsbench.tune(model, 2, solver="ab2", tolerance=1e-2)
+    with pytest.warns(UserWarning, match="and is used on other weights"):
+        assert list(bnsbench.compare(other, solver, samples=4).status) == ["ok"]
+    strict = bnsbench.compare(other, ["euler", solver], nfe=2, samples=4, strict=True)
+    assert list(strict.status) == ["ok", "skipped"]
+    assert "Train one there" in strict.reason[1]
+    with pytest.raises(UsageError, match="Train one there"):
+        bnsbench.sample(other, solver, count=2, strict=True)
 
 
 def test_a_name_that_there_is_not_costs_nothing(cache: Path) -> None:

@@ -47,7 +47,7 @@ def test_texts_take_turns() -> None:
 def test_a_solver_for_other_weights_warns() -> None:
     model, other = (bnsbench.wrap(Linear(k=k).eval(), shape=(2,)) for k in (1.0, 2.0))
     artefact = bnsbench.train(model, 2, pairs=16, iterations=1)
-    with pytest.warns(UserWarning, match="trained for other weights"):
+    with pytest.warns(UserWarning, match="is used on other weights"):
         bnsbench.sample(other, artefact, count=2)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.testing._internal.two_tensor import TwoTensor
 
 import bnsbench
 from bnsbench.errors import NotApplicableError, UsageError
@@ -76,6 +77,46 @@ def test_the_fingerprint_follows_weights_path_interval_and_shape() -> None:
         fingerprint(network, fingerprint="mine"),
     }
     assert len(different | {first}) == 6
+
+
+def test_the_scale_of_an_adapter_is_part_of_the_fingerprint_and_of_the_state() -> None:
+    network = Linear().eval()
+    model = bnsbench.wrap(network, shape=(2,))
+    plain, state = model.fingerprint(), model.network_state()
+    assert (state.shape, state.dtype, state.quantisation, state.adapters) == ((2,), "float32", "", ())
+    # As PEFT keeps them: the scale is in a mapping, and in no weight.
+    layer = nn.Linear(2, 2)
+    layer.__dict__.update(active_adapters=["style"], merged_adapters=[], scaling={"style": 1.0})
+    network.layer = layer
+    first = model.fingerprint()
+    layer.__dict__["scaling"] = {"style": 0.5}
+    assert len({plain, first, model.fingerprint()}) == 3
+    assert model.network_state().adapters == ("style x 0.5",)
+
+
+def test_weights_in_bytes_are_not_the_precision_of_states() -> None:
+    network = Linear().eval()
+    network.register_parameter("packed", nn.Parameter(torch.zeros(2, dtype=torch.uint8), requires_grad=False))
+    network.register_parameter("k", network._parameters.pop("k"))  # so that bytes come before it
+    model = bnsbench.wrap(nn.ModuleDict({"network": network})["network"], shape=(2,))
+    assert model.dtype == torch.float32
+    assert model.network_state().quantisation == "weights in uint8"
+
+
+def test_weights_that_are_made_of_several_tensors_are_hashed_by_these() -> None:
+    def fingerprint(scale: float) -> str:
+        network = nn.Linear(2, 2)
+        numbers = torch.arange(4.0).reshape(2, 2)
+        network.weight = nn.Parameter(TwoTensor(numbers, scale * numbers))
+        network.bias.data.zero_()
+        return bnsbench.wrap(network.eval(), shape=(2,), check=False).fingerprint()
+
+    assert fingerprint(1.0) == fingerprint(1.0) != fingerprint(2.0)
+
+
+def test_a_function_of_no_module_tells_nothing_of_its_weights() -> None:
+    model = bnsbench.wrap(lambda t, x: -x, shape=(2,))
+    assert (model.network_state().quantisation, model.network_state().adapters) == (None, None)
 
 
 def test_the_fingerprint_of_weights_that_are_trained_further_changes() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from bnsbench.contract import PluginHost
+from bnsbench.flows.network_state import NetworkState
 from bnsbench.models.mixtures import ring8
 from bnsbench.models.shipped import SOLVERS, shipped_file, shipped_solver
 from bnsbench.nonstationary.artefact import SolverArtefact
@@ -28,6 +29,14 @@ def test_a_shipped_solver_is_found_and_says_so(artefact, tmp_path: Path):
     assert found is not None
     assert found.solver.fingerprint() == artefact.solver.fingerprint()
     assert found.training == {"version": "3", "shipped": True}
+
+
+def test_an_older_file_was_trained_in_single_precision_and_a_newer_one_says_it(artefact, tmp_path: Path) -> None:
+    for network, dtype in ((NetworkState(), "float32"), (NetworkState((2,), "float64"), "float64")):
+        replace(artefact, network=network).save(shipped_file("ring8", 2.0, "bns", 4, tmp_path))
+        found = shipped_solver("ring8", ring8(), 2.0, "bns", 4, "3", tmp_path)
+        assert found is not None
+        assert (found.network.shape, found.network.dtype) == ((2,), dtype)
 
 
 def test_all_that_is_shipped_is_of_the_versions_that_are_here() -> None:

@@ -321,6 +321,27 @@ def test_shipped_solvers_are_those_of_the_package_whatever_names_plugins_take(tm
         solvers.get(other, host.solver(other.solver.selector))
 
 
+def test_a_shipped_solver_in_another_precision_is_told(tmp_path):
+    host = PluginHost.load()
+    content = {"name": "s", "nfe": [8], "models": [{"name": "scenes", "guidance": [2.0]}], "solvers": ["bns"]}
+    (cell,) = make_plan(Suite.parse(content, "here"), host)
+    for dtype, told in ((torch.float32, 0), (torch.bfloat16, 1)):
+        heard: list[str] = []
+
+        class Hears(Listener):
+            """Keeps what the user should read."""
+
+            def notice(self, text: str, heard: list[str] = heard) -> None:
+                heard.append(text)
+
+        source = PairSource(scenes().to("cpu", dtype), cell.model.name, guidance=2.0)
+        store, locks = ResultStore(tmp_path / str(dtype)), tmp_path / "work" / "locks"
+        solvers = TrainedSolvers(store=store, source=source, locks=locks, host=host, listener=Hears())
+        assert solvers.get(cell, host.solver(cell.solver.selector)).training["shipped"]
+        assert len(heard) == told
+    assert heard[0].endswith("with samples of 3x32x32 in float32, and is used in bfloat16.")
+
+
 def test_split_columns_go_on_from_the_cell_of_velocities_which_is_trained_once(cells, open_store, host):
     told: list[TrainingStatus] = []
     solvers, guided = open_store(told=told.append), cells["bns", 4]

@@ -100,3 +100,10 @@ def test_built_in_models_pass(host, model):
 
 def test_a_built_in_model_is_the_same_everywhere(host):
     check_model("digits-ot", host=host).raise_if_failed()
+
+
+def test_a_fingerprint_of_another_process_may_be_given_beforehand():
+    own = PluginHost.load().model("ring8").make().fingerprint()
+    assert not check_model("ring8", elsewhere=own).failures
+    [fault] = check_model("ring8", elsewhere="0" * 64).failures
+    assert fault.name == "fingerprint"

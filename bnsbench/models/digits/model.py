@@ -9,7 +9,7 @@ from pathlib import Path as FilePath
 from typing import Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bnsbench.errors import UsageError
 from bnsbench.flows.model import Reference
@@ -75,6 +75,9 @@ class DigitsModel(ClassConditionalModel):
         clock = self.variant.clock(t).to(dtype=x.dtype, device=x.device)
         prediction: Tensor = self.network(clock, x.flatten(1), condition.to(x.device))
         return prediction.reshape(x.shape)
+
+    def networks(self) -> tuple[nn.Module, ...]:
+        return (self.network,)
 
     def reference(self) -> Reference:
         return Reference(*load_digits())

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bnsbench.flows.model import Model, Reference, check_details
 from bnsbench.flows.paths import CondOT
@@ -60,6 +60,9 @@ class ScenesModel(Model):
 
     def judge(self) -> SceneJudge:
         return scene_judge()
+
+    def networks(self) -> tuple[nn.Module, ...]:
+        return (self.network,)
 
     def fingerprint(self) -> str:
         return self._fingerprint

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bnsbench.errors import UsageError
 from bnsbench.flows.model import Model, check_details
@@ -114,6 +114,9 @@ class SpeechModel(Model):
 
     def judge(self) -> SpeechJudge:
         return speech_judge()
+
+    def networks(self) -> tuple[nn.Module, ...]:
+        return (self.network,)
 
     def fingerprint(self) -> str:
         return self._fingerprint

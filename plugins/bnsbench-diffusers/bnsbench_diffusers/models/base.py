@@ -88,19 +88,20 @@ class PipelineModel(Model):
     def decode(self, x: Tensor) -> Tensor:
         return x.clamp(-1.0, 1.0)
 
-    def fingerprint(self) -> str:
-        return digest_of(self._facts)
-
-    @property
     def networks(self) -> tuple[Any, ...]:
-        """The denoisers that take turns; most pipelines have one."""
+        """Return the denoisers that take turns; most pipelines have one."""
         return (self.network,)
+
+    def fingerprint(self) -> str:
+        """Return a hash of network, path and shape, and of the active adapters, whose scales are no weights."""
+        adapters = self.network_state().adapters
+        return digest_of([*self._facts, *adapters] if adapters else self._facts)
 
     def recompute(self, on: bool) -> bool:
         """Let the network's blocks be checkpointed, where its class offers that; see `Model.recompute`."""
         if not getattr(self.network, "_supports_gradient_checkpointing", False):
             return False
-        for network in self.networks:
+        for network in self.networks():
             if on:
                 network.enable_gradient_checkpointing()
             else:
@@ -108,7 +109,7 @@ class PipelineModel(Model):
         return True
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Self:
-        for network in self.networks:
+        for network in self.networks():
             network.to(device)
             if dtype != network.dtype:
                 _cast(network, dtype)

@@ -72,6 +72,14 @@ def load_pipeline(folder: Path, variant: str = "") -> Any:
         raise UsageError(f"The pipeline in {folder} could not be loaded: {one_line(error)}.{hint}") from error
 
 
+def denoiser_of(pipeline: Any) -> Any:
+    """Return the network of a pipeline that its steps ask; UsageError if it has none that is known."""
+    for component in DENOISERS:
+        if (found := getattr(pipeline, component, None)) is not None:
+            return found
+    raise UsageError(f"The pipeline {type(pipeline).__name__} has no {' and no '.join(DENOISERS)}.")
+
+
 def stored_dtype(folder: Path, variant: str = "") -> torch.dtype:
     """Return the precision of the denoiser's stored weights, float32 where its files do not tell."""
     for component in DENOISERS:

@@ -42,7 +42,6 @@ class Wan(Video):
             weights = network_digest(self.second, None if folder is None else folder / "transformer_2")
             self._facts += [weights, ratio, self.second_scale]
 
-    @property
     def networks(self) -> tuple[Any, ...]:
         return (self.network,) if self.second is None else (self.network, self.second)
 
@@ -59,7 +58,7 @@ class Wan(Video):
     def predict(self, t: Tensor, x: Tensor, condition: Tensor | None) -> Tensor:
         late = self.late(t).expand(len(x))
         if bool(late.all()) or not bool(late.any()):
-            return self._by(self.networks[int(late[0])], t, x, condition)
+            return self._by(self.networks()[int(late[0])], t, x, condition)
         parts = [torch.nonzero(part)[:, 0] for part in (~late, late)]
         found = [self.predict(t[part], x[part], None if condition is None else condition[part.cpu()]) for part in parts]
         return torch.cat(found)[torch.argsort(torch.cat(parts))]

@@ -36,6 +36,19 @@ def test_a_pipeline_in_memory(tiny):
     assert wrap(pipe).fingerprint() == diffusers_model(str(tiny("ddpm"))).fingerprint()
 
 
+def test_active_adapters_are_part_of_the_fingerprint_with_their_scale(tiny):
+    pipe = load_pipeline(tiny("ddpm"))
+    model = wrap(pipe)
+    plain = model.fingerprint()
+    # As PEFT keeps them in its layers, where a scale is in no weight.
+    pipe.unet.conv_in.__dict__.update(active_adapters=["style"], merged_adapters=[], scaling={"style": 1.0})
+    first = model.fingerprint()
+    pipe.unet.conv_in.scaling["style"] = 0.5
+    assert len({plain, first, model.fingerprint()}) == 3
+    assert model.network_state().adapters == ("style x 0.5",)
+    assert model.network_state().quantisation == ""
+
+
 def test_every_family_can_be_imported():
     assert all(callable(find_family(name)) for name in FAMILIES)
 

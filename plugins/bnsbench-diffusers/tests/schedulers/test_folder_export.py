@@ -121,7 +121,8 @@ def test_strangers_make_the_same_images(tiny, artefact_for, tmp_path):
         expected[name] = torch.as_tensor(images)
     found = stranger(tmp_path, calls)
     for name, images in expected.items():
-        assert float((torch.load(tmp_path / f"{name}.pt") - images).abs().max()) <= 1e-6, name
+        # Float32 networks of random weights round otherwise in a process with other threads.
+        assert float((torch.load(tmp_path / f"{name}.pt") - images).abs().max()) <= 1e-5, name
         assert found[name] == ["NonStationaryTableScheduler", "f" * 64]
         assert "call the pipeline with num_inference_steps=4, not 6" in found[f"{name} refused"][0]
     assert "begins with pure noise, at 1, and not at 0.9" in found["flux refused"][1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from diffusers import DDIMScheduler, DDPMScheduler, EulerDiscreteScheduler, Flow
 from diffusers.pipelines.mochi.pipeline_mochi import linear_quadratic_schedule
 
 from bnsbench.paths import VP, CondOT, DiscreteVP
-from bnsbench.plugin import NonStationarySolver, NotApplicableError, UsageError
+from bnsbench.plugin import NetworkState, NonStationarySolver, NotApplicableError, UsageError
 from bnsbench_diffusers.schedulers.nonstationary import NonStationaryScheduler
 
 DDPM = DiscreteVP.linear()
@@ -328,3 +329,58 @@ class TestMisuse:
         found = scheduler.step(outputs[1], 0, rounded).prev_sample
         assert found.dtype == torch.bfloat16
         assert torch.equal(found, expected.bfloat16())
+
+
+class TestScope:
+    """What a scheduler tells where it is used elsewhere than where its table was trained."""
+
+    HOME = NetworkState((6,), "float64", "", ())
+
+    def made(self, artefact, **options):
+        return NonStationaryScheduler.from_artefact(replace(artefact, network=self.HOME), **options)
+
+    def pipeline(self, **changes):
+        network = torch.nn.Linear(2, 2)
+        network.dtype = torch.float64
+        for name, value in changes.items():
+            setattr(network, name, value)
+        return SimpleNamespace(transformer=network)
+
+    def test_samples_of_another_size_are_told_once(self, artefact_for):
+        scheduler = self.made(artefact_for(CondOT(), 2))
+        with pytest.warns(UserWarning, match=r"with samples of 6 numbers in float64, and is used with samples of 3x4"):
+            scheduler.step(torch.ones(1, 3, 4), 0, torch.ones(1, 3, 4))
+        scheduler.set_timesteps(2)
+        scheduler.step(torch.ones(1, 3, 4), 0, torch.ones(1, 3, 4))
+        packed = self.made(artefact_for(CondOT(), 2))
+        packed.step(torch.ones(1, 3, 2), 0, torch.ones(1, 3, 2))  # as many numbers, in another order
+
+    def test_a_strict_one_refuses(self, artefact_for):
+        scheduler = self.made(artefact_for(CondOT(), 2), strict=True)
+        with pytest.raises(UsageError, match="Train one there"):
+            scheduler.step(torch.ones(1, 3, 4), 0, torch.ones(1, 3, 4))
+        with pytest.raises(UsageError, match="is used in bfloat16"):
+            self.made(artefact_for(CondOT(), 2), strict=True, pipeline=self.pipeline(dtype=torch.bfloat16))
+
+    def test_the_network_of_a_pipeline_is_looked_at(self, artefact_for):
+        scheduler = self.made(artefact_for(CondOT(), 2), pipeline=self.pipeline())  # which says nothing
+        with pytest.warns(UserWarning, match="is used in bfloat16"):
+            scheduler.check_scope(self.pipeline(dtype=torch.bfloat16))
+        scheduler.check_scope(self.pipeline(dtype=torch.bfloat16))  # a warning now would be an error
+        adapted = self.pipeline(active_adapters=["style"], merged_adapters=[], scaling={"style": 0.5})
+        with pytest.warns(UserWarning, match=r"without adapters, and is used with the adapter style x 0\.5"):
+            scheduler.check_scope(adapted)
+        with pytest.warns(UserWarning, match=r"at w = 0\.5 .*and is used at w = 6\.5"):
+            scheduler.check_scope(self.pipeline(), guidance_scale=7.5)
+        scheduler.check_scope(self.pipeline(), guidance_scale=1.5)
+        with pytest.raises(UsageError, match="has no unet and no transformer"):
+            scheduler.check_scope(SimpleNamespace())
+
+    def test_it_is_kept_in_the_configuration(self, artefact_for, tmp_path):
+        self.made(artefact_for(CondOT(), 2)).save_pretrained(tmp_path)
+        assert NonStationaryScheduler.from_pretrained(tmp_path).scope.network == self.HOME
+
+    def test_an_older_one_says_nothing_of_what_it_does_not_know(self, artefact_for):
+        scheduler = NonStationaryScheduler.from_artefact(artefact_for(CondOT(), 2), strict=True)
+        scheduler.check_scope(self.pipeline(dtype=torch.bfloat16))
+        scheduler.step(torch.ones(1, 3, 4), 0, torch.ones(1, 3, 4))
