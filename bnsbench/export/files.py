@@ -15,7 +15,7 @@ from torch import Tensor
 from bnsbench._version import __version__
 from bnsbench.errors import UsageError
 from bnsbench.flows.guidance import guidance_in_words
-from bnsbench.flows.paths import CondOT
+from bnsbench.flows.paths import CondOT, DiscreteVP
 from bnsbench.flows.predictions import velocity_coefficients
 from bnsbench.nonstationary.artefact import SolverArtefact, exportable
 from bnsbench.storage.files import name_of, replacing
@@ -41,6 +41,8 @@ def kdiffusion(artefact: SolverArtefact, folder: Path) -> Path:
         "sample is a sampler as k-diffusion has them: ComfyUI takes it by KSAMPLER(module.sample) with module.SIGMAS, other"
         " programs by whatever takes a function like theirs. Its states are "
         + ("(1 - sigma) data + sigma noise." if found["flow"] else "data + sigma noise.")
+        + " TIMES are those of the evaluations, from noise at 0 to data at 1"
+        + (", and TIMESTEPS what a DDPM network is told then." if found["timesteps"] else ".")
     )
     return _write(artefact, folder, "kdiffusion", values, how)
 
@@ -99,8 +101,9 @@ def in_denoised(artefact: SolverArtefact) -> dict[str, Any]:
     """Return a table in terms of denoised states, as k-diffusion and ComfyUI have them.
 
     Returns:
-        flow: whether states are those of the CondOT path, else data + sigma noise. sigmas: n + 1 noise levels. rows: row i
-        has i + 2 numbers, of the initial state and of i + 1 denoised ones.
+        flow: whether states are those of the CondOT path, else data + sigma noise. sigmas: n + 1 noise levels. times: of
+        the n evaluations, from noise at 0 to data at 1. timesteps: what a DDPM network is told then, None on other paths.
+        rows: row i has i + 2 numbers, of the initial state and of i + 1 denoised ones.
 
     Raises:
         UsageError: If alpha = 0 at a time.
@@ -108,10 +111,13 @@ def in_denoised(artefact: SolverArtefact) -> dict[str, Any]:
     """
     flow = isinstance(artefact.path, CondOT)
     rows, scales = rows_in_data(artefact)
-    sigmas = artefact.path.sigma(artefact.solver.times)
+    path, times = artefact.path, artefact.solver.times
+    sigmas = path.sigma(times)
     return {
         "flow": flow,
         "sigmas": (sigmas if flow else sigmas / scales).tolist(),
+        "times": times[:-1].tolist(),
+        "timesteps": path.timestep(times[:-1]).tolist() if isinstance(path, DiscreteVP) else None,
         "rows": [row[: i + 2].tolist() for i, row in enumerate(rows)],
     }
 

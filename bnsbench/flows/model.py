@@ -254,7 +254,7 @@ class ModelField:
         return self.model.interval
 
     def check_ends(self) -> None:
-        """Raise UsageError if the prediction has no finite velocity at an end of the interval.
+        """Raise UsageError if no finite velocity, or none that knows the data, follows from the prediction at an end.
 
         A table never evaluates the last time, but adaptive solvers and some classic ones do.
         """
@@ -264,7 +264,7 @@ class ModelField:
             reason = singularity(self.path, self.model.prediction, t)
             if reason is not None:
                 raise UsageError(
-                    f"{type(self.model).__name__} has no finite velocity at t = {t:g}, where its interval {verb}: on the "
+                    f"{type(self.model).__name__} has no velocity at t = {t:g}, where its interval {verb}: on the "
                     f"path {self.path.name}, {reason}. Choose an interval without this time, such as "
                     f"({interval[0]:g}, {interval[1]:g})."
                 )

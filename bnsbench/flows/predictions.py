@@ -47,7 +47,9 @@ def velocity_coefficients(path: Path, prediction: Prediction, t: Tensor | float)
 
 
 def singularity(path: Path, prediction: Prediction, t: float) -> str | None:
-    """Return why the prediction's coefficients are not finite at a time, as part of a sentence; None if they are.
+    """Return why a prediction is of no use at a time, as part of a sentence; None if it is.
+
+    Either its coefficients are not finite, or it is a velocity that is 0 whatever the data are.
 
     Args:
         path: The Gaussian path on which the network was trained.
@@ -62,6 +64,8 @@ def singularity(path: Path, prediction: Prediction, t: float) -> str | None:
     # sigma falls to 0 like a root where sigma sigma' does not vanish with it.
     if prediction != "velocity" and sigma == 0 and float(path.sigma_d_sigma(t)) != 0:
         return f"the slope of sigma is infinite there, and a prediction of {prediction} is multiplied by it"
+    if prediction == "velocity" and float(path.d_alpha(t)) == float(path.d_sigma(t)) == 0:
+        return "neither alpha nor sigma changes there, so that a velocity tells nothing of the data"
     return None
 
 
