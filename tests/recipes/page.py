@@ -19,6 +19,7 @@ from torch import Tensor
 import bnsbench
 from bnsbench.api.wrapped import WrappedModel
 from bnsbench.export.files import kdiffusion, odeint
+from bnsbench.flows.model import Model
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.table import NonStationarySolver
 from tests.docs.replay import ROOT
@@ -83,11 +84,11 @@ def package(name: str) -> Any:
 
 
 def export(
-    model: WrappedModel, kind: str, folder: Path, patch: pytest.MonkeyPatch, guidance: float = 0.0, **options: Any
+    model: Model, kind: str, folder: Path, patch: pytest.MonkeyPatch, guidance: float = 0.0, **options: Any
 ) -> tuple[NonStationarySolver, ModuleType]:
     """Trace a solver for a model, write it for other software, and let the page import it; return the table and the file."""
     table = bnsbench.solver("dpm++2m", 8, model)
-    artefact = SolverArtefact(table, model.path, model.interval, model.name, "abc123", guidance, "bns")
+    artefact = SolverArtefact(table, model.path, model.interval, "mine", "abc123", guidance, "bns")
     file = _WRITERS[kind](artefact, folder, **options)
     spec = importlib.util.spec_from_file_location(file.stem, file)
     assert spec is not None
@@ -99,7 +100,7 @@ def export(
 
 
 @torch.no_grad()
-def sampled(model: WrappedModel, table: NonStationarySolver, noise: Tensor, condition: Tensor | None = None) -> Tensor:
+def sampled(model: Model, table: NonStationarySolver, noise: Tensor, condition: Tensor | None = None) -> Tensor:
     """Return the end states of a table for standard noise."""
     begin = float(model.path.sigma(model.interval[0]))
     return table(model.field(condition), begin * noise)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,7 +28,7 @@ def karras(steps: int, low: float = 0.002, high: float = 80.0, rho: float = 7.0)
 def heun(denoiser: Any, x: Tensor, sigmas: Tensor) -> Tensor:
     """Algorithm 1 of Karras et al. 2022 between noise levels, in float64."""
     x = x.double()
-    for sigma, following in zip(sigmas, sigmas[1:], strict=False):
+    for sigma, following in pairwise(sigmas):
         slope = (x - denoiser(x.float(), sigma.float().expand(len(x))).double()) / sigma
         ahead = x + (following - sigma) * slope
         back = (ahead - denoiser(ahead.float(), following.float().expand(len(x))).double()) / following
@@ -169,7 +170,7 @@ def physicsnemo_or_stand_in(patch: pytest.MonkeyPatch) -> Any:
 
 def stand_in(denoiser: Any, x: Tensor, scheduler: Any, steps: int, *, solver: Any, time_steps: Tensor) -> Tensor:
     """sample(denoiser, xN, noise_scheduler, num_steps, solver, time_steps): one step(x, t_cur, t_next) a time."""
-    for now, following in zip(time_steps, time_steps[1:], strict=False):
+    for now, following in pairwise(time_steps):
         x = solver.step(x, now.expand(len(x)), following.expand(len(x)))
     return x
 
@@ -187,8 +188,7 @@ def test_physicsnemo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: py
     assert caplog.messages == []
     model, noise = recipe.model, normal(3, 3, 8, 8)
     if schedulers is not None:
-        from physicsnemo.diffusion.samplers import sample
-
+        sample = package("physicsnemo.diffusion.samplers").sample
         scheduler = schedulers.EDMNoiseScheduler()
         denoiser = scheduler.get_denoiser(x0_predictor=predictor)
         for name, nfe in (("euler", 8), ("heun", 16)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import bnsbench
-from bnsbench.api.wrapped import WrappedModel
+from bnsbench.flows.model import Model
 from tests.recipes.networks import Network, Schedule, data, labelled, per_sample, shaken
 from tests.recipes.page import Recipe, export, normal, package, same, sampled
 
@@ -33,7 +34,7 @@ def noise_in(x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
 
 def ddim(epsilon: Any, x: Tensor) -> Tensor:
     """DDIM as its paper has it (eta = 0, nothing clipped), on whole timesteps alone."""
-    for timestep, following in zip(TIMESTEPS, TIMESTEPS[1:], strict=False):
+    for timestep, following in pairwise(TIMESTEPS):
         before, after = CUMULATIVE[timestep], CUMULATIVE[following]
         found = epsilon(x, torch.full([len(x)], timestep))
         denoised = (x - (1 - before).sqrt() * found) / before.sqrt()
@@ -106,29 +107,6 @@ def test_guided_diffusion(caplog: pytest.LogCaptureFixture) -> None:
     same(sampled(recipe.model, bnsbench.solver(nodes(999), 5, recipe.model), noise, y), expected)
 
 
-def test_k_diffusion_knows_timesteps_of_guided_diffusion_between_whole_ones() -> None:
-    """Its wrapper interpolates log sigma linearly, and bnsbench by a cubic: what that is worth, in states."""
-    external = package("k_diffusion.external")
-    den = external.OpenAIDenoiser(LearnedVariance(), Diffusion(), quantize=False).eval()
-    y = torch.tensor([1, 4, 7])
-    ours = bnsbench.wrap(
-        epsilon=lambda x, t, y: den.inner_model(x, t, y)[:, :3],
-        betas=Diffusion().betas,
-        shape=(3, 8, 8),
-        conditions=10,
-        network=den,
-    )
-    theirs = bnsbench.wrap(
-        denoiser=lambda x, sigma, y: den(x, sigma, y=y),
-        path=ours.path,
-        shape=(3, 8, 8),
-        conditions=10,
-        network=den,
-    )
-    table = bnsbench.solver("dpm++2m", 8, ours)
-    same(sampled(theirs, table, normal(3, 3, 8, 8), y), sampled(ours, table, normal(3, 3, 8, 8), y), 1e-3)
-
-
 class Predicting(Network):
     """A network for lucidrains' GaussianDiffusion, whose data predictions lie in [-1, 1]."""
 
@@ -148,16 +126,13 @@ class Predicting(Network):
 
 
 def gaussian_diffusion(network: nn.Module, **options: Any) -> Any:
-    package("denoising_diffusion_pytorch")
-    from denoising_diffusion_pytorch import GaussianDiffusion
-
-    made = GaussianDiffusion(network, image_size=8, **options)
+    made = package("denoising_diffusion_pytorch").GaussianDiffusion(network, image_size=8, **options)
     if isinstance(network, Predicting):
         network.schedule = Schedule(made.alphas_cumprod)
     return made
 
 
-def lucid(diffusion: Any, model: WrappedModel, noise: Tensor) -> tuple[Tensor, Tensor]:
+def lucid(diffusion: Any, model: Model, noise: Tensor) -> tuple[Tensor, Tensor]:
     """Return the state of its own DDIM at its last timestep, in [-1, 1], and ours.
 
     N steps go from timestep 999 by about 1000 / N to 1000 / N - 1, and from there to the data prediction.
@@ -183,14 +158,13 @@ def test_denoising_diffusion_pytorch(
     recipe = Recipe("denoising-diffusion-pytorch", diffusion=diffusion)
     if objective == "pred_v":
         recipe.run()
-        model = recipe.model
+        model: Model = recipe.model
     else:
         kind = {"pred_noise": "epsilon", "pred_x0": "x"}[objective]
         model = bnsbench.wrap(
             alphas_cumprod=diffusion.alphas_cumprod,
             shape=(3, 8, 8),
-            network=network,
-            **{kind: lambda x, t: network(x, t)},  # type: ignore[arg-type]
+            **{kind: network},  # type: ignore[arg-type]
         )
     assert caplog.messages == []
     noise = normal(3, 3, 8, 8)
@@ -203,10 +177,8 @@ def test_denoising_diffusion_pytorch(
 
 
 def test_its_own_unet_is_told_times_between(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    package("denoising_diffusion_pytorch")
-    from denoising_diffusion_pytorch import Unet
-
-    diffusion = gaussian_diffusion(shaken(Unet(dim=8, dim_mults=(1, 2))), sampling_timesteps=4)
+    networks = package("denoising_diffusion_pytorch")
+    diffusion = gaussian_diffusion(shaken(networks.Unet(dim=8, dim_mults=(1, 2))), sampling_timesteps=4)
     recipe = Recipe("denoising-diffusion-pytorch", diffusion=diffusion)
     recipe.run()
     noise = normal(2, 3, 8, 8)
@@ -216,14 +188,12 @@ def test_its_own_unet_is_told_times_between(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_what_clips_is_another_sampler() -> None:
-    """A network whose data predictions leave [-1, 1]: the package's DDIM, which clips, is not the ODE's, as the page says."""
+    """Where data predictions leave [-1, 1], the package's DDIM, which clips, is not the ODE's, as the page says."""
     network = Predicting("pred_x0")
     diffusion = gaussian_diffusion(network, objective="pred_x0", beta_schedule="linear", sampling_timesteps=9)
     with torch.no_grad():
         network.one.fill_(3.0)
-    model = bnsbench.wrap(
-        x=lambda x, t: network(x, t), alphas_cumprod=diffusion.alphas_cumprod, shape=(3, 8, 8), network=network, check=False
-    )
+    model = bnsbench.wrap(x=network, alphas_cumprod=diffusion.alphas_cumprod, shape=(3, 8, 8), check=False)
     noise = normal(3, 3, 8, 8)
     expected, found = lucid(diffusion, model, noise)
     assert float((found - expected).abs().max()) > 0.3

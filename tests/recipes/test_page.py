@@ -35,8 +35,7 @@ def test_versions_are_those_of_the_environments_and_those_installed() -> None:
     pins = dict(re.findall(r"^([\w-]+)==([\w.]+)$", "".join(files), flags=re.MULTILINE))
     tried = {name.replace("NVIDIA PhysicsNeMo", "nvidia-physicsnemo"): found for name, found in versions().items()}
     assert len(tried) == 8
-    for name, found in tried.items():
-        name = name.replace("_", "-")
+    for name, found in ((each.replace("_", "-"), version_) for each, version_ in tried.items()):
         assert pins[name] == found
         try:
             assert version(name) == found

@@ -20,11 +20,11 @@ WIDTH = 0.3
 class Estimator(Network):
     """A stand-in with the interface of sbi's estimators: theta given x is N(x / 2, WIDTH^2), exactly."""
 
-    def ode_fn(self, input: Tensor, condition: Tensor, times: Tensor) -> Tensor:
-        """dtheta/ds at theta_s = (1 - s) theta + s noise."""
-        s = per_sample(times, input)
+    def ode_fn(self, theta: Tensor, condition: Tensor, times: Tensor) -> Tensor:
+        """dtheta/ds for theta_s = (1 - s) theta + s noise."""
+        s = per_sample(times, theta)
         variance = (1 - s) ** 2 * WIDTH**2 + s**2
-        away = input - (1 - s) * condition / 2
+        away = theta - (1 - s) * condition / 2
         mean, noise = condition / 2 + (1 - s) * WIDTH**2 / variance * away, s / variance * away
         return self.one * (noise - mean)
 
