@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from bnsbench.contract.specs import ExporterSpec as ExporterSpec
     from bnsbench.contract.specs import MetricSpec as MetricSpec
     from bnsbench.contract.specs import ModelSpec as ModelSpec
+    from bnsbench.contract.specs import PathSpec as PathSpec
     from bnsbench.contract.specs import ReportSpec as ReportSpec
     from bnsbench.contract.specs import SolverSpec as SolverSpec
     from bnsbench.contract.specs import SuiteSpec as SuiteSpec
@@ -72,6 +73,7 @@ _HOMES = {
     "ExecutorSpec": "bnsbench.contract.specs",
     "ReportSpec": "bnsbench.contract.specs",
     "ExporterSpec": "bnsbench.contract.specs",
+    "PathSpec": "bnsbench.contract.specs",
     "Budgets": "bnsbench.contract.specs",
     "BnsbenchError": "bnsbench.errors",
     "UsageError": "bnsbench.errors",

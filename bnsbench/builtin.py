@@ -20,7 +20,7 @@ from bnsbench.contract.specs import (
     SolverSpec,
     SuiteSpec,
 )
-from bnsbench.solvers.specs import SOLVERS
+from bnsbench.solvers.specs import DIRECT, SOLVERS
 
 _PACKAGE = Path(__file__).parent
 
@@ -111,7 +111,7 @@ def bnsbench_models() -> Iterator[ModelSpec]:
 @hookimpl
 def bnsbench_solvers() -> Iterator[SolverSpec]:
     """Yield the classics and the trained solver."""
-    yield from SOLVERS
+    yield from (*SOLVERS, *DIRECT)
     yield SolverSpec(
         "bns",
         "bnsbench.training.recipes.bns:train_bns",
@@ -243,16 +243,28 @@ def bnsbench_reports() -> Iterator[ReportSpec]:
 def bnsbench_exporters() -> Iterator[ExporterSpec]:
     """Yield the records of the built-in exporters, each of which writes one file that needs torch at most."""
     for name, function, summary, parameters in (
-        ("kdiffusion", "kdiffusion", "A sampler for k-diffusion, ComfyUI, Forge, A1111 and networks of EDM.", {}),
+        ("kdiffusion", "files:kdiffusion", "A sampler for k-diffusion, ComfyUI, Forge, A1111 and networks of EDM.", {}),
         (
             "odeint",
-            "odeint",
+            "files:odeint",
             "A drop-in for torchdiffeq's odeint, for flow_matching, SiT, torchcfm and others.",
             {"time": "0 to 1"},
         ),
-        ("json", "plain_json", "The numbers and what they are for, for programs in any language.", {}),
+        (
+            "python",
+            "files:python",
+            "A module that imports nothing, for NumPy, JAX, torch and plain numbers.",
+            {"time": "0 to 1"},
+        ),
+        ("json", "files:plain_json", "The numbers and what they are for, for programs in any language.", {}),
+        (
+            "sigmas",
+            "sigmas:sigmas",
+            "Times alone, as the list of sigmas that other samplers take; for rules that they have too.",
+            {"shift": 1.0},
+        ),
     ):
-        yield ExporterSpec(name, f"bnsbench.export.files:{function}", summary, parameters=dict(parameters))
+        yield ExporterSpec(name, f"bnsbench.export.{function}", summary, parameters=dict(parameters))
 
 
 def _learned(name: str, summary: str, arxiv: str, **parameters: Scalar) -> SolverSpec:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bnsbench.contract.specs import ExporterSpec as ExporterSpec
     from bnsbench.contract.specs import MetricSpec as MetricSpec
     from bnsbench.contract.specs import ModelSpec as ModelSpec
+    from bnsbench.contract.specs import PathSpec as PathSpec
     from bnsbench.contract.specs import ReportSpec as ReportSpec
     from bnsbench.contract.specs import Scalar as Scalar
     from bnsbench.contract.specs import SolverSpec as SolverSpec
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from bnsbench.errors import NotApplicableError as NotApplicableError
     from bnsbench.errors import UsageError as UsageError
     from bnsbench.errors import one_line as one_line
+    from bnsbench.export.writing import about_solver as about_solver
+    from bnsbench.export.writing import filled_template as filled_template
     from bnsbench.flows.features import SampleFeatures as SampleFeatures
     from bnsbench.flows.fields import BatchField as BatchField
     from bnsbench.flows.fields import FunctionField as FunctionField
@@ -92,6 +95,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
             "ExecutorSpec",
             "ReportSpec",
             "ExporterSpec",
+            "PathSpec",
             "Scalar",
         ),
     },
@@ -135,6 +139,9 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         "bnsbench.nonstationary.artefact": ("SolverArtefact",),
         "bnsbench.training.problem": ("Problem",),
         "bnsbench.truth.ground_truth": ("solve",),
+    },
+    "Exporters: what a file says of its solver, and a Python module with a solver's numbers.": {
+        "bnsbench.export.writing": ("about_solver", "filled_template"),
     },
     "Metrics: what they are given and return, means over samples, intervals, and what samples without content are.": {
         "bnsbench.metrics.base": ("SampleSet", "MetricValue", "finite"),

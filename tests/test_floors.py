@@ -13,8 +13,8 @@ PACKAGE = Path(bnsbench.__file__).parent
 FLOORS = (
     *("_version", "_text", "errors", "_lazy", "storage", "media", "process", "contract", "flows", "truth", "nonstationary"),
     *(
-        "export",
         "solvers",
+        "export",
         "training",
         "models",
         "statistics",

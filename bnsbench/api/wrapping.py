@@ -15,6 +15,7 @@ from bnsbench.api.captured import Captured
 from bnsbench.api.wrapped import Conditions, Encode, Lexicon, WrappedModel
 from bnsbench.errors import UsageError, with_place
 from bnsbench.flows.features import SampleFeatures
+from bnsbench.flows.interval import usual_interval
 from bnsbench.flows.model import Model
 from bnsbench.flows.paths import EDM, DiscreteVP, Path, make_path
 from bnsbench.flows.sampled_path import Coefficient, as_path
@@ -45,7 +46,7 @@ def wrap(
     sigma_max: float = 80.0,
     betas: Sequence[float] | Tensor | None = None,
     alphas_cumprod: Sequence[float] | Tensor | None = None,
-    interval: tuple[float, float] = (0.0, 1.0),
+    interval: tuple[float, float] | None = None,
     conditions: Tensor | Callable[[Tensor], Tensor] | int | None = None,
     null_condition: Tensor | Callable[[Tensor], Tensor] | int | None = None,
     texts: Sequence[str] = (),
@@ -97,7 +98,8 @@ def wrap(
         sigma_max: Likewise: the noise at which it begins.
         betas: The noise rates of a DDPM schedule, [T], of timesteps 0 (data) to T - 1.
         alphas_cumprod: Their cumulative products of 1 - beta, [T], in place of betas.
-        interval: The times (t_begin, t_end) on which it may be evaluated, with noise at 0 whatever ``time`` says.
+        interval: The times (t_begin, t_end) on which it may be evaluated, with noise at 0 whatever ``time`` says; if not
+            given, [0, 1] without ends at which the path stands still or sigma's slope is infinite.
         conditions: Of the samples: a tensor [n, ...] of which sample i takes row i modulo n (labels, embeddings,
             observations), a function from sample numbers [count] to conditions [count, ...], or a number of classes; None
             for an unconditional network.
@@ -133,7 +135,7 @@ def wrap(
     if not isinstance(shape, tuple | list | torch.Size) or not all(isinstance(size, int) and size > 0 for size in shape):
         raise UsageError(f"The shape of a sample is a tuple of whole numbers such as (3, 32, 32), not {shape!r}.")
     calling, settled = _settle(kind, path, time, (sigma_min, sigma_max), _schedule(betas, alphas_cumprod))
-    begin, end = interval
+    begin, end = interval or usual_interval(settled)
     model = WrappedModel(
         network=function,
         module=module,

@@ -14,7 +14,17 @@ from bnsbench.cli.printing import print_json, print_table
 from bnsbench.contract.choices import Choice, Option
 from bnsbench.contract.selectors import did_you_mean, parse_selector
 from bnsbench.contract.sources import BUILTIN
-from bnsbench.contract.specs import AnySpec, Budgets, MetricSpec, ModelSpec, ReportSpec, Scalar, SolverSpec, SuiteSpec
+from bnsbench.contract.specs import (
+    AnySpec,
+    Budgets,
+    MetricSpec,
+    ModelSpec,
+    PathSpec,
+    ReportSpec,
+    Scalar,
+    SolverSpec,
+    SuiteSpec,
+)
 from bnsbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -39,7 +49,7 @@ SINGULAR = {
 """The kinds of things that can be listed, and what one of them is called."""
 
 OFFERED = ("models", "solvers", "metrics", "suites", "executors", "reports", "exporters")
-"""Kinds that plugins offer."""
+"""Kinds of which all are records; of paths, those of plugins are."""
 
 
 def _complete_kinds_and_names(incomplete: str) -> list[str]:
@@ -88,7 +98,13 @@ def _records(host: PluginHost, kind: str) -> Sequence[Record]:
     from bnsbench.solvers.known_grids import GRIDS
     from bnsbench.training.known_choices import FAMILIES, FORMS, OBJECTIVES
 
-    return {"paths": PATHS, "grids": GRIDS, "objectives": (*OBJECTIVES, *FORMS), "families": FAMILIES}[kind]
+    own: dict[str, Sequence[Record]] = {
+        "paths": (*PATHS, *host.paths),
+        "grids": GRIDS,
+        "objectives": (*OBJECTIVES, *FORMS),
+        "families": FAMILIES,
+    }
+    return own[kind]
 
 
 def _named(host: PluginHost, kind: str | None, selector: str) -> Iterator[tuple[str, Record]]:
@@ -184,6 +200,8 @@ def _properties(record: Record) -> list[str]:
         return [_order(record), _budgets(record.budgets)]
     if isinstance(record, MetricSpec):
         return [record.unit, record.direction]
+    if isinstance(record, PathSpec):
+        return [":".join([record.name, *record.parameters])]
     return [record.suffix] if isinstance(record, ReportSpec) else []
 
 

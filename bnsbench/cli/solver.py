@@ -98,7 +98,12 @@ def export(
     solver: Solver,
     folder: Annotated[FilePath, typer.Argument(metavar="DIR", help="Where to write.", show_default=False)],
     *,
-    to: Annotated[str, typer.Option(metavar="EXPORTER", help="The format; `bnsbench list exporters` shows all.")],
+    to: Annotated[
+        str,
+        typer.Option(
+            metavar="EXPORTER", help="The format, such as kdiffusion, python or sigmas; `bnsbench list exporters` shows all."
+        ),
+    ],
     nfe: Budget = None,
     model: ForModel = None,
     guidance: ShippedFor = 0.0,

@@ -11,7 +11,16 @@ from typing import Any
 
 import pluggy
 
-from bnsbench.contract.specs import ExecutorSpec, ExporterSpec, MetricSpec, ModelSpec, ReportSpec, SolverSpec, SuiteSpec
+from bnsbench.contract.specs import (
+    ExecutorSpec,
+    ExporterSpec,
+    MetricSpec,
+    ModelSpec,
+    PathSpec,
+    ReportSpec,
+    SolverSpec,
+    SuiteSpec,
+)
 
 GROUP = "bnsbench"
 
@@ -58,6 +67,12 @@ def bnsbench_reports() -> Iterable[ReportSpec]:
 @hookspec
 def bnsbench_exporters() -> Iterable[ExporterSpec]:
     """Yield a record for every format of other software that the plugin writes solvers in."""
+    return ()
+
+
+@hookspec
+def bnsbench_paths() -> Iterable[PathSpec]:
+    """Yield a record for every probability path that the plugin offers to models that take one by name."""
     return ()
 
 

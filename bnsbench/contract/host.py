@@ -21,6 +21,7 @@ from bnsbench.contract.specs import (
     ExporterSpec,
     MetricSpec,
     ModelSpec,
+    PathSpec,
     ReportSpec,
     SolverSpec,
     SuiteSpec,
@@ -64,6 +65,7 @@ class PluginHost:
     executors: tuple[ExecutorSpec, ...]
     reports: tuple[ReportSpec, ...]
     exporters: tuple[ExporterSpec, ...]
+    paths: tuple[PathSpec, ...]
     plugins: tuple[LoadedPlugin, ...]
     problems: tuple[PluginProblem, ...]
     files: tuple[Path, ...] = ()
@@ -102,6 +104,7 @@ class PluginHost:
             executors=_gather(found, ExecutorSpec),
             reports=_gather(found, ReportSpec),
             exporters=_gather(found, ExporterSpec),
+            paths=_gather(found, PathSpec),
             plugins=tuple(_loaded(each) for each in found if each.loaded),
             problems=tuple(problems),
             files=tuple(Path(file).resolve() for file in files),
@@ -115,7 +118,7 @@ class PluginHost:
 
     def model(self, selector: str) -> Selection[ModelSpec]:
         """Return the model that the selector means; UsageError if it means none or several."""
-        return replace(_find("model", self.models, selector), programs=self.programs)
+        return replace(_find("model", self.models, selector), programs=self.programs, paths=self.paths)
 
     def solver(self, selector: str) -> Selection[SolverSpec]:
         """Return the solver that the selector means; UsageError if it means none or several.

@@ -20,6 +20,7 @@ from bnsbench.contract.specs import (
     ExporterSpec,
     MetricSpec,
     ModelSpec,
+    PathSpec,
     ReportSpec,
     SolverSpec,
     SuiteSpec,
@@ -34,6 +35,7 @@ KINDS: Mapping[str, type[AnySpec]] = {
     "executors": ExecutorSpec,
     "reports": ReportSpec,
     "exporters": ExporterSpec,
+    "paths": PathSpec,
 }
 """The kinds of records that plugins offer; the hook of each kind is ``bnsbench_<kind>``."""
 

@@ -12,8 +12,9 @@ from difflib import get_close_matches
 from typing import Any, Generic, TypeVar
 
 from bnsbench._text import quoted
+from bnsbench.contract.offered_paths import paths_offered
 from bnsbench.contract.programs import NONE, Digests, programs_allowed
-from bnsbench.contract.specs import ExporterSpec, ReportSpec, Scalar, SolverSpec, Spec
+from bnsbench.contract.specs import ExporterSpec, PathSpec, ReportSpec, Scalar, SolverSpec, Spec
 from bnsbench.errors import BnsbenchError, MissingPackageError, UsageError, needed_for, one_line
 
 LONGEST_SELECTOR = 10_000
@@ -44,12 +45,14 @@ class Selection(Generic[SpecT_co]):
 
     qualified: whether its name is shown with the provider, because another component has the same name.
     programs: hashes of the programs in files that it may run, see `bnsbench.contract.programs`.
+    paths: those that plugins offer to a model that takes one by name.
     """
 
     spec: SpecT_co
     parameters: Mapping[str, Scalar]
     qualified: bool = False
     programs: Digests = field(default=NONE, compare=False, repr=False)
+    paths: tuple[PathSpec, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def plain(self) -> Selection[SpecT_co]:
@@ -85,7 +88,7 @@ class Selection(Generic[SpecT_co]):
             return functools.partial(target, rule=f"{self.spec.provider}/{self.plain.canonical}")
         if isinstance(self.spec, SolverSpec | ReportSpec | ExporterSpec):
             return functools.partial(target, **self.parameters)
-        with needed_for(f"{self.spec.name!r}"), programs_allowed(self.programs):
+        with needed_for(f"{self.spec.name!r}"), programs_allowed(self.programs), paths_offered(self.paths):
             return target(**self.parameters)
 
 

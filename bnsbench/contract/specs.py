@@ -174,5 +174,14 @@ class ExporterSpec(Spec):
     """
 
 
-AnySpec = ModelSpec | SolverSpec | MetricSpec | SuiteSpec | ExecutorSpec | ReportSpec | ExporterSpec
+@dataclass(frozen=True)
+class PathSpec(Spec):
+    """A probability path, for models that take one by name, as "name:NUMBER:NUMBER".
+
+    Its target takes the numbers, which are its parameters, and returns what `bnsbench.paths.as_path` makes a path of: a
+    `bnsbench.paths.Path`, the functions (alpha, sigma) of time, or a scheduler of flow_matching.
+    """
+
+
+AnySpec = ModelSpec | SolverSpec | MetricSpec | SuiteSpec | ExecutorSpec | ReportSpec | ExporterSpec | PathSpec
 Parameters = Mapping[str, Any]

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from bnsbench.errors import NotApplicableError
+from bnsbench.flows.guidance import Guidance
 from bnsbench.flows.paths import Path
 from bnsbench.process.parts import Parts
 
@@ -97,6 +98,35 @@ class HasAnswers(Protocol):
         Raises:
             NotApplicableError: If it has another scale, or no answer without a condition.
         """
+
+
+@runtime_checkable
+class HasConditional(VelocityField, HasAnswers, Protocol):
+    """A velocity field under classifier-free guidance that can leave out its network's answer without a condition.
+
+    guidance: the scale w.
+    """
+
+    @property
+    def guidance(self) -> Guidance: ...
+
+    def conditional(self, t: Tensor, x: Tensor) -> Tensor:
+        """Return the velocity with the condition, shaped like x, for half the forwards of an evaluation.
+
+        Args:
+            t: Time, 0-d or [batch].
+            x: States [batch, ...].
+
+        Raises:
+            NotApplicableError: If an evaluation is not one forward with the condition and one without it.
+        """
+
+
+def conditional_of(field: VelocityField, t: Tensor, x: Tensor) -> Tensor:
+    """Return a field's answer with the condition alone; NotApplicableError if it gives a velocity and nothing else."""
+    if not isinstance(field, HasConditional):
+        raise NotApplicableError(f"{type(field).__name__} gives a velocity alone, and not its network's answers.")
+    return field.conditional(t, x)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,16 @@ def unguided(guidance: Guidance) -> bool:
     return not isinstance(guidance, Tensor) and guidance == 0
 
 
+def one_scale(guidance: Guidance) -> float:
+    """Return the scale of all samples; NotApplicableError if they have several."""
+    if not isinstance(guidance, Tensor):
+        return guidance
+    scales = sorted(set(guidance.tolist()))
+    if len(scales) != 1:
+        raise NotApplicableError(f"The samples have several guidance scales, {guidance_in_words(scales)}, and not one.")
+    return float(scales[0])
+
+
 def guidance_in_words(guidance: float | Sequence[float]) -> str:
     """Return the guidance scale, or those of a solver that was trained for several, as "2" or "0, 2, 6"."""
     scales = guidance if isinstance(guidance, Sequence) else [guidance]

@@ -6,6 +6,7 @@ field and count are looked up by its identity, in a dictionary of this module.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
@@ -14,12 +15,13 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from bnsbench.errors import BnsbenchError
-from bnsbench.flows.fields import BatchField, Columns
+from bnsbench.flows.fields import BatchField, Columns, HasConditional, conditional_of
+from bnsbench.flows.guidance import one_scale
 from bnsbench.flows.paths import Path
 
 
 class SolverField:
-    """A velocity field u_t(x) of one batch as solvers get it: path, interval, evaluation, and parts of the batch."""
+    """A velocity field u_t(x) of one batch as solvers get it: path, interval, guidance, evaluation, parts of the batch."""
 
     __slots__ = ("__weakref__",)
 
@@ -37,9 +39,19 @@ class SolverField:
         """Return u_t(x), shaped like x [batch, ...]; t is 0-d or [batch]. It cannot be differentiated or vectorised."""
         return _bound(self).evaluate(t, x)[0]
 
+    @property
+    def guidance(self) -> float:
+        """The scale w of its classifier-free guidance, 0 where there is none; NotApplicableError if samples differ in it."""
+        field = _bound(self).field
+        return one_scale(field.guidance) if isinstance(field, HasConditional) else 0.0
+
     def answers(self, t: Tensor, x: Tensor, guidance: float) -> Tensor:
         """Return both answers of a guided field [2, batch, ...], which count as one evaluation; see `HasAnswers`."""
         return _bound(self).evaluate(t, x, guidance)
+
+    def conditional(self, t: Tensor, x: Tensor) -> Tensor:
+        """Return the answer with the condition [batch, ...] of a guided field: half an evaluation; see `HasConditional`."""
+        return _bound(self).conditional(t, x)
 
     def part(self, index: Tensor | slice) -> SolverField:
         """Return the field for the samples ``index`` of the batch; what it is asked counts for these samples."""
@@ -59,9 +71,13 @@ class Meter:
         self.field = _seal(_Bound(field, self._tally, torch.arange(len(x0))))
 
     def spent(self, asked: int) -> int:
-        """Return the evaluations per sample: ``asked`` if every sample had exactly that many, else the most or the least."""
-        counts, most = self._tally.counts, int(self._tally.counts.max())
-        least = min(int(counts.min()), self._tally.rows // len(counts))
+        """Return the evaluations per sample: ``asked`` if every sample had exactly that many, else the most or the least.
+
+        The most is rounded up to whole evaluations, and the least down.
+        """
+        halves = self._tally.halves
+        most = -(-int(halves.max()) // 2)
+        least = min(int(halves.min()), self._tally.rows // len(halves)) // 2
         return most if most > asked else least
 
     def close(self) -> None:
@@ -71,23 +87,23 @@ class Meter:
 
 @dataclass
 class _Tally:
-    """Evaluations of each sample [batch], the rows evaluated in all, and the numbers that make a row."""
+    """Halves of evaluations of each sample [batch], and of all rows, and the numbers that make a row."""
 
-    counts: Tensor
+    halves: Tensor
     numbers: int
     rows: int = 0
     open: bool = True
 
-    def add(self, positions: Tensor, numbers: int) -> None:
+    def add(self, positions: Tensor, numbers: int, halves: int = 2) -> None:
         # Samples are counted by their numbers, so that reshaping states hides none; the count is rounded up.
         rows = -(-numbers // self.numbers)
-        self.rows += rows
+        self.rows += halves * rows
         # Rows of a part without samples were evaluated for nobody in particular: everybody pays.
-        charged = positions if len(positions) or not rows else torch.arange(len(self.counts))
+        charged = positions if len(positions) or not rows else torch.arange(len(self.halves))
         # Rows are shared equally by the samples that asked, rounded up; each pays at least one.
         if len(charged):
             times = max(1, -(-rows // len(charged)))
-            self.counts.index_add_(0, charged, torch.full_like(charged, times))
+            self.halves.index_add_(0, charged, torch.full_like(charged, halves * times))
 
 
 @dataclass(frozen=True)
@@ -100,12 +116,19 @@ class _Bound:
 
     def evaluate(self, t: Tensor, x: Tensor, guidance: float | None = None) -> Tensor:
         """Return the field's velocity, or both of its answers under guidance, [columns, batch, ...]."""
+        return self._evaluate(Columns(self.field, guidance), t, x, halves=2)
+
+    def conditional(self, t: Tensor, x: Tensor) -> Tensor:
+        """Return the answer with the condition alone [batch, ...]."""
+        return self._evaluate(lambda t, x: conditional_of(self.field, t, x)[None], t, x, halves=1)[0]
+
+    def _evaluate(self, field: Callable[[Tensor, Tensor], Tensor], t: Tensor, x: Tensor, halves: int) -> Tensor:
         if not self.tally.open:
             raise BnsbenchError("its field was evaluated after the run that it was made for")
         t, x = _plain(t), _plain(x)
-        self.tally.add(self.positions, x.numel())
+        self.tally.add(self.positions, x.numel(), halves)
         with torch.no_grad():
-            found = Columns(self.field, guidance)(t, x)
+            found = field(t, x)
         if found.shape[1:] != x.shape:
             raise BnsbenchError(f"the field returned velocities of shape {list(found.shape[1:])} for states {list(x.shape)}")
         return found

@@ -254,7 +254,7 @@ class ModelField:
         return self.model.interval
 
     def check_ends(self) -> None:
-        """Raise UsageError if no finite velocity, or none that knows the data, follows from the prediction at an end.
+        """Raise UsageError if the prediction has no finite velocity at an end of the interval.
 
         A table never evaluates the last time, but adaptive solvers and some classic ones do.
         """
@@ -264,7 +264,7 @@ class ModelField:
             reason = singularity(self.path, self.model.prediction, t)
             if reason is not None:
                 raise UsageError(
-                    f"{type(self.model).__name__} has no velocity at t = {t:g}, where its interval {verb}: on the "
+                    f"{type(self.model).__name__} has no finite velocity at t = {t:g}, where its interval {verb}: on the "
                     f"path {self.path.name}, {reason}. Choose an interval without this time, such as "
                     f"({interval[0]:g}, {interval[1]:g})."
                 )
@@ -327,6 +327,24 @@ class ModelField:
         """
         check_scale(guidance, self.guidance)
         return in_parts(self.parts, partial(self._where_it_lies, self._apart), t, x, axis=1)
+
+    def conditional(self, t: Tensor, x: Tensor) -> Tensor:
+        """Return u_cond [batch, ...], by half the forwards of a guided evaluation.
+
+        Args:
+            t: Time, 0-d or [batch].
+            x: States [batch, *shape].
+
+        Raises:
+            NotApplicableError: If guidance does not double the model's forwards, so that none can be left out.
+        """
+        alone = self.model.forwards_per_evaluation(0.0)
+        if self.forwards_per_evaluation != 2 * alone:
+            raise NotApplicableError(
+                f"An evaluation of {type(self.model).__name__} takes {self.forwards_per_evaluation} forwards here and"
+                f" {alone} without guidance, so that no forward without the condition can be left out."
+            )
+        return self.model.field(self.condition).within(self.parts)(t, x)
 
     def part(self, index: Tensor | slice) -> ModelField:
         condition = None if self.condition is None else self.condition[index]

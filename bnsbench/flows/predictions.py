@@ -1,7 +1,7 @@
 """Conversions between the velocity and what networks predict: u_t(x) = beta_t x + gamma_t f_t(x).
 
 The table in both directions follows from x_t = sigma eps + alpha x1 and u_t = sigma' eps + alpha' x1. The direction from
-the velocity is never singular; the other one is, for epsilon where alpha = 0 and for x where sigma = 0.
+the velocity is singular where a path stands still; the other one is for epsilon where alpha = 0 and for x where sigma = 0.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from bnsbench.errors import UsageError
+from bnsbench.flows.interval import stands_still
 from bnsbench.flows.paths import Path
 
 Prediction = Literal["velocity", "epsilon", "x", "v"]
@@ -47,15 +48,15 @@ def velocity_coefficients(path: Path, prediction: Prediction, t: Tensor | float)
 
 
 def singularity(path: Path, prediction: Prediction, t: float) -> str | None:
-    """Return why a prediction is of no use at a time, as part of a sentence; None if it is.
-
-    Either its coefficients are not finite, or it is a velocity that is 0 whatever the data are.
+    """Return why a prediction and a velocity do not tell each other at a time, as part of a sentence; None if they do.
 
     Args:
         path: The Gaussian path on which the network was trained.
         prediction: What it predicts.
         t: The time.
     """
+    if stands_still(path, t):
+        return "alpha and sigma stand still there, and what a velocity says of data and noise is divided by their speed"
     alpha, sigma = float(path.alpha(t)), float(path.sigma(t))
     if prediction == "epsilon" and alpha == 0:
         return "alpha is 0 there, and an epsilon prediction is divided by it"
@@ -64,8 +65,6 @@ def singularity(path: Path, prediction: Prediction, t: float) -> str | None:
     # sigma falls to 0 like a root where sigma sigma' does not vanish with it.
     if prediction != "velocity" and sigma == 0 and float(path.sigma_d_sigma(t)) != 0:
         return f"the slope of sigma is infinite there, and a prediction of {prediction} is multiplied by it"
-    if prediction == "velocity" and float(path.d_alpha(t)) == float(path.d_sigma(t)) == 0:
-        return "neither alpha nor sigma changes there, so that a velocity tells nothing of the data"
     return None
 
 

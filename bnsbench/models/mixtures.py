@@ -6,16 +6,20 @@ import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
 import torch
 from torch import Tensor
 
+from bnsbench.contract.offered_paths import offered_paths
+from bnsbench.contract.selectors import resolve_target
+from bnsbench.contract.specs import PathSpec
 from bnsbench.errors import UsageError
+from bnsbench.flows.interval import usual_interval
 from bnsbench.flows.paths import EDM, VE, VP, CondOT, Cosine, DiscreteVP, Path
+from bnsbench.flows.sampled_path import as_path
 from bnsbench.models.exact import ExactModel
-
-VP_END = 1.0 - 1e-3
 
 
 @dataclass(frozen=True)
@@ -63,19 +67,20 @@ class MixtureModel(ExactModel):
         mixture: The distribution of the data.
         path: The Gaussian path.
         shape: Of a sample, with as many numbers as the mixture has dimensions.
-        end: Of the interval, which begins at 0.
+        end: Of the interval.
+        begin: Likewise.
     """
 
     dtype = torch.float64
 
     mixture: Mixture
 
-    def __init__(self, mixture: Mixture, path: Path, shape: tuple[int, ...], end: float = 1.0) -> None:
+    def __init__(self, mixture: Mixture, path: Path, shape: tuple[int, ...], end: float = 1.0, begin: float = 0.0) -> None:
         self.mixture = mixture
         self.classes = 0 if mixture.per_class is None else len(mixture.means) // mixture.per_class
         self.path = path
         self.shape = shape
-        self.interval = (0.0, end)
+        self.interval = (begin, end)
         variances, bases = torch.linalg.eigh(mixture.factors @ mixture.factors.mT)
         self._variances = variances  # [K, d]
         self._basis = bases.mT.contiguous()  # [K, d, d], one eigenvector per row
@@ -165,8 +170,8 @@ def aniso5(path: str = "condot") -> MixtureModel:
     return _model(Mixture(torch.full((5,), 1 / 5, dtype=torch.float64), means, factors), path, (2,))
 
 
-def mixture_path(text: str) -> tuple[Path, float]:
-    """Return the path that a text means, and the time at which mixtures end on it.
+def mixture_path(text: str) -> tuple[Path, tuple[float, float]]:
+    """Return the path that a text means, and the interval of mixtures on it.
 
     The path's numbers follow its name after colons; one that is left out keeps its default:
 
@@ -176,23 +181,27 @@ def mixture_path(text: str) -> tuple[Path, float]:
     - "discrete-vp:BETA_START:BETA_END:TIMESTEPS": DDPM's linear schedule, from 1e-4 to 0.02 in 1000.
     - "edm:SIGMA_MIN:SIGMA_MAX": from 0.002 to 80.
     - "ve:SIGMA_MIN:SIGMA_MAX": from 0.01 to 50.
+    - The name of a path that a plugin offers, and the numbers that are its parameters.
 
     Raises:
         UsageError: If there is no such path, or it does not take these numbers.
     """
     name, *texts = text.split(":")
-    if name not in _PATHS:
-        raise UsageError(f"Mixtures are not offered on the path {name!r}; choose from {', '.join(_PATHS)}.")
-    make, names = _PATHS[name]
+    known = dict(_PATHS)
+    for spec in offered_paths():
+        known.setdefault(spec.name, (partial(_offered, spec), tuple(spec.parameters)))
+    if name not in known:
+        raise UsageError(f"Mixtures are not offered on the path {name!r}; choose from {', '.join(known)}.")
+    make, names = known[name]
     if len(texts) > len(names):
-        takes = " and ".join([", ".join(names[:-1]), names[-1]]) if names else "none"
+        takes = " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]])) or "none"
         raise UsageError(f"The path {text!r} has {len(texts)} numbers after its name, but {name} takes {takes}.")
     numbers = {name: _number(number, text) for name, number in zip(names, texts, strict=False)}
     try:
         path = make(**numbers)
     except (TypeError, ValueError) as error:  # a number of timesteps that is none
         raise UsageError(f"The path {text!r} cannot be made: {error}.") from error
-    return path, _end(path)
+    return path, usual_interval(path)
 
 
 _PATHS: dict[str, tuple[Callable[..., Path], tuple[str, ...]]] = {
@@ -205,6 +214,11 @@ _PATHS: dict[str, tuple[Callable[..., Path], tuple[str, ...]]] = {
 }
 
 
+def _offered(spec: PathSpec, **numbers: float) -> Path:
+    """Return the path that a plugin offers, one that a solver's file can hold."""
+    return as_path(resolve_target(spec)(**{**spec.parameters, **numbers}))
+
+
 def _number(text: str, path: str) -> float:
     try:
         number = float(text)
@@ -213,14 +227,6 @@ def _number(text: str, path: str) -> float:
     return int(number) if number.is_integer() else number
 
 
-def _end(path: Path) -> float:
-    """Return the last time of mixtures on a path: 1, or on VP, where sigma's slope is infinite at 1, a time just before."""
-    if not isinstance(path, VP):
-        return 1.0
-    # At the noise level that the default rate has at VP_END; 9 digits give VP_END itself for that rate.
-    return round(float(path.time(VP().log_snr(VP_END))), 9)
-
-
 def _model(mixture: Mixture, path: str, shape: tuple[int, ...]) -> MixtureModel:
-    made, end = mixture_path(path)
-    return MixtureModel(mixture, made, shape, end)
+    made, (begin, end) = mixture_path(path)
+    return MixtureModel(mixture, made, shape, end, begin)

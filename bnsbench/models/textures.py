@@ -150,8 +150,7 @@ class TextureModel(ExactModel):
     def __init__(self, mixture: SpectralMixture, path: str = "condot") -> None:
         self.mixture = mixture
         self.classes = len(mixture.means)
-        self.path, end = mixture_path(path)
-        self.interval = (0.0, end)
+        self.path, self.interval = mixture_path(path)
         self.shape = (3, mixture.side, mixture.side)
         self.to("cpu", self.dtype)
 

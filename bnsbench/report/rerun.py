@@ -17,7 +17,7 @@ from bnsbench.process.machine import cache_folder, choose_device, threads
 from bnsbench.report.agreement import differences, retrained_differences
 from bnsbench.suite.context import Job
 from bnsbench.suite.environment import code_fingerprint
-from bnsbench.suite.executors import LocalExecutor
+from bnsbench.suite.executors import LocalExecutor, worth_processes
 from bnsbench.suite.plan import Cell
 from bnsbench.suite.processes import ProcessExecutor
 from bnsbench.suite.progress import RunListener
@@ -49,8 +49,8 @@ def job_of(store: ResultStore, host: PluginHost, device: str) -> Job:
 
 
 def run_again(cells: Sequence[Cell], records: Mapping[str, Record], job: Job, listener: RunListener) -> Iterator[str]:
-    """Run cells in this process, as long as it takes, and yield how they differ from their records."""
-    yield from _compared(LocalExecutor(), cells, records, replace(job, timeout=None), listener, differences)
+    """Run cells, as long as it takes, and yield how they differ from their records."""
+    yield from _compared(_executor(cells, job), cells, records, replace(job, timeout=None), listener, differences)
 
 
 def run_apart(cells: Sequence[Cell], records: Mapping[str, Record], job: Job, listener: RunListener) -> Iterator[str]:
@@ -66,8 +66,12 @@ def train_again(cells: Sequence[Cell], records: Mapping[str, Record], job: Job, 
     text = job.store.suite_file.read_bytes() + code_fingerprint().encode()
     store = ResultStore(job.cache / "verify" / hashlib.sha256(text).hexdigest()[:32])
     again = replace(job, store=store, timeout=None, train=True, retrain=True)
-    yield from _compared(LocalExecutor(), cells, records, again, listener, retrained_differences)
+    yield from _compared(_executor(cells, again), cells, records, again, listener, retrained_differences)
     shutil.rmtree(store.folder, ignore_errors=True)
+
+
+def _executor(cells: Sequence[Cell], job: Job) -> Executor:
+    return ProcessExecutor() if worth_processes(job.device, len(cells)) else LocalExecutor()
 
 
 def _compared(

@@ -297,3 +297,16 @@ SOLVERS: tuple[SolverSpec, ...] = (
         known_as=("heun (k-diffusion)", "HeunDiscreteScheduler (diffusers)"),
     ),
 )
+"""Those that are linear in the field's values and are traced."""
+
+DIRECT: tuple[SolverSpec, ...] = (
+    SolverSpec(
+        "cfg-truncated",
+        "bnsbench.solvers.truncated_guidance:cfg_truncated",
+        "A classic whose later steps leave out the network's answer without the condition.",
+        parameters={"rule": "ab2", "guided": 0.5, "keep": "difference", **_GRID},
+        kind="direct",
+        reference="Lyu et al. 2025, FasterCache, arXiv 2410.19355",
+    ),
+)
+"""Those that ask the network in another way than one velocity at a time, and are run as they are."""

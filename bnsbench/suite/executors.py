@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from bnsbench.contract.choices import Choice
 from bnsbench.process.deadline import Deadline
 from bnsbench.process.interrupts import exits_refused
+from bnsbench.process.machine import cores
 from bnsbench.suite.failures import OVERTIME, CellTimeoutError
 from bnsbench.suite.plan import Cell
 from bnsbench.suite.progress import Relay, RunListener
@@ -20,6 +21,20 @@ if TYPE_CHECKING:
 
 AUTO = Choice("auto", "auto", "Worker processes where there are several cores or devices and enough to do, else local.")
 """What stands for an executor that is chosen for the run; see `bnsbench.suite.run`."""
+
+ENOUGH_FOR_PROCESSES = 16
+"""Cells from which on worker processes, which take seconds to start, are worth it."""
+
+
+def worth_processes(device: str, cells: int) -> bool:
+    """Return whether worker processes would be sooner done than this one; the results are the same.
+
+    Args:
+        device: "cpu", "cuda" for all such devices, or "cuda:<i>" for one.
+        cells: How many there are to run.
+    """
+    many = device == "cuda" or (device == "cpu" and cores() > 1)
+    return many and cells >= ENOUGH_FOR_PROCESSES
 
 
 class Executor(Protocol):

@@ -11,11 +11,11 @@ from typing import Any
 from bnsbench.contract import PluginHost
 from bnsbench.errors import BnsbenchError, UsageError
 from bnsbench.process.interrupts import exits_refused
-from bnsbench.process.machine import cache_folder, choose_device, cores, threads
+from bnsbench.process.machine import cache_folder, choose_device, threads
 from bnsbench.process.surroundings import guarded
 from bnsbench.storage.files import make_way, remove_leftovers, try_cache
 from bnsbench.suite import environment
-from bnsbench.suite.executors import AUTO, Executor
+from bnsbench.suite.executors import AUTO, Executor, worth_processes
 from bnsbench.suite.failures import ContainedError, contained
 from bnsbench.suite.finished import Finished, finished
 from bnsbench.suite.plan import Cell, make_plan
@@ -26,7 +26,6 @@ from bnsbench.suite.store import ResultStore, storage_errors
 from bnsbench.suite.suitefile import OVERRIDABLE, Suite, find_suite, override
 
 RESULTS = Path("runs")
-ENOUGH_FOR_PROCESSES = 16
 
 
 Names = str | Sequence[str]
@@ -219,9 +218,7 @@ def _try_metrics(cells: Sequence[Cell], host: PluginHost) -> None:
 def _make_executor(options: RunOptions, host: PluginHost, device: str = "cpu", cells: int = 0) -> Executor:
     selector = options.executor
     if selector == AUTO.name:
-        # Both give the same results; a process takes seconds to start.
-        many = device == "cuda" or (device == "cpu" and cores() > 1)
-        selector = "processes" if options.workers or (many and cells >= ENOUGH_FOR_PROCESSES) else "local"
+        selector = "processes" if options.workers or worth_processes(device, cells) else "local"
     if options.workers is not None:
         if selector != "processes":
             raise UsageError("A number of workers goes with the executor 'processes' only.")

@@ -232,6 +232,28 @@ def test_export_of_a_classic_is_its_table_for_the_model(bnsbench, exporter, tmp_
 
 
 @pytest.mark.parametrize(
+    ("to", "ending"),
+    [
+        ("kdiffusion", "_kdiffusion.py"),
+        ("odeint[time=1 to 0]", "_odeint.py"),
+        ("python[time=1 to 0]", "_python.py"),
+        ("sigmas[shift=3]", "_sigmas.json"),
+        ("json", ".json"),
+    ],
+)
+def test_built_in_exporters(bnsbench, tmp_path, to, ending):
+    done = bnsbench("solver", "export", "euler", "out", "--nfe", 4, "--to", to)
+    assert (done.code, done.out, done.err) == (0, f"out/euler_w0_nfe4{ending}\n", "")
+    assert (tmp_path / done.out.strip()).stat().st_size > 500
+
+
+def test_times_alone_of_a_rule_that_nobody_has(bnsbench):
+    done = bnsbench("solver", "export", "deis", "out", "--nfe", 4, "--to", "sigmas")
+    assert (done.code, done.out) == (1, "")
+    assert "The coefficients of deis are its own, and other software runs only euler" in done.err
+
+
+@pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         (("mine.json", "--to", "plane", "out"), "There is no exporter 'plane'; did you mean 'plain'?"),

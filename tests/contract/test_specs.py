@@ -8,10 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bnsbench.contract.specs import Budgets, ExecutorSpec, ExporterSpec, MetricSpec, ModelSpec, ReportSpec, SolverSpec
+from bnsbench.contract.specs import (
+    Budgets,
+    ExecutorSpec,
+    ExporterSpec,
+    MetricSpec,
+    ModelSpec,
+    PathSpec,
+    ReportSpec,
+    SolverSpec,
+)
 
 
-@pytest.mark.parametrize("kind", [ModelSpec, SolverSpec, MetricSpec, ExecutorSpec, ReportSpec, ExporterSpec])
+@pytest.mark.parametrize("kind", [ModelSpec, SolverSpec, MetricSpec, ExecutorSpec, ReportSpec, ExporterSpec, PathSpec])
 def test_name_and_target_suffice(kind):
     record = kind("name", "module:attribute")
     assert (record.version, dict(record.parameters), record.provider) == ("1", {}, "")

@@ -17,7 +17,9 @@ from torch import Tensor
 
 import bnsbench
 from bnsbench.errors import NotApplicableError, UsageError
-from bnsbench.export.files import kdiffusion, odeint, plain_json, rows_in_data
+from bnsbench.export.denoised import rows_in_data
+from bnsbench.export.files import kdiffusion, odeint, plain_json, python
+from bnsbench.export.sigmas import sigmas
 from bnsbench.flows.fields import FunctionField
 from bnsbench.flows.paths import EDM, VP, CondOT, Cosine, DiscreteVP, Path
 from bnsbench.flows.predictions import to_data
@@ -111,6 +113,63 @@ def test_the_odeint_file_is_the_table(time: Any, tmp_path: FilePath) -> None:
     torch.testing.assert_close(by_name[-1], expected, rtol=1e-12, atol=1e-12)
 
 
+WITHOUT_TORCH = """
+import json, math, sys
+sys.modules["bnsbench"] = sys.modules["torch"] = None  # whoever imports them fails
+sys.path.insert(0, sys.argv[1])
+import numpy
+module = __import__(sys.argv[2])
+assert "torch" not in str(module.__dict__.values())
+x0 = [-1.0, -0.5, 0.25, 1.5]
+sine = numpy.vectorize(math.sin)
+floats = [module.sample(lambda t, x: math.sin(x) - t * x, x) for x in x0]
+array = module.sample(lambda t, x: sine(x) - t * x, numpy.array(x0))
+single = module.sample(lambda t, x: (sine(x) - t * x).astype("float32"), numpy.array(x0, "float32"))
+print(json.dumps([floats, array.tolist(), single.tolist(), str(single.dtype)]))
+"""
+
+
+def test_the_python_file_needs_nothing(tmp_path: FilePath) -> None:
+    made = artefact(CondOT(), (0.0, 1.0), "ab2", 5)
+    file = python(made, tmp_path)
+    assert not [line for line in file.read_text().splitlines() if line.startswith(("import", "from"))]
+    command = [sys.executable, "-c", WITHOUT_TORCH, str(tmp_path), file.stem]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    floats, array, single, dtype = json.loads(done.stdout)
+    x0 = torch.tensor([-1.0, -0.5, 0.25, 1.5], dtype=torch.float64)
+    expected = made.solver(FunctionField(lambda t, x: torch.sin(x) - t * x, CondOT(), (0.0, 1.0)), x0[:, None])[:, 0]
+    for found, tolerance in ((floats, 1e-12), (array, 1e-12), (single, 1e-6)):
+        torch.testing.assert_close(torch.tensor(found, dtype=torch.float64), expected, rtol=tolerance, atol=tolerance)
+    assert dtype == "float32"
+
+
+@pytest.mark.parametrize(("path", "interval"), PATHS, ids=lambda each: getattr(each, "name", ""))
+@pytest.mark.parametrize("time", ["0 to 1", "1 to 0"])
+def test_the_python_file_is_the_table(time: Any, path: Path, interval: tuple[float, float], tmp_path: FilePath) -> None:
+    made = artefact(path, interval)
+    module = loaded(python(made, tmp_path, time))
+    field, back = exact(path).field(None), time == "1 to 0"
+
+    def theirs(s: float, x: Tensor) -> Tensor:
+        u = field(torch.tensor(1 - s if back else s, dtype=torch.float64), x)
+        return -u if back else u
+
+    noise = torch.randn(7, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    x0 = noise * path.sigma(interval[0])
+    torch.testing.assert_close(module.sample(theirs, x0), made.solver(field, x0), rtol=1e-9, atol=1e-9)
+    ends = [1 - interval[0], 1 - interval[1]] if back else interval
+    assert all(found == pytest.approx(end) for found, end in zip(module.INTERVAL, ends, strict=True))
+    assert (module.NFE, module.GUIDANCE, module.FINGERPRINT, module.MODEL) == (5, 2.0, "abc123", "mine")
+    assert f"x0 is noise of standard deviation {float(path.sigma(interval[0])):.6g}" in " ".join(str(module.__doc__).split())
+
+
+def test_the_python_file_takes_no_other_number_of_steps(tmp_path: FilePath) -> None:
+    module = loaded(python(artefact(CondOT(), (0.0, 1.0)), tmp_path))
+    with pytest.raises(ValueError, match="takes exactly 5 steps, not 6"):
+        module.sample(lambda t, x: x, 1.0, steps=6)
+
+
 @pytest.mark.parametrize("kind", ["kdiffusion", "odeint"])
 def test_the_files_need_torch_alone(kind: str, tmp_path: FilePath) -> None:
     made = artefact(CondOT(), (0.0, 1.0), "ab2", 4)
@@ -132,7 +191,7 @@ def test_the_files_need_torch_alone(kind: str, tmp_path: FilePath) -> None:
 
 
 def test_the_files_say_what_they_are_for(tmp_path: FilePath) -> None:
-    for write in (kdiffusion, odeint):
+    for write in (kdiffusion, odeint, python):
         file = write(artefact(CondOT(), (0.0, 1.0)), tmp_path)
         assert file.name == f"bns_mine_w2_nfe5_{write.__name__}.py"
         prose = loaded(file).__doc__
@@ -140,7 +199,7 @@ def test_the_files_say_what_they_are_for(tmp_path: FilePath) -> None:
         words = " ".join(prose.split())
         assert words.startswith("bns at 5 NFE for mine, on the path condot.")
         assert "(fingerprint abc123), 5 evaluations and guidance 2 in u_w" in words
-        assert "refuses another number of steps" in words
+        assert "takes no other number of steps" in words
         assert max(map(len, prose.splitlines())) <= 110
 
 
@@ -190,11 +249,12 @@ def test_split_columns_go_nowhere(tmp_path: FilePath) -> None:
     )
     made = SolverArtefact(split, CondOT(), (0.0, 1.0), "m", "f", 2.0, "bns")
     assert split.nfe == n
-    for write in (kdiffusion, odeint, plain_json):
+    for write in (kdiffusion, odeint, python, plain_json, sigmas):
         with pytest.raises(NotApplicableError, match="weighs the network's answers with and without"):
             write(made, tmp_path)
 
 
 def test_another_direction_of_time(tmp_path: FilePath) -> None:
-    with pytest.raises(UsageError, match="not 'up'"):
-        odeint(artefact(CondOT(), (0.0, 1.0)), tmp_path, "up")  # type: ignore[arg-type]
+    for write in (odeint, python):
+        with pytest.raises(UsageError, match="not 'up'"):
+            write(artefact(CondOT(), (0.0, 1.0)), tmp_path, "up")  # type: ignore[arg-type]

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from bnsbench.errors import BnsbenchError
+from bnsbench.errors import BnsbenchError, NotApplicableError
 from bnsbench.flows.fields import FunctionField
 from bnsbench.flows.measured import Meter
 from bnsbench.flows.paths import VP, CondOT
@@ -55,6 +55,23 @@ def test_whatever_is_evaluated_counts_for_every_sample(free, asked, spent, calls
     for x in calls:
         free.field(HALF, x)
     assert free.spent(asked) == spent
+
+
+@pytest.mark.parametrize(("halves", "asked", "spent"), [(2, 1, 1), (1, 1, 0), (3, 1, 2), (3, 2, 1), (4, 2, 2)])
+def test_an_answer_with_the_condition_alone_is_half_an_evaluation(meter, halves, asked, spent):
+    for _ in range(halves):
+        found = meter.field.conditional(HALF, X)
+    assert torch.equal(found, GaussianModel().field(torch.tensor([0, 1, 2, 0]))(HALF, X))
+    assert meter.spent(asked) == spent
+
+
+def test_it_tells_its_guidance(meter, free):
+    assert (meter.field.guidance, free.field.guidance) == (2.0, 0.0)
+    several = Meter(GaussianModel().field(torch.tensor([0, 1, 2, 0]), torch.tensor([0.0, 2.0, 2.0, 6.0])), X)
+    with pytest.raises(NotApplicableError, match="several guidance scales, 0, 2, 6, and not one"):
+        _ = several.field.guidance
+    with pytest.raises(NotApplicableError, match="FunctionField gives a velocity alone"):
+        free.field.conditional(HALF, X)
 
 
 def test_a_batch_may_be_of_one_sample():
@@ -109,7 +126,7 @@ def test_parts_of_parts_are_the_samples_of_the_batch(free):
 
 def test_nothing_behind_it_can_be_reached(meter):
     names = {name for name in dir(meter.field) if not (name.startswith("__") and name.endswith("__"))}
-    assert names == {"path", "interval", "part", "answers"}
+    assert names == {"path", "interval", "guidance", "part", "answers", "conditional"}
     assert not hasattr(meter.field, "__dict__")
     for name in ("field", "model", "nfe", "evaluations", "forwards_per_evaluation"):
         with pytest.raises(AttributeError):
@@ -118,6 +135,7 @@ def test_nothing_behind_it_can_be_reached(meter):
             setattr(meter.field, name, 4)
     assert meter.field.part.__self__ is meter.field
     assert meter.field.answers.__self__ is meter.field
+    assert meter.field.conditional.__self__ is meter.field
     assert type(meter.field).__call__.__closure__ is None
 
 

@@ -169,7 +169,7 @@ def test_the_truth_says_which_prediction_is_singular_where(path: Path, predictio
     model = GaussianModel(path, prediction)
     field, x0 = model.field(torch.tensor([0, 1])), torch.ones(2, 3, dtype=torch.float64)
     for attempt in (lambda: solve(field, x0, 1e-4), lambda: solve_each(field, x0, 1e-4, points=5)):
-        with pytest.raises(UsageError, match=f"GaussianModel has no velocity at {sentence}"):
+        with pytest.raises(UsageError, match=f"GaussianModel has no finite velocity at {sentence}"):
             attempt()
     assert model.calls == []
 
@@ -331,3 +331,19 @@ def test_both_answers_come_back_from_where_the_network_lies() -> None:
         field = model.field(torch.ones(4), 2.0).within(Parts(3))
         found = field.answers(torch.tensor(0.5, dtype=torch.float64), torch.zeros(4, 3), 2.0)
         assert (found.device.type, found.shape, model.seen) == ("cpu", (2, 4, 3), {"cuda"})
+
+
+@pytest.mark.parametrize("prediction", ["velocity", "x", "epsilon"])
+def test_the_answer_with_the_condition_is_the_field_without_guidance(prediction: Prediction) -> None:
+    model, labels = GaussianModel(prediction=prediction), torch.tensor([0, 1])
+    t, x = torch.tensor(0.4, dtype=torch.float64), torch.linspace(-1, 1, 6, dtype=torch.float64).reshape(2, 3)
+    model.calls.clear()
+    found = model.field(labels, 2.0).conditional(t, x)
+    assert model.calls == [2]
+    assert torch.equal(found, model.field(labels)(t, x))
+
+
+def test_where_guidance_is_one_forward_none_can_be_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(GaussianModel, "forwards_per_evaluation", lambda *_: 1)
+    with pytest.raises(NotApplicableError, match="takes 1 forwards here and 1 without guidance"):
+        GaussianModel().field(torch.tensor([0]), 2.0).conditional(torch.tensor(0.4), torch.zeros(1, 3))

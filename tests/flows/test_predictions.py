@@ -16,7 +16,6 @@ from bnsbench.flows.predictions import (
     to_velocity,
     velocity_coefficients,
 )
-from bnsbench.flows.sampled_path import Sampled
 
 PATHS = [CondOT(), Cosine(), VP(), DiscreteVP.linear(), EDM()]
 
@@ -62,8 +61,6 @@ SINGULAR: list[tuple[Path, Prediction, float, str | None]] = [
     (VP(), "epsilon", 0.0, None),
     (VP(), "epsilon", 1 - 1e-3, None),
     (VP(), "velocity", 1.0, None),
-    (Cosine(), "velocity", 0.0, None),
-    (EDM(), "velocity", 0.0, None),
     (CondOT(), "epsilon", 1.0, None),
     (CondOT(), "x", 0.0, None),
     (CondOT(), "v", 1.0, None),
@@ -92,10 +89,3 @@ def test_unknown_predictions_are_refused() -> None:
     check_prediction("epsilon")
     with pytest.raises(UsageError, match="no prediction type 'score'"):
         check_prediction("score")
-
-
-def test_a_velocity_that_is_zero_for_any_data_tells_nothing_of_them() -> None:
-    flat = Sampled.of(lambda t: t**2, lambda t: 1 - t**2)
-    assert "neither alpha nor sigma changes" in str(singularity(flat, "velocity", 0.0))
-    assert singularity(flat, "velocity", 1e-3) is None
-    assert singularity(flat, "velocity", 1.0) is None

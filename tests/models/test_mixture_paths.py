@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import pickle
 from functools import cache, partial
 
 import pytest
@@ -42,14 +43,14 @@ VARIANCE_EXPLODING = ["edm", "ve"]
     ],
 )
 def test_a_text_means_a_path_and_its_end(text, path, end):
-    found, until = mixture_path(text)
+    found, interval = mixture_path(text)
     assert found == path
-    assert until == pytest.approx(end, abs=1e-7)
+    assert interval == pytest.approx((0.0, end), abs=1e-7)
 
 
 @pytest.mark.parametrize("rates", ["vp", "vp:0.2", "vp:10:10", "vp:0.05:3"])
 def test_variance_preserving_paths_all_end_at_one_level_of_noise(rates):
-    path, end = mixture_path(rates)
+    path, (_, end) = mixture_path(rates)
     assert float(path.sigma(end)) == pytest.approx(float(VP().sigma(0.999)), rel=1e-4)
 
 
@@ -163,3 +164,51 @@ def test_bns_trains_there_beyond_the_best_classic(pairs_on, path):
 def test_guidance_on_a_mixture_without_classes_is_refused_on_every_path():
     with pytest.raises(NotApplicableError, match="unconditional"):
         ring8("edm").field(None, 2.0)(torch.tensor(0.5, dtype=torch.float64), torch.ones(1, 2, dtype=torch.float64))
+
+
+OFFERED = """
+from bnsbench.plugin import PathSpec, hookimpl
+
+
+@hookimpl
+def bnsbench_paths():
+    yield PathSpec("power", ":power", "Begun more slowly.", parameters={"p": 2.0})
+    yield PathSpec("vp", ":power", "One that hides no other.", parameters={"p": 2.0})
+    yield PathSpec("backwards", ":backwards", "No path.")
+
+
+def power(p):
+    return lambda t: t**p, lambda t: 1 - t**p
+
+
+def backwards():
+    return lambda t: 1 - t, lambda t: t
+"""
+
+
+@pytest.fixture
+def host(tmp_path):
+    (tmp_path / "offered.py").write_text(OFFERED)
+    return PluginHost.load([tmp_path / "offered.py"])
+
+
+def test_a_path_that_a_plugin_offers(host):
+    """The same mixture on alpha = t^3: its states are those of alpha = s at s = t^3."""
+    model, plain = host.model("ring8[path=power:3]").make(), host.model("ring8").make()
+    t, x = torch.tensor(0.6, dtype=torch.float64), torch.tensor([[0.3, -0.8]], dtype=torch.float64)
+    moved, expected = model.field(None)(t, x), plain.field(None)(t**3, x) * 3 * t**2
+    torch.testing.assert_close(moved, expected, rtol=1e-6, atol=1e-8)
+    assert model.interval == pytest.approx((1e-4 ** (1 / 3), 1.0), rel=1e-3)
+
+
+def test_paths_of_plugins_stand_beside_the_built_in_ones(host):
+    assert host.model("ring8[path=vp]").make().path == VP()
+    assert pickle.loads(pickle.dumps(host)).paths == host.paths  # noqa: S301 (our own)
+    with pytest.raises(UsageError, match=r"choose from condot, .* ve, backwards, power"):
+        host.model("ring8[path=spiral]").make()
+    with pytest.raises(UsageError, match="takes p"):
+        host.model("ring8[path=power:1:2]").make()
+    with pytest.raises(UsageError, match="run the other way"):
+        host.model("ring8[path=backwards]").make()
+    with pytest.raises(UsageError, match="not offered on the path 'power'"):
+        mixture_path("power:3")

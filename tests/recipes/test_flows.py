@@ -75,7 +75,7 @@ def test_a_path_that_begins_flat_needs_an_interval() -> None:
     net = Squared()
     flat = (lambda t: t**2, lambda t: 1 - t**2)
     model = bnsbench.wrap(lambda t, x: net(x, t), path=flat, shape=(2,), network=net)
-    with pytest.raises(UsageError, match="neither alpha nor sigma changes there"):
+    with pytest.raises(UsageError, match="alpha and sigma stand still there"):
         bnsbench.train(model, nfe=4)
 
 

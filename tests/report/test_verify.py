@@ -152,6 +152,14 @@ def test_forgeries_with_hashes_that_fit_are_found(store, host, forgery):
     assert any(re.search(said, fault) for fault in faults), faults
 
 
+def test_workers_run_many_cells_again_and_find_the_same(store, host, monkeypatch):
+    forge(store, lambda record: _scored(record, low=record.metrics["psnr"].low - 1.0))
+    alone = _verify(store, host, cells=4, seed=3)
+    assert any("psnr low" in fault for fault in alone.faults)
+    monkeypatch.setattr("bnsbench.report.rerun.worth_processes", lambda *_: True)
+    assert _verify(store, host, cells=4, seed=3) == alone
+
+
 def test_replicates_are_compared_value_by_value(original):
     record = next(record for record in ResultStore(original).records() if "width" in record.metrics)
 

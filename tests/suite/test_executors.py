@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from bnsbench.suite import executors
+from bnsbench.suite.executors import ENOUGH_FOR_PROCESSES, worth_processes
 from bnsbench.suite.run import RunOptions, run_suite
 from bnsbench.suite.store import ResultStore, StorageError
 
@@ -23,6 +25,21 @@ def test_processes_give_the_same_results_as_this_process(run, recorder):
     for a, b in zip(here, there, strict=True):
         assert (a.key, a.metrics, a.per_sample, a.solver) == (b.key, b.metrics, b.per_sample, b.solver)
     assert any("ground truth" in text or "metrics" in text for text in recorder.stages)
+
+
+@pytest.mark.parametrize(
+    ("device", "cores", "cells", "worth"),
+    [
+        ("cpu", 2, ENOUGH_FOR_PROCESSES, True),
+        ("cpu", 2, ENOUGH_FOR_PROCESSES - 1, False),
+        ("cpu", 1, 1000, False),
+        ("cuda", 1, ENOUGH_FOR_PROCESSES, True),
+        ("cuda:0", 8, 1000, False),
+    ],
+)
+def test_processes_are_worth_it_for_many_cells_on_several_cores(monkeypatch, device, cores, cells, worth):
+    monkeypatch.setattr(executors, "cores", lambda: cores)
+    assert worth_processes(device, cells) == worth
 
 
 def test_a_crash_and_a_hang_cost_one_cell_each(run):

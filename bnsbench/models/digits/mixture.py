@@ -31,5 +31,5 @@ def digits_gmm(path: str = "condot", folder: Path = WEIGHTS) -> DigitMixture:
     fitted = {name: tensor.to(torch.float64) for name, tensor in load_weights("digits-gmm", folder).items()}
     weights = fitted["weights"] / fitted["weights"].sum()
     mixture = Mixture(weights, fitted["means"], fitted["factors"].tril(), len(weights) // CLASSES)
-    made, end = mixture_path(path)
-    return DigitMixture(mixture, made, SHAPE, end)
+    made, (begin, end) = mixture_path(path)
+    return DigitMixture(mixture, made, SHAPE, end, begin)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -49,8 +49,9 @@ def train_bst(problem: Problem, nfe: int, order: int = 2, **choices: Any) -> Sol
 def train_dss(problem: Problem, nfe: int, **choices: Any) -> SolverArtefact:
     """Train times and multistep weights whose rows sum to one, from Euler's method on the best grid; arXiv 2505.21114."""
     problem, allowance = _fitted(problem, nfe, "dss", choices)
-    _, times = _rule(problem, nfe, "euler", allowance.cost)
-    return _train(problem, nfe, LinearMultistep(times), "dss", _with_own_objective(choices, "trajectory"), allowance)
+    start = _rule(problem, nfe, "euler", allowance.cost)
+    chosen = _with_own_objective(choices, "trajectory")
+    return _train(problem, nfe, LinearMultistep(start.times), "dss", chosen, allowance, start.name)
 
 
 def train_ld3(problem: Problem, nfe: int, rule: str = BEST, decoupled: bool = False, **choices: Any) -> SolverArtefact:
@@ -59,33 +60,33 @@ def train_ld3(problem: Problem, nfe: int, rule: str = BEST, decoupled: bool = Fa
     rule: a classic's selector, or "best" for the one that is best on its best named grid.
     """
     problem, allowance = _fitted(problem, nfe, "ld3", {**choices, "rule": rule})
-    on_grid, times = _rule(problem, nfe, rule, allowance.cost)
-    family: Parametrisation = RuleTimes(on_grid, times)
+    start = _rule(problem, nfe, rule, allowance.cost)
+    family: Parametrisation = RuleTimes(start.rule, start.times)
     if decoupled:
         family = Decoupled(family, problem.source.model.path, problem.source.model.prediction)
     chosen = _with_own_objective(choices, _perceptual_objective(problem, "soft-"))
-    return _train(problem, nfe, family, "ld3", chosen, allowance)
+    return _train(problem, nfe, family, "ld3", chosen, allowance, start.name)
 
 
 def train_s4s(problem: Problem, nfe: int, rule: str = "unipc", alternate: bool = False, **choices: Any) -> SolverArtefact:
     """Train the coefficients of a classic rule on its best grid, or in turn with the grid; arXiv 2502.17423."""
     problem, allowance = _fitted(problem, nfe, "s4s", choices)
-    on_grid, times = _rule(problem, nfe, rule, allowance.cost)
+    start = _rule(problem, nfe, rule, allowance.cost)
     chosen = _with_own_objective(choices, _perceptual_objective(problem, "soft-"))
     if not alternate:
-        return _train(problem, nfe, Coefficients(on_grid(times)), "s4s", chosen, allowance)
-    family = Anchored(on_grid, times)
+        return _train(problem, nfe, Coefficients(start.rule(start.times)), "s4s", chosen, allowance, start.name)
+    family = Anchored(start.rule, start.times)
     parameters = torch.arange(len(family.start()))
     blocks = (parameters[family.log_gaps :], parameters[: family.log_gaps])
-    return _train(problem, nfe, family, "s4s", chosen, allowance, blocks)
+    return _train(problem, nfe, family, "s4s", chosen, allowance, start.name, blocks)
 
 
 def train_gs(problem: Problem, nfe: int, rule: str = "dpm++3m", **choices: Any) -> SolverArtefact:
     """Train the time grid of a classic rule and corrections of its rows, which follow the times; arXiv 2510.17699."""
     problem, allowance = _fitted(problem, nfe, "gs", choices)
-    family = Anchored(*_rule(problem, nfe, rule, allowance.cost))
+    start = _rule(problem, nfe, rule, allowance.cost)
     chosen = _with_own_objective(choices, _perceptual_objective(problem, ""))
-    return _train(problem, nfe, family, "gs", chosen, allowance)
+    return _train(problem, nfe, Anchored(start.rule, start.times), "gs", chosen, allowance, start.name)
 
 
 def _fitted(problem: Problem, nfe: int, family: str, choices: Mapping[str, Any]) -> tuple[Problem, Allowance]:
@@ -96,22 +97,32 @@ def _fitted(problem: Problem, nfe: int, family: str, choices: Mapping[str, Any])
     return made_to_fit(replace(problem, effort=replace(problem.effort, judged=judged)), task, allowance), allowance
 
 
-def _rule(problem: Problem, nfe: int, name: str, cost: Cost) -> tuple[Rule, Tensor]:
-    """Return a rule as a function of its grid, and the grid that suits it best."""
+@dataclass(frozen=True)
+class _RuleOnGrid:
+    """A classic by its selector, as a function of its grid, and the grid that suits it best."""
+
+    name: str
+    rule: Rule
+    times: Tensor
+
+
+def _rule(problem: Problem, nfe: int, name: str, cost: Cost) -> _RuleOnGrid:
+    """Return a rule on the grid that suits it best."""
     model = problem.source.model
     if name == BEST:
         return _best_rule(problem, nfe, cost)
     rule, steps = rule_on_grid(problem, nfe, name)
-    return rule, best_grid(problem, rule, nfe, start_grids(model.path, model.interval, steps), cost)
+    grid = best_grid(problem, rule, nfe, start_grids(model.path, model.interval, steps), cost)
+    return _RuleOnGrid(name, rule, grid)
 
 
-def _best_rule(problem: Problem, nfe: int, cost: Cost) -> tuple[Rule, Tensor]:
-    """Return the best of the rules whose steps are those of their grid, and the grid on which it is best."""
+def _best_rule(problem: Problem, nfe: int, cost: Cost) -> _RuleOnGrid:
+    """Return the best of the rules whose steps are those of their grid, on the grid on which it is best."""
     tuned = tuned_classics(problem, nfe, [name for name in RULES if name not in SINGLESTEP])
     cost.add(tuned.cost)
     best, model = tuned.ranking.finalists[0], problem.source.model
     rule, steps = rule_on_grid(problem, nfe, best.rule)
-    return rule, time_grid(best.grid, model.path, model.interval, steps)
+    return _RuleOnGrid(best.rule, rule, time_grid(best.grid, model.path, model.interval, steps))
 
 
 def _with_own_objective(choices: dict[str, Any], objective: str) -> Choices:
@@ -130,12 +141,14 @@ def _train(
     name: str,
     choices: Choices,
     allowance: Allowance,
+    rule: str = "",
     blocks: Sequence[Tensor] = (),
 ) -> SolverArtefact:
     table, record = distil(problem, nfe, family, choices, allowance.cost, blocks=blocks, allowance=allowance)
-    return problem.artefact(name, table, {**_start(family), **record}, allowance.began)
+    return problem.artefact(name, table, {**_start(family, rule), **record}, allowance.began)
 
 
-def _start(family: Parametrisation) -> dict[str, Any]:
+def _start(family: Parametrisation, rule: str = "") -> dict[str, Any]:
+    """Return what is recorded of the start: its table, and the selector of its rule if it is that of a classic."""
     table = family.table(family.start())
-    return {"start": {"name": "the rule of its family", "table": table.to_dict()}}
+    return {"start": {"name": "the rule of its family", **({"rule": rule} if rule else {}), "table": table.to_dict()}}

@@ -93,12 +93,19 @@ def bnsbench_metrics() -> Iterator[MetricSpec]:
 
 @hookimpl
 def bnsbench_exporters() -> Iterator[ExporterSpec]:
-    """Yield the scheduler that runs any solver in a pipeline."""
+    """Yield the schedulers that run any solver in a pipeline."""
+    parameters: dict[str, Scalar] = {"pipeline": "", "prediction_type": ""}
     yield ExporterSpec(
         name="diffusers",
         target="bnsbench_diffusers.schedulers.export:export",
-        summary="A scheduler for pipelines of diffusers.",
-        parameters={"pipeline": "", "prediction_type": ""},
+        summary="A scheduler for pipelines of diffusers, where this package is installed.",
+        parameters=parameters,
+    )
+    yield ExporterSpec(
+        name="diffusers-folder",
+        target="bnsbench_diffusers.schedulers.folder_export:export_folder",
+        summary="A scheduler with its code, for pipelines of diffusers anywhere, and its model card.",
+        parameters=parameters,
     )
 
 

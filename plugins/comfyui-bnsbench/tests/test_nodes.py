@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import math
+import runpy
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -13,10 +13,8 @@ import pytest
 import torch
 
 import bnsbench
-from bnsbench.export.files import plain_json
-from bnsbench.flows.predictions import to_data
-from bnsbench.models.mixtures import Mixture, MixtureModel
 from bnsbench.paths import EDM, VP, CondOT, Cosine
+from bnsbench.plugin import to_velocity
 
 FOLDER = Path(__file__).parents[1]
 
@@ -70,10 +68,20 @@ def _comfy(monkeypatch):
     monkeypatch.setitem(sys.modules, "comfy.samplers", samplers)
 
 
-def exact(path):
-    places = torch.tensor([[0.5, -0.5], [-0.7, 0.1]], dtype=torch.float64)
-    widths = 0.3 * torch.eye(2).double().expand(2, -1, -1)
-    return MixtureModel(Mixture(torch.tensor([0.5, 0.5], dtype=torch.float64), places, widths), path, (2,))
+PLACES = torch.tensor([[0.5, -0.5], [-0.7, 0.1]], dtype=torch.float64)
+WIDTH = 0.3
+
+
+def denoised(x, alpha, sigma):
+    """The mean of the data given x = alpha data + sigma noise, for two round Gaussians: the mean of each, weighed."""
+    variance = (alpha * WIDTH) ** 2 + sigma**2
+    gaps = x[:, None] - alpha * PLACES
+    weights = (-gaps.square().sum(-1) / (2 * variance)).softmax(1)
+    return (weights[..., None] * (PLACES + alpha * WIDTH**2 / variance * gaps)).sum(1)
+
+
+def velocity(path, t, x):
+    return to_velocity(path, "x", t, x, denoised(x, path.alpha(t), path.sigma(t)))
 
 
 def artefact(path, interval=(0.0, 1.0), nfe=5):
@@ -81,8 +89,23 @@ def artefact(path, interval=(0.0, 1.0), nfe=5):
     return bnsbench.SolverArtefact(table, path, interval, "mine", "abc", 2.0, "bns")
 
 
-def exported(folder, *words, **more):
-    return plain_json(artefact(*words, **more), folder)
+@pytest.fixture
+def exported(tmp_path, monkeypatch):
+    """Write a solver as JSON by the command, and return the file."""
+
+    def write(made):
+        made.save(tmp_path / "solver.json")
+        monkeypatch.setattr(
+            sys, "argv", ["bnsbench", "solver", "export", str(tmp_path / "solver.json"), str(tmp_path / "out")]
+        )
+        sys.argv += ["--to", "json"]
+        with pytest.raises(SystemExit) as end:
+            runpy.run_module("bnsbench", run_name="__main__")
+        assert not end.value.code
+        (file,) = (tmp_path / "out").iterdir()
+        return file
+
+    return write
 
 
 @pytest.mark.parametrize(
@@ -91,30 +114,30 @@ def exported(folder, *words, **more):
     ids=lambda each: str(each)[:3],
 )
 @pytest.mark.parametrize("pasted", [True, False])
-def test_a_table_samples_as_the_engine_does(nodes, path, interval, pasted, tmp_path):
-    made, model, flow = artefact(path, interval), exact(path), isinstance(path, CondOT)
-    file = plain_json(made, tmp_path)
+def test_a_table_samples_as_the_engine_does(nodes, path, interval, pasted, exported):
+    made, flow = artefact(path, interval), isinstance(path, CondOT)
+    file = exported(made)
     sampler, sigmas = nodes["BNSTable"]().load(file.read_text() if pasted else str(file))
     steps = []
 
     def denoiser(y, sigma, model_options, seed, denoise_mask):
         del model_options, seed, denoise_mask
-        t = 1 - sigma[0].double() if flow else path.time(-math.log(float(sigma[0])))
-        x = y if flow else y * path.alpha(t)
-        return to_data(path, t, x, model.predict(t, x, None))
+        # Of a flow y = (1 - sigma) data + sigma noise, else y = data + sigma noise.
+        level = sigma[0].double()
+        return denoised(y, 1 - level if flow else 1.0, level)
 
     noise = torch.randn(6, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     found = sampler.sample(denoiser, sigmas.double(), noise, Sampling(flow), steps.append)
     x0 = noise * float(path.sigma(interval[0]))
-    expected = made.solver(model.field(None), x0) / (1 if flow else float(path.alpha(interval[1])))
+    expected = made.solver(lambda t, x: velocity(path, t, x), x0) / (1 if flow else float(path.alpha(interval[1])))
     # ComfyUI's full noise is sqrt(1 + sigma^2) wide, and ours sigma.
     torch.testing.assert_close(found, expected, rtol=2e-3, atol=2e-3)
     assert [step["i"] for step in steps] == list(range(5))
     assert {"x", "sigma", "sigma_hat", "denoised"} <= set(steps[0])
 
 
-def test_what_it_is_for(nodes, tmp_path):
-    about, steps, cfg = nodes["BNSInfo"]().tell(exported(tmp_path, CondOT()).read_text())
+def test_what_it_is_for(nodes, exported):
+    about, steps, cfg = nodes["BNSInfo"]().tell(exported(artefact(CondOT())).read_text())
     assert about.startswith("bns at 5 NFE for mine, on the path condot.")
     assert (steps, cfg) == (5, 3.0)
 
@@ -127,8 +150,8 @@ def test_what_it_is_for(nodes, tmp_path):
         (torch.linspace(1, 0, 6), torch.ones(1), "fills no gaps"),
     ],
 )
-def test_what_it_cannot_do_is_told(nodes, sigmas, mask, said, tmp_path):
-    sampler, _ = nodes["BNSTable"]().load(exported(tmp_path, CondOT()).read_text())
+def test_what_it_cannot_do_is_told(nodes, sigmas, mask, said, exported):
+    sampler, _ = nodes["BNSTable"]().load(exported(artefact(CondOT())).read_text())
     with pytest.raises(ValueError, match=said):
         sampler.sample(None, sigmas, torch.zeros(1, 2), Sampling(True), mask=mask)
 
@@ -153,8 +176,8 @@ def test_texts_that_are_no_table(nodes, text, said):
         nodes["BNSTable"]().load(text)
 
 
-def test_a_path_without_such_numbers_says_why(nodes, tmp_path):
-    file = exported(tmp_path, Cosine(), (0.0, 0.999), 4)
+def test_a_path_without_such_numbers_says_why(nodes, exported):
+    file = exported(artefact(Cosine(), (0.0, 0.999), 4))
     assert json.loads(file.read_text())["denoised"] is None
     with pytest.raises(ValueError, match="no data at all"):
         nodes["BNSTable"]().load(file.read_text())

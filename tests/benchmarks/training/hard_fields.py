@@ -55,6 +55,6 @@ def _rotated(count: int, spread: Tensor, deviations: Tensor, path: str) -> Mixtu
 
 
 def _model(means: Tensor, factors: Tensor, path: str) -> MixtureModel:
-    made, end = mixture_path(path)
+    made, (begin, end) = mixture_path(path)
     weights = torch.full((len(means),), 1 / len(means), dtype=torch.float64)
-    return MixtureModel(Mixture(weights, means, factors), made, (means.shape[1],), end)
+    return MixtureModel(Mixture(weights, means, factors), made, (means.shape[1],), end, begin)

@@ -72,6 +72,7 @@ def test_every_family_beats_the_rule_that_it_starts_from(digits: PairSource, nam
     assert record["family"] == family
     assert record["objective"] == "log-mse"
     assert record["start"]["name"] == "the rule of its family"
+    assert record["start"].get("rule") == (None if name == "bst" else rule)
     test = digits.pairs("test", 64)
     if name == "bst":
         on_grid, steps = rule_on_grid(problem(digits), N, rule)
@@ -192,6 +193,7 @@ def test_the_best_rule_is_the_one_that_a_search_finds_and_is_paid_for(source: Pa
     tuned = tuned_classics(given, N, [name for name in RULES if name not in learned.SINGLESTEP])
     record = learned.train_ld3(given, N, pairs=16, iterations=1).training
     best = tuned.ranking.finalists[0]
+    assert record["start"]["rule"] == best.rule
     torch.testing.assert_close(torch.tensor(record["start"]["table"]["b"][-1]).double(), best.table.rows[-1, 1:])
     assert record["curve"][0]["evaluations"] == tuned.cost.training + N * 16
     assert set(tuned.cost.truths) < set(record["spent"]["truths"])

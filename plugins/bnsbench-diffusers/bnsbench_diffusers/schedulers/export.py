@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from bnsbench.plugin import SolverArtefact, parse_selector
 from bnsbench_diffusers.schedulers.nonstationary import NonStationaryScheduler
@@ -18,14 +19,22 @@ def export(artefact: SolverArtefact, folder: Path, pipeline: str = "", predictio
         default that of the model, if it is ``diffusers[path=...]``. UsageError if the solver is for another path.
     prediction_type: what the network predicts, if there is no pipeline to ask.
     """
-    place = pipeline or ("" if prediction_type else _folder_of(artefact.model))
-    theirs = scheduler_of(place) if place else None
-    made = NonStationaryScheduler.from_artefact(artefact, theirs, prediction_type=prediction_type or None)
+    made, _ = scheduler_for(artefact, pipeline, prediction_type)
     made.save_pretrained(folder)
     return folder / FILE
 
 
-def _folder_of(model: str) -> str:
+def scheduler_for(artefact: SolverArtefact, pipeline: str, prediction_type: str) -> tuple[NonStationaryScheduler, Any]:
+    """Return the scheduler of a solver, and the pipeline's own if there is a pipeline to ask, else None.
+
+    pipeline, prediction_type: as `export` takes them.
+    """
+    place = pipeline or ("" if prediction_type else folder_of(artefact.model))
+    theirs = scheduler_of(place) if place else None
+    return NonStationaryScheduler.from_artefact(artefact, theirs, prediction_type=prediction_type or None), theirs
+
+
+def folder_of(model: str) -> str:
     """Return the folder of the pipeline that a model's selector names, empty if it names none."""
     if not model:
         return ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -40,12 +39,6 @@ def check_pairing(path: Path, prediction_type: str, train_timesteps: int) -> Non
     if isinstance(path, DiscreteVP) and len(path.alphas_cumprod) != train_timesteps:
         levels = len(path.alphas_cumprod)
         raise UsageError(f"num_train_timesteps is {train_timesteps}, but the path's schedule has {levels} levels.")
-
-
-def check_default_sigmas(sigmas: np.ndarray[Any, Any]) -> None:
-    """Raise UsageError unless the sigmas are 1, ..., 2/n, 1/n, which pipelines of flows pass by default."""
-    if not np.allclose(sigmas, np.linspace(1.0, 1.0 / max(len(sigmas), 1), len(sigmas)), atol=1e-6):
-        raise UsageError("A non-stationary solver has times of its own: call the pipeline without sigmas.")
 
 
 def prediction_type_for(path: Path, scheduler: Any, given: str | None) -> str:

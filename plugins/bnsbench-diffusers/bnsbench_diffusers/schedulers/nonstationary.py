@@ -6,10 +6,8 @@ from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any, Self
 
-import numpy as np
-import torch
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.schedulers.scheduling_utils import SchedulerMixin, SchedulerOutput
+from diffusers.configuration_utils import register_to_config
+from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from torch import Tensor
 
 from bnsbench.paths import Path, path_from_dict
@@ -17,18 +15,16 @@ from bnsbench.plugin import NonStationarySolver, SolverArtefact, UsageError, com
 from bnsbench_diffusers.schedule import times_of, timesteps_of
 from bnsbench_diffusers.schedulers.conventions import noise_ratio, path_of, prediction_type_of, same_path
 from bnsbench_diffusers.schedulers.folding import (
-    check_default_sigmas,
     check_pairing,
     prediction_type_for,
     rows_in_outputs,
     train_timesteps_for,
 )
-
-ALLOWED_CHANGE = 1e-2
-"""The part of a state's largest number by which a pipeline may change it between two steps: the rounding of a cast."""
+from bnsbench_diffusers.schedulers.scheduling_nonstationary import NonStationaryTableScheduler
 
 
-class NonStationaryScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
+# When a pipeline is loaded, diffusers looks for SchedulerMixin among the names of the module in which its scheduler is.
+class NonStationaryScheduler(NonStationaryTableScheduler, SchedulerMixin):  # type: ignore[misc]
     """Runs x_{i+1} = a_i x_0 + sum_j b_ij u_j in an unmodified pipeline call: ``pipe.scheduler = ...``, then ``pipe(...)``.
 
     The configuration, and so ``scheduler_config.json``, holds all of it:
@@ -38,13 +34,11 @@ class NonStationaryScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         num_train_timesteps: T of the network's timesteps.
         name, model, fingerprint, guidance: where the solver comes from; w = guidance_scale - 1.
 
-    It starts from noise and keeps all that it has seen, so it cannot enter in the middle (image to image), and a state
-    that something else changes between two steps (inpainting, callbacks) raises UsageError, as does a number of steps other
-    than the table's. Conversions between outputs and velocities are folded into the coefficients beforehand, in float64: a
-    step is one matrix product, and waits for no device.
+    Its steps, and what it refuses, by UsageError, are those of `NonStationaryTableScheduler`: conversions between outputs
+    and velocities are folded into the coefficients beforehand, in float64.
     """
 
-    order = 1
+    refusal = UsageError
 
     @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
@@ -64,13 +58,15 @@ class NonStationaryScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         del name, model, fingerprint, guidance  # kept in the configuration
         self.table = NonStationarySolver.from_dict(solver)
         self.path: Path = path_from_dict(path)
-        self.prediction_type, self.train_timesteps, self.begin = prediction_type, num_train_timesteps, float(interval[0])
+        self.prediction_type = prediction_type
         check_pairing(self.path, prediction_type, num_train_timesteps)
-        self._rows = rows_in_outputs(self.table, self.path, prediction_type)
-        self.num_inference_steps = self.table.nfe
-        self._step_index, self._history = 0, torch.empty(0)
-        self._returned: Tensor | None = None
-        self._place(torch.device("cpu"))
+        self._hold(
+            rows_in_outputs(self.table, self.path, prediction_type),
+            timesteps_of(self.path, self.table.times[:-1], num_train_timesteps),
+            noise_ratio(self.path, self.table.times),
+            float(self.path.sigma(float(interval[0]))),
+            num_train_timesteps,
+        )
 
     @classmethod
     def from_artefact(
@@ -113,127 +109,20 @@ class NonStationaryScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
                 f"levels than those of its {type(scheduler).__name__}."
             )
 
-    @property
-    def init_noise_sigma(self) -> float:
-        """The standard deviation of the initial states."""
-        return float(self.path.sigma(self.begin))
-
-    @property
-    def step_index(self) -> int | None:
-        """How many steps have been taken; None before the first."""
-        return self._step_index or None
-
-    @property
-    def begin_index(self) -> int:
-        """Always 0: a table starts from noise."""
-        return 0
-
-    def set_begin_index(self, begin_index: int = 0) -> None:
-        """Accept 0, with which pipelines from noise begin; UsageError for any other."""
-        if begin_index != 0:
-            raise UsageError(f"A non-stationary solver starts from noise: it cannot begin at step {begin_index}.")
-
-    def set_timesteps(
-        self,
-        num_inference_steps: int | None = None,
-        device: str | torch.device | None = None,
-        sigmas: Sequence[float] | None = None,
-        mu: float | None = None,
-    ) -> None:
-        """Begin anew on a device; UsageError unless the number of steps is the table's.
-
-        sigmas: the table has times of its own, so only 1, ..., 2/n, 1/n is accepted, which many flow pipelines pass when
-            nothing was asked for. mu: the shift that flow pipelines derive from the resolution; likewise without effect.
-        """
-        del mu
-        if sigmas is not None:
-            check_default_sigmas(np.asarray(sigmas, dtype=np.float64))
-            num_inference_steps = len(sigmas)
-        if num_inference_steps not in (None, self.table.nfe):
-            raise UsageError(
-                f"This scheduler's solver spends {self.table.nfe} evaluations: call the pipeline with "
-                f"num_inference_steps={self.table.nfe}, not {num_inference_steps}."
-            )
-        self._place(torch.device("cpu" if device is None else device))
-        self._restart()
-
-    def scale_model_input(self, sample: Tensor, timestep: Tensor | float | None = None) -> Tensor:
-        """Return the state as it is: it lies on the network's own path."""
-        del timestep
-        return sample
-
-    @torch.no_grad()
-    def step(
-        self,
-        model_output: Tensor,
-        timestep: Tensor | float,
-        sample: Tensor,
-        eta: float = 0.0,
-        use_clipped_model_output: bool | None = None,
-        generator: Any = None,
-        return_dict: bool = True,
-    ) -> SchedulerOutput | tuple[Tensor]:
-        """Return the next state for the network's output at the state ``sample``, both [batch, ...]; no gradients.
-
-        The timestep is that of the step whose turn it is. UsageError for eta other than 0, an output of another shape, a
-        step too many, and a state that is not the one that the step before has returned.
-        """
-        del timestep, generator
-        if eta or use_clipped_model_output:
-            raise UsageError("A non-stationary solver is deterministic and does not clip: use eta=0 and no clipping.")
-        if model_output.shape != sample.shape:
-            shapes = f"{list(model_output.shape)} for a state of shape {list(sample.shape)}"
-            raise UsageError(f"The network's output must be shaped like the state, but it is {shapes}.")
-        i = self._step_index
-        if i >= self.table.nfe:
-            raise UsageError(f"All {self.table.nfe} steps of this scheduler are taken: call set_timesteps to begin anew.")
-        self._keep(i, sample, model_output)
-        rows, history = self._running, self._history
-        # With a place for its result, the product is out of reach of an autocast that is meant for the network.
-        state = torch.mv(history[: i + 2].T, rows[i, : i + 2], out=torch.empty_like(history[0]))
-        self._step_index = i + 1
-        self._returned = found = state.to(sample.dtype).view(sample.shape)
-        return SchedulerOutput(prev_sample=found) if return_dict else (found,)
+    def numbers(self) -> dict[str, Any]:
+        """Return the arguments with which `NonStationaryTableScheduler` takes the same steps, as plain data."""
+        return {
+            "rows": [row[: i + 2] for i, row in enumerate(self._rows.tolist())],
+            "timesteps": self._timesteps.tolist(),
+            "sigmas": self._sigmas.tolist(),
+            "init_noise_sigma": self.init_noise_sigma,
+            "prediction_type": self.prediction_type,
+            "num_train_timesteps": self.train_timesteps,
+            "nfe": self.table.nfe,
+            **{key: self.config[key] for key in ("name", "model", "fingerprint", "guidance")},
+        }
 
     def add_noise(self, original_samples: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         """Return the states alpha x1 + sigma eps of the path at these timesteps [batch]."""
         times = times_of(self.path, timesteps, self.train_timesteps)
         return combine(self.path.alpha(times), original_samples, self.path.sigma(times), noise)
-
-    def __len__(self) -> int:
-        return self.train_timesteps
-
-    def _place(self, device: torch.device) -> None:
-        """Put onto the device what pipelines look at and what steps need."""
-        times = self.table.times
-        self.timesteps = timesteps_of(self.path, times[:-1], self.train_timesteps).to(device, torch.float32)
-        self.sigmas = noise_ratio(self.path, times).to(device, torch.float32)
-        self._running = self._rows.to(device, torch.float32)
-
-    def _restart(self) -> None:
-        self._step_index, self._history, self._returned = 0, torch.empty(0), None
-
-    def _keep(self, i: int, sample: Tensor, model_output: Tensor) -> None:
-        """Put the output, and before the first step the state, into the history [n + 1, numbers]."""
-        if i == 0:
-            precision = torch.promote_types(sample.dtype, torch.float32)
-            rows = self._running if precision == torch.float32 else self._rows
-            self._running = rows.to(sample.device, precision)
-            self._history = torch.empty(self.table.nfe + 1, sample.numel(), dtype=precision, device=sample.device)
-            self._history[0] = sample.reshape(-1)
-        elif sample is not self._returned:
-            self._check_unchanged(sample)
-        self._history[i + 1] = model_output.reshape(-1)
-
-    def _check_unchanged(self, sample: Tensor) -> None:
-        """Raise UsageError if the state is another than the last; pipelines that only pass it on never come here."""
-        assert self._returned is not None  # noqa: S101 (for the type checker)
-        last = self._returned
-        if sample.shape == last.shape:
-            change = (sample.to(last) - last).abs().max()
-            if bool(change <= ALLOWED_CHANGE * last.abs().max()) or not bool(change.isfinite()):
-                return
-        raise UsageError(
-            "The pipeline has changed the state between two steps, as inpainting and some callbacks do; a non-stationary "
-            "solver goes on from all that it has seen, so it cannot follow."
-        )
