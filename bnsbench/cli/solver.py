@@ -96,7 +96,10 @@ def diff(
 
 def export(
     solver: Solver,
-    folder: Annotated[FilePath, typer.Argument(metavar="DIR", help="Where to write.", show_default=False)],
+    target: Annotated[
+        FilePath,
+        typer.Argument(metavar="DIR|FILE", help="Where to write; a file ends in .py or .json.", show_default=False),
+    ],
     *,
     to: Annotated[
         str,
@@ -112,11 +115,12 @@ def export(
 ) -> None:
     """Write a solver for other software, such as a scheduler for diffusers, and print the path."""
     from bnsbench.api.solvers import exported_from
+    from bnsbench.export.named import write_to
 
     model, plugin = with_model_file(model, plugin)
     host = open_host(plugin)
     write = host.exporter(to).make()
-    written = write(exported_from(host, solver, nfe, model, guidance), folder)
+    written = write_to(write, exported_from(host, solver, nfe, model, guidance), target)
     if as_json:
         print_json({"path": written})
     else:

@@ -95,7 +95,7 @@ def export(
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    patch.setitem(sys.modules, file.stem, module)
+    patch.setitem(sys.modules, "bns8", module)
     return table, module
 
 
