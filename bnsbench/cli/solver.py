@@ -97,7 +97,10 @@ def diff(
 
 def export(
     solver: Solver,
-    folder: Annotated[FilePath, typer.Argument(metavar="DIR", help="Where to write.", show_default=False)],
+    target: Annotated[
+        FilePath,
+        typer.Argument(metavar="DIR|FILE", help="Where to write; a file ends in .py or .json.", show_default=False),
+    ],
     *,
     to: Annotated[
         str,
@@ -114,11 +117,13 @@ def export(
 ) -> None:
     """Write a solver for other software, such as a scheduler for diffusers, and print the path."""
     from bnsbench.api.solvers import exported_from
+    from bnsbench.export.named import write_to
 
     model, plugin = with_model_file(model, plugin)
     host = open_host(plugin)
     write = host.exporter(to).make()
-    written = write(exported_from(host, solver, nfe, model, guidance, strict=strict, tell=note), folder)
+    artefact = exported_from(host, solver, nfe, model, guidance, strict=strict, tell=note)
+    written = write_to(write, artefact, target)
     if as_json:
         print_json({"path": written})
     else:

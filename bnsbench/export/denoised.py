@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bnsbench.errors import UsageError
-from bnsbench.flows.paths import CondOT
+from bnsbench.flows.paths import CondOT, DiscreteVP
 from bnsbench.flows.predictions import velocity_coefficients
 from bnsbench.nonstationary.artefact import SolverArtefact, exportable
 
@@ -17,8 +17,9 @@ def in_denoised(artefact: SolverArtefact) -> dict[str, Any]:
     """Return a table in terms of denoised states, as k-diffusion and ComfyUI have them.
 
     Returns:
-        flow: whether states are those of the CondOT path, else data + sigma noise. sigmas: n + 1 noise levels. rows: row i
-        has i + 2 numbers, of the initial state and of i + 1 denoised ones.
+        flow: whether states are those of the CondOT path, else data + sigma noise. sigmas: n + 1 noise levels. times: of
+        the n evaluations, from noise at 0 to data at 1. timesteps: what a DDPM network is told then, None on other paths.
+        rows: row i has i + 2 numbers, of the initial state and of i + 1 denoised ones.
 
     Raises:
         UsageError: If alpha = 0 at a time.
@@ -26,10 +27,13 @@ def in_denoised(artefact: SolverArtefact) -> dict[str, Any]:
     """
     flow = isinstance(artefact.path, CondOT)
     rows, scales = rows_in_data(artefact)
-    sigmas = artefact.path.sigma(artefact.solver.times)
+    path, times = artefact.path, artefact.solver.times
+    sigmas = path.sigma(times)
     return {
         "flow": flow,
         "sigmas": (sigmas if flow else sigmas / scales).tolist(),
+        "times": times[:-1].tolist(),
+        "timesteps": path.timestep(times[:-1]).tolist() if isinstance(path, DiscreteVP) else None,
         "rows": [row[: i + 2].tolist() for i, row in enumerate(rows)],
     }
 

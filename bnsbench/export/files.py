@@ -29,6 +29,8 @@ def kdiffusion(artefact: SolverArtefact, folder: Path) -> Path:
         "sample is a sampler as k-diffusion has them: ComfyUI takes it by KSAMPLER(module.sample) with module.SIGMAS, other"
         " programs by whatever takes a function like theirs. Its states are "
         + ("(1 - sigma) data + sigma noise." if found["flow"] else "data + sigma noise.")
+        + " TIMES are those of the evaluations, from noise at 0 to data at 1"
+        + (", and TIMESTEPS what a DDPM network is told then." if found["timesteps"] else ".")
     )
     return write_template(artefact, folder, "kdiffusion", values, how)
 

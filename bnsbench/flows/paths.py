@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from bnsbench._text import quoted
 from bnsbench.errors import UsageError
+from bnsbench.flows.cubics import root_in_unit
 from bnsbench.flows.precision import has_float64
 
 LOG_SNR_BOUND = 300.0
@@ -293,7 +294,15 @@ class DiscreteVP(VariancePreserving):
         return -2.0 * torch.sigmoid(-2.0 * self.log_snr(t)) * self._d_log_snr(t)
 
     def time(self, log_snr: Tensor | float) -> Tensor:
-        return bisected(self.log_snr, log_snr)
+        target = as_time(log_snr).detach()
+        nodes = torch.from_numpy(self._log_snr).to(target.device)
+        index = torch.searchsorted(nodes, target.contiguous(), right=True).sub(1).clamp(0, self._last - 1)
+        # In u = (t - node) T, which is 1 at the next node.
+        powers = torch.tensor([3, 2, 1, 0], dtype=torch.float64, device=target.device).reshape(4, *(1,) * target.ndim)
+        cubic = self._cubic.to(target.device)[:, index] / self._last**powers
+        cubic[3] -= target
+        inside = (index + root_in_unit(cubic)) / self._last
+        return torch.where(target <= nodes[0], 0.0, torch.where(target >= nodes[-1], 1.0, inside))
 
     def parameters(self) -> dict[str, Any]:
         return {"alphas_cumprod": self.alphas_cumprod.tolist()}
@@ -454,16 +463,3 @@ def check_readable(path: Path) -> None:
             f"A solver's file could not be read again, because the path {path.name!r} is none of"
             f" {', '.join(sorted(_known()))}: bnsbench.paths.as_path makes one that can be (docs/how-to/own-network.md)."
         )
-
-
-def bisected(log_snr: Callable[[Tensor], Tensor], value: Tensor | float) -> Tensor:
-    """Return the time in [0, 1] at which an increasing log-SNR has a value, by 60 halvings, below float64's resolution."""
-    target = as_time(value)
-    low, high = torch.zeros_like(target), torch.ones_like(target)
-    for _ in range(60):
-        middle = 0.5 * (low + high)
-        below = log_snr(middle) < target
-        low, high = torch.where(below, middle, low), torch.where(below, high, middle)
-    # Values beyond its ends map to the ends exactly.
-    inside = torch.where(target <= log_snr(torch.zeros_like(target)), 0.0, 0.5 * (low + high))
-    return torch.where(target >= log_snr(torch.ones_like(target)), 1.0, inside)

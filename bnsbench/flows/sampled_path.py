@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from bnsbench.errors import UsageError
-from bnsbench.flows.paths import VP, CondOT, Cosine, Path, as_time, bisected, is_readable, make_path
+from bnsbench.flows.cubics import root_in_unit
+from bnsbench.flows.paths import VP, CondOT, Cosine, Path, as_time, is_readable, make_path
 
 Coefficient = Callable[[Tensor], Tensor]
 """From times in float64, of any shape, to a coefficient of the path at each."""
@@ -60,6 +61,7 @@ class Sampled(Path):
                 " run the other way?"
             )
         self._values, self._times = values, nodes(values.shape[1])
+        self._log_snr = self.log_snr(self._times)
 
     @classmethod
     def of(cls, alpha: Coefficient, sigma: Coefficient) -> Sampled:
@@ -76,10 +78,7 @@ class Sampled(Path):
         index = torch.searchsorted(times, t.detach().contiguous(), right=True).sub(1).clamp(0, len(times) - 2)
         width = times[index + 1] - times[index]
         u = (t - times[index]) / width
-        y0, y1 = values[row][index], values[row][index + 1]
-        m0, m1 = values[row + 2][index] * width, values[row + 2][index + 1] * width
-        # The cubic with these values and slopes, by powers of u, and its derivative.
-        c, d = 3 * (y1 - y0) - 2 * m0 - m1, 2 * (y0 - y1) + m0 + m1
+        d, c, m0, y0 = _hermite(values, row, index, width)
         return ((d * u + c) * u + m0) * u + y0, ((3 * d * u + 2 * c) * u + m0) / width
 
     def alpha(self, t: Tensor | float) -> Tensor:
@@ -95,7 +94,15 @@ class Sampled(Path):
         return self._at(1, t)[1]
 
     def time(self, log_snr: Tensor | float) -> Tensor:
-        return bisected(self.log_snr, log_snr)
+        target = as_time(log_snr).detach()
+        times, values, levels = (each.to(target.device) for each in (self._times, self._values, self._log_snr))
+        index = torch.searchsorted(levels, target.contiguous(), right=True).sub(1).clamp(0, len(times) - 2)
+        width = times[index + 1] - times[index]
+        # alpha = e^lambda sigma, both sides times numbers that are finite for any lambda: a cubic between two nodes.
+        noise, data = torch.sigmoid(-target), torch.sigmoid(target)
+        cubic = noise * _hermite(values, 0, index, width) - data * _hermite(values, 1, index, width)
+        inside = times[index] + width * root_in_unit(cubic)
+        return torch.where(target <= levels[0], 0.0, torch.where(target >= levels[-1], 1.0, inside))
 
     def parameters(self) -> dict[str, Any]:
         rows = self._values.tolist()
@@ -103,6 +110,13 @@ class Sampled(Path):
 
     def __repr__(self) -> str:
         return f"Sampled(<{self._values.shape[1]} times>)"
+
+
+def _hermite(values: Tensor, row: int, index: Tensor, width: Tensor) -> Tensor:
+    """Return the cubic between two nodes [4, ...] with their values and slopes, the powers of u from 3 to 0."""
+    y0, y1 = values[row][index], values[row][index + 1]
+    m0, m1 = values[row + 2][index] * width, values[row + 2][index + 1] * width
+    return torch.stack([2 * (y0 - y1) + m0 + m1, 3 * (y1 - y0) - 2 * m0 - m1, m0, y0])
 
 
 def nodes(count: int) -> Tensor:

@@ -247,6 +247,18 @@ def test_built_in_exporters(bnsbench, tmp_path, to, ending):
     assert (tmp_path / done.out.strip()).stat().st_size > 500
 
 
+def test_a_file_of_a_name_of_ones_own(bnsbench, tmp_path):
+    words = ("solver", "export", "euler", "--nfe", 4, "--to")
+    done = bnsbench(*words, "odeint", "out/bns4.py")
+    assert (done.code, done.out, done.err) == (0, "out/bns4.py\n", "")
+    assert "NFE = 4\n" in (tmp_path / "out/bns4.py").read_text()
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["bns4.py"]
+    done = bnsbench(*words, "json", "out/bns4.py")
+    assert (done.code, done.out) == (2, "")
+    assert "This format is no .py file but euler_w0_nfe4.json" in done.err
+    assert "NFE = 4\n" in (tmp_path / "out/bns4.py").read_text()
+
+
 def test_times_alone_of_a_rule_that_nobody_has(bnsbench):
     done = bnsbench("solver", "export", "deis", "out", "--nfe", 4, "--to", "sigmas")
     assert (done.code, done.out) == (1, "")

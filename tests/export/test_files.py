@@ -86,6 +86,9 @@ def test_the_kdiffusion_sampler_is_the_table(path: Path, interval: tuple[float, 
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
     assert [each["i"] for each in told] == list(range(5))
     assert module.SIGMAS[0] == pytest.approx(float(path.sigma(interval[0])) / (1 if flow else begin))
+    assert made.solver.times[:-1].tolist() == module.TIMES
+    steps = [999 * (1 - t) for t in module.TIMES] if isinstance(path, DiscreteVP) else None
+    assert (None if steps is None else pytest.approx(steps, abs=1e-9)) == module.TIMESTEPS
     assert (module.NFE, module.GUIDANCE, module.FINGERPRINT, module.MODEL) == (5, 2.0, "abc123", "mine")
 
 

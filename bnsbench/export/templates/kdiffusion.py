@@ -4,6 +4,8 @@
 NFE = 1
 FLOW = True
 SIGMAS = [1.0, 0.0]
+TIMES = [0.0]
+TIMESTEPS = None
 ROWS = [[0.0, 1.0]]
 # end of numbers
 
