@@ -59,6 +59,12 @@ class KSampler:
 
 
 @pytest.fixture(autouse=True)
+def _without_plugins(monkeypatch):
+    """Other plugins may be broken, as one that is installed for tests is."""
+    monkeypatch.setenv("BNSBENCH_PLUGINS", "")
+
+
+@pytest.fixture(autouse=True)
 def _comfy(monkeypatch):
     samplers = ModuleType("comfy.samplers")
     samplers.KSAMPLER = KSampler
