@@ -74,6 +74,7 @@ class WrappedModel(Model):
         path: On which it was trained.
         shape: Of one sample.
         interval: On which it may be evaluated.
+        jumps: Times inside of it at which its velocity jumps.
         conditions: What samples are conditioned on.
         decode: From end states to what one looks at; None for the states themselves.
         features: Of its samples; None if there are none.
@@ -93,6 +94,7 @@ class WrappedModel(Model):
         path: Path,
         shape: tuple[int, ...],
         interval: tuple[float, float],
+        jumps: tuple[float, ...],
         conditions: Conditions,
         decode: Callable[[Tensor], Tensor] | None,
         features: SampleFeatures | None,
@@ -104,7 +106,7 @@ class WrappedModel(Model):
         self.network, self.module, self.captured, self.calling, self.name = network, module, captured, calling, name
         self.prediction = calling.prediction
         self.path, self.shape, self.interval, self.data_range = path, shape, interval, data_range
-        self.sample_rate = sample_rate
+        self.jumps, self.sample_rate = jumps, sample_rate
         self._conditions, self._decode, self._features = conditions, decode, features
         self._given, self._token = fingerprint, secrets.token_hex(16)
         self._hashed: tuple[object, str] = (None, "")
@@ -150,6 +152,8 @@ class WrappedModel(Model):
         facts: list[object] = [self.path.to_dict(), self.interval, self.shape]
         if self.calling != Calling():
             facts.append((self.calling.prediction, self.calling.clock))
+        if self.jumps:  # across which no truth makes a step
+            facts.append(self.jumps)
         digest = hashlib.sha256(repr(tuple(facts)).encode())
         if self._given is not None:
             digest.update(self._given.encode())

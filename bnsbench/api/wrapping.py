@@ -47,6 +47,7 @@ def wrap(
     betas: Sequence[float] | Tensor | None = None,
     alphas_cumprod: Sequence[float] | Tensor | None = None,
     interval: tuple[float, float] | None = None,
+    jumps: Sequence[float] = (),
     conditions: Tensor | Callable[[Tensor], Tensor] | int | None = None,
     null_condition: Tensor | Callable[[Tensor], Tensor] | int | None = None,
     texts: Sequence[str] = (),
@@ -100,6 +101,7 @@ def wrap(
         alphas_cumprod: Their cumulative products of 1 - beta, [T], in place of betas.
         interval: The times (t_begin, t_end) on which it may be evaluated, with noise at 0 whatever ``time`` says; if not
             given, [0, 1] without ends at which the path stands still or sigma's slope is infinite.
+        jumps: Times inside of the interval at which its velocity jumps, as where one network takes over from another.
         conditions: Of the samples: a tensor [n, ...] of which sample i takes row i modulo n (labels, embeddings,
             observations), a function from sample numbers [count] to conditions [count, ...], or a number of classes; None
             for an unconditional network.
@@ -135,7 +137,9 @@ def wrap(
     if not isinstance(shape, tuple | list | torch.Size) or not all(isinstance(size, int) and size > 0 for size in shape):
         raise UsageError(f"The shape of a sample is a tuple of whole numbers such as (3, 32, 32), not {shape!r}.")
     calling, settled = _settle(kind, path, time, (sigma_min, sigma_max), _schedule(betas, alphas_cumprod))
-    begin, end = interval or usual_interval(settled)
+    begin, end = map(float, interval or usual_interval(settled))
+    if not all(begin < t < end for t in jumps):
+        raise UsageError(f"Jumps lie inside of the interval ({begin:g}, {end:g}), so not at {list(jumps)}.")
     model = WrappedModel(
         network=function,
         module=module,
@@ -143,7 +147,8 @@ def wrap(
         calling=calling,
         path=settled,
         shape=tuple(shape),
-        interval=(float(begin), float(end)),
+        interval=(begin, end),
+        jumps=tuple(sorted(map(float, jumps))),
         conditions=_conditions(conditions, null_condition, texts, encode),
         decode=decode,
         features=features,

@@ -7,7 +7,7 @@ halves are solved apart, down to the samples that cannot be solved even alone; e
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -233,12 +233,32 @@ def _integrate(field: BatchField, x0: Tensor, times: Tensor, tolerance: float) -
     jumps = moments.new_tensor(jumps_of(field))
     options = {"step_t": moments[-1:], "jump_t": jumps, "dtype": time_dtype(x0.device)}
     try:
-        states: Tensor = odeint(field, x0, moments, rtol=tolerance, atol=tolerance, method="dopri5", options=options)
+        states: Tensor = odeint(
+            _beside_jumps(field), x0, moments, rtol=tolerance, atol=tolerance, method="dopri5", options=options
+        )
     except AssertionError as error:
         if _is_a_stop(error):
             return None
         raise
     return states if bool(states.isfinite().all()) else None
+
+
+def _beside_jumps(field: BatchField) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return the velocity with times at a jump told as times on the side of it that is meant.
+
+    Dopri5 asks for the velocities before and after a jump at neighbouring numbers of float64, which are one to a network in
+    float32.
+    """
+    jumps = jumps_of(field)
+
+    def velocity(t: Tensor, x: Tensor) -> Tensor:
+        for jump in jumps:
+            gap = t - jump
+            beside = jump + BESIDE * torch.where(gap > 0, 1.0, -1.0).to(t)
+            t = torch.where(gap.abs() < BESIDE, beside, t)
+        return field(t, x)
+
+    return velocity if jumps else field
 
 
 def _is_a_stop(error: AssertionError) -> bool:

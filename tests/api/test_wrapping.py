@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -28,6 +30,23 @@ def test_its_ground_truth_is_the_closed_form() -> None:
     x0 = torch.randn(6, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     truth, _ = solve(model.field(None), x0, 1e-9)
     torch.testing.assert_close(truth, network.exact(x0), rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("first", [torch.le, torch.lt])
+def test_its_ground_truth_stops_at_jumps(first: Callable[[Tensor, float], Tensor]) -> None:
+    """dx/dt = 1 before 0.4 and -2 after it, in float32: a truth that steps across needs many small steps there."""
+
+    def velocity(t: Tensor, x: Tensor) -> Tensor:
+        return torch.where(first(t, 0.4), 1.0, -2.0)[:, None].expand_as(x)
+
+    known, unknown = (bnsbench.wrap(velocity, shape=(2,), jumps=jumps, check=False) for jumps in ([0.4], ()))
+    x0 = torch.zeros(3, 2, dtype=torch.float64)
+    truth, nfe = solve(known.field(None), x0, 1e-6)
+    torch.testing.assert_close(truth, torch.full_like(truth, 0.4 - 2 * 0.6), rtol=0, atol=1e-12)
+    assert nfe < solve(unknown.field(None), x0, 1e-6)[1] / 2
+    assert known.fingerprint() != unknown.fingerprint()
+    with pytest.raises(UsageError, match=r"Jumps lie inside of the interval \(0, 1\), so not at \[1.0\]"):
+        bnsbench.wrap(velocity, shape=(2,), jumps=[1.0])
 
 
 def test_guidance_extrapolates_from_the_null_condition() -> None:
