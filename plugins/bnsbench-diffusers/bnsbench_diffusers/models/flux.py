@@ -9,15 +9,13 @@ import torch
 from torch import Tensor
 
 from bnsbench.plugin import NotApplicableError
-from bnsbench_diffusers.models.base import Options, takes
-from bnsbench_diffusers.models.latents import latent_side, scale_factor
-from bnsbench_diffusers.models.texts import Encoding, TextConditional, sequence_length
-
-PATCH = 2
-"""Side of the squares of latents that make one token."""
+from bnsbench_diffusers.models.base import Options
+from bnsbench_diffusers.models.latents import scale_factor
+from bnsbench_diffusers.models.packed import PATCH, Packed
+from bnsbench_diffusers.models.texts import Encoding, sequence_length
 
 
-class Flux(TextConditional):
+class Flux(Packed):
     """A FluxTransformer2DModel of latents [channels, height, width] on the CondOT path, packed into tokens for the network.
 
     Its guidance was distilled into it: ``embedded_guidance`` is what the network is told, and it makes no unconditional
@@ -25,14 +23,7 @@ class Flux(TextConditional):
     """
 
     def __init__(self, pipeline: Any, options: Options, folder: Path | None = None) -> None:
-        embeds = bool(pipeline.transformer.config.guidance_embeds)
-        takes(options, "prompts", "size", *(("embedded_guidance",) if embeds else ()))
-        factor = scale_factor(pipeline.vae)
-        side = latent_side(options.size or pipeline.default_sample_size * factor, factor, PATCH)
-        super().__init__(pipeline, options, (pipeline.transformer.config.in_channels // PATCH**2, side, side), folder)
-        self.passes(tokens=(side // PATCH) ** 2, sigmas="linear")
-        self.guidance = options.embedded_guidance if embeds else None
-        self._facts.append(self.guidance)
+        super().__init__(pipeline, options, folder, scale_factor(pipeline.vae))
 
     def encode(self, prompt: str | None, device: torch.device) -> Encoding:
         length = sequence_length(self.pipeline)
@@ -48,28 +39,13 @@ class Flux(TextConditional):
     def evaluate(self, timestep: Tensor, x: Tensor, condition: Tensor | None) -> Tensor:
         told = self.told(x, condition)
         _, _, height, width = x.shape
-        guidance = None if self.guidance is None else torch.full((len(x),), self.guidance, device=x.device)
-        output: Tensor = self.network(
-            hidden_states=pack(x),
-            timestep=timestep / self.schedule.timesteps,
-            guidance=guidance,
+        return self.ask(
+            timestep,
+            x,
             txt_ids=torch.zeros(told["encoder_hidden_states"].shape[1], 3).to(x),
             img_ids=positions(height // PATCH, width // PATCH).to(x),
             **told,
-            return_dict=False,
-        )[0]
-        return unpack(output, height, width)
-
-
-def pack(x: Tensor) -> Tensor:
-    """Return tokens [batch, h w / 4, 4 channels] for latents [batch, channels, h, w], square by square, row by row."""
-    return torch.nn.functional.pixel_unshuffle(x, PATCH).flatten(2).transpose(1, 2)
-
-
-def unpack(tokens: Tensor, height: int, width: int) -> Tensor:
-    """Return the latents [batch, channels, height, width] that `pack` turns into these tokens."""
-    squares = tokens.transpose(1, 2).reshape(len(tokens), -1, height // PATCH, width // PATCH)
-    return torch.nn.functional.pixel_shuffle(squares, PATCH)
+        )
 
 
 def positions(height: int, width: int) -> Tensor:

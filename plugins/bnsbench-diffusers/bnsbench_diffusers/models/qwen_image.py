@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bnsbench_diffusers.models.base import Options, takes
-from bnsbench_diffusers.models.flux import PATCH, pack, unpack
-from bnsbench_diffusers.models.latents import decode_latents, latent_side
-from bnsbench_diffusers.models.texts import Encoding, TextConditional, sequence_length
+from bnsbench_diffusers.models.base import Options
+from bnsbench_diffusers.models.latents import decode_latents
+from bnsbench_diffusers.models.packed import PATCH, Packed, pack, unpack
+from bnsbench_diffusers.models.texts import Encoding, sequence_length
 
 
-class QwenImage(TextConditional):
+class QwenImage(Packed):
     """A QwenImageTransformer2DModel of latents [channels, height, width] on the CondOT path, packed into tokens.
 
     Guidance, the pipeline's "true CFG", scales each token of the guided prediction to the length of the one with the prompt,
@@ -24,14 +24,7 @@ class QwenImage(TextConditional):
     linear_guidance = False
 
     def __init__(self, pipeline: Any, options: Options, folder: Path | None = None) -> None:
-        embeds = bool(pipeline.transformer.config.guidance_embeds)
-        takes(options, "prompts", "negative", "size", *(("embedded_guidance",) if embeds else ()))
-        factor = pipeline.vae_scale_factor
-        side = latent_side(options.size or pipeline.default_sample_size * factor, factor, PATCH)
-        super().__init__(pipeline, options, (pipeline.transformer.config.in_channels // PATCH**2, side, side), folder)
-        self.passes(tokens=(side // PATCH) ** 2, sigmas="linear")
-        self.guidance = options.embedded_guidance if embeds else None
-        self._facts.append(self.guidance)
+        super().__init__(pipeline, options, folder, pipeline.vae_scale_factor, ("prompts", "negative"))
 
     def encode(self, prompt: str | None, device: torch.device) -> Encoding:
         text = (self.negative or " ") if prompt is None else prompt
@@ -48,16 +41,8 @@ class QwenImage(TextConditional):
 
     def evaluate(self, timestep: Tensor, x: Tensor, condition: Tensor | None) -> Tensor:
         _, _, height, width = x.shape
-        guidance = None if self.guidance is None else torch.full((len(x),), self.guidance, device=x.device)
-        output: Tensor = self.network(
-            hidden_states=pack(x),
-            timestep=timestep / self.schedule.timesteps,
-            guidance=guidance,
-            img_shapes=[[(1, height // PATCH, width // PATCH)]] * len(x),
-            **self.told(x, condition),
-            return_dict=False,
-        )[0]
-        return unpack(output, height, width)
+        images = [[(1, height // PATCH, width // PATCH)]] * len(x)
+        return self.ask(timestep, x, img_shapes=images, **self.told(x, condition))
 
     def decode(self, x: Tensor) -> Tensor:
         return decode_latents(self.pipeline.vae, x[:, :, None])[:, :, 0]

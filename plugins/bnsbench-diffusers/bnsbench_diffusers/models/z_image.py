@@ -10,13 +10,11 @@ from torch import Tensor
 
 from bnsbench_diffusers.models.base import Options, takes
 from bnsbench_diffusers.models.latents import latent_side
+from bnsbench_diffusers.models.packed import PATCH
 from bnsbench_diffusers.models.texts import Encoding, TextConditional, sequence_length
 
 SIZE = 1024
 """Side in pixels of the images that the pipeline's call makes by default."""
-
-PATCH = 2
-"""Side of the squares of latents that make one token."""
 
 
 class ZImage(TextConditional):

@@ -12,8 +12,8 @@ import torch
 from bnsbench.paths import CondOT, DiscreteVP
 from bnsbench.plugin import NotApplicableError, UsageError
 from bnsbench_diffusers.models.base import Options
-from bnsbench_diffusers.models.flux import pack, unpack
 from bnsbench_diffusers.models.loading import load_pipeline
+from bnsbench_diffusers.models.packed import pack, unpack
 from bnsbench_diffusers.models.registry import diffusers_model, wrap
 from bnsbench_diffusers.origin import Origin, attach, origin_of
 from bnsbench_diffusers.schedule import read_schedule
