@@ -24,7 +24,7 @@ from bnsbench.solvers.specs import DIRECT, SOLVERS
 
 _PACKAGE = Path(__file__).parent
 
-TRAINER = "3"
+TRAINER = "4"
 """Version of the trainers: raised whenever they may train another table."""
 
 METRICS = "2"
@@ -37,7 +37,7 @@ has the hash of their weights in its own version instead.
 _CHOICES: dict[str, Scalar] = {
     "objective": "log-mse",
     "optimiser": "gauss-newton",
-    "derivative": "backward",
+    "derivative": "auto",
     "pairs": 0,
     "iterations": 0,
     "gain": 0.0,
@@ -46,8 +46,6 @@ _CHOICES: dict[str, Scalar] = {
     "floor": 0.3,
 }
 """What may be chosen about every training; see `bnsbench.training.distil.Choices`."""
-_LATER = ("floor",)
-"""Those of them that came after TRAINER."""
 
 _Direction = Literal["higher", "lower"]
 _FEATURE_METRICS: tuple[tuple[str, str, _Direction], ...] = (
@@ -119,7 +117,6 @@ def bnsbench_solvers() -> Iterator[SolverSpec]:
         TRAINER,
         parameters={"recipe": "default", "init": "", "sigma_0": 1.0, "ladder": "standard", "columns": "guided", **_CHOICES},
         kind="trained",
-        later=("columns", *_LATER),
         reference="Shaul et al. 2024, Bespoke Non-Stationary Solvers, arXiv 2403.01329",
     )
     yield SolverSpec(
@@ -271,7 +268,7 @@ def _learned(name: str, summary: str, arxiv: str, **parameters: Scalar) -> Solve
     """Return the record of a learned solver that by default shares objective and optimiser with bns."""
     target = f"bnsbench.training.recipes.learned:train_{name}"
     everything = {**parameters, **_CHOICES}
-    return SolverSpec(name, target, summary, TRAINER, everything, kind="trained", later=_LATER, reference=f"arXiv {arxiv}")
+    return SolverSpec(name, target, summary, TRAINER, everything, kind="trained", reference=f"arXiv {arxiv}")
 
 
 def _points(name: str, summary: str) -> ModelSpec:

@@ -11,6 +11,7 @@ from bnsbench.cli.options import Quiet, open_host
 from bnsbench.cli.printing import print_table
 from bnsbench.errors import UsageError
 from bnsbench.process.cpu import keep_freed_memory
+from bnsbench.process.float32 import use_full_float32
 
 
 def pretrain(
@@ -29,6 +30,7 @@ def pretrain(
 ) -> None:
     """Train embedded weights or shipped solvers again, going on where an interrupted training stopped."""
     keep_freed_memory()
+    use_full_float32()
     if solvers:
         _train_solvers(name, output, quiet)
         return

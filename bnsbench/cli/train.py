@@ -28,6 +28,7 @@ from bnsbench.cli.printing import print_json
 from bnsbench.contract.specs import MOST_EVALUATIONS
 from bnsbench.errors import UsageError
 from bnsbench.process.cpu import keep_freed_memory
+from bnsbench.process.float32 import use_full_float32
 
 if TYPE_CHECKING:
     from bnsbench.api.effort import TrainingEstimate
@@ -104,6 +105,7 @@ def train(
     from bnsbench.cli.progress import show_progress
 
     keep_freed_memory()
+    use_full_float32()
     model, plugin = with_model_file(model, plugin)
     host = open_host(plugin)
     choices = {"init": init, "objective": objective, "optimiser": optimiser, "derivative": derivative}

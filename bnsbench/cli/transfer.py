@@ -11,6 +11,7 @@ from bnsbench.cli.options import AsJson, Device, PluginFiles, Quiet, Seed, Toler
 from bnsbench.cli.printing import print_json, print_table
 from bnsbench.errors import UsageError
 from bnsbench.process.cpu import keep_freed_memory
+from bnsbench.process.float32 import use_full_float32
 
 if TYPE_CHECKING:
     from bnsbench.api.transfer import Transfer
@@ -72,6 +73,7 @@ def transfer(
     from bnsbench.cli.progress import show_progress
 
     keep_freed_memory()
+    use_full_float32()
     if output is not None and output.suffix not in SUFFIXES:
         raise UsageError(f"--output takes a file that ends in {' or '.join(SUFFIXES)}, not {str(output)!r}.")
     models, files = [], list(plugin or ())

@@ -24,6 +24,7 @@ from bnsbench.cli.options import (
 from bnsbench.cli.placings import placings_as_json, print_placings
 from bnsbench.cli.printing import print_json
 from bnsbench.process.cpu import keep_freed_memory
+from bnsbench.process.float32 import use_full_float32
 
 if TYPE_CHECKING:
     from bnsbench.nonstationary.artefact import SolverArtefact
@@ -53,6 +54,7 @@ def tune(
     from bnsbench.cli.progress import show_progress
 
     keep_freed_memory()
+    use_full_float32()
     model, plugin = with_model_file(model, plugin)
     host = open_host(plugin)
     selection, scales = tunable(host, solver), numbers("--guidance", guidance)

@@ -32,7 +32,7 @@ _LONGEST_WORD = 100
 BEST_GRID = "best"
 """The value of a traced solver's parameter ``grid`` that asks for a search."""
 TUNING = "bnsbench.training.tuning.tuned_classics:tune_rule"
-TUNER = "2"
+TUNER = "3"
 """Version of the search: raised whenever it may find another grid."""
 
 SpecT_co = TypeVar("SpecT_co", bound=Spec, covariant=True)

@@ -21,7 +21,7 @@ class Shipment:
 
     model: str
     guidance: float
-    nfe: tuple[int, ...] = (4, 8)
+    nfe: tuple[int, ...] = (4, 6, 8, 12, 16, 20)
 
 
 def shipped_solver(

@@ -204,7 +204,7 @@ def _of_torch() -> tuple[Part, ...]:
             for device in ("cpu", "cuda")
         ),
         Part("denormal numbers", denormals, lambda on: torch.set_flush_denormal(not on)),
-        *(_attribute(f"cuDNN's {name}", cudnn, name) for name in ("enabled", "benchmark", "deterministic")),
+        *(_attribute(f"cuDNN's {name}", cudnn, name) for name in ("enabled", "benchmark", "deterministic", "allow_tf32")),
         Part("torch's random states", states, set_states, compared=False),
     )
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from bnsbench.contract.choices import Choice
 from bnsbench.process.deadline import Deadline
+from bnsbench.process.float32 import full_float32
 from bnsbench.process.interrupts import exits_refused
 from bnsbench.process.machine import cores
 from bnsbench.suite.failures import OVERTIME, CellTimeoutError
@@ -80,7 +81,7 @@ class LocalExecutor:
             for cell in cells:
                 listener.started(cell)
                 context.listener = Relay(partial(listener.of_cell, cell))
-                with exits_refused():
+                with exits_refused(), full_float32():
                     record = _in_time(partial(run_cell, cell, context), cell, context, listener)
                 yield cell, record
         finally:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from bnsbench.errors import BnsbenchError, UsageError
 from bnsbench.process.cpu import keep_freed_memory
+from bnsbench.process.float32 import use_full_float32
 from bnsbench.process.machine import cores, threads
 from bnsbench.process.shown import spell_out_streams
 from bnsbench.process.streams import print_to_stderr
@@ -288,6 +289,7 @@ def _context(pickled: bytes, connection: Connection) -> CellContext:
     from bnsbench.suite.context import CellContext  # noqa: PLC0415
 
     keep_freed_memory()
+    use_full_float32()
     torch.set_num_threads(job.threads)
     context = CellContext(job)
     context.listener = Relay(lambda message, content: connection.send((message, content)))

@@ -70,7 +70,7 @@ class Choices:
 
     objective: str = "log-mse"
     optimiser: str = "gauss-newton"
-    derivative: str = "backward"
+    derivative: str = AUTO
     pairs: int = 0
     iterations: int = 0
     gain: float = 0.0

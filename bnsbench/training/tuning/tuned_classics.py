@@ -25,6 +25,7 @@ from bnsbench.truth.source import Source
 RULES = (
     *("ab2", "ab3", "ab4", "ipndm[order=2]", "ipndm[order=3]", "ipndm", "deis"),
     *("unipc", "dpm++2m", "dpm++2s", "edm-heun", "midpoint", "rk4", "euler", "ddim"),
+    *("taylor", "taylor[order=2]"),
 )
 """What `tune` chooses among: the rules that are best on some field, at some NFE, once their grid fits, and those that
 everybody knows."""

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from bnsbench.process.float32 import use_full_float32
 from bnsbench.process.machine import cache_folder
 from tests.benchmarks.training import adam, costs, ladder, memory, mixtures, objectives, pairs, paths, precision, sure
 from tests.benchmarks.training.bench import Bench
@@ -35,9 +36,10 @@ def main() -> None:
     """Measure a row for every field, NFE and seed asked for, and write the table after each."""
     options = _options()
     torch.set_num_threads(options.threads)
+    use_full_float32()
     for field in options.field:
         for seed in options.seed:
-            bench = Bench(field, seed, options.output, options.work)
+            bench = Bench(field, seed, options.output, options.work, options.device)
             for nfe in options.nfe:
                 for row in TABLES[options.table](bench, nfe, options.iterations):
                     bench.write(options.table, row)
@@ -49,6 +51,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--field", action="append", required=True, metavar="MODEL:W", help="such as digits-ot:2")
     parser.add_argument("--nfe", action="append", type=int, required=True)
     parser.add_argument("--seed", action="append", type=int, default=None)
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--iterations", type=int, default=0, help="of the paper's recipe; 0 is all of its 15,000")
     parser.add_argument("--output", type=Path, required=True)

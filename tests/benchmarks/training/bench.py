@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from bnsbench.contract import PluginHost
+from bnsbench.flows.model import Model
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.process.machine import cache_folder
 from bnsbench.storage.files import name_of
@@ -27,12 +28,12 @@ KEYS = ("model", "guidance", "nfe", "seed", "kind")
 class Bench:
     """A field, such as "digits-ot:2", under one seed.
 
-    output: folder of the results. work: folder of solvers that are not results themselves.
+    output: folder of the results. work: folder of solvers that are not results themselves. device: of the network.
     """
 
-    def __init__(self, field: str, seed: int, output: Path, work: Path) -> None:
+    def __init__(self, field: str, seed: int, output: Path, work: Path, device: str = "cpu") -> None:
         self.model, _, scale = field.rpartition(":")
-        self.guidance, self.seed, self.output = float(scale), seed, output
+        self.guidance, self.seed, self.output, self.device = float(scale), seed, output, device
         self.folder = output / name_of(f"{self.model}_w{self.guidance:g}_seed{seed}")
         self.work = work / self.folder.name
         self.host = PluginHost.load([Path(__file__).with_name("hard_fields.py")])
@@ -40,8 +41,9 @@ class Bench:
     @cached_property
     def source(self) -> PairSource:
         """The field's pairs."""
-        made = self.host.model(self.model).make()
-        return PairSource(made, self.model, self.guidance, self.seed, cache=cache_folder() / "pairs")
+        model: Model = self.host.model(self.model).make()
+        model = model.to(self.device, model.dtype)
+        return PairSource(model, self.model, self.guidance, self.seed, cache=cache_folder() / "pairs", device=self.device)
 
     @property
     def dimensions(self) -> int:
