@@ -153,6 +153,8 @@ def bare(model: Model, pairs: Pairs, derivative: Derivative, checkpointed: bool,
 def timed(work: Callable[[], object], device: str, repeats: int = 1) -> float:
     """Return the least seconds of a few repeats: of this process's processor time, or of the clock where a GPU works."""
     gpu, found = device.startswith("cuda"), []
+    if gpu:
+        work()  # the first call loads kernels and chooses among them
     for _ in range(repeats):
         if gpu:
             torch.cuda.synchronize(device)
