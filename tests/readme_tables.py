@@ -138,8 +138,7 @@ def costs() -> str:
     """Return what the default trainer costs beside the published recipe, and beside Adam at the best of several rates."""
     found, by_adam = (pd.read_csv(ROOT / f"results/training/{name}.csv") for name in ("costs", "adam"))
     head: tuple[str, ...] = ("field", "w", "NFE", "best tuned classic", "greedy start", "published recipe", "Adam", "`bns`")
-    head += ("recipe: evaluations", "`bns` to its PSNR", "share", "share up to 0.1 dB below")
-    head += ("Adam: evaluations", "`bns` to its PSNR", "share")
+    head += ("recipe: evaluations", "of Adam", "of `bns`", "`bns` to the recipe's PSNR", "share", "share up to 0.1 dB below")
     lines = []
     for _, row in found[found.seed == 0].iterrows():
         same = (by_adam.model == row.model) & (by_adam.guidance == row.guidance) & (by_adam.nfe == row.nfe)
@@ -147,18 +146,13 @@ def costs() -> str:
         mark = "" if row.kind == "full" else "†"
         figures = [f"{row.classic_psnr:.1f}", f"{row.greedy_psnr:.1f}", f"{row.paper_psnr:.1f}{mark}"]
         figures += [f"{psnr:.1f}" for psnr in adam.adam_psnr] or ["-"]
-        spent = _spent(row.paper_evaluations, row.bns_evaluations_to_paper_psnr, row.share_of_full)
-        spent.append("-" if pd.isna(row.share_of_early) else f"{100 * row.share_of_early:.1f} %")
-        beside = zip(adam.adam_evaluations, adam.bns_evaluations_to_adam_psnr, adam.share, strict=True)
-        spent += [text for each in beside for text in _spent(*each)] or ["-"] * 3
-        lines.append([row.model, f"{row.guidance:g}", str(row.nfe), *figures, f"**{row.bns_psnr:.1f}**", *spent])
+        spent = [f"{row.paper_evaluations / 1e6:.2f} M", *([f"{each / 1e6:.2f} M" for each in adam.adam_evaluations] or ["-"])]
+        spent.append(f"{row.bns_evaluations / 1e3:.0f} k")
+        reached = row.bns_evaluations_to_paper_psnr
+        spent.append("not reached" if pd.isna(reached) else f"{reached / 1e3:.0f} k")
+        spent += ["-" if pd.isna(share) else f"{100 * share:.1f} %" for share in (row.share_of_full, row.share_of_early)]
+        lines.append([row.model, f"{row.guidance:g}", str(row.nfe), *figures, f"{row.bns_psnr:.1f}", *spent])
     return _table(head, lines)
-
-
-def _spent(theirs: float, ours: float, share: float) -> list[str]:
-    """Return evaluations of another training, and of bns to the same PSNR, as far as it reached that."""
-    reached = ["not reached", "-"] if pd.isna(ours) else [f"{ours / 1e3:.0f} k", f"{100 * share:.1f} %"]
-    return [f"{theirs / 1e6:.2f} M", *reached]
 
 
 def _fields(found: pd.DataFrame, nfe: int) -> Iterable[tuple[object, pd.DataFrame]]:

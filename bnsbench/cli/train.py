@@ -68,7 +68,7 @@ def train(
     ] = None,
     optimiser: Annotated[str | None, typer.Option(help="gauss-newton or adam.", show_default=False)] = None,
     derivative: Annotated[
-        str | None, typer.Option(help="backward, or forward or difference to spare memory, or auto.", show_default=False)
+        str | None, typer.Option(help="auto, or backward, or forward or difference to spare memory.", show_default=False)
     ] = None,
     batch: Annotated[
         int | None,

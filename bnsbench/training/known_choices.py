@@ -31,7 +31,7 @@ FORMS = (
 _COMMON = (
     Option("objective", "log-mse", "see `bnsbench list objectives`", "what is minimised"),
     Option("optimiser", "gauss-newton", "gauss-newton, adam"),
-    Option("derivative", "backward", "backward, forward, difference, auto", "of the network, for Gauss-Newton"),
+    Option("derivative", "auto", "backward, forward, difference, auto", "of the network, for Gauss-Newton"),
     Option(
         "pairs",
         0,

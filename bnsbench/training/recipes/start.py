@@ -31,7 +31,7 @@ from bnsbench.truth.pairs import Pairs
 
 FOLLOWED = 32
 """Pairs on whose trajectories rows are regressed."""
-DEFAULT = Choices()
+DEFAULT = Choices(derivative="backward")
 DAMPING = 1e-3
 """Of the first step."""
 GROWTH = 5.0

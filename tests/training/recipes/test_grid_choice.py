@@ -98,7 +98,7 @@ def test_what_is_found_races(starts: int, tmp_path) -> None:
     source, effort = blobs_source(cache=tmp_path), Effort(starts=starts)
     problem = Problem(source, effort=effort)
     followed = Teaching(problem, Cost()).pairs("train", effort.followed, along=True)
-    start = choose_start(problem, N, None, Teaching(problem, Cost()), Choices())
+    start = choose_start(problem, N, None, Teaching(problem, Cost()), Choices(derivative="backward"))
     expected = search(followed.part(slice(effort.searched))).best(starts)
     assert set(start.tried or {}) == {f"greedy on {grid}" for grid in expected}
 
@@ -113,5 +113,5 @@ def test_of_several_scales_one_pair_each_is_searched_on(monkeypatch: pytest.Monk
     monkeypatch.setattr(grid_choice, "greedy_run", run)
     source = MixedSource.of(PairSource(cross_source().model, "cross", 0.0, tolerance=1e-3, cache=tmp_path), (0.0, 1.0, 2.0))
     taught = Teaching(Problem(source, effort=Effort(searched=2, followed=8)), Cost())
-    choose_start(taught.problem, N, None, taught, Choices())
+    choose_start(taught.problem, N, None, taught, Choices(derivative="backward"))
     assert set(seen) == {3}

@@ -175,7 +175,7 @@ def test_the_rule_can_be_another_and_a_plugin_s(source: PairSource, name: str) -
 
 @pytest.mark.parametrize("name", ["dss", "ld3", "s4s", "gs"])
 def test_the_search_for_a_grid_is_paid_for(source: PairSource, name: str) -> None:
-    record = FAMILIES[name][0](problem(source), N, pairs=16, iterations=1).training
+    record = FAMILIES[name][0](problem(source), N, pairs=16, iterations=1, derivative="backward").training
     grids, judged = len(start_grids(CondOT(), (0.0, 1.0), N)), 128
     assert record["curve"][0]["evaluations"] == grids * N * judged + N * 16
 
@@ -191,7 +191,7 @@ def test_the_truth_of_the_search_for_a_grid_is_paid_for_where_training_needs_ano
 def test_the_best_rule_is_the_one_that_a_search_finds_and_is_paid_for(source: PairSource) -> None:
     given = problem(source)
     tuned = tuned_classics(given, N, [name for name in RULES if name not in learned.SINGLESTEP])
-    record = learned.train_ld3(given, N, pairs=16, iterations=1).training
+    record = learned.train_ld3(given, N, pairs=16, iterations=1, derivative="backward").training
     best = tuned.ranking.finalists[0]
     assert record["start"]["rule"] == best.rule
     torch.testing.assert_close(torch.tensor(record["start"]["table"]["b"][-1]).double(), best.table.rows[-1, 1:])

@@ -39,7 +39,7 @@ def teaching(source: PairSource | MixedSource) -> Teaching:
 
 
 def choose(taught: Teaching, nfe: int, below: NonStationarySolver | None = None, **choices: Any) -> Start:
-    return choose_start(taught.problem, nfe, below, taught, Choices(**choices))
+    return choose_start(taught.problem, nfe, below, taught, Choices(**{"derivative": "backward", **choices}))
 
 
 def table_below(source: PairSource, nfe: int = 4) -> NonStationarySolver:
