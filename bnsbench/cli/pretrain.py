@@ -22,6 +22,18 @@ def pretrain(
     steps: Annotated[
         int | None, typer.Option(help="Train for so many steps instead of the recipe's.", show_default=False)
     ] = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option(help="Train for so many seconds instead of the recipe's steps.", show_default=False),
+    ] = None,
+    device: Annotated[str, typer.Option(help="Where to train: cpu, or cuda where the recipe knows it.")] = "cpu",
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the data set, for weights whose data the package does not bring.", show_default=False),
+    ] = None,
+    measure: Annotated[
+        bool, typer.Option("--measure/--no-measure", help="Measure the weights; the same call with it does so later.")
+    ] = True,
     solvers: Annotated[
         bool, typer.Option("--solvers", help="Train the solvers that the package ships for a model of that name.")
     ] = False,
@@ -34,7 +46,17 @@ def pretrain(
         return
     from bnsbench.models.pretrain import pretrain as train_weights
 
-    figures = train_weights(name, output, steps=steps, check=check, progress=not quiet)
+    figures = train_weights(
+        name,
+        output,
+        steps=steps,
+        seconds=seconds,
+        device=device,
+        data=data,
+        check=check,
+        measure=measure,
+        progress=not quiet,
+    )
     print_table(("figure", "value"), [[key, f"{value:.4f}"] for key, value in figures.items()])
     if not check:
         typer.echo(f"weights: {output / name}.safetensors")

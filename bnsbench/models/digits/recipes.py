@@ -16,7 +16,7 @@ from bnsbench.models.digits.figures import measure_classifier, measure_generator
 from bnsbench.models.digits.model import DIM, VARIANTS, Variant
 from bnsbench.models.digits.network import DigitClassifier, ResidualMLP
 from bnsbench.models.learning import Learner
-from bnsbench.models.recipe import SEED, Recipe, gradient_training, seeded
+from bnsbench.models.recipe import SEED, Course, Recipe, Trained, gradient_training, seeded
 
 BATCH = 256
 LABEL_DROP = 0.12
@@ -101,9 +101,9 @@ def _batch(data: Digits, size: int, generator: torch.Generator) -> tuple[Tensor,
     return augment(data.images[chosen], generator), data.labels[chosen]
 
 
-def _train_mixture(steps: int, checkpoint: Path, progress: bool) -> dict[str, Tensor]:
-    del checkpoint, progress  # it takes six seconds
-    return fit_mixture(load_digits(), steps)
+def _train_mixture(course: Course, checkpoint: Path) -> Trained:
+    del checkpoint  # it takes six seconds
+    return Trained(fit_mixture(load_digits(), course.steps), {"steps": course.steps})
 
 
 def _generator(name: str, accuracy_w0: float) -> Recipe:
