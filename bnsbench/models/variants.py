@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import mse_loss
 
 from bnsbench.flows.paths import Path
@@ -32,6 +33,15 @@ class Variant:
         return 2.0 * t.to(torch.float64) - 1.0
 
 
+class ConditionalNetwork(Protocol):
+    """A prediction network, of which ``null`` is the label that stands for no condition."""
+
+    null: int
+
+    def __call__(self, clock: Tensor, x: Tensor, labels: Tensor) -> Tensor:
+        """Return the prediction [n, ...] for clocks [n], states [n, ...] and labels [n]."""
+
+
 def variant_fingerprint(variant: Variant, weights: str) -> str:
     """Return the hash of the weights' hash, the path, the prediction type, the interval and the clock."""
     facts = [weights, variant.path.to_dict(), variant.prediction, variant.end, variant.reads_log_snr]
@@ -39,7 +49,7 @@ def variant_fingerprint(variant: Variant, weights: str) -> str:
 
 
 def prediction_loss(
-    network: nn.Module, generator: torch.Generator, x1: Tensor, labels: Tensor, *, variant: Variant, drop: float
+    network: ConditionalNetwork, generator: torch.Generator, x1: Tensor, labels: Tensor, *, variant: Variant, drop: float
 ) -> Tensor:
     """Return the mean squared error of the prediction on one batch at stratified uniform times.
 
@@ -47,8 +57,7 @@ def prediction_loss(
     v = alpha x_0 - sigma x_1, as the variant predicts.
 
     Args:
-        network: The network in training, (clock [n], x [n, ...], labels [n]) to [n, ...]; it has ``network.null``, the label
-            that stands for no condition.
+        network: The network in training.
         generator: Of the noise, the times and the dropped labels; all is drawn on its device.
         x1: Samples of the data [n, ...].
         labels: Their classes [n].

@@ -120,8 +120,7 @@ class FashionNetwork(nn.Module):
 
     def forward(self, clock: Tensor, x: Tensor, labels: Tensor) -> Tensor:
         embedding = silu(self.clock(clock) + self.classes(labels))
-        with torch.autocast(x.device.type, enabled=False):  # in mixed precision too, noise is read and passed on in full
-            h = self.inlet(x)
+        h = self.inlet(x).to(x.dtype)  # in mixed precision too, what blocks add to is kept in full
         h = self.scales(h, embedding)
         return torch.addcmul(self.outlet(silu(self.norm(h))), self.skip(embedding)[:, :, None, None], x)
 
