@@ -105,7 +105,8 @@ class Learner(Generic[Network]):
         self.done += 1
         # The share of the past grows from 0.1, so early averages forget the initial weights.
         past = min(AVERAGE_DECAY, self.done / (self.done + 9))
-        get_ema_multi_avg_fn(past)(list(self.average.parameters()), list(self.network.parameters()), None)
+        average = get_ema_multi_avg_fn(past)  # type: ignore[no-untyped-call]
+        average(list(self.average.parameters()), list(self.network.parameters()), None)
         return loss.detach()
 
     def state(self) -> dict[str, Any]:

@@ -47,8 +47,8 @@ def pretrain(
         progress: Whether to show a bar of progress.
 
     Raises:
-        UsageError: If there is no such name, the budget is less than a step, or the weights are not trained on that device or
-            from a folder.
+        UsageError: If there is no such name, the budget is less than a step, or the weights are trained on other devices or
+            bring their data.
         BnsbenchError: If figures after the recipe's full budget miss their gate.
     """
     if name not in RECIPES:
@@ -73,9 +73,7 @@ def pretrain(
     return figures
 
 
-def _course(
-    name: str, steps: int | None, seconds: float | None, device: str, data: Path | None, progress: bool
-) -> Course:
+def _course(name: str, steps: int | None, seconds: float | None, device: str, data: Path | None, progress: bool) -> Course:
     """Return the course that is asked for; UsageError if the recipe of that name knows none like it."""
     recipe = RECIPES[name]
     if steps is None:

@@ -102,6 +102,12 @@ def trained(learner: Learner[Any]) -> Trained:
     return Trained(state, record if learner.device_name == "cpu" else {**record, "device": learner.device_name})
 
 
+def no_figures(folder: Path) -> dict[str, float]:
+    """Measure nothing, for weights that are data."""
+    del folder
+    return {}
+
+
 def seeded(make: Callable[[], Network]) -> Network:
     """Build a network from the seed without touching the process's random state."""
     with torch.random.fork_rng(devices=[]):

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from bnsbench.errors import BnsbenchError
-from bnsbench.models.recipe import Recipe, recipe_modules, seeded
+from bnsbench.models.recipe import Recipe, Trained, no_figures, recipe_modules, seeded
 
-RECIPE = Recipe(1, lambda steps, checkpoint, progress: {}, lambda folder: {}, {"accuracy": 0.99})
+RECIPE = Recipe(1, lambda course, checkpoint: Trained({}, {"steps": 1}), no_figures, {"accuracy": 0.99})
 
 
 def test_missed_gate_names_the_figure():
@@ -29,5 +29,5 @@ def test_seeded_networks_repeat_and_leave_the_random_state_alone():
 def test_every_folder_of_a_data_set_is_found():
     """A data set that is added is trained, checked and shipped without being named anywhere else."""
     found = {module.__name__.split(".")[-2] for module in recipe_modules()}
-    assert found == {"digits", "scenes", "speech"}
+    assert found == {"digits", "fashion", "scenes", "speech"}
     assert all(isinstance(recipe, Recipe) for module in recipe_modules() for recipe in module.RECIPES.values())

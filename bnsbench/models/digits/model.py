@@ -8,10 +8,12 @@ from bnsbench.errors import UsageError
 from bnsbench.flows.model import Reference
 from bnsbench.flows.paths import VP, CondOT, Cosine
 from bnsbench.models.class_conditional import NetworkModel
+from bnsbench.models.class_judge import ClassJudge
 from bnsbench.models.digits.data import CLASSES, SHAPE, load_digits
-from bnsbench.models.digits.features import DigitFeatures, digit_features
-from bnsbench.models.digits.judge import DigitJudge, digit_judge
+from bnsbench.models.digits.features import digit_features
+from bnsbench.models.digits.judge import digit_judge
 from bnsbench.models.digits.network import ResidualMLP
+from bnsbench.models.image_features import ClassFeatures
 from bnsbench.models.variants import Variant, variant_fingerprint
 from bnsbench.models.weights import WEIGHTS, load_network, weights_fingerprint
 
@@ -33,10 +35,10 @@ class DigitsModel(NetworkModel):
     def reference(self) -> Reference:
         return Reference(*load_digits())
 
-    def features(self) -> DigitFeatures:
+    def features(self) -> ClassFeatures:
         return digit_features()
 
-    def judge(self) -> DigitJudge:
+    def judge(self) -> ClassJudge:
         return digit_judge()
 
 

@@ -5,35 +5,18 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
-from torch import Tensor
-
 from bnsbench.models.fashion.data import CLASSES, SHAPE
 from bnsbench.models.fashion.network import FashionClassifier
-from bnsbench.models.image_features import ClassifierFeatures
+from bnsbench.models.image_features import ClassFeatures
 from bnsbench.models.weights import WEIGHTS, load_network
 
 CLASSIFIER = "fashion-classifier"
 
 
-class FashionFeatures(ClassifierFeatures):
-    """The features of the shipped fashion classifier, and its logits of the ten classes."""
-
-    classes = CLASSES
-    network: FashionClassifier
-
-    def __init__(self) -> None:
-        super().__init__(CLASSIFIER, fashion_classifier(), SHAPE)
-
-    def logits(self, samples: Tensor) -> Tensor:
-        self.watch(samples)
-        logits: Tensor = self.network(samples)
-        return logits
-
-
 @lru_cache(maxsize=1)
-def fashion_features() -> FashionFeatures:
+def fashion_features() -> ClassFeatures:
     """Return the feature extractor of clothes."""
-    return FashionFeatures()
+    return ClassFeatures(CLASSIFIER, fashion_classifier(), SHAPE, CLASSES)
 
 
 def fashion_classifier(folder: Path = WEIGHTS) -> FashionClassifier:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, cross_entropy, mse_loss, pad
 
-from bnsbench.models.fashion.data import CLASSES, FOLDER, SHAPE, TRAINING, Fashion, load_fashion, pictures
+from bnsbench.models.fashion.data import CLASSES, FOLDER, SHAPE, TEST, TRAINING, Fashion, load_fashion, pictures
 from bnsbench.models.fashion.features import CLASSIFIER
-from bnsbench.models.fashion.model import VARIANTS
+from bnsbench.models.fashion.figures import measure_classifier, measure_generator
+from bnsbench.models.fashion.model import PICTURES, VARIANTS
 from bnsbench.models.fashion.network import FashionClassifier, FashionNetwork
 from bnsbench.models.learning import Learner
-from bnsbench.models.recipe import SEED, Course, Recipe, course_training, seeded
+from bnsbench.models.recipe import SEED, Course, Recipe, Trained, course_training, no_figures, seeded
 from bnsbench.models.variants import Variant, prediction_loss
 
 BATCH = 512
@@ -22,6 +24,8 @@ CLASSIFIER_BATCH = 128
 SHIFT = 2
 """The most pixels by which pictures are moved for the classifier; the generators see them as they are."""
 THUMBNAIL_WEIGHT = 2.0
+SHIPPED = 2000
+DEVICES = ("cpu", "cuda")
 
 
 def generator_learner(name: str, course: Course) -> Learner[FashionNetwork]:
@@ -86,21 +90,31 @@ def _batch(data: Fashion, size: int, generator: torch.Generator) -> tuple[Tensor
     return pictures(data.levels[chosen]), data.labels[chosen]
 
 
-def _no_figures(folder):
-    return {}
+def choose_pictures(test: Fashion) -> dict[str, Tensor]:
+    """Return 200 pictures of each class, the first of the test part, in classes that take turns."""
+    number = torch.arange(SHIPPED)
+    labels, turn = number % CLASSES, number // CLASSES
+    chosen = torch.stack([(test.labels == label).nonzero()[:, 0][: SHIPPED // CLASSES] for label in range(CLASSES)])
+    return {"levels": test.levels[chosen[labels, turn]], "labels": labels.to(torch.uint8)}
+
+
+def _ship_pictures(course: Course, checkpoint: Path) -> Trained:
+    del checkpoint  # it takes a second
+    return Trained(choose_pictures(load_fashion(TEST, course.data or FOLDER)), {"steps": course.steps})
 
 
 def _generator(name: str) -> Recipe:
-    return Recipe(
-        6000, course_training(name, partial(generator_learner, name)), _no_figures, {}, FOLDER, ("cpu", "cuda")
-    )
+    gates = {"accuracy_w2": 0.95, "fid_share": 0.25}
+    train = course_training(name, partial(generator_learner, name))
+    return Recipe(6000, train, partial(measure_generator, name.removeprefix("fashion-")), gates, FOLDER, DEVICES)
 
 
 RECIPES = {
     "fashion-ot": _generator("fashion-ot"),
     "fashion-vp": _generator("fashion-vp"),
     CLASSIFIER: Recipe(
-        6000, course_training(CLASSIFIER, classifier_learner), _no_figures, {}, FOLDER, ("cpu", "cuda")
+        6000, course_training(CLASSIFIER, classifier_learner), measure_classifier, {"accuracy": 0.92}, FOLDER, DEVICES
     ),
+    PICTURES: Recipe(1, _ship_pictures, no_figures, {}, FOLDER),
 }
 """The recipes of the fashion weights, by name."""

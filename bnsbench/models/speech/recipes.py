@@ -13,7 +13,7 @@ from torch.nn.functional import avg_pool2d, cross_entropy, mse_loss
 
 from bnsbench.models.layers import hidden_matrices
 from bnsbench.models.learning import Learner
-from bnsbench.models.recipe import SEED, Course, Recipe, Trained, Training, gradient_training, seeded
+from bnsbench.models.recipe import SEED, Course, Recipe, Trained, Training, gradient_training, no_figures, seeded
 from bnsbench.models.shipped import Shipment
 from bnsbench.models.speech.audio import FRAMES
 from bnsbench.models.speech.corpus import ONSET, Clips, make_corpus, split_corpus
@@ -123,11 +123,6 @@ def _corpus(checkpoint: Path, progress: bool) -> Clips:
     return make_corpus(checkpoint.with_name(CORPUS), shown)
 
 
-def _no_figures(folder: Path) -> dict[str, float]:
-    del folder
-    return {}
-
-
 RECIPES = {
     NAME: Recipe(
         7000,
@@ -136,7 +131,7 @@ RECIPES = {
         {"word_accuracy_w1": 0.85, "infill_word_accuracy": 0.95},
     ),
     CLASSIFIER: Recipe(1500, _on_the_corpus(CLASSIFIER, classifier_learner), measure_classifier, {"word_accuracy": 0.99}),
-    CLIPS: Recipe(1, _choose_clips, _no_figures, {}),
+    CLIPS: Recipe(1, _choose_clips, no_figures, {}),
 }
 """The recipes of the speech weights, by name."""
 
