@@ -96,10 +96,12 @@ def course_training(title: str, make: Callable[[Course], Learner[Any]]) -> Train
 
 
 def trained(learner: Learner[Any]) -> Trained:
-    """Return the averaged network of a learner and the record of its training: steps, and the device if not the CPU."""
+    """Return the averaged network of a learner and the record of its training: steps; device and seconds if not the CPU."""
     state: dict[str, Tensor] = learner.average.state_dict()
-    record = {"steps": learner.done}
-    return Trained(state, record if learner.device_name == "cpu" else {**record, "device": learner.device_name})
+    record: dict[str, Any] = {"steps": learner.done}
+    if learner.device_name != "cpu":
+        record |= {"device": learner.device_name, "seconds": round(learner.elapsed)}
+    return Trained(state, record)
 
 
 def no_figures(folder: Path) -> dict[str, float]:

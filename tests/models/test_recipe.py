@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from bnsbench.errors import BnsbenchError
-from bnsbench.models.recipe import Recipe, Trained, no_figures, recipe_modules, seeded
+from bnsbench.models.learning import Learner
+from bnsbench.models.recipe import Recipe, Trained, no_figures, recipe_modules, seeded, trained
 
 RECIPE = Recipe(1, lambda course, checkpoint: Trained({}, {"steps": 1}), no_figures, {"accuracy": 0.99})
 
@@ -31,3 +32,12 @@ def test_every_folder_of_a_data_set_is_found():
     found = {module.__name__.split(".")[-2] for module in recipe_modules()}
     assert found == {"digits", "fashion", "scenes", "speech"}
     assert all(isinstance(recipe, Recipe) for module in recipe_modules() for recipe in module.RECIPES.values())
+
+
+def test_the_record_of_a_training_names_its_device():
+    learner = Learner(torch.nn.Linear(1, 1), lambda network, generator: network.weight.sum(), 3, rate=0.1, seed=0)
+    learner.step()
+    assert trained(learner).record == {"steps": 1}
+    learner.device_name = "NVIDIA H100"
+    assert trained(learner).record == {"steps": 1, "device": "NVIDIA H100", "seconds": 0}
+    assert trained(learner).tensors.keys() == {"weight", "bias"}
