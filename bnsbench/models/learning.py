@@ -32,7 +32,8 @@ class Learner(Generic[Network]):
     """A network in training, with everything that a checkpoint has to hold.
 
     Its attribute ``average`` is the exponentially averaged network, which is the one to use; it looks back over about a
-    ninth of the steps done, and at most 1000. On CUDA the loss is computed in mixed precision with bfloat16.
+    ninth of the steps done, and at most 1000. Its attribute ``seconds`` may be set to a budget of time before the first
+    step; the learning rate decays within whichever budget ends first. On CUDA, losses are in mixed precision with bfloat16.
 
     Args:
         network: The network to train, which moves to the device.
@@ -42,7 +43,6 @@ class Learner(Generic[Network]):
         seed: Of the generator.
         matrices: Parameters that Muon trains instead (Jordan et al. 2024), at a peak rate of 0.02; for the matrices inside
             transformer blocks it needs about a third fewer steps.
-        seconds: A budget of time besides; warm-up and decay fit into whichever budget ends first.
         device: "cpu" or "cuda".
 
     Raises:
@@ -58,7 +58,6 @@ class Learner(Generic[Network]):
         seed: int,
         matrices: Iterable[Tensor] = (),
         *,
-        seconds: float = math.inf,
         device: str = "cpu",
     ) -> None:
         self.device = torch.device(device)
@@ -70,7 +69,7 @@ class Learner(Generic[Network]):
         self.average = copy.deepcopy(network).requires_grad_(False)
         self.loss = loss
         self.steps = steps
-        self.seconds = seconds
+        self.seconds = math.inf
         self.done = 0
         self.generator = torch.Generator(self.device).manual_seed(seed)
         self.optimisers = _optimisers(network, rate, list(matrices))

@@ -82,6 +82,8 @@ def _course(name: str, steps: int | None, seconds: float | None, device: str, da
         raise UsageError(f"A training needs at least 1 step, not {steps}.")
     if seconds is not None and not seconds > 0:
         raise UsageError(f"A training needs more than {seconds:g} seconds.")
+    if seconds is not None and not recipe.timed:
+        raise UsageError(f"The weights {name!r} are not made in steps of which time could choose the number: leave it out.")
     device = choose_device(device)
     if device.partition(":")[0] not in recipe.devices:
         raise UsageError(f"The weights {name!r} are trained on {' or '.join(recipe.devices)}, not on {device!r}.")

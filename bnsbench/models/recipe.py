@@ -61,6 +61,7 @@ class Recipe:
     gates: lower bounds of some figures.
     data: where the files of its data set are, if the package does not bring them, unless a course says otherwise.
     devices: on which it can train.
+    timed: whether a budget of time can end it.
     """
 
     steps: int
@@ -69,6 +70,7 @@ class Recipe:
     gates: Mapping[str, float]
     data: Path | None = None
     devices: tuple[str, ...] = ("cpu",)
+    timed: bool = True
 
     def check(self, name: str, figures: Mapping[str, float]) -> None:
         """Raise BnsbenchError with the figures that fall below their bounds."""
@@ -89,6 +91,7 @@ def course_training(title: str, make: Callable[[Course], Learner[Any]]) -> Train
 
     def train(course: Course, checkpoint: Path) -> Trained:
         learner = make(course)
+        learner.seconds = course.seconds
         learn(learner, checkpoint, title, course.progress)
         return trained(learner)
 

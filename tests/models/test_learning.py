@@ -112,7 +112,9 @@ def timed(clock: Clock, seconds: float, steps: int = 10_000) -> Learner[nn.Linea
         clock.now += 1.0
         return regression(network, generator)
 
-    return Learner(nn.Linear(2, 1), loss, steps, rate=0.05, seed=1, seconds=seconds)
+    made = Learner(nn.Linear(2, 1), loss, steps, rate=0.05, seed=1)
+    made.seconds = seconds
+    return made
 
 
 def test_a_budget_of_time_ends_the_training_and_its_decay(clock, tmp_path):

@@ -36,6 +36,8 @@ def test_courses_that_a_recipe_does_not_know_are_refused(tmp_path, monkeypatch):
     for seconds in (0.0, -1.0, math.nan):
         with pytest.raises(UsageError, match="more than"):
             pretrain("digits-ot", tmp_path, seconds=seconds)
+    with pytest.raises(UsageError, match="'digits-gmm' are not made in steps"):
+        pretrain("digits-gmm", tmp_path, seconds=1.0)
     with pytest.raises(UsageError, match="leave --data out"):
         pretrain("digits-ot", tmp_path, data=tmp_path)
     with pytest.raises(UsageError, match="'gpu'; choose auto, cpu"):

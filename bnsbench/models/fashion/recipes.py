@@ -31,17 +31,13 @@ DEVICES = ("cpu", "cuda")
 def generator_learner(name: str, course: Course) -> Learner[FashionNetwork]:
     """Return the learner of a fashion network, on the 60,000 training pictures."""
     loss = partial(generator_loss, variant=VARIANTS[name.removeprefix("fashion-")], data=_training(course))
-    return Learner(
-        seeded(FashionNetwork), loss, course.steps, rate=2e-3, seed=SEED, seconds=course.seconds, device=course.device
-    )
+    return Learner(seeded(FashionNetwork), loss, course.steps, rate=2e-3, seed=SEED, device=course.device)
 
 
 def classifier_learner(course: Course) -> Learner[FashionClassifier]:
     """Return the learner of the classifier, on the 60,000 training pictures."""
     loss = partial(classification_loss, data=_training(course))
-    return Learner(
-        seeded(FashionClassifier), loss, course.steps, rate=3e-3, seed=SEED, seconds=course.seconds, device=course.device
-    )
+    return Learner(seeded(FashionClassifier), loss, course.steps, rate=3e-3, seed=SEED, device=course.device)
 
 
 def generator_loss(network: FashionNetwork, generator: torch.Generator, *, variant: Variant, data: Fashion) -> Tensor:
@@ -115,6 +111,6 @@ RECIPES = {
     CLASSIFIER: Recipe(
         6000, course_training(CLASSIFIER, classifier_learner), measure_classifier, {"accuracy": 0.92}, FOLDER, DEVICES
     ),
-    PICTURES: Recipe(1, _ship_pictures, no_figures, {}, FOLDER),
+    PICTURES: Recipe(1, _ship_pictures, no_figures, {}, FOLDER, timed=False),
 }
 """The recipes of the fashion weights, by name."""

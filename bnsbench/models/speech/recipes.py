@@ -131,7 +131,7 @@ RECIPES = {
         {"word_accuracy_w1": 0.85, "infill_word_accuracy": 0.95},
     ),
     CLASSIFIER: Recipe(1500, _on_the_corpus(CLASSIFIER, classifier_learner), measure_classifier, {"word_accuracy": 0.99}),
-    CLIPS: Recipe(1, _choose_clips, no_figures, {}),
+    CLIPS: Recipe(1, _choose_clips, no_figures, {}, timed=False),
 }
 """The recipes of the speech weights, by name."""
 

@@ -21,7 +21,7 @@ def write_part(folder: Path, part: str, count: int) -> Fashion:
     """Write a part of ``count`` random pictures, whose classes take turns backwards, and return it."""
     generator = torch.Generator().manual_seed(count)
     levels = torch.randint(0, 256, (count, 28, 28), dtype=torch.uint8, generator=generator)
-    labels = 9 - torch.arange(count, dtype=torch.uint8) % 10
+    labels = (9 - torch.arange(count) % 10).to(torch.uint8)
     (folder / f"{part}-images-idx3-ubyte.gz").write_bytes(gzip.compress(idx(levels), compresslevel=1))
     (folder / f"{part}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(labels)))
     return Fashion(levels[:, None], labels.long())

@@ -7,8 +7,10 @@ from scipy.linalg import sqrtm
 
 from bnsbench.models.fashion import figures as module
 from bnsbench.models.fashion.features import fashion_features
-from bnsbench.models.fashion.figures import frechet_distance, measure_generator
+from bnsbench.models.fashion.figures import frechet_distance
 from bnsbench.models.fashion.model import shipped_pictures
+from bnsbench.models.fashion.recipes import RECIPES
+from bnsbench.models.weights import WEIGHTS
 
 
 def test_frechet_distance_is_the_formula_s():
@@ -37,7 +39,8 @@ def test_real_pictures_reach_the_floor():
 def test_a_generator_has_every_figure_of_its_gates(monkeypatch):
     monkeypatch.setattr(module, "SAMPLES", {0.0: 20, 2.0: 10})
     monkeypatch.setattr(module, "TOLERANCE", 1e-2)
-    figures = measure_generator("ot")
-    assert {"accuracy_w0", "accuracy_w2", "euler8_db_w0", "midpoint8_db_w2", "fid", "fid_floor", "fid_share"} <= figures.keys()
+    measured = RECIPES["fashion-ot"]
+    figures = measured.measure(WEIGHTS)
     assert figures["accuracy_w2"] >= 0.8
-    assert figures["midpoint8_db_w0"] > figures["euler8_db_w0"] - 20
+    assert figures["midpoint8_db_w0"] > figures["euler8_db_w0"] > 10
+    assert measured.gates.keys() <= figures.keys()
