@@ -26,10 +26,16 @@ def pretrain(
         float | None,
         typer.Option(help="Train for so many seconds instead of the recipe's steps.", show_default=False),
     ] = None,
-    device: Annotated[str, typer.Option(help="Where to train: cpu, or cuda where the recipe knows it.")] = "cpu",
+    device: Annotated[
+        str, typer.Option(metavar="auto|cpu|cuda[:i]", help="Where to train; not every recipe knows cuda.")
+    ] = "cpu",
     data: Annotated[
         Path | None,
-        typer.Option(help="Folder of the data set, for weights whose data the package does not bring.", show_default=False),
+        typer.Option(
+            metavar="FOLDER",
+            help="Files of the data set, for weights whose data the package does not bring.",
+            show_default=False,
+        ),
     ] = None,
     measure: Annotated[
         bool, typer.Option("--measure/--no-measure", help="Measure the weights; the same call with it does so later.")

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import gzip
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import torch
 
 from bnsbench.errors import CorruptFileError, UsageError
 from bnsbench.models.fashion.data import TEST, load_fashion, pictures, read_idx
+from bnsbench.models.weights import WEIGHTS
 from tests.models.fashion.files import idx, write_part
 
 
@@ -60,3 +63,14 @@ def test_other_data_are_refused(tmp_path):
     (tmp_path / "t10k-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(torch.zeros(29, dtype=torch.uint8))))
     with pytest.raises(CorruptFileError, match="do not hold Fashion-MNIST"):
         load_fashion(TEST, tmp_path)
+
+
+def test_the_licence_of_the_shipped_pictures_comes_with_them():
+    licence = WEIGHTS / "LICENSE-fashion-mnist.txt"
+    text = licence.read_text(encoding="utf-8")
+    assert "The MIT License (MIT)" in text
+    assert "2017 Zalando SE" in text
+    project = Path(__file__).parents[3]
+    declared = tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert str(licence.relative_to(project)) in declared["license-files"]
+    assert declared["license"] == "Apache-2.0 AND MIT"
