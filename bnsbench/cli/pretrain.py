@@ -32,14 +32,14 @@ def pretrain(
     data: Annotated[
         Path | None,
         typer.Option(
-            metavar="FOLDER",
+            metavar="DIR",
             help="Files of the data set, for weights whose data the package does not bring.",
             show_default=False,
         ),
     ] = None,
-    measure: Annotated[
-        bool, typer.Option("--measure/--no-measure", help="Measure the weights; the same call with it does so later.")
-    ] = True,
+    unmeasured: Annotated[
+        bool, typer.Option("--no-measure", help="Do not measure the weights; the same call without it does so later.")
+    ] = False,
     solvers: Annotated[
         bool, typer.Option("--solvers", help="Train the solvers that the package ships for a model of that name.")
     ] = False,
@@ -60,7 +60,7 @@ def pretrain(
         device=device,
         data=data,
         check=check,
-        measure=measure,
+        measure=not unmeasured,
         progress=not quiet,
     )
     print_table(("figure", "value"), [[key, f"{value:.4f}"] for key, value in figures.items()])

@@ -67,6 +67,8 @@ def test_a_kind_can_be_asked_for_by_name():
 
 def test_reference_is_200_pictures_of_each_class():
     reference = fashion("ot").reference()
+    assert reference is not None
+    assert reference.labels is not None
     assert reference.samples.shape == (2000, 1, 28, 28)
     assert reference.labels.bincount().tolist() == [200] * 10
     assert (float(reference.samples.min()), float(reference.samples.max())) == (-1.0, 1.0)
