@@ -63,7 +63,8 @@ def pretrain(
         measure=not unmeasured,
         progress=not quiet,
     )
-    print_table(("figure", "value"), [[key, f"{value:.4f}"] for key, value in figures.items()])
+    if figures:
+        print_table(("figure", "value"), [[key, f"{value:.4f}"] for key, value in figures.items()])
     if not check:
         typer.echo(f"weights: {output / name}.safetensors")
 

@@ -177,14 +177,15 @@ def learn(learner: Learner[Any], checkpoint: Path, title: str, progress: bool = 
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     timed = learner.seconds < math.inf
     with Progress(*columns, disable=not progress) as bar:
-        task = bar.add_task(title, total=round(learner.seconds) if timed else learner.steps, completed=learner.done)
+        task = bar.add_task(title, total=round(learner.seconds) if timed else learner.steps)
         while not learner.finished:
+            bar.update(task, completed=round(learner.elapsed) if timed else learner.done)
             loss = learner.step()
             if learner.done % LOSS_EVERY == 0:
                 bar.update(task, description=f"{title}, step {learner.done}, loss {float(loss):.4f}")
-            bar.update(task, completed=round(learner.elapsed) if timed else learner.done)
             if learner.done % CHECKPOINT_EVERY == 0:
                 _save(learner, checkpoint)
+        bar.update(task, completed=round(learner.seconds) if timed else learner.steps)
     _save(learner, checkpoint)
 
 
