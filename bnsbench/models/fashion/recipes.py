@@ -18,6 +18,7 @@ from bnsbench.models.learning import Learner
 from bnsbench.models.recipe import SEED, Course, Recipe, Trained, course_training, no_figures, seeded
 from bnsbench.models.variants import Variant, prediction_loss
 
+STEPS = 4700
 BATCH = 512
 LABEL_DROP = 0.1
 CLASSIFIER_BATCH = 128
@@ -102,7 +103,7 @@ def _ship_pictures(course: Course, checkpoint: Path) -> Trained:
 def _generator(name: str) -> Recipe:
     gates = {"accuracy_w2": 0.95, "fid_share": 0.25}
     train = course_training(name, partial(generator_learner, name))
-    return Recipe(6000, train, partial(measure_generator, name.removeprefix("fashion-")), gates, FOLDER, DEVICES)
+    return Recipe(STEPS, train, partial(measure_generator, name.removeprefix("fashion-")), gates, FOLDER, DEVICES)
 
 
 RECIPES = {
