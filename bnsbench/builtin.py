@@ -104,6 +104,8 @@ def bnsbench_models() -> Iterator[ModelSpec]:
     yield _digits("ot", "8x8 digits by class, a network trained on the velocity of the CondOT path.")
     yield _digits("cos", "8x8 digits by class, a network trained on v of the cosine path.")
     yield _digits("vp", "8x8 digits by class, a network trained on epsilon of the VP path.")
+    yield _fashion("ot", "28x28 pictures of clothes by class, a network trained on the velocity of the CondOT path.")
+    yield _fashion("vp", "28x28 pictures of clothes by class, a network trained on epsilon of the VP path.")
 
 
 @hookimpl
@@ -280,6 +282,12 @@ def _points(name: str, summary: str) -> ModelSpec:
 def _digits(variant: str, summary: str) -> ModelSpec:
     name = f"digits-{variant}"
     return ModelSpec(name, f"bnsbench.models.digits.model:digits_{variant}", summary, _weights_version(name), guidable=True)
+
+
+def _fashion(variant: str, summary: str) -> ModelSpec:
+    name = f"fashion-{variant}"
+    version = _weights_version(name, "fashion-classifier", "fashion-pictures")
+    return ModelSpec(name, f"bnsbench.models.fashion.model:fashion_{variant}", summary, version, guidable=True)
 
 
 def _weights_version(*names: str, revision: str = "1") -> str:

@@ -35,7 +35,10 @@ def test_nothing_is_wrong_with_them():
     [
         (
             "models",
-            {"ring8", "aniso5", "digits-gmm", "digits-ot", "digits-cos", "digits-vp", "textures", "scenes", "speech"},
+            {
+                *("ring8", "aniso5", "textures", "scenes", "speech", "fashion-ot", "fashion-vp"),
+                *("digits-gmm", "digits-ot", "digits-cos", "digits-vp"),
+            },
         ),
         ("solvers", {"euler", "midpoint", "heun", "rk4", "ab2", "ddim", "dpm++2m", "unipc", "deis", "bns"}),
         ("metrics", {"psnr", "fid", "fid-gt", "accuracy"}),
@@ -133,4 +136,4 @@ def test_versions_of_metrics_follow_the_weights_of_their_classifier(tmp_path, mo
 
 def test_missing_weights_do_not_hide_the_models(tmp_path, monkeypatch):
     monkeypatch.setattr(builtin, "_PACKAGE", tmp_path)
-    assert len(list(builtin.bnsbench_models())) == 9
+    assert len(list(builtin.bnsbench_models())) == 11

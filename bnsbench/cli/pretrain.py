@@ -23,6 +23,24 @@ def pretrain(
     steps: Annotated[
         int | None, typer.Option(help="Train for so many steps instead of the recipe's.", show_default=False)
     ] = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option(help="Train for so many seconds instead of the recipe's steps.", show_default=False),
+    ] = None,
+    device: Annotated[
+        str, typer.Option(metavar="auto|cpu|cuda[:i]", help="Where to train; not every recipe knows cuda.")
+    ] = "cpu",
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Files of the data set, for weights whose data the package does not bring.",
+            show_default=False,
+        ),
+    ] = None,
+    unmeasured: Annotated[
+        bool, typer.Option("--no-measure", help="Do not measure the weights; the same call without it does so later.")
+    ] = False,
     solvers: Annotated[
         bool, typer.Option("--solvers", help="Train the solvers that the package ships for a model of that name.")
     ] = False,
@@ -36,8 +54,19 @@ def pretrain(
         return
     from bnsbench.models.pretrain import pretrain as train_weights
 
-    figures = train_weights(name, output, steps=steps, check=check, progress=not quiet)
-    print_table(("figure", "value"), [[key, f"{value:.4f}"] for key, value in figures.items()])
+    figures = train_weights(
+        name,
+        output,
+        steps=steps,
+        seconds=seconds,
+        device=device,
+        data=data,
+        check=check,
+        measure=not unmeasured,
+        progress=not quiet,
+    )
+    if figures:
+        print_table(("figure", "value"), [[key, f"{value:.4f}"] for key, value in figures.items()])
     if not check:
         typer.echo(f"weights: {output / name}.safetensors")
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bnsbench.errors import NotApplicableError
 from bnsbench.flows.model import Model
+from bnsbench.models.variants import Variant
 
 
 class ClassConditionalModel(Model):
@@ -24,3 +27,38 @@ class ClassConditionalModel(Model):
         if not self.classes:
             raise NotApplicableError(f"This {type(self).__name__} has no classes, so guidance is not defined for it.")
         return torch.full_like(condition, self.classes)
+
+
+class NetworkModel(ClassConditionalModel):
+    """A class-conditional network that was trained in one of several variants.
+
+    Args:
+        network: The network (clock, x, labels) with its weights, which is frozen.
+        variant: How it was trained.
+        fingerprint: From `variant_fingerprint`.
+    """
+
+    def __init__(self, network: nn.Module, variant: Variant, fingerprint: str) -> None:
+        self.network = network.eval().requires_grad_(False)
+        self.variant = variant
+        self.path = variant.path
+        self.prediction = variant.prediction
+        self.interval = (0.0, variant.end)
+        self._fingerprint = fingerprint
+
+    def predict(self, t: Tensor, x: Tensor, condition: Tensor | None) -> Tensor:
+        if condition is None:
+            condition = torch.full((len(x),), self.classes, device=x.device)
+        clock = self.variant.clock(t).to(dtype=x.dtype, device=x.device)
+        prediction: Tensor = self.network(clock, x, condition.to(x.device))
+        return prediction
+
+    def networks(self) -> tuple[nn.Module, ...]:
+        return (self.network,)
+
+    def fingerprint(self) -> str:
+        return self._fingerprint
+
+    def to(self, device: torch.device | str, dtype: torch.dtype) -> Self:
+        self.network.to(device=device, dtype=dtype)
+        return super().to(device, dtype)

@@ -27,6 +27,13 @@ class ImageClassifier(Protocol):
         """Return the activations [n, channels, height, width] of every convolution."""
 
 
+class ClassLogits(ImageClassifier, Protocol):
+    """A network that tells one class of an image."""
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return the logits [n, classes] of images in [-1, 1]."""
+
+
 class ClassifierFeatures(SampleFeatures):
     """The features of an embedded classifier of images.
 
@@ -63,3 +70,24 @@ class ClassifierFeatures(SampleFeatures):
         if samples.shape[1:] != self.shape:
             raise NotApplicableError(f"The {self.name} sees images of shape {self.shape}, not {tuple(samples.shape[1:])}.")
         self.network.to(samples.device)
+
+
+class ClassFeatures(ClassifierFeatures):
+    """The features of an embedded classifier that tells one class of a whole image, and its logits.
+
+    Args:
+        name: Of the classifier's weights.
+        network: The classifier with these weights, which moves to the device of the samples.
+        shape: Of the images that it was trained on, [channels, height, width].
+        classes: How many it tells apart.
+    """
+
+    network: ClassLogits
+
+    def __init__(self, name: str, network: ClassLogits, shape: tuple[int, ...], classes: int) -> None:
+        super().__init__(name, network, shape)
+        self.classes = classes
+
+    def logits(self, samples: Tensor) -> Tensor:
+        self.watch(samples)
+        return self.network(samples)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -18,17 +19,36 @@ from bnsbench.models.learning import Learner, Network, learn
 SEED = 0
 
 
+@dataclass(frozen=True)
+class Course:
+    """How a training goes.
+
+    steps: the whole budget.
+    seconds: a budget of time besides.
+    device: "cpu" or "cuda".
+    data: the folder of a data set that the package does not bring.
+    progress: whether to show a bar of progress.
+    """
+
+    steps: int
+    seconds: float = math.inf
+    device: str = "cpu"
+    data: Path | None = None
+    progress: bool = True
+
+
+class Trained(NamedTuple):
+    """The tensors to ship, and what the manifest records about their training besides the seed: its steps at least."""
+
+    tensors: dict[str, Tensor]
+    record: dict[str, Any]
+
+
 class Training(Protocol):
     """A function that trains the tensors of one name."""
 
-    def __call__(self, steps: int, checkpoint: Path, progress: bool) -> dict[str, Tensor]:
-        """Train, and return the tensors to ship.
-
-        Args:
-            steps: The whole budget.
-            checkpoint: A file from which an interrupted training goes on.
-            progress: Whether to show a bar of progress.
-        """
+    def __call__(self, course: Course, checkpoint: Path) -> Trained:
+        """Train, from the checkpoint if that file is there, and return the tensors to ship with their record."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +59,18 @@ class Recipe:
     train: makes the tensors.
     measure: returns the figures of the weights in a folder.
     gates: lower bounds of some figures.
+    data: where the files of its data set are, if the package does not bring them, unless a course says otherwise.
+    devices: on which it can train.
+    timed: whether a budget of time can end it.
     """
 
     steps: int
     train: Training
     measure: Callable[[Path], dict[str, float]]
     gates: Mapping[str, float]
+    data: Path | None = None
+    devices: tuple[str, ...] = ("cpu",)
+    timed: bool = True
 
     def check(self, name: str, figures: Mapping[str, float]) -> None:
         """Raise BnsbenchError with the figures that fall below their bounds."""
@@ -57,14 +83,34 @@ class Recipe:
 
 def gradient_training(title: str, make: Callable[[int], Learner[Any]]) -> Training:
     """Return the training of a learner, ``make(steps)``, whose averaged network is shipped."""
+    return course_training(title, lambda course: make(course.steps))
 
-    def train(steps: int, checkpoint: Path, progress: bool) -> dict[str, Tensor]:
-        learner = make(steps)
-        learn(learner, checkpoint, title, progress)
-        state: dict[str, Tensor] = learner.average.state_dict()
-        return state
+
+def course_training(title: str, make: Callable[[Course], Learner[Any]]) -> Training:
+    """Return the training of a learner, ``make(course)``, whose averaged network is shipped."""
+
+    def train(course: Course, checkpoint: Path) -> Trained:
+        learner = make(course)
+        learner.seconds = course.seconds
+        learn(learner, checkpoint, title, course.progress)
+        return trained(learner)
 
     return train
+
+
+def trained(learner: Learner[Any]) -> Trained:
+    """Return the averaged network of a learner and the record of its training: steps; device and seconds if not the CPU."""
+    state: dict[str, Tensor] = learner.average.state_dict()
+    record: dict[str, Any] = {"steps": learner.done}
+    if learner.device_name != "cpu":
+        record |= {"device": learner.device_name, "seconds": round(learner.elapsed)}
+    return Trained(state, record)
+
+
+def no_figures(folder: Path) -> dict[str, float]:
+    """Measure nothing, for weights that are data."""
+    del folder
+    return {}
 
 
 def seeded(make: Callable[[], Network]) -> Network:

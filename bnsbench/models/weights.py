@@ -75,12 +75,11 @@ def save_weights(name: str, tensors: Mapping[str, Tensor], training: Mapping[str
 
     Args:
         name: Of the weights.
-        tensors: By name.
+        tensors: By name; those of bytes stay such.
         training: JSON-like record.
         folder: That of the weights; its manifest is made if there is none.
     """
-    halves = {key: value.detach().cpu().to(torch.float16).contiguous() for key, value in tensors.items()}
-    content = format_safetensors(halves)
+    content = format_safetensors({key: _stored(value) for key, value in tensors.items()})
     _write(folder / f"{name}.safetensors", content)
     entries = read_manifest(folder)
     digest = hashlib.sha256(content).hexdigest()
@@ -91,6 +90,11 @@ def save_weights(name: str, tensors: Mapping[str, Tensor], training: Mapping[str
 def weights_fingerprint(name: str, folder: Path = WEIGHTS) -> str:
     """Return the sha256 that the manifest records for that name; it is checked whenever the weights are loaded."""
     return str(_entry(name, folder)["sha256"])
+
+
+def _stored(tensor: Tensor) -> Tensor:
+    tensor = tensor.detach().cpu().contiguous()
+    return tensor if tensor.dtype == torch.uint8 else tensor.to(torch.float16)
 
 
 def _entry(name: str, folder: Path) -> dict[str, Any]:

@@ -15,6 +15,22 @@ def test_short_training_writes_weights_and_figures(bnsbench, tmp_path):
     assert done.out.splitlines()[-1] == "weights: mine/digits-gmm.safetensors"
 
 
+def test_weights_are_measured_when_asked_for(bnsbench, tmp_path):
+    command = ("pretrain", "digits-classifier", "--steps", 1, "--output", "mine", "--quiet")
+    done = bnsbench(*command, "--no-measure")
+    assert done.out.splitlines() == ["weights: mine/digits-classifier.safetensors"]
+    assert bnsbench(*command).out.splitlines()[1].startswith("accuracy")
+
+
+def test_options_reach_the_training(bnsbench, tmp_path):
+    done = bnsbench("pretrain", "fashion-classifier", "--data", "nowhere", "--device", "cpu", "--seconds", 1)
+    assert done.code == 2
+    assert "There is no file nowhere/train-images-idx3-ubyte.gz" in done.err
+    assert "trained on cpu or cuda" not in done.err
+    assert bnsbench("pretrain", "digits-gmm", "--seconds", 1).code == 2
+    assert "no device 'tpu'" in bnsbench("pretrain", "digits-ot", "--device", "tpu").err
+
+
 def test_check_measures_what_is_shipped(bnsbench, tmp_path):
     done = bnsbench("pretrain", "digits-classifier", "--check")
     assert done.code == 0

@@ -8,7 +8,18 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from bnsbench.contract import PluginHost
 
-MODELS = ("ring8", "aniso5", "textures", "digits-ot", "digits-vp", "scenes", "speech", "speech[task=infill]")
+MODELS = (
+    "ring8",
+    "aniso5",
+    "textures",
+    "digits-ot",
+    "digits-vp",
+    "fashion-ot",
+    "fashion-vp",
+    "scenes",
+    "speech",
+    "speech[task=infill]",
+)
 """All kinds but `digits-gmm`, whose conditions decide over shapes; its class has no code of its own for devices."""
 
 

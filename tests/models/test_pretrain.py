@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
+import torch
 
 from bnsbench.errors import UsageError
 from bnsbench.models.pretrain import RECIPES, pretrain
 from bnsbench.models.weights import WEIGHTS, load_weights, read_manifest
+from tests.models.fashion.files import write_data
 
 
 def test_unknown_recipe_and_empty_budget_are_refused(tmp_path):
@@ -29,7 +32,49 @@ def test_short_training_writes_loadable_weights_and_their_record(tmp_path):
     assert sorted(file.name for file in tmp_path.iterdir()) == ["digits-classifier.safetensors", "manifest.json"]
 
 
-@pytest.mark.parametrize("name", ["digits-classifier", "digits-gmm", "scenes-classifier", "speech-classifier"])
+def test_courses_that_a_recipe_does_not_know_are_refused(tmp_path, monkeypatch):
+    for seconds in (0.0, -1.0, math.nan):
+        with pytest.raises(UsageError, match="more than"):
+            pretrain("digits-ot", tmp_path, seconds=seconds)
+    with pytest.raises(UsageError, match="'digits-gmm' are not made in steps"):
+        pretrain("digits-gmm", tmp_path, seconds=1.0)
+    with pytest.raises(UsageError, match="leave --data out"):
+        pretrain("digits-ot", tmp_path, data=tmp_path)
+    with pytest.raises(UsageError, match="'gpu'; choose auto, cpu"):
+        pretrain("fashion-ot", tmp_path, device="gpu")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(UsageError, match="'digits-ot' are trained on cpu, not on 'cuda'"):
+        pretrain("digits-ot", tmp_path, device="cuda")
+
+
+def test_data_are_looked_for_where_the_recipe_says_and_where_it_is_told(tmp_path, monkeypatch):
+    for recipe in RECIPES.values():
+        assert recipe.data is None or str(recipe.data) == "/usr/share/datasets/fashion-mnist"
+    with pytest.raises(UsageError, match=f"no file {tmp_path}/train-images"):
+        pretrain("fashion-classifier", tmp_path / "weights", data=tmp_path)
+    write_data(tmp_path, 2000)
+    pretrain("fashion-pictures", tmp_path / "weights", data=tmp_path, progress=False)
+    assert load_weights("fashion-pictures", tmp_path / "weights")["levels"].shape == (2000, 1, 28, 28)
+
+
+def test_seconds_take_the_place_of_steps(tmp_path):
+    pretrain("digits-classifier", tmp_path, seconds=1e-3, progress=False)
+    assert read_manifest(tmp_path)["digits-classifier"]["training"]["steps"] == 1
+
+
+def test_weights_can_be_measured_later(tmp_path):
+    assert pretrain("digits-classifier", tmp_path, steps=2, measure=False, progress=False) == {}
+    assert read_manifest(tmp_path)["digits-classifier"]["training"] == {"steps": 2, "seed": 0}
+    trained = (tmp_path / "digits-classifier.safetensors").read_bytes()
+    figures = pretrain("digits-classifier", tmp_path, steps=2, progress=False)
+    assert 0 <= figures["accuracy"] <= 1
+    assert (tmp_path / "digits-classifier.safetensors").read_bytes() == trained
+    assert not (tmp_path / "digits-classifier.checkpoint.pt").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["digits-classifier", "digits-gmm", "fashion-classifier", "scenes-classifier", "speech-classifier"]
+)
 def test_shipped_weights_pass_their_gate(name):
     RECIPES[name].check(name, RECIPES[name].measure(WEIGHTS))
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from bnsbench.errors import BnsbenchError
-from bnsbench.models.recipe import Recipe, recipe_modules, seeded
+from bnsbench.models.learning import Learner
+from bnsbench.models.recipe import Recipe, Trained, no_figures, recipe_modules, seeded, trained
 
-RECIPE = Recipe(1, lambda steps, checkpoint, progress: {}, lambda folder: {}, {"accuracy": 0.99})
+RECIPE = Recipe(1, lambda course, checkpoint: Trained({}, {"steps": 1}), no_figures, {"accuracy": 0.99})
 
 
 def test_missed_gate_names_the_figure():
@@ -29,5 +30,14 @@ def test_seeded_networks_repeat_and_leave_the_random_state_alone():
 def test_every_folder_of_a_data_set_is_found():
     """A data set that is added is trained, checked and shipped without being named anywhere else."""
     found = {module.__name__.split(".")[-2] for module in recipe_modules()}
-    assert found == {"digits", "scenes", "speech"}
+    assert found == {"digits", "fashion", "scenes", "speech"}
     assert all(isinstance(recipe, Recipe) for module in recipe_modules() for recipe in module.RECIPES.values())
+
+
+def test_the_record_of_a_training_names_its_device():
+    learner = Learner(torch.nn.Linear(1, 1), lambda network, generator: network.weight.sum(), 3, rate=0.1, seed=0)
+    learner.step()
+    assert trained(learner).record == {"steps": 1}
+    learner.device_name = "NVIDIA H100"
+    assert trained(learner).record == {"steps": 1, "device": "NVIDIA H100", "seconds": 0}
+    assert trained(learner).tensors.keys() == {"weight", "bias"}

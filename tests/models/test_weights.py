@@ -12,6 +12,8 @@ from bnsbench.errors import CorruptFileError, UsageError
 from bnsbench.models.digits.features import digit_classifier
 from bnsbench.models.digits.mixture import digits_gmm
 from bnsbench.models.digits.model import VARIANTS, digits
+from bnsbench.models.fashion.features import fashion_classifier
+from bnsbench.models.fashion.model import fashion_ot, fashion_vp
 from bnsbench.models.scenes.features import scene_classifier
 from bnsbench.models.scenes.model import scenes
 from bnsbench.models.speech.features import word_classifier
@@ -37,6 +39,13 @@ def test_saved_tensors_come_back_in_float32(tmp_path):
     for name, tensor in TENSORS.items():
         assert loaded[name].dtype == torch.float32
         assert torch.equal(loaded[name], tensor)  # these values are exact in float16
+
+
+def test_bytes_are_stored_as_bytes(tmp_path):
+    levels = torch.arange(256, dtype=torch.uint8)
+    save_weights("pictures", {"levels": levels}, {}, tmp_path)
+    assert torch.equal(load_weights("pictures", tmp_path)["levels"], levels.float())
+    assert (tmp_path / "pictures.safetensors").stat().st_size < 256 + 200
 
 
 def test_manifest_records_the_file_s_own_hash_and_keeps_other_entries(tmp_path):
@@ -84,7 +93,7 @@ def test_every_shipped_file_matches_the_manifest_and_is_finite(name):
 
 def test_every_shipped_file_has_a_training_record():
     for entry in read_manifest().values():
-        assert entry["training"].keys() == {"steps", "seed", "figures"}
+        assert entry["training"].keys() - {"device", "seconds"} == {"steps", "seed", "figures"}
 
 
 def test_a_network_comes_with_its_weights_frozen(tmp_path):
@@ -99,8 +108,8 @@ def test_a_network_comes_with_its_weights_frozen(tmp_path):
 
 LOADERS = {
     **{f"digits {variant}": partial(digits, variant) for variant in VARIANTS},
-    **{load.__name__: load for load in (digits_gmm, textures, scenes, speech)},
-    **{load.__name__: load for load in (digit_classifier, scene_classifier, word_classifier)},
+    **{load.__name__: load for load in (digits_gmm, fashion_ot, fashion_vp, textures, scenes, speech)},
+    **{load.__name__: load for load in (digit_classifier, fashion_classifier, scene_classifier, word_classifier)},
 }
 
 

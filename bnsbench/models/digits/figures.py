@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from bnsbench.models.class_judge import share_right
 from bnsbench.models.digits.data import CLASSES, split_digits
 from bnsbench.models.digits.features import digit_classifier
 from bnsbench.models.digits.mixture import digits_gmm
@@ -24,7 +25,7 @@ TOLERANCE = 1e-5
 def measure_classifier(folder: Path = WEIGHTS) -> dict[str, float]:
     """Return the classifier's accuracy on held-out digits."""
     _, held = split_digits()
-    return {"accuracy": _accuracy(*held, folder)}
+    return {"accuracy": share_right(digit_classifier(folder), *held)}
 
 
 def measure_mixture(folder: Path = WEIGHTS) -> dict[str, float]:
@@ -32,7 +33,7 @@ def measure_mixture(folder: Path = WEIGHTS) -> dict[str, float]:
     model = digits_gmm(folder=folder)
     labels = torch.arange(SAMPLES) % CLASSES
     draws = model.mixture.sample(labels, SAMPLES, torch.Generator().manual_seed(0))
-    return {"accuracy": _accuracy(draws.reshape(-1, *model.shape), labels, WEIGHTS)}
+    return {"accuracy": share_right(digit_classifier(), draws.reshape(-1, *model.shape), labels)}
 
 
 def measure_generator(variant: str, folder: Path = WEIGHTS) -> dict[str, float]:
@@ -44,7 +45,7 @@ def measure_generator(variant: str, folder: Path = WEIGHTS) -> dict[str, float]:
     for guidance in (0, 2):
         field = model.field(labels, guidance)
         truth, _ = solve(field, x0, TOLERANCE)
-        figures[f"accuracy_w{guidance}"] = _accuracy(truth, labels, WEIGHTS)
+        figures[f"accuracy_w{guidance}"] = share_right(digit_classifier(), truth, labels)
         for nfe in (4, 8, 16):
             for rule in (euler, midpoint):
                 with torch.no_grad():
@@ -54,11 +55,6 @@ def measure_generator(variant: str, folder: Path = WEIGHTS) -> dict[str, float]:
         if guidance == 0:
             figures["nearest_ratio"] = nearest_ratio(truth)
     return figures
-
-
-def _accuracy(images: Tensor, labels: Tensor, folder: Path) -> float:
-    predicted = digit_classifier(folder)(images.float().clamp(-1.0, 1.0)).argmax(dim=-1)
-    return float((predicted == labels).float().mean())
 
 
 def nearest_ratio(samples: Tensor) -> float:

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import torch
 
+from bnsbench.models.class_judge import ClassJudge
 from bnsbench.models.digits.data import CLASSES, SHAPE
-from bnsbench.models.digits.features import DigitFeatures, digit_features
-from bnsbench.models.digits.judge import DigitJudge, digit_judge
+from bnsbench.models.digits.features import digit_features
+from bnsbench.models.digits.judge import digit_judge
+from bnsbench.models.image_features import ClassFeatures
 from bnsbench.models.mixtures import Mixture, MixtureModel, mixture_path
 from bnsbench.models.weights import WEIGHTS, load_weights
 
@@ -16,10 +18,10 @@ from bnsbench.models.weights import WEIGHTS, load_weights
 class DigitMixture(MixtureModel):
     """A mixture of digits, with the same features and judge as the digit networks."""
 
-    def features(self) -> DigitFeatures:
+    def features(self) -> ClassFeatures:
         return digit_features()
 
-    def judge(self) -> DigitJudge:
+    def judge(self) -> ClassJudge:
         return digit_judge()
 
 

@@ -26,10 +26,10 @@ class ResidualBlock(nn.Module):
 
 
 class ResidualMLP(nn.Module):
-    """A class-conditional prediction network on flat vectors, modulated by clock and class.
+    """A class-conditional prediction network on vectors, modulated by clock and class.
 
-    forward(clock, x, labels): clock is 0-d or [batch]; x is [batch, dim]; labels are int64 in [0, classes], where the
-    value ``classes`` means "no condition". Returns [batch, dim].
+    forward(clock, x, labels): clock is 0-d or [batch]; x is [batch, ...] of dim numbers each; labels are int64 in
+    [0, classes], where the value ``classes`` means "no condition". Returns the shape of x.
 
     Args:
         dim: Numbers of a sample.
@@ -41,6 +41,7 @@ class ResidualMLP(nn.Module):
 
     def __init__(self, dim: int, classes: int, *, width: int = 256, blocks: int = 4, embedding: int = 128) -> None:
         super().__init__()
+        self.null = classes
         self.clock = ClockEmbedding(embedding)
         self.classes = nn.Embedding(classes + 1, embedding)
         self.inlet = nn.Linear(dim, width)
@@ -71,11 +72,12 @@ class ResidualMLP(nn.Module):
 
     def forward(self, clock: Tensor, x: Tensor, labels: Tensor) -> Tensor:
         *sections, shift, scale, skip = torch.split(self._modulate(clock, labels), self.sections, dim=-1)
-        h = self.inlet(x)
+        flat = x.flatten(1)
+        h = self.inlet(flat)
         for index, block in enumerate(self.blocks):
             h = block(h, *sections[3 * index : 3 * index + 3])
         y = torch.addcmul(shift, layer_norm(h, h.shape[-1:]), scale)
-        return torch.addcmul(self.outlet(y), skip, x)
+        return torch.addcmul(self.outlet(y), skip, flat).reshape(x.shape)
 
 
 class DigitClassifier(nn.Module):

@@ -13,10 +13,11 @@ from torch.nn.functional import cross_entropy, mse_loss
 from bnsbench.models.digits.data import CLASSES, Digits, augment, load_digits, split_digits
 from bnsbench.models.digits.features import CLASSIFIER
 from bnsbench.models.digits.figures import measure_classifier, measure_generator, measure_mixture
-from bnsbench.models.digits.model import DIM, VARIANTS, Variant
+from bnsbench.models.digits.model import DIM, VARIANTS
 from bnsbench.models.digits.network import DigitClassifier, ResidualMLP
 from bnsbench.models.learning import Learner
-from bnsbench.models.recipe import SEED, Recipe, gradient_training, seeded
+from bnsbench.models.recipe import SEED, Course, Recipe, Trained, gradient_training, seeded
+from bnsbench.models.variants import Variant, prediction_loss
 
 BATCH = 256
 LABEL_DROP = 0.12
@@ -29,7 +30,7 @@ def generator_learner(name: str, steps: int) -> Learner[ResidualMLP]:
     """Return the learner of a digits network, on the 1500 training images."""
     kept, _ = split_digits()
     network = seeded(lambda: ResidualMLP(DIM, CLASSES))
-    loss = partial(prediction_loss, variant=VARIANTS[name.removeprefix("digits-")], data=kept)
+    loss = partial(generator_loss, variant=VARIANTS[name.removeprefix("digits-")], data=kept)
     return Learner(network, loss, steps, rate=2e-3, seed=SEED)
 
 
@@ -39,29 +40,10 @@ def classifier_learner(steps: int) -> Learner[DigitClassifier]:
     return Learner(seeded(DigitClassifier), partial(classification_loss, data=kept), steps, rate=4e-3, seed=SEED)
 
 
-def prediction_loss(network: ResidualMLP, generator: torch.Generator, *, variant: Variant, data: Digits) -> Tensor:
-    """Return the mean squared error of the prediction on one batch of augmented images at stratified uniform times.
-
-    The target at x_t = sigma x_0 + alpha x_1 is the velocity sigma' x_0 + alpha' x_1, the noise x_0 or
-    v = alpha x_0 - sigma x_1, as the variant predicts.
-
-    Args:
-        network: The network in training.
-        generator: Of the batch, the noise, the times and the dropped labels.
-        variant: Path, prediction type and clock.
-        data: The training images.
-    """
+def generator_loss(network: ResidualMLP, generator: torch.Generator, *, variant: Variant, data: Digits) -> Tensor:
+    """Return the mean squared error of the prediction on one batch of augmented images; see `prediction_loss`."""
     images, labels = _batch(data, BATCH, generator)
-    x1 = images.flatten(1)
-    x0 = torch.randn(x1.shape, generator=generator)
-    t = variant.end * (torch.arange(BATCH) + torch.rand(BATCH, generator=generator)) / BATCH
-    alpha, sigma = (value.float()[:, None] for value in (variant.path.alpha(t), variant.path.sigma(t)))
-    dropped = torch.rand(BATCH, generator=generator) < LABEL_DROP
-    prediction = network(variant.clock(t).float(), sigma * x0 + alpha * x1, labels.masked_fill(dropped, CLASSES))
-    if variant.prediction == "velocity":
-        d_alpha, d_sigma = (value.float()[:, None] for value in (variant.path.d_alpha(t), variant.path.d_sigma(t)))
-        return mse_loss(prediction, d_sigma * x0 + d_alpha * x1)
-    return mse_loss(prediction, x0 if variant.prediction == "epsilon" else alpha * x0 - sigma * x1)
+    return prediction_loss(network, generator, images, labels, variant=variant, drop=LABEL_DROP)
 
 
 def classification_loss(network: DigitClassifier, generator: torch.Generator, *, data: Digits) -> Tensor:
@@ -101,9 +83,9 @@ def _batch(data: Digits, size: int, generator: torch.Generator) -> tuple[Tensor,
     return augment(data.images[chosen], generator), data.labels[chosen]
 
 
-def _train_mixture(steps: int, checkpoint: Path, progress: bool) -> dict[str, Tensor]:
-    del checkpoint, progress  # it takes six seconds
-    return fit_mixture(load_digits(), steps)
+def _train_mixture(course: Course, checkpoint: Path) -> Trained:
+    del checkpoint  # it takes six seconds
+    return Trained(fit_mixture(load_digits(), course.steps), {"steps": course.steps})
 
 
 def _generator(name: str, accuracy_w0: float) -> Recipe:
@@ -117,6 +99,6 @@ RECIPES = {
     "digits-cos": _generator("digits-cos", 0.90),
     "digits-vp": _generator("digits-vp", 0.85),
     CLASSIFIER: Recipe(2500, gradient_training(CLASSIFIER, classifier_learner), measure_classifier, {"accuracy": 0.99}),
-    "digits-gmm": Recipe(100, _train_mixture, measure_mixture, {"accuracy": 0.85}),
+    "digits-gmm": Recipe(100, _train_mixture, measure_mixture, {"accuracy": 0.85}, timed=False),
 }
 """The recipes of the digits weights, by name."""

@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, cross_entropy, mse_loss
 
 from bnsbench.models.layers import hidden_matrices
-from bnsbench.models.learning import Learner, learn
-from bnsbench.models.recipe import SEED, Recipe, Training, seeded
+from bnsbench.models.learning import Learner
+from bnsbench.models.recipe import SEED, Course, Recipe, Trained, Training, gradient_training, no_figures, seeded
 from bnsbench.models.shipped import Shipment
 from bnsbench.models.speech.audio import FRAMES
 from bnsbench.models.speech.corpus import ONSET, Clips, make_corpus, split_corpus
@@ -101,35 +101,26 @@ def _spans(ends: Tensor, generator: torch.Generator) -> Tensor:
 def _on_the_corpus(name: str, make: Callable[[Clips, int], Learner[SpeechNetwork] | Learner[WordClassifier]]) -> Training:
     """Return a training on the clips that are not held out; the corpus is kept beside the checkpoint."""
 
-    def train(steps: int, checkpoint: Path, progress: bool) -> dict[str, Tensor]:
-        kept, _ = split_corpus(_corpus(checkpoint, progress))
-        learner = make(kept, steps)
-        learn(learner, checkpoint, name, progress)
-        state: dict[str, Tensor] = learner.average.state_dict()
-        return state
+    def train(course: Course, checkpoint: Path) -> Trained:
+        kept, _ = split_corpus(_corpus(checkpoint, course.progress))
+        return gradient_training(name, partial(make, kept))(course, checkpoint)
 
     return train
 
 
-def _choose_clips(steps: int, checkpoint: Path, progress: bool) -> dict[str, Tensor]:
+def _choose_clips(course: Course, checkpoint: Path) -> Trained:
     """Return held-out clips, every word twice, in voices that take turns."""
-    del steps
-    _, held = split_corpus(_corpus(checkpoint, progress))
+    _, held = split_corpus(_corpus(checkpoint, course.progress))
     number = torch.arange(SHIPPED_CLIPS)
     words, voices = number % len(WORDS), (number * 3 + number // len(WORDS)) % len(VOICES)
     matches = (held.words == words[:, None]) & (held.voices == voices[:, None])
-    return held.part(matches.long().argmax(dim=1))._asdict()
+    return Trained(held.part(matches.long().argmax(dim=1))._asdict(), {"steps": course.steps})
 
 
 def _corpus(checkpoint: Path, progress: bool) -> Clips:
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     shown = partial(track, description="espeak-ng speaks the corpus", disable=not progress)
     return make_corpus(checkpoint.with_name(CORPUS), shown)
-
-
-def _no_figures(folder: Path) -> dict[str, float]:
-    del folder
-    return {}
 
 
 RECIPES = {
@@ -140,7 +131,7 @@ RECIPES = {
         {"word_accuracy_w1": 0.85, "infill_word_accuracy": 0.95},
     ),
     CLASSIFIER: Recipe(1500, _on_the_corpus(CLASSIFIER, classifier_learner), measure_classifier, {"word_accuracy": 0.99}),
-    CLIPS: Recipe(1, _choose_clips, _no_figures, {}),
+    CLIPS: Recipe(1, _choose_clips, no_figures, {}, timed=False),
 }
 """The recipes of the speech weights, by name."""
 

@@ -9,7 +9,7 @@ from bnsbench.models.digits import recipes as module
 from bnsbench.models.digits.data import CLASSES, Digits, load_digits, split_digits
 from bnsbench.models.digits.model import DIM, VARIANTS
 from bnsbench.models.digits.network import ResidualMLP
-from bnsbench.models.digits.recipes import fit_mixture, generator_learner, prediction_loss
+from bnsbench.models.digits.recipes import fit_mixture, generator_learner, generator_loss
 
 
 def test_generator_learns_and_repeats():
@@ -33,7 +33,7 @@ def test_loss_of_the_zero_network_is_the_target_s_power(variant, expected, monke
     network = ResidualMLP(DIM, CLASSES)
     for parameter in network.parameters():
         torch.nn.init.zeros_(parameter)
-    loss = prediction_loss(network, torch.Generator().manual_seed(1), variant=VARIANTS[variant], data=white)
+    loss = generator_loss(network, torch.Generator().manual_seed(1), variant=VARIANTS[variant], data=white)
     assert float(loss.detach()) == pytest.approx(expected, rel=0.05)
 
 

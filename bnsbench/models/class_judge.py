@@ -1,0 +1,50 @@
+"""The judge of class-conditional images: their classifier tells whether they show what was asked for."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from bnsbench.errors import NotApplicableError
+from bnsbench.flows.judge import ConditionJudge
+from bnsbench.models.image_features import ClassLogits
+from bnsbench.models.weights import weights_fingerprint
+
+BATCH = 500
+
+
+class ClassJudge(ConditionJudge):
+    """A shipped classifier, which assigns every image one of the classes.
+
+    Args:
+        name: Of the classifier's weights.
+        classifier: The network with these weights.
+        classes: Their number; other labels stand for no class.
+    """
+
+    asks = "class"
+
+    def __init__(self, name: str, classifier: ClassLogits, classes: int) -> None:
+        self.name = name
+        self.classifier = classifier
+        self.classes = classes
+
+    def shown(self, states: Tensor) -> Tensor:
+        return states.clamp(-1.0, 1.0)
+
+    def found(self, shown: Tensor, condition: Tensor) -> Tensor:
+        if condition.ndim != 1 or bool((condition >= self.classes).any()):
+            raise NotApplicableError("Class accuracy needs samples that are all conditioned on a class.")
+        read = torch.cat([self.classifier(part).argmax(dim=-1) for part in torch.split(shown, BATCH)])
+        return torch.eq(read, condition)[:, None]
+
+    def fingerprint(self) -> str:
+        return weights_fingerprint(self.name)
+
+
+def share_right(classifier: ClassLogits, images: Tensor, labels: Tensor) -> float:
+    """Return the share of images [n, C, H, W], clamped to [-1, 1], whose class is read as labelled."""
+    with torch.no_grad():
+        parts = torch.split(images.float().clamp(-1.0, 1.0), BATCH)
+        read = torch.cat([classifier(part).argmax(dim=-1) for part in parts])
+    return float((read == labels).float().mean())
