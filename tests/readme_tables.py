@@ -146,7 +146,10 @@ def costs() -> str:
         mark = "" if row.kind == "full" else "†"
         figures = [f"{row.classic_psnr:.1f}", f"{row.greedy_psnr:.1f}", f"{row.paper_psnr:.1f}{mark}"]
         figures += [f"{psnr:.1f}" for psnr in adam.adam_psnr] or ["-"]
-        spent = [f"{row.paper_evaluations / 1e6:.2f} M", *([f"{each / 1e6:.2f} M" for each in adam.adam_evaluations] or ["-"])]
+        spent = [
+            f"{row.paper_evaluations / 1e6:.2f} M",
+            *([f"{each / 1e6:.2f} M" for each in adam.adam_evaluations] or ["-"]),
+        ]
         spent.append(f"{row.bns_evaluations / 1e3:.0f} k")
         reached = row.bns_evaluations_to_paper_psnr
         spent.append("not reached" if pd.isna(reached) else f"{reached / 1e3:.0f} k")

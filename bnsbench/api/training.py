@@ -74,8 +74,8 @@ def train(
         init: What to start from: a classic solver, the file of a trained one, or "greedy".
         objective: What is minimised, such as "log-mse" or "features"; `bnsbench list objectives` shows all.
         optimiser: "gauss-newton" or "adam".
-        derivative: "backward", "forward" or "difference", the latter two to spare memory, or "auto", the default, for the first
-            of them that works.
+        derivative: "backward", or "forward" or "difference" to spare memory; "auto", the default, is the first of them that
+            works.
         pairs: Pairs of noise and truth to train on.
         iterations: Steps of the optimiser, at most.
         weights: How much each guidance scale counts, all the same if empty.

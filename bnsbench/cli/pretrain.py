@@ -28,7 +28,7 @@ def pretrain(
         typer.Option(help="Train for so many seconds instead of the recipe's steps.", show_default=False),
     ] = None,
     device: Annotated[
-        str, typer.Option(metavar="auto|cpu|cuda[:i]", help="Where to train; not every recipe knows cuda.")
+        str, typer.Option(metavar="auto|cpu|cuda[:i]", help="Where to compute; not every recipe of weights knows cuda.")
     ] = "cpu",
     data: Annotated[
         Path | None,
@@ -50,7 +50,7 @@ def pretrain(
     keep_freed_memory()
     use_full_float32()
     if solvers:
-        _train_solvers(name, output, quiet)
+        _train_solvers(name, output, device, quiet)
         return
     from bnsbench.models.pretrain import pretrain as train_weights
 
@@ -71,17 +71,17 @@ def pretrain(
         typer.echo(f"weights: {output / name}.safetensors")
 
 
-def _train_solvers(name: str, output: Path, quiet: bool) -> None:
+def _train_solvers(name: str, output: Path, device: str, quiet: bool) -> None:
     from bnsbench.cli.progress import show_progress
     from bnsbench.models.shipping import SHIPMENTS, ship
-    from bnsbench.process.machine import cache_folder
+    from bnsbench.process.machine import cache_folder, choose_device
 
     chosen = [shipment for shipment in SHIPMENTS if shipment.model.split("[")[0] == name]
     if not chosen:
         known = ", ".join(sorted({shipment.model.split("[")[0] for shipment in SHIPMENTS}))
         raise UsageError(f"No solvers are shipped for {name!r}, only for {known}.")
-    host = open_host(None)
+    host, place = open_host(None), choose_device(device)
     for shipment in chosen:
         with show_progress(quiet) as progress:
-            for file in ship(shipment, host, output, cache_folder(), progress.stage, progress.training):
+            for file in ship(shipment, host, output, cache_folder(), progress.stage, progress.training, place):
                 typer.echo(f"solver: {file}")

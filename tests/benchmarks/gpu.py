@@ -8,9 +8,9 @@ It writes a file for each part, and one page that shows them:
   either are shown beside them.
 - ``engine``: microseconds of one step of a table beside its network, by the size of its states.
 - ``synchronisation``: whether anything between the first and the last evaluation of a table makes the CPU wait for the GPU.
-- ``large``: networks of published sizes with random weights in bfloat16: milliseconds of one forward (``batched``: of a sample
-  among 32), gigabytes and overhead of one Gauss-Newton iteration on 4 samples by derivative, and hours for a table of 8 NFE,
-  from the batched forwards and as many as the shipped table of `scenes` took.
+- ``large``: networks of published sizes with random weights in bfloat16: milliseconds of one forward (``batched``: of a
+  sample among 32), gigabytes and overhead of one Gauss-Newton iteration on 4 samples by derivative, and hours for a table of
+  8 NFE, from the batched forwards and as many as the shipped table of `scenes` took.
 
 What is over the time is left out and says so. ``--device cpu --tiny`` runs the same code on small networks.
 """
@@ -178,7 +178,9 @@ def large(job: Job) -> pd.DataFrame:
         model = made_on(job.device, make).to(job.device, torch.bfloat16)
         batched = _batched(model, job)
         for kind in memory.KINDS:
-            rows.append({"network": name, "derivative": kind, **_measured(model, kind, samples, job), "batched": 1000 * batched})
+            rows.append(
+                {"network": name, "derivative": kind, **_measured(model, kind, samples, job), "batched": 1000 * batched}
+            )
         hours = forwards * batched / 3600
         rows = [{**row, "hours": hours} if row["network"] == name else row for row in rows]
         del model

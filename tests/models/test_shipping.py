@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,8 +10,7 @@ from bnsbench.models import shipping
 from bnsbench.models.shipped import SOLVERS, Shipment, shipped_solver
 from bnsbench.models.shipping import ship
 from bnsbench.nonstationary.artefact import SolverArtefact
-from bnsbench.training import trainer
-from bnsbench.training.problem import Effort, Problem, TrainingStatus
+from bnsbench.training.problem import Effort, TrainingStatus
 
 
 @pytest.fixture
@@ -22,7 +20,7 @@ def host() -> PluginHost:
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch):
-    monkeypatch.setattr(trainer, "Problem", partial(Problem, effort=Effort(validation=32)))
+    monkeypatch.setattr(shipping, "effort_in", lambda shape: Effort(validation=32))
     monkeypatch.setattr(shipping, "PAIRS", 16)
     monkeypatch.setattr(shipping, "TOLERANCE", 1e-3)
     monkeypatch.setattr(shipping, "TUNED", ("rk4[grid=best]", "ab2[grid=best]"))

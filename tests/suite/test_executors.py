@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
-from bnsbench.suite import executors
+from bnsbench.suite import cells, executors
 from bnsbench.suite.executors import ENOUGH_FOR_PROCESSES, worth_processes
 from bnsbench.suite.run import RunOptions, run_suite
 from bnsbench.suite.store import ResultStore, StorageError
@@ -40,6 +41,21 @@ def test_processes_give_the_same_results_as_this_process(run, recorder):
 def test_processes_are_worth_it_for_many_cells_on_several_cores(monkeypatch, device, cores, cells, worth):
     monkeypatch.setattr(executors, "cores", lambda: cores)
     assert worth_processes(device, cells) == worth
+
+
+def test_cells_compute_float32_in_full_whatever_this_process_does(run, monkeypatch):
+    seen = []
+    compute = cells.run_cell
+
+    def run_cell(*arguments):
+        seen.append((torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32))
+        return compute(*arguments)
+
+    monkeypatch.setattr(cells, "run_cell", run_cell)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    run(solvers=["steps"], models=["tiny"], guidance=[0.0], executor="local")
+    assert seen == [("highest", False)]
+    assert torch.backends.cudnn.allow_tf32
 
 
 def test_a_crash_and_a_hang_cost_one_cell_each(run):

@@ -48,7 +48,8 @@ def test_a_start_costs_what_it_is_said_to(make, race: tuple[tuple[int, int, int]
     source = make()
     effort = replace(SMALL, race=race, probed=False)
     cost = Cost()
-    choose_start(Problem(source, effort=effort), 3, None, Teaching(Problem(source, effort=effort), cost), Choices(derivative="backward"))
+    problem = Problem(source, effort=effort)
+    choose_start(problem, 3, None, Teaching(problem, cost), Choices(derivative="backward"))
     said = start_cost(Task(3, math.prod(source.model.shape)), effort)
     spent = cost.training + cost.validation
     assert said <= spent <= 1.4 * said
