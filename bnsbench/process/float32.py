@@ -1,7 +1,7 @@
 """The precision of float32: products and convolutions on CUDA devices are computed in full, not in TF32.
 
-torch computes convolutions in TF32 by default, with 10 bits in place of 23: an adaptive solver would take rounding for error,
-and a GPU would disagree with the CPU.
+torch computes convolutions in TF32 by default, with 10 bits in place of 23: an adaptive solver would take rounding
+for error, and a GPU would disagree with the CPU.
 """
 
 from __future__ import annotations
