@@ -13,6 +13,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from bnsbench.models.shipped import shipped_file
+from bnsbench.models.shipping import SHIPMENTS
+from bnsbench.nonstationary.artefact import SolverArtefact
 from tests.docs import architecture, commands
 
 ROOT = Path(__file__).parents[1]
@@ -168,6 +171,19 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[str]], left: Iterable[in
     return "\n".join("| " + " | ".join(row) + " |" for row in [columns, rule, *map(list, rows)])
 
 
+def shipped() -> str:
+    """Return what the shipped tables reach on their validation noise, and the forwards that each took by itself."""
+    budgets = SHIPMENTS[0].nfe
+    lines = []
+    for shipment in SHIPMENTS:
+        files = [shipped_file(shipment.model, shipment.guidance, "bns", nfe) for nfe in shipment.nfe]
+        records = [SolverArtefact.load(file).training for file in files]
+        spent = [sum(record.get("own_forwards", record["forwards"]).values()) for record in records]
+        entries = [f"{record['psnr']:.1f} ({each / 1e3:.0f} k)" for record, each in zip(records, spent, strict=True)]
+        lines.append([f"`{shipment.model}`", f"{shipment.guidance:g}", *entries])
+    return _table(("model", "w", *(f"NFE {nfe}" for nfe in budgets)), lines)
+
+
 def requirements() -> str:
     """Return what the package needs, from pyproject.toml."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -222,6 +238,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "learned": learned,
     "families": families,
     "costs": costs,
+    "shipped": shipped,
     "requirements": requirements,
     "tolerances": tolerances,
     "commands": commands.overview,
