@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from bnsbench.contract.packages import package_hint
 from bnsbench.contract.programs import NONE, Digests
 from bnsbench.contract.reading import Contribution, read
 from bnsbench.contract.selectors import Selection, did_you_mean, parse_selector, select, tuned
@@ -209,7 +210,8 @@ def _one(kind: str, records: Sequence[_Record], provider: str | None, name: str)
     offered = [record for record in records if provider in (None, record.provider)]
     named = [record for record in offered if record.name == name]
     if not named:
-        hint = _known_elsewhere(name, offered) or did_you_mean(name, {record.name for record in offered})
+        hint = (package_hint(kind, name) if provider is None else None) or _known_elsewhere(name, offered)
+        hint = hint or did_you_mean(name, {record.name for record in offered})
         raise UsageError(f"There is no {kind} {name!r}; {hint}")
     if len(named) > 1:
         choices = " or ".join(f"{record.provider}/{name}" for record in named)
