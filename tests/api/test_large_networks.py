@@ -63,7 +63,7 @@ def test_auto_names_what_it_has_used_and_costs_what_it_costs() -> None:
 
 def test_a_sample_that_does_not_fit_is_told_with_what_to_do() -> None:
     with pytest.raises(BnsbenchError, match=r"Not even one sample fits.*derivative=forward or derivative=difference"):
-        trained(Filling(10**6, gradients=0))
+        trained(Filling(10**6, gradients=0), derivative="backward")
 
 
 def test_adam_says_that_it_takes_whole_batches() -> None:
