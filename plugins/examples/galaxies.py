@@ -13,9 +13,10 @@ import torch
 from torch import nn
 
 from bnsbench.paths import VP
-from bnsbench.plugin import Model, ModelSpec, UsageError, hookimpl
+from bnsbench.plugin import Model, ModelSpec, UsageError, hookimpl, one_line
 
 VERSION = "0.1.9"
+ARRAYS = 55  # in each file: 54 parameters of the network, and the end of its time
 SURVEYS = {  # the file of each network, and between what its pixels lie, as seen in samples
     "hsc-32": ("eqx_hsc_ScoreNet32.eqx", (-0.5, 7.5)),
     "hsc-64": ("eqx_hsc_ScoreNet64.eqx", (-0.5, 9.5)),
@@ -91,9 +92,12 @@ def read(name):
             arrays = []
             while stream.peek(1):
                 arrays.append(np.load(stream, allow_pickle=False))
+        if len(arrays) != ARRAYS:
+            raise ValueError(f"it holds {len(arrays)} arrays in place of {ARRAYS}")
     except (OSError, ValueError, EOFError) as error:
         raise UsageError(
-            f"The network {name} of galaxygrad {package.version} cannot be read ({error}): the plugin is for version {VERSION}."
+            f"The network {name} of galaxygrad {package.version} cannot be read ({one_line(error)}): install the version"
+            f" that this plugin is for, by 'pip install --no-deps galaxygrad=={VERSION}'."
         ) from error
     return arrays
 

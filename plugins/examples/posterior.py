@@ -28,7 +28,7 @@ def bnsbench_models():
         "posterior",
         ":Posterior",
         "Parameters of a simulator.",
-        parameters={"simulations": 4000, "epochs": 150, "seed": 0},
+        parameters={"simulations": 8000, "epochs": 150, "seed": 0},
         modality="points",
     )
 
@@ -117,7 +117,7 @@ def trained(simulations, epochs, seed):
     file = cache_folder() / "posterior" / f"{hashlib.sha256(made_by).hexdigest()[:16]}.safetensors"
     file.parent.mkdir(parents=True, exist_ok=True)
     with seeded_random_states(seed), FileLock(file.with_suffix(".lock")):
-        build = posterior_flow_nn("mlp", hidden_features=64, num_layers=4)
+        build = posterior_flow_nn("mlp", hidden_features=100, num_layers=5)
         if not file.exists():
             weights = fit(build, theta, x, epochs).state_dict()
             with replacing(file) as temporary:
@@ -136,9 +136,11 @@ def fit(build, theta, x, epochs):
     box = Independent(Uniform(-torch.ones(2), torch.ones(2)), 1)
     with redirect_stdout(sys.stderr):
         learner = FMPE(box, vf_estimator=build, tracker=Silent())
-        return learner.append_simulations(theta, x).train(
+        estimator = learner.append_simulations(theta, x).train(
             max_num_epochs=epochs, stop_after_epochs=epochs, training_batch_size=200, learning_rate=1e-3
         )
+        print()  # noqa: T201 - ends the line on which sbi counts epochs
+    return estimator
 
 
 class Silent:
