@@ -1,7 +1,7 @@
 """A model plugin: what a simulator's observation says of its parameters, by a flow that the package sbi has trained.
 
 The simulator draws two moons (Greenberg et al. 2019), whose posterior is known. The network is trained when the model is
-first used, by flow matching (Wildberger et al. 2023), about two minutes of one core, and kept in bnsbench's cache folder.
+first used, by flow matching (Wildberger et al. 2023), about a minute of one core, and kept in bnsbench's cache folder.
 """
 
 import hashlib
@@ -68,7 +68,7 @@ def exact(x, generator):
 class Posterior(Model):
     """The posterior of the parameters theta [2], given an observation [2] of simulations that training has not seen.
 
-    sbi's time runs from the noise at 1 to the parameters at 0.
+    sbi's time runs from the noise at 1 to the parameters at 0; its networks tell themselves the time in float32.
     """
 
     path = CondOT()
@@ -79,7 +79,8 @@ class Posterior(Model):
         self.observations = simulate(prior(OBSERVATIONS, stream := torch.Generator().manual_seed(2**32 + seed)), stream)
 
     def predict(self, t, x, condition):
-        return -self.estimator.ode_fn(x, condition.to(x), 1.0 - t.to(x).expand(len(x)))
+        velocity = self.estimator.ode_fn(x.float(), condition.float(), 1.0 - t.float().expand(len(x)))
+        return -velocity.to(x)
 
     def conditions(self, indices):
         return self.observations[indices % OBSERVATIONS]
@@ -97,7 +98,7 @@ class Posterior(Model):
         return (self.estimator,)
 
     def to(self, device, dtype):
-        self.estimator.to(device, dtype)
+        self.estimator.to(device)
         return super().to(device, dtype)
 
 
