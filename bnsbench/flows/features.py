@@ -14,8 +14,8 @@ class SampleFeatures(ABC):
     """A feature extractor for the samples of one model, which `Model.features` returns.
 
     Subclass it and implement `of_samples` and `fingerprint`. Metrics of sets (fid, kid, precision, recall, density,
-    coverage, diversity; fad for sound) compare features, and the training objective "features" goes down their gradient. Every row has to depend on its
-    own sample alone, and equal samples have to have equal features.
+    coverage, diversity; fad for sound) compare features, and the training objective "features" goes down their gradient.
+    Every row has to depend on its own sample alone, and equal samples have to have equal features.
 
     Attributes:
         name: of the network, for messages.

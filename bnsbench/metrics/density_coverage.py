@@ -22,8 +22,8 @@ class DensityCoverage(FeatureMetric):
     The neighbourhood of a point of the reference is the open ball that its fifth nearest neighbour in the reference bounds;
     density is the mean number of them around a sample, divided by five (Naeem et al. 2020, section 3.1). Against itself a
     set has density 1 and coverage 1. Density is not bounded by 1, and samples that crowd where the data are dense exceed
-    it, so it is to be read beside coverage; equal samples raise DivergedError there. Samples that differ a little from the
-    ground truth have a density of up to 1.2 in it: a neighbour that lay on an edge may now lie inside.
+    it, so it is to be read beside coverage; equal samples raise DivergedError there. To the ground truth, a sample is
+    compared with all but its own, near which it lies however the others are distributed.
 
     Args:
         which: "density" or "coverage".
@@ -36,7 +36,7 @@ class DensityCoverage(FeatureMetric):
         UsageError: If a file is not there.
     """
 
-    fewest = NEIGHBOURS + 1
+    fewest = NEIGHBOURS + 2
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class DensityCoverage(FeatureMetric):
 
     def _of_drawn(self, features: Tensor, reference: Tensor, drawn: Tensor) -> Tensor:
         compute = resampling.densities if self.which == "density" else resampling.coverages
-        return compute(features, reference, drawn, NEIGHBOURS)
+        return compute(features, reference, drawn, NEIGHBOURS, paired=self.to == "truth")
 
 
 def density(weights: str = "", minimum: int = 0, data: str = "") -> DensityCoverage:

@@ -150,7 +150,7 @@ def precision_replicates(features: Tensor, reference: Tensor, neighbours: int) -
     return weights(len(features)) @ near.double() / len(features)
 
 
-def densities(features: Tensor, reference: Tensor, drawn: Tensor, neighbours: int) -> Tensor:
+def densities(features: Tensor, reference: Tensor, drawn: Tensor, neighbours: int, paired: bool = False) -> Tensor:
     """Return the densities [b] of samples that are counted as often as drawn [b, n] says: mean numbers, over k, of balls.
 
     Args:
@@ -158,28 +158,36 @@ def densities(features: Tensor, reference: Tensor, drawn: Tensor, neighbours: in
         reference: Of the reference [m, width]; the ball of each of its points ends at its k-th nearest neighbour in it.
         drawn: Weights, of which every row sums up to n; of float64.
         neighbours: The rank k.
+        paired: Whether the reference is the ground truth of the same noise, row by row: then the reference for a sample is
+            all but its own ground truth, near which it lies however the others are distributed.
     """
     around = torch.zeros(len(features), dtype=torch.float64)
-    for near in _near(features, reference, neighbours):
+    for near in _near(features, reference, neighbours, paired):
         around += near.sum(dim=0)
     return drawn @ around / (neighbours * len(features))
 
 
-def coverages(features: Tensor, reference: Tensor, drawn: Tensor, neighbours: int) -> Tensor:
+def coverages(features: Tensor, reference: Tensor, drawn: Tensor, neighbours: int, paired: bool = False) -> Tensor:
     """Return the shares [b] of balls of the reference that hold one of the samples drawn [b, n]; see `densities`."""
     there = (drawn > 0).float()
     found = torch.zeros(len(drawn), dtype=torch.float64)
-    for near in _near(features, reference, neighbours):
+    for near in _near(features, reference, neighbours, paired):
         found += (there @ near.float().T > 0).sum(dim=1)
     return found / len(reference)
 
 
-def _near(features: Tensor, reference: Tensor, neighbours: int) -> Iterator[Tensor]:
+def _near(features: Tensor, reference: Tensor, neighbours: int, paired: bool) -> Iterator[Tensor]:
     """Yield, for blocks of the reference, which samples lie in the open ball of each point [rows, n]."""
     x, y = features.double(), reference.double()
     for rows in _blocks(len(y), max(len(x), len(y))):
+        within = torch.cdist(y[rows], y)
         # The nearest neighbour of all is the point itself, hence k + 1.
-        reach = torch.cdist(y[rows], y).kthvalue(neighbours + 1, keepdim=True).values
+        nearest = within.topk(min(neighbours + 2, len(y)), largest=False).values
+        reach = nearest[:, neighbours, None]
+        if paired:
+            # Without sample j's own truth, the k-th neighbour of a point is the next one where that truth was among k.
+            reach = torch.where(within <= reach, nearest[:, -1:], reach)
+            reach.diagonal(rows.start).zero_()
         yield torch.cdist(y[rows], x) < reach * (1.0 - EDGE)
 
 
