@@ -28,11 +28,14 @@ TRAINER = "4"
 """Version of the trainers: raised whenever they may train another table."""
 
 METRICS = "2"
-"""Version of all metrics but the PSNR: raised whenever their records may change.
+"""Version of all metrics but the PSNR and those of `VARIETY`: raised whenever their records may change.
 
 Some versions also hold hashes of classifiers, from the time when metrics brought them. A new model with features or a judge
 has the hash of their weights in its own version instead.
 """
+
+VARIETY = "1"
+"""Version of density, coverage and diversity: raised whenever their records may change."""
 
 _CHOICES: dict[str, Scalar] = {
     "objective": "log-mse",
@@ -55,6 +58,12 @@ _FEATURE_METRICS: tuple[tuple[str, str, _Direction], ...] = (
     ("kid-gt", "Kernel distance of features to those of the ground truth.", "lower"),
     ("precision", "Share of samples that lie among the data.", "higher"),
     ("recall", "Share of the data that lies among the samples.", "higher"),
+)
+_BALL_METRICS = (
+    ("density", "Number of neighbourhoods of the data that a sample lies in, relative to the data's own."),
+    ("density-gt", "Number of neighbourhoods of the ground truth that a sample lies in, relative to its own."),
+    ("coverage", "Share of the data's neighbourhoods that hold a sample."),
+    ("coverage-gt", "Share of the ground truth's neighbourhoods that hold a sample."),
 )
 _SOUND_METRICS: tuple[tuple[str, str, str, _Direction], ...] = (
     ("snr", "Snr", "Signal-to-noise ratio of the latents, mean over samples.", "higher"),
@@ -164,6 +173,17 @@ def bnsbench_metrics() -> Iterator[MetricSpec]:
         target = f"bnsbench.metrics.distribution:{name.replace('-', '_')}"
         parameters = inception if name.endswith("-gt") else {**inception, "data": ""}
         yield MetricSpec(name, target, what, embedded, parameters=parameters, direction=direction)
+    for name, what in _BALL_METRICS:
+        target = f"bnsbench.metrics.density_coverage:{name.replace('-', '_')}"
+        parameters = inception if name.endswith("-gt") else {**inception, "data": ""}
+        yield MetricSpec(name, target, what, VARIETY, parameters=parameters)
+    yield MetricSpec(
+        "diversity",
+        "bnsbench.metrics.diversity:Diversity",
+        "Distance of samples of the same condition, relative to the ground truth's own.",
+        VARIETY,
+        parameters={"distance": "features", "seeds": 8, "weights": ""},
+    )
     yield MetricSpec(
         "inception-score",
         "bnsbench.metrics.inception_score:InceptionScore",

@@ -13,9 +13,9 @@ from bnsbench.errors import NotApplicableError
 class SampleFeatures(ABC):
     """A feature extractor for the samples of one model, which `Model.features` returns.
 
-    Subclass it and implement `of_samples` and `fingerprint`. Metrics of distributions (fid, kid, precision, recall; fad for
-    sound) compare features, and the training objective "features" goes down their gradient. Every row has to depend on its
-    own sample alone, and equal samples have to have equal features.
+    Subclass it and implement `of_samples` and `fingerprint`. Metrics of sets (fid, kid, precision, recall, density,
+    coverage, diversity; fad for sound) compare features, and the training objective "features" goes down their gradient.
+    Every row has to depend on its own sample alone, and equal samples have to have equal features.
 
     Attributes:
         name: of the network, for messages.

@@ -7,6 +7,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from bnsbench.errors import NotApplicableError, needed_for
+from bnsbench.flows.features import SampleFeatures
+from bnsbench.flows.model import Model
 from bnsbench.metrics.base import SampleSet
 from bnsbench.metrics.extractors import EXTRACTION_BATCH
 from bnsbench.metrics.paired import PairedMetric
@@ -72,14 +74,21 @@ class Perceptual(PairedMetric):
     worst = 0.95
 
     def compare(self, samples: SampleSet) -> Tensor:
-        features = samples.model.features()
-        if features is None:
-            name = type(samples.model).__name__
-            raise NotApplicableError(f"The perceptual distance needs features of images, and {name} brings none.")
+        features = own_features(samples.model)
         images, truth = (clamped_images(values).cpu() for values in (samples.samples, samples.truth))
         parts = zip(torch.split(images, EXTRACTION_BATCH), torch.split(truth, EXTRACTION_BATCH), strict=True)
         with torch.no_grad():
             return torch.cat([perceptual_distance(features.activations(a), features.activations(b)) for a, b in parts])
+
+
+def own_features(model: Model) -> SampleFeatures:
+    """Return the features that a model brings, for perceptual distances; NotApplicableError if it brings none."""
+    features = model.features()
+    if features is None:
+        raise NotApplicableError(
+            f"The perceptual distance needs features of images, and {type(model).__name__} brings none."
+        )
+    return features
 
 
 def perceptual_distance(activations: list[Tensor], others: list[Tensor]) -> Tensor:

@@ -6,6 +6,7 @@ their differences tell what the choice of samples does to the difference of the 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
@@ -25,6 +26,9 @@ BLOCK = 2**22
 """Numbers that are looked at together."""
 NEAREST = 40
 """Neighbours among which a resample has its third nearest: that fewer than four are drawn of them has probability 1e-13."""
+
+EDGE = 1e-6
+"""Of a radius: what lies so near to the edge of an open ball lies on it, and thus outside, whatever rounding says."""
 
 
 @lru_cache(maxsize=4)
@@ -144,6 +148,47 @@ def precision_replicates(features: Tensor, reference: Tensor, neighbours: int) -
         [(torch.cdist(features[rows], reference) <= reach).any(dim=1) for rows in _blocks(len(features), len(reference))]
     )
     return weights(len(features)) @ near.double() / len(features)
+
+
+def densities(features: Tensor, reference: Tensor, drawn: Tensor, neighbours: int, paired: bool = False) -> Tensor:
+    """Return the densities [b] of samples that are counted as often as drawn [b, n] says: mean numbers, over k, of balls.
+
+    Args:
+        features: Of the samples [n, width].
+        reference: Of the reference [m, width]; the ball of each of its points ends at its k-th nearest neighbour in it.
+        drawn: Weights, of which every row sums up to n; of float64.
+        neighbours: The rank k.
+        paired: Whether the reference is the ground truth of the same noise, row by row: then the reference for a sample is
+            all but its own ground truth, near which it lies however the others are distributed.
+    """
+    around = torch.zeros(len(features), dtype=torch.float64)
+    for near in _near(features, reference, neighbours, paired):
+        around += near.sum(dim=0)
+    return drawn @ around / (neighbours * len(features))
+
+
+def coverages(features: Tensor, reference: Tensor, drawn: Tensor, neighbours: int, paired: bool = False) -> Tensor:
+    """Return the shares [b] of balls of the reference that hold one of the samples drawn [b, n]; see `densities`."""
+    there = (drawn > 0).float()
+    found = torch.zeros(len(drawn), dtype=torch.float64)
+    for near in _near(features, reference, neighbours, paired):
+        found += (there @ near.float().T > 0).sum(dim=1)
+    return found / len(reference)
+
+
+def _near(features: Tensor, reference: Tensor, neighbours: int, paired: bool) -> Iterator[Tensor]:
+    """Yield, for blocks of the reference, which samples lie in the open ball of each point [rows, n]."""
+    x, y = features.double(), reference.double()
+    for rows in _blocks(len(y), max(len(x), len(y))):
+        within = torch.cdist(y[rows], y)
+        # The nearest neighbour of all is the point itself, hence k + 1.
+        nearest = within.topk(min(neighbours + 2, len(y)), largest=False).values
+        reach = nearest[:, neighbours, None]
+        if paired:
+            # Without sample j's own truth, the k-th neighbour of a point is the next one where that truth was among k.
+            reach = torch.where(within <= reach, nearest[:, -1:], reach)
+            reach.diagonal(rows.start).zero_()
+        yield torch.cdist(y[rows], x) < reach * (1.0 - EDGE)
 
 
 def recall_replicates(features: Tensor, reference: Tensor, neighbours: int) -> Tensor:

@@ -31,5 +31,5 @@ def test_the_page_says_what_every_metric_compares():
     first = page.split("# Metrics")[1].split("\n## ")[0]
     assert [name for name in names if f"`{name}`" not in first] == []
     with_data = [metric.name for metric in PluginHost.load().metrics if "data" in metric.parameters]
-    assert with_data == ["fad", "fid", "kid", "precision", "recall"]
-    assert "for `fid`, `kid`, `precision`, `recall` and `fad`." in page
+    assert with_data == ["coverage", "density", "fad", "fid", "kid", "precision", "recall"]
+    assert "for `fid`, `kid`, `precision`, `recall`, `density`, `coverage` and `fad`." in page

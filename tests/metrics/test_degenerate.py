@@ -69,6 +69,7 @@ JUDGED: Mapping[Callable[[], SampleSet], tuple[str, ...]] = {
     digits: (
         *("psnr", "ssim", "perceptual", "snr", "accuracy", "inception-score"),
         *("fid", "fid-gt", "kid", "kid-gt", "precision", "recall"),
+        *("density", "density-gt", "coverage", "coverage-gt", "diversity"),
     ),
     scenes: ("psnr", "ssim", "perceptual", "alignment"),
     words: ("snr", "word-accuracy"),
@@ -79,6 +80,7 @@ JUDGED: Mapping[Callable[[], SampleSet], tuple[str, ...]] = {
 HOST = PluginHost.load()
 PAIRS = [(judged, name) for judged, names in JUDGED.items() for name in names]
 OF_LATENTS = {"psnr", "snr"}
+NEAREST_TO_TRUTH = {"density", "density-gt", "coverage", "diversity"}
 every = pytest.mark.parametrize(("judged", "name"), PAIRS, ids=[f"{judged.__name__}-{name}" for judged, name in PAIRS])
 
 
@@ -213,13 +215,16 @@ def test_silent_ground_truth_does_not_decide(judged, name):
 def test_equal_samples_are_still_best(judged, name):
     samples = judged()
     same = valued(name, replace(samples, latents=samples.truth_latents.clone()))
-    if name in {"kid", "recall"}:  # of which the truth's own are within the scatter
+    if name in {"kid", "recall", *NEAREST_TO_TRUTH}:  # of which the truth's own are within the scatter
         assert same.value == pytest.approx(same.details["truth"])
     else:
         assert gain(name, same.value, decent(judged, name)) >= 0
     silent = everything(samples, 0.0)
     both = asked(name, replace(silent, truth_latents=silent.latents.clone()))
     other = asked(name, replace(samples, truth_latents=silent.latents.clone()))
+    if name == "diversity":  # relative to a ground truth without variety there is none
+        assert (both, other) == (None, None)
+        return
     either = both or other
     assert either is not None
     if "truth" not in either.details:
@@ -234,7 +239,10 @@ def test_few_samples_have_a_value_or_a_reason(judged, name, count):
     found = asked(name, judged().part(slice(count)))
     if count == 12:
         assert found is not None
-        assert (found.replicates is None) == (found.per_sample is not None)
+        if name == "diversity":  # which resamples groups of samples
+            assert "fewer than 10 groups" in found.info["replicates"]
+        else:
+            assert (found.replicates is None) == (found.per_sample is not None)
 
 
 @every
