@@ -75,7 +75,7 @@ def test_to_the_truth_a_sample_s_own_is_left_out(sample_set, images):
     expected = by_loops_of_pairs(features(made), features(truth), np.arange(60))
     assert [each.value for each in found] == pytest.approx(expected, abs=1e-9)
     resampled = by_loops_of_pairs(features(made), features(truth), resamples(60)[3].numpy())
-    assert [each.replicates[3] for each in found] == pytest.approx(resampled, abs=1e-9)
+    assert [(each.replicates or ())[3] for each in found] == pytest.approx(resampled, abs=1e-9)
 
 
 def test_nearly_exact_samples_are_as_dense_as_their_truth():
@@ -92,7 +92,7 @@ def test_nearly_exact_samples_are_as_dense_as_their_truth():
 def test_a_set_has_one_and_one_against_itself(width, offset):
     """Every point lies in its own ball and in k - 1 others on average, for the k-th neighbour of each is on an edge."""
     points = (normal(300, width) + offset).float()
-    assert both(points, points.clone()) == (pytest.approx(1.0, abs=1e-12), 1.0)
+    assert both(points, points.clone()) == pytest.approx((1.0, 1.0), abs=1e-12)
 
 
 def test_equal_samples_have_one_and_one_of_their_truth(sample_set, images):
@@ -105,14 +105,15 @@ def test_equal_samples_have_one_and_one_of_their_truth(sample_set, images):
 def test_fresh_samples_have_a_density_of_one():
     """Of the data's own distribution; coverage is 1 - (1/2)^k where both are as many and k is small beside them."""
     found = both(normal(3000, 2), normal(3000, 2, 1))
-    assert found == (pytest.approx(1.0, abs=0.03), pytest.approx(1 - 0.5**K, abs=0.015))
+    assert found[0] == pytest.approx(1.0, abs=0.03)
+    assert found[1] == pytest.approx(1 - 0.5**K, abs=0.015)
 
 
 def test_a_set_that_keeps_one_mode_of_four_covers_a_quarter():
     centres = 100 * torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], dtype=torch.float64)
     real = normal(400, 2) + centres.repeat(100, 1)
     kept = real[::4]
-    assert both(kept, real) == (pytest.approx(1.0, abs=1e-12), 0.25)
+    assert both(kept, real) == pytest.approx((1.0, 0.25), abs=1e-12)
     # A single point covers the balls that it lies in, and its copies make it no denser.
     inside = by_loops(real[:1].numpy(), real.numpy())[0] * K
     assert both(real[:1].expand(50, 2), real) == pytest.approx((inside / K, inside / 400), abs=1e-12)
@@ -128,7 +129,9 @@ def test_replicates_are_those_of_resampled_samples(sample_set, images, monkeypat
     samples, shown = sample_set(made, truth), features(made)
     found = [metric(samples).replicates for metric in (density(), coverage())]
     for b, rows in enumerate(resamples(250)[:2].numpy()):
-        assert [each[b] for each in found] == pytest.approx(by_loops(shown[rows], features(images.samples)), abs=1e-9)
+        assert [(each or ())[b] for each in found] == pytest.approx(
+            by_loops(shown[rows], features(images.samples)), abs=1e-9
+        )
     monkeypatch.setattr(resampling, "MOST_PAIRS", 100_000)
     refused = coverage()(samples)
     assert refused.replicates is None

@@ -155,7 +155,7 @@ def test_sets_too_large_to_be_kept_are_judged_alike(distance, samples, monkeypat
 
 def test_what_cannot_be_asked_is_said(tmp_path):
     with pytest.raises(UsageError, match="no distance 'pixels': choose features or perceptual"):
-        Diversity("pixels")
+        Diversity("pixels")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="seeds cannot be 1"):
         Diversity(seeds=1)
     with pytest.raises(UsageError, match="There is no Inception-v3 weights file"):
