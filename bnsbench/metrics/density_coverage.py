@@ -8,15 +8,14 @@ import torch
 from torch import Tensor
 
 from bnsbench.metrics import resampling
-from bnsbench.metrics.degenerate import require_variety
-from bnsbench.metrics.feature_metric import FeatureMetric
+from bnsbench.metrics.neighbourhoods import NeighbourhoodMetric
 from bnsbench.metrics.references import RealFeatures
 
-NEIGHBOURS, NEIGHBOURS_LEAST = 5, 250
-"""The paper's k, and the fewest samples, as for precision and recall."""
+NEIGHBOURS = 5
+"""The paper's k."""
 
 
-class DensityCoverage(FeatureMetric):
+class DensityCoverage(NeighbourhoodMetric[Literal["density", "coverage"]]):
     """Density (how many neighbourhoods a sample lies in) or coverage (share of neighbourhoods that hold a sample).
 
     The neighbourhood of a point of the reference is the open ball that its fifth nearest neighbour in the reference bounds;
@@ -37,32 +36,13 @@ class DensityCoverage(FeatureMetric):
     """
 
     fewest = NEIGHBOURS + 2
-
-    def __init__(
-        self,
-        which: Literal["density", "coverage"],
-        to: Literal["data", "truth"] = "data",
-        weights: str = "",
-        minimum: int = 0,
-        data: str = "",
-    ) -> None:
-        super().__init__(to, weights, minimum, data)
-        self.which = which
-
-    def least(self, width: int) -> int:
-        del width
-        return NEIGHBOURS_LEAST
+    of_fidelity = "density"
 
     def compare(self, features: Tensor, reference: Tensor) -> tuple[float, dict[str, float]]:
         every = torch.ones(1, len(features), dtype=torch.float64)
         found = float(self._of_drawn(features, reference, every))
         # The ground truth's own score against itself, which a sample set can exceed in density.
         return found, {"truth": 1.0} if self.to == "truth" else {}
-
-    def check(self, features: Tensor) -> None:
-        super().check(features)
-        if self.which == "density":
-            require_variety(features)
 
     def resampled(self, features: Tensor, real: RealFeatures) -> Tensor | str:
         n, m = len(features), len(real.features)

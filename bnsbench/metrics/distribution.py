@@ -19,9 +19,9 @@ from bnsbench.contract.programs import allowed_programs, read_program
 from bnsbench.metrics import resampling
 from bnsbench.metrics.audio import mono, sample_rate
 from bnsbench.metrics.base import SampleSet
-from bnsbench.metrics.degenerate import require_variety
 from bnsbench.metrics.extractors import Extractor
 from bnsbench.metrics.feature_metric import FeatureMetric
+from bnsbench.metrics.neighbourhoods import NeighbourhoodMetric
 from bnsbench.metrics.real_data import RealData, SoundFolder
 from bnsbench.metrics.recent import Recent
 from bnsbench.metrics.references import RealFeatures
@@ -30,8 +30,8 @@ from bnsbench.metrics.sound_extractors import sound_extractor
 SAMPLES_PER_FEATURE = 15
 """Below 15 samples per feature the covariances' noise dominates the distance."""
 KID_SUBSETS, KID_SUBSET, KID_LEAST = 100, 1000, 100
-NEIGHBOURS, NEIGHBOURS_LEAST = 3, 250
-"""Of fewer samples, the third nearest neighbours lie so far away that nearly everything is near."""
+NEIGHBOURS = 3
+"""Of precision and recall."""
 MOMENTS_KEPT = 4
 """Sets of references whose moments, of all resamples, a Frechet distance remembers: up to 50 MB each."""
 
@@ -163,7 +163,7 @@ class KernelDistance(FeatureMetric):
         return resampling.kernel_replicates(features, real.features, paired=self.to == "truth")
 
 
-class PrecisionRecall(FeatureMetric):
+class PrecisionRecall(NeighbourhoodMetric[Literal["precision", "recall"]]):
     """Improved precision (share of samples near the reference) or recall (share of the reference near the samples).
 
     Near is within the distance of the third nearest neighbour (Kynkaanniemi et al. 2019). Copies of one good sample would
@@ -182,21 +182,7 @@ class PrecisionRecall(FeatureMetric):
     """
 
     fewest = NEIGHBOURS + 1
-
-    def __init__(
-        self,
-        which: Literal["precision", "recall"],
-        to: Literal["data", "truth"] = "data",
-        weights: str = "",
-        minimum: int = 0,
-        data: str = "",
-    ) -> None:
-        super().__init__(to, weights, minimum, data)
-        self.which = which
-
-    def least(self, width: int) -> int:
-        del width
-        return NEIGHBOURS_LEAST
+    of_fidelity = "precision"
 
     def compare(self, features: Tensor, reference: Tensor) -> tuple[float, dict[str, float]]:
         found = prc_features_to_metric(
@@ -204,11 +190,6 @@ class PrecisionRecall(FeatureMetric):
         )
         precision, recall = float(found[KEY_METRIC_PRECISION]), float(found[KEY_METRIC_RECALL])
         return precision if self.which == "precision" else recall, {}
-
-    def check(self, features: Tensor) -> None:
-        super().check(features)
-        if self.which == "precision":
-            require_variety(features)
 
     def resampled(self, features: Tensor, real: RealFeatures) -> Tensor | str:
         n, m = len(features), len(real.features)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Self
-
 import torch
 from torch import Tensor, nn
 
 from bnsbench.errors import NotApplicableError
 from bnsbench.flows.model import Model
+from bnsbench.models.embedded import EmbeddedNetwork
 from bnsbench.models.variants import Variant
 
 
@@ -29,7 +28,7 @@ class ClassConditionalModel(Model):
         return torch.full_like(condition, self.classes)
 
 
-class NetworkModel(ClassConditionalModel):
+class NetworkModel(EmbeddedNetwork, ClassConditionalModel):
     """A class-conditional network that was trained in one of several variants.
 
     Args:
@@ -39,12 +38,11 @@ class NetworkModel(ClassConditionalModel):
     """
 
     def __init__(self, network: nn.Module, variant: Variant, fingerprint: str) -> None:
-        self.network = network.eval().requires_grad_(False)
+        super().__init__(network, fingerprint)
         self.variant = variant
         self.path = variant.path
         self.prediction = variant.prediction
         self.interval = (0.0, variant.end)
-        self._fingerprint = fingerprint
 
     def predict(self, t: Tensor, x: Tensor, condition: Tensor | None) -> Tensor:
         if condition is None:
@@ -52,13 +50,3 @@ class NetworkModel(ClassConditionalModel):
         clock = self.variant.clock(t).to(dtype=x.dtype, device=x.device)
         prediction: Tensor = self.network(clock, x, condition.to(x.device))
         return prediction
-
-    def networks(self) -> tuple[nn.Module, ...]:
-        return (self.network,)
-
-    def fingerprint(self) -> str:
-        return self._fingerprint
-
-    def to(self, device: torch.device | str, dtype: torch.dtype) -> Self:
-        self.network.to(device=device, dtype=dtype)
-        return super().to(device, dtype)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from bnsbench.flows.model import Model, Reference, check_details
+from bnsbench.flows.model import Reference, check_details
 from bnsbench.flows.paths import CondOT
+from bnsbench.models.embedded import EmbeddedNetwork
 from bnsbench.models.image_features import ClassifierFeatures
 from bnsbench.models.scenes.data import SHAPE, caption_tokens, captions, random_scenes, tokenise
 from bnsbench.models.scenes.features import scene_features
@@ -22,15 +22,11 @@ NAME = "scenes"
 REFERENCES = 4096
 
 
-class ScenesModel(Model):
+class ScenesModel(EmbeddedNetwork):
     """A text-to-image model of 32x32 scenes on the CondOT path; conditions are tokens [batch, 5], 0 meaning "no caption"."""
 
     shape = SHAPE
     path = CondOT()
-
-    def __init__(self, network: ScenesNetwork, fingerprint: str) -> None:
-        self.network = network.eval().requires_grad_(False)
-        self._fingerprint = fingerprint
 
     def predict(self, t: Tensor, x: Tensor, condition: Tensor | None) -> Tensor:
         if condition is None:
@@ -60,16 +56,6 @@ class ScenesModel(Model):
 
     def judge(self) -> SceneJudge:
         return scene_judge()
-
-    def networks(self) -> tuple[nn.Module, ...]:
-        return (self.network,)
-
-    def fingerprint(self) -> str:
-        return self._fingerprint
-
-    def to(self, device: torch.device | str, dtype: torch.dtype) -> Self:
-        self.network.to(device=device, dtype=dtype)
-        return super().to(device, dtype)
 
 
 @lru_cache(maxsize=1)

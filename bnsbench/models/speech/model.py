@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from bnsbench.errors import UsageError
-from bnsbench.flows.model import Model, check_details
+from bnsbench.flows.model import check_details
 from bnsbench.flows.paths import CondOT
+from bnsbench.models.embedded import EmbeddedNetwork
 from bnsbench.models.speech.audio import BANDS, FRAMES, RATE, waveform
 from bnsbench.models.speech.corpus import ONSET, Clips
 from bnsbench.models.speech.data import (
@@ -42,7 +43,7 @@ _STRIDE = 89
 """Has no factor in common with the number of words and voices."""
 
 
-class SpeechModel(Model):
+class SpeechModel(EmbeddedNetwork):
     """A text- and voice-conditional model of log-mel spectrograms on the CondOT path.
 
     Conditions are rows of `bnsbench.models.speech.data`.
@@ -57,6 +58,7 @@ class SpeechModel(Model):
         UsageError: If there is no such task.
     """
 
+    network: SpeechNetwork
     shape = (BANDS, FRAMES)
     data_range = 3.75  # from silence to the loudest of the corpus
     sample_rate = RATE
@@ -65,10 +67,9 @@ class SpeechModel(Model):
     def __init__(self, network: SpeechNetwork, clips: Clips, task: str, fingerprint: str) -> None:
         if task not in TASKS:
             raise UsageError(f"There is no speech task {task!r}; choose from {', '.join(TASKS)}.")
-        self.network = network.eval().requires_grad_(False)
+        super().__init__(network, fingerprint)
         self.clips = clips
         self.task = task
-        self._fingerprint = fingerprint
 
     def predict(self, t: Tensor, x: Tensor, condition: Tensor | None) -> Tensor:
         told = unconditional(x) if condition is None else condition.to(x.device)
@@ -115,14 +116,7 @@ class SpeechModel(Model):
     def judge(self) -> SpeechJudge:
         return speech_judge()
 
-    def networks(self) -> tuple[nn.Module, ...]:
-        return (self.network,)
-
-    def fingerprint(self) -> str:
-        return self._fingerprint
-
     def to(self, device: torch.device | str, dtype: torch.dtype) -> Self:
-        self.network.to(device=device, dtype=dtype)
         self.clips = Clips(*(values.to(device) for values in self.clips))
         return super().to(device, dtype)
 

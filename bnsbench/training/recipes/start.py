@@ -31,7 +31,6 @@ from bnsbench.truth.pairs import Pairs
 
 FOLLOWED = 32
 """Pairs on whose trajectories rows are regressed."""
-DEFAULT = Choices(derivative="backward")
 DAMPING = 1e-3
 """Of the first step."""
 GROWTH = 5.0
@@ -175,7 +174,7 @@ class Attempt:
         table: NonStationarySolver,
         pairs: Pairs,
         teaching: Teaching,
-        choices: Choices = DEFAULT,
+        choices: Choices,
     ) -> None:
         self.name, self.problem, self.cost, self.choices = name, problem, teaching.cost, choices
         self.damping, self.steps = DAMPING, 0

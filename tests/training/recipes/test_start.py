@@ -34,6 +34,9 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> PairSource:
     return blobs_source(cache=tmp_path_factory.mktemp("wide"))
 
 
+BACKWARD = Choices(derivative="backward")
+
+
 def teaching(source: PairSource | MixedSource) -> Teaching:
     return Teaching(Problem(source, effort=SMALL), Cost())
 
@@ -104,7 +107,7 @@ def test_the_truth_is_to_be_fine_enough_for_what_becomes_of_the_starts(
     followed = taught.pairs("train", FOLLOWED, along=True)
     few = followed.part(slice(16))
     tables = [greedy_table(times, followed) for times in canonical_grids(CondOT(), (0.0, 1.0), 3).values()]
-    best = max(Attempt("", taught.problem, table, few, taught).psnr for table in tables)
+    best = max(Attempt("", taught.problem, table, few, taught, BACKWARD).psnr for table in tables)
     assert asked == [pytest.approx(best + 5.0)]
 
 
@@ -193,7 +196,7 @@ def test_an_attempt_descends_and_counts_what_it_looks_at() -> None:
     taught = teaching(cross_source())
     pairs, others = taught.pairs("train", 16), taught.pairs("validation", 32)
     start = random_table(3)
-    attempt = Attempt("mine", taught.problem, start, pairs, taught)
+    attempt = Attempt("mine", taught.problem, start, pairs, taught, BACKWARD)
     assert taught.cost.training == 3 * 16
     ends = plain_states(attempt.table, pairs.field, pairs.x0)[-1]
     errors = (ends - pairs.x1).square().mean(1)
@@ -212,7 +215,7 @@ def test_repeated_times_of_a_start_are_opened() -> None:
     taught = teaching(cross_source())
     times = torch.tensor([0.0, 0.5, 0.5, 1.0], dtype=torch.float64)
     table = NonStationarySolver.from_rows(times, random_table(3).rows)
-    attempt = Attempt("repeated", taught.problem, table, taught.pairs("train", 8), taught)
+    attempt = Attempt("repeated", taught.problem, table, taught.pairs("train", 8), taught, BACKWARD)
     assert (attempt.table.times.diff() > 0).all()
 
 
