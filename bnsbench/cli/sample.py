@@ -10,6 +10,7 @@ import typer
 from bnsbench.cli.options import AsJson, Device, DType, Guidance, PluginFiles, Seed, Strict, open_host, with_model_file
 from bnsbench.cli.printing import busy, note, print_json
 from bnsbench.errors import UsageError
+from bnsbench.process.float32 import use_full_float32
 
 
 def sample(
@@ -43,6 +44,7 @@ def sample(
 
     if voice is not None and not prompt:
         raise UsageError("A voice needs something to say: add --text.")
+    use_full_float32()
     model, plugin = with_model_file(model, plugin)
     host = open_host(plugin)
     named = named_model(host, model, device, dtype)
