@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Self
 
 import torch
@@ -21,6 +22,12 @@ class EmbeddedNetwork(Model):
     def __init__(self, network: nn.Module, fingerprint: str) -> None:
         self.network = network.eval().requires_grad_(False)
         self._fingerprint = fingerprint
+
+    def with_network(self, network: nn.Module, fingerprint: str) -> Self:
+        """Return this model with another network in its place, and the hash of that one's weights."""
+        found = copy(self)
+        EmbeddedNetwork.__init__(found, network, fingerprint)
+        return found
 
     def networks(self) -> tuple[nn.Module, ...]:
         return (self.network,)

@@ -8,7 +8,7 @@ from typing import Any
 
 from bnsbench.errors import UsageError
 from bnsbench.models.recipe import SEED, Course, Recipe, recipe_modules
-from bnsbench.models.weights import WEIGHTS, save_weights
+from bnsbench.models.weights import WEIGHTS, read_manifest, save_weights
 from bnsbench.process.machine import choose_device
 
 RECIPES: dict[str, Recipe] = {name: recipe for module in recipe_modules() for name, recipe in module.RECIPES.items()}
@@ -59,6 +59,9 @@ def pretrain(
         recipe.check(name, figures)
         return figures
     course = _course(name, steps, seconds, device, data, progress)
+    if recipe.after and not any(recipe.after in read_manifest(folder) for folder in (output, WEIGHTS)):
+        same: dict[str, Any] = {"steps": steps, "seconds": seconds, "device": device, "data": data, "progress": progress}
+        pretrain(recipe.after, output, measure=measure, **same)
     checkpoint = output / f"{name}.checkpoint.pt"
     tensors, facts = recipe.train(course, checkpoint)
     record: dict[str, Any] = {**facts, "seed": SEED}

@@ -62,6 +62,7 @@ class Recipe:
     data: where the files of its data set are, if the package does not bring them, unless a course says otherwise.
     devices: on which it can train.
     timed: whether a budget of time can end it.
+    after: the name of the weights that have to be there before, "" if none.
     """
 
     steps: int
@@ -71,6 +72,7 @@ class Recipe:
     data: Path | None = None
     devices: tuple[str, ...] = ("cpu",)
     timed: bool = True
+    after: str = ""
 
     def check(self, name: str, figures: Mapping[str, float]) -> None:
         """Raise BnsbenchError with the figures that fall below their bounds."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,6 +31,15 @@ def read_manifest(folder: Path = WEIGHTS) -> dict[str, Any]:
         return {}
     entries: dict[str, Any] = json.loads(file.read_text())
     return entries
+
+
+def folder_with(name: str, folders: Sequence[Path]) -> Path:
+    """Return the first folder whose manifest lists the weights of that name; UsageError if none does."""
+    for folder in folders:
+        if name in read_manifest(folder):
+            return folder
+    searched = " or ".join(str(folder) for folder in folders)
+    raise UsageError(f"There are no weights named {name!r} in {searched}: bnsbench pretrain {name} makes them.")
 
 
 def load_weights(name: str, folder: Path = WEIGHTS) -> dict[str, Tensor]:

@@ -13,8 +13,9 @@ from torch.nn.functional import cross_entropy, mse_loss
 from bnsbench.models.digits.data import CLASSES, Digits, augment, load_digits, split_digits
 from bnsbench.models.digits.features import CLASSIFIER
 from bnsbench.models.digits.figures import measure_classifier, measure_generator, measure_mixture
-from bnsbench.models.digits.model import DIM, VARIANTS
+from bnsbench.models.digits.model import DIM, VARIANTS, digits_ot
 from bnsbench.models.digits.network import DigitClassifier, ResidualMLP
+from bnsbench.models.distillation import Chain, Draw, chain_recipes, from_cpu
 from bnsbench.models.learning import Learner
 from bnsbench.models.recipe import SEED, Course, Recipe, Trained, gradient_training, seeded
 from bnsbench.models.variants import Variant, prediction_loss
@@ -83,6 +84,12 @@ def _batch(data: Digits, size: int, generator: torch.Generator) -> tuple[Tensor,
     return augment(data.images[chosen], generator), data.labels[chosen]
 
 
+def _drawn(course: Course, size: int) -> Draw:
+    """Return what draws batches of augmented training images."""
+    kept, _ = split_digits()
+    return from_cpu(partial(_batch, kept, size), course.device)
+
+
 def _train_mixture(course: Course, checkpoint: Path) -> Trained:
     del checkpoint  # it takes six seconds
     return Trained(fit_mixture(load_digits(), course.steps), {"steps": course.steps})
@@ -94,11 +101,15 @@ def _generator(name: str, accuracy_w0: float) -> Recipe:
     return Recipe(6000, train, partial(measure_generator, name.removeprefix("digits-")), gates)
 
 
+CHAINS = tuple(Chain("digits-ot", guidance, digits_ot, _drawn, BATCH, steps=4000, rate=1e-3) for guidance in (0.0, 2.0))
+"""The students of the digits."""
+
 RECIPES = {
     "digits-ot": _generator("digits-ot", 0.90),
     "digits-cos": _generator("digits-cos", 0.90),
     "digits-vp": _generator("digits-vp", 0.85),
     CLASSIFIER: Recipe(2500, gradient_training(CLASSIFIER, classifier_learner), measure_classifier, {"accuracy": 0.99}),
     "digits-gmm": Recipe(100, _train_mixture, measure_mixture, {"accuracy": 0.85}, timed=False),
+    **{name: recipe for chain in CHAINS for name, recipe in chain_recipes(chain).items()},
 }
 """The recipes of the digits weights, by name."""

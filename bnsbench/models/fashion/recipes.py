@@ -9,13 +9,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, cross_entropy, mse_loss, pad
 
+from bnsbench.models.distillation import Chain, Draw, chain_recipes
 from bnsbench.models.fashion.data import CLASSES, FOLDER, SHAPE, TEST, TRAINING, Fashion, load_fashion, pictures
 from bnsbench.models.fashion.features import CLASSIFIER
 from bnsbench.models.fashion.figures import measure_classifier, measure_generator
-from bnsbench.models.fashion.model import PICTURES, VARIANTS
+from bnsbench.models.fashion.model import PICTURES, VARIANTS, fashion_ot
 from bnsbench.models.fashion.network import FashionClassifier, FashionNetwork
 from bnsbench.models.learning import Learner
 from bnsbench.models.recipe import SEED, Course, Recipe, Trained, course_training, no_figures, seeded
+from bnsbench.models.shipped import Shipment
 from bnsbench.models.variants import Variant, prediction_loss
 
 STEPS = 4700
@@ -87,6 +89,12 @@ def _batch(data: Fashion, size: int, generator: torch.Generator) -> tuple[Tensor
     return pictures(data.levels[chosen]), data.labels[chosen]
 
 
+def _drawn(course: Course, size: int) -> Draw:
+    """Return what draws batches of training pictures."""
+    data = _training(course)
+    return lambda generator: _batch(data, size, generator)
+
+
 def choose_pictures(test: Fashion) -> dict[str, Tensor]:
     """Return 200 pictures of each class, the first of the test part, in classes that take turns."""
     number = torch.arange(SHIPPED)
@@ -106,6 +114,9 @@ def _generator(name: str) -> Recipe:
     return Recipe(STEPS, train, partial(measure_generator, name.removeprefix("fashion-")), gates, FOLDER, DEVICES)
 
 
+CHAINS = tuple(Chain("fashion-ot", guidance, fashion_ot, _drawn, batch=64, steps=450, rate=5e-4) for guidance in (0.0, 2.0))
+"""The students of the clothes."""
+
 RECIPES = {
     "fashion-ot": _generator("fashion-ot"),
     "fashion-vp": _generator("fashion-vp"),
@@ -113,5 +124,9 @@ RECIPES = {
         6000, course_training(CLASSIFIER, classifier_learner), measure_classifier, {"accuracy": 0.92}, FOLDER, DEVICES
     ),
     PICTURES: Recipe(1, _ship_pictures, no_figures, {}, FOLDER, timed=False),
+    **{name: recipe for chain in CHAINS for name, recipe in chain_recipes(chain).items()},
 }
 """The recipes of the fashion weights, by name."""
+
+SHIPMENTS = tuple(Shipment(f"fashion-{variant}", guidance, (4, 6, 8)) for variant in VARIANTS for guidance in (0.0, 2.0))
+"""For which the package ships solvers of the clothes."""

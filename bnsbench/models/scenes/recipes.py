@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, cross_entropy, mse_loss
 
+from bnsbench.models.distillation import Chain, Draw, chain_recipes, from_cpu
 from bnsbench.models.layers import hidden_matrices
 from bnsbench.models.learning import Learner
-from bnsbench.models.recipe import SEED, Recipe, gradient_training, seeded
+from bnsbench.models.recipe import SEED, Course, Recipe, gradient_training, seeded
 from bnsbench.models.scenes.data import ATTRIBUTES, SIZE, attributes, random_scenes
 from bnsbench.models.scenes.features import CLASSIFIER
 from bnsbench.models.scenes.figures import measure_classifier, measure_generator
-from bnsbench.models.scenes.model import NAME
+from bnsbench.models.scenes.model import NAME, scenes
 from bnsbench.models.scenes.network import SceneClassifier, ScenesNetwork
 from bnsbench.models.shipped import Shipment
 
@@ -82,11 +83,20 @@ def attribute_loss(logits: Sequence[Tensor], wanted: Tensor) -> Tensor:
     return torch.stack([cross_entropy(one, wanted[:, place]) for place, one in enumerate(logits)]).mean()
 
 
+def _drawn(course: Course, size: int) -> Draw:
+    """Return what draws batches of fresh scenes."""
+    return from_cpu(lambda generator: random_scenes(size, generator), course.device)
+
+
+CHAINS = tuple(Chain(NAME, guidance, scenes, _drawn, batch=64, steps=450, rate=5e-4) for guidance in (0.0, 2.0))
+"""The students of the scenes."""
+
 RECIPES = {
     NAME: Recipe(9000, gradient_training(NAME, generator_learner), measure_generator, {"all_attributes_w2": 0.80}),
     CLASSIFIER: Recipe(
         3000, gradient_training(CLASSIFIER, classifier_learner), measure_classifier, {"all_attributes": 0.995}
     ),
+    **{name: recipe for chain in CHAINS for name, recipe in chain_recipes(chain).items()},
 }
 """The recipes of the scenes weights, by name."""
 
