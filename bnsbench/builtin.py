@@ -131,6 +131,13 @@ def bnsbench_solvers() -> Iterator[SolverSpec]:
         reference="Shaul et al. 2024, Bespoke Non-Stationary Solvers, arXiv 2403.01329",
     )
     yield SolverSpec(
+        "pd",
+        "bnsbench.models.students:progressive_distillation",
+        "Progressive distillation: networks of their own for 16, 8, 4, 2 and 1 steps.",
+        kind="distilled",
+        reference="Salimans & Ho 2022, Progressive Distillation for Fast Sampling of Diffusion Models, arXiv 2202.00512",
+    )
+    yield SolverSpec(
         "tuned",
         "bnsbench.training.tuning.tuned_classics:tune",
         "The best classic rule on its best time grid, searched on a few samples of training noise.",

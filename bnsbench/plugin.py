@@ -79,6 +79,7 @@ if TYPE_CHECKING:
     from bnsbench.process.machine import cache_folder as cache_folder
     from bnsbench.process.random_states import seeded_random_states as seeded_random_states
     from bnsbench.solvers.grids import time_grid as time_grid
+    from bnsbench.solvers.students import Student as Student
     from bnsbench.statistics import mean_interval as mean_interval
     from bnsbench.storage.files import replacing as replacing
     from bnsbench.suite.cells import run_cell as run_cell
@@ -137,12 +138,13 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
             "combine",
         ),
     },
-    "Solvers: time grids, tables, samplers traced into tables, trained ones, and the exact solution of an ODE.": {
+    "Solvers: time grids, tables, samplers traced into tables, trained ones, students, and the exact solution of an ODE.": {
         "bnsbench.solvers.grids": ("time_grid",),
         "bnsbench.nonstationary.table": ("NonStationarySolver",),
         "bnsbench.nonstationary.tracing": ("trace", "NotTraceableError"),
         "bnsbench.nonstationary.artefact": ("SolverArtefact",),
         "bnsbench.training.problem": ("Problem",),
+        "bnsbench.solvers.students": ("Student",),
         "bnsbench.truth.ground_truth": ("solve",),
     },
     "Scopes: what a network is besides its weights, where a table was trained, and what differs where it is used.": {

@@ -204,7 +204,8 @@ class _Comparison:
             found = self._found(asked)
             row |= {"nfe": found.nfe, "train_forwards": _cost_of(found)}
             self.listener.stage(f"sampling with {asked.label} at {found.nfe} NFE")
-            states, spent = run_metered(found.sampler, pairs.field, pairs.x0, found.nfe, BATCH)
+            field = found.field(pairs.field)
+            states, spent = run_metered(found.sampler, field, pairs.x0, found.nfe, BATCH)
             psnr = psnr_per_sample(states, pairs.x1, self.source.model.data_range).cpu().numpy()
             if not np.isfinite(psnr).all():  # so that squares that overflow are found as well
                 raise DivergedError("Its samples left the finite numbers.")
@@ -215,7 +216,7 @@ class _Comparison:
         low, high = mean_interval(psnr)
         figures = {"psnr": psnr.mean(), "psnr_low": low, "psnr_high": high}
         figures |= {"psnr_mse": decibels_of_mean(psnr), "psnr_p05": np.quantile(psnr, WORST)}
-        return {**row, **figures, "nfe": spent, "forwards": spent * self.source.forwards_per_evaluation}
+        return {**row, **figures, "nfe": spent, "forwards": spent * field.forwards_per_evaluation}
 
     def forget(self) -> None:
         """Delete what interrupted trainings would have gone on from."""
@@ -254,6 +255,8 @@ class _Comparison:
 
 def _cost_of(found: FoundSolver) -> int | None:
     """Return the forwards that a training or search has cost, 0 for a classic; None for a table that does not say."""
+    if found.student is not None:
+        return sum(found.student.forwards.values())
     if found.artefact is None:
         return None if found.name == TABLE else 0
     forwards = found.artefact.training.get("forwards")

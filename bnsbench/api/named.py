@@ -20,7 +20,7 @@ from bnsbench.contract import PluginHost, Selection, told_local
 from bnsbench.contract.programs import digests_of
 from bnsbench.contract.specs import SolverSpec
 from bnsbench.errors import UsageError
-from bnsbench.flows.model import Model
+from bnsbench.flows.model import Model, ModelField
 from bnsbench.flows.paths import CondOT, Path
 from bnsbench.flows.precision import dtype_named
 from bnsbench.models.shipped import shipped_solver
@@ -29,6 +29,7 @@ from bnsbench.nonstationary.scope import Scope
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.process.machine import cache_folder, choose_device
 from bnsbench.solvers.samplers import Sampler, sampler_of
+from bnsbench.solvers.students import Student, student_of
 from bnsbench.storage import names
 
 _log = logging.getLogger(__name__)
@@ -189,7 +190,10 @@ class Setting:
 
 @dataclass(frozen=True)
 class FoundSolver:
-    """A solver that runs: by its table, or directly if it has none; ``artefact`` is the file's content if it is a file."""
+    """A solver that runs: by its table, or directly if it has none; ``artefact`` is the file's content if it is a file.
+
+    student: the network that it evaluates in place of the model's, if it is a distilled one.
+    """
 
     name: str
     nfe: int
@@ -197,6 +201,11 @@ class FoundSolver:
     sampler: Sampler
     table: NonStationarySolver | None = None
     artefact: SolverArtefact | None = None
+    student: Student | None = None
+
+    def field(self, model: ModelField) -> ModelField:
+        """Return the field that it evaluates for a field of the model."""
+        return model if self.student is None else self.student.field(model)
 
     def require_table(self) -> NonStationarySolver:
         """Return the table; UsageError for a solver that runs directly."""
@@ -220,7 +229,7 @@ def find_solver(
         solver: A selector, the file of a trained solver, its content, or a table.
         nfe: The evaluations that it may spend; None for those of a file or table.
         setting: Path and interval for which classics are traced.
-        model: For which the package may ship the solver; None if it does not matter.
+        model: For which the package may ship the solver, or which has a student; None if it does not matter.
         guidance: The scale for which it may.
 
     Raises:
@@ -245,6 +254,9 @@ def find_solver(
         if shipped is None:
             raise UsageError(f"{selection.name!r} {_way_to_get(selection, nfe)}.")
         return _of_artefact(shipped)
+    if selection.spec.kind == "distilled" and model is not None:
+        student = student_of(selection, model.model, guidance, nfe)
+        return FoundSolver(selection.name, nfe, setting, student.sampler(nfe), student=student)
     sampler = sampler_of(selection, nfe, setting.path, setting.interval)
     table = sampler if isinstance(sampler, NonStationarySolver) else None
     return FoundSolver(selection.name, nfe, setting, sampler, table)

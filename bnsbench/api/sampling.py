@@ -134,7 +134,7 @@ def draw(
     indices = torch.arange(count)
     velocity = source.field(indices) if condition is None else model.model.field(condition.to(model.device), guidance)
     x0 = source.initial("test", indices)
-    states, spent = run_metered(solver.sampler, velocity, x0, solver.nfe, BATCH)
+    states, spent = run_metered(solver.sampler, solver.field(velocity), x0, solver.nfe, BATCH)
     if not bool(states.isfinite().all()):
         raise DivergedError(f"The samples of {solver.name!r} at {spent} NFE left the finite numbers.")
     return Drawn(states, x0, velocity, spent, source.truth_tolerance)

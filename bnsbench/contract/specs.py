@@ -80,12 +80,12 @@ class Budgets:
         return None
 
 
-SolverKind = Literal["traced", "direct", "trained", "tuned"]
+SolverKind = Literal["traced", "direct", "trained", "tuned", "distilled"]
 
 
 @dataclass(frozen=True)
 class SolverSpec(Spec):
-    """A solver, which is one of four kinds.
+    """A solver, which is one of five kinds.
 
     - "traced": ``target(field, x0, nfe, **parameters) -> x1``, linear in x0 and the field's values; it is traced into a
       non-stationary table once, and the table samples.
@@ -93,9 +93,11 @@ class SolverSpec(Spec):
     - "trained": ``target(problem, nfe, **parameters) -> SolverArtefact``, with `bnsbench.plugin.Problem`.
     - "tuned": the same signature, for a classic solver whose time grid is searched; ``name[grid=best]`` of every traced
       solver with the parameter ``grid`` is one.
+    - "distilled": ``target(model, guidance, nfe, **parameters) -> Student``, with `bnsbench.plugin.Student`: networks that
+      were distilled from a model for a fixed number of steps; NotApplicableError for models that have none.
 
     Attributes:
-        kind: Which of the four its target is.
+        kind: Which of the five its target is.
         order: Declared order of convergence, None where it has no meaning.
         budgets: The NFE values that it can spend.
         reference: The paper, with equation or algorithm number.

@@ -75,7 +75,7 @@ def student_name(teacher: str, guidance: float, nfe: int) -> str:
     return f"{teacher}{f'-w{guidance:g}' if guidance else ''}-pd{nfe}"
 
 
-def student_of(model: EmbeddedNetwork, name: str, folder: Path) -> EmbeddedNetwork:
+def with_weights(model: EmbeddedNetwork, name: str, folder: Path) -> EmbeddedNetwork:
     """Return the model that a student is: its teacher's, with the weights of that name; see `load_network` for errors."""
     network = load_network(lambda: deepcopy(model.network), name, folder)
     return model.with_network(network, weights_fingerprint(name, folder))
@@ -180,7 +180,7 @@ def student_learner(chain: Chain, nfe: int, course: Course, folder: Path) -> Lea
     model = chain.model().to(course.device, torch.float32)
     before = chain.before(nfe)
     if before:
-        model = student_of(model, before, folder_with(before, (folder, WEIGHTS))).to(course.device, torch.float32)
+        model = with_weights(model, before, folder_with(before, (folder, WEIGHTS))).to(course.device, torch.float32)
         teach = in_two_steps(model.network, nfe)
     else:
         teach = solved(lambda condition: model.field(condition, chain.guidance), nfe)
@@ -190,21 +190,18 @@ def student_learner(chain: Chain, nfe: int, course: Course, folder: Path) -> Lea
 
 
 def _costs(chain: Chain, nfe: int, steps: int, folder: Path) -> dict[str, Any]:
-    """Return what a student's manifest entry says besides: what it is, and what it and its whole chain have cost."""
-    before, images = chain.before(nfe), steps * chain.batch
-    solving = SOLVED * chain.model().forwards_per_evaluation(chain.guidance)
-    forwards = images * ((2 if before else solving) + 1 + BACKWARD)
-    earlier: dict[str, int] = {"forwards": 0, "images": 0}
+    """Return what a student's manifest entry says besides: what it is, and what it and its teachers have cost together.
+
+    ``teacher`` and ``training`` are forwards of teachers and of students, a backward pass counting as two.
+    """
+    before, model = chain.before(nfe), chain.model()
+    images = steps * chain.batch
+    taught = 2 if before else SOLVED * model.forwards_per_evaluation(chain.guidance)
+    costs = {"images": images, "teacher": images * taught, "training": images * (1 + BACKWARD)}
     if before:
         earlier = read_manifest(folder_with(before, (folder, WEIGHTS)))[before]["training"]["chain"]
-    return {
-        "teacher": before or chain.teacher,
-        "guidance": chain.guidance,
-        "nfe": nfe,
-        "forwards": forwards,
-        "images": images,
-        "chain": {"forwards": earlier["forwards"] + forwards, "images": earlier["images"] + images},
-    }
+        costs = {name: count + earlier[name] for name, count in costs.items()}
+    return {"model": model.fingerprint(), "guidance": chain.guidance, "nfe": nfe, "chain": costs}
 
 
 def measure_student(chain: Chain, nfe: int, folder: Path) -> dict[str, float]:
@@ -216,7 +213,7 @@ def measure_student(chain: Chain, nfe: int, folder: Path) -> dict[str, float]:
         folder: Of its weights.
     """
     model = chain.model()
-    student, judge = student_of(model, chain.student(nfe), folder), model.judge()
+    student, judge = with_weights(model, chain.student(nfe), folder), model.judge()
     x0 = noise(0, "student-gate", "validation", range(SAMPLES), model.shape).float()
     condition = model.conditions(torch.arange(SAMPLES))
     truth, _ = solve(model.field(condition, chain.guidance), x0, TOLERANCE)

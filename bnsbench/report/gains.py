@@ -1,4 +1,4 @@
-"""Gains of learned solvers over the best classic of their column, and over the best one that is not tuned.
+"""Gains of learned and distilled solvers over the best classic of their column, and over the best one that is not tuned.
 
 The best classic is the one that is best in the measure at hand, of all that ran: plain ones and tuned ones.
 """
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bnsbench.report.kinds import CLASSIC, LEARNED, TUNED
+from bnsbench.report.kinds import CLASSIC, DISTILLED, LEARNED, TUNED
 from bnsbench.report.measures import column_of, direction_of, metric_of, paired_change, value_of
 from bnsbench.suite.record import Record
 
@@ -31,7 +31,7 @@ class Gain:
 
 
 def gains(records: Sequence[Record], kinds: Sequence[str], measure: str) -> list[Gain | None]:
-    """Return the gain of every learned solver; None for all others, and where there is no classic or no measure in dB.
+    """Return the gain of every learned or distilled solver; None for others, without a classic, and for what is not in dB.
 
     Args:
         records: The records of a run.
@@ -48,7 +48,7 @@ def gains(records: Sequence[Record], kinds: Sequence[str], measure: str) -> list
     for column in columns.values():
         classics = [index for index in column if kinds[index] in (CLASSIC, TUNED)]
         for index in column:
-            if classics and kinds[index] == LEARNED:
+            if classics and kinds[index] in (LEARNED, DISTILLED):
                 found[index] = _gain(
                     records, index, classics, [each for each in classics if kinds[each] == CLASSIC], measure
                 )

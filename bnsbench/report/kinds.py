@@ -1,4 +1,4 @@
-"""The kinds of solvers in records: classic on its plain grid, tuned, learned, or direct, which has no table."""
+"""The kinds of solvers in records: classic on its plain grid, tuned, learned, distilled, or direct, which has no table."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from bnsbench.suite.record import Record
 
-LEARNED, CLASSIC, TUNED = "learned", "classic", "tuned"
+LEARNED, DISTILLED, CLASSIC, TUNED = "learned", "distilled", "classic", "tuned"
 
 
 def kinds(records: Sequence[Record]) -> list[str]:
-    """Return the kinds of the records' solvers: "classic", "tuned", "learned" or "direct".
+    """Return the kinds of the records' solvers: "classic", "tuned", "learned", "distilled" or "direct".
 
     The record of a cell that failed early does not say it; its solver then has the kind that other records say.
     """

@@ -18,9 +18,11 @@ FIELD = ("model", "guidance", "seed")
 """The columns that comparable solvers share, besides the NFE."""
 
 IDENTITY = ("model", "guidance", "solver", "nfe", "seed")
+SIZES = ("parameters", "train_examples")
+"""Of what was learned: its numbers, and the pairs or images from which."""
 FACTS = (
     *("kind", "rule", "grid", "shipped", "samples", "dtype", "ceiling", "forwards", "train_forwards", "teacher_forwards"),
-    *("solver_provider", "reason", "key"),
+    *(*SIZES, "solver_provider", "reason", "key"),
 )
 TIMINGS = ("seconds", "seconds_training", "seconds_total")
 
@@ -43,11 +45,11 @@ def leaderboard(records: Iterable[Record], planned: Iterable[str] = ()) -> pd.Da
 
     Returns:
         Columns: model, guidance, solver, nfe, seed, status; per measure its value and whichever of PARTS exist; kind
-        ("classic", "tuned", "learned" or "direct") of the solver, rule and grid of a tuned one, whether the package shipped
-        it; forwards and train_forwards (network forwards per sample, and in total for training), further FACTS; last,
-        TIMINGS in seconds. The measures are the metrics and, after PSNR, ``psnr_mse`` and ``psnr_p05``; see
-        `bnsbench.report.measures`. ``frame.attrs`` lists the "metrics", PSNR first, the "measures", and the "units" and
-        "directions" of the measures.
+        ("classic", "tuned", "learned", "distilled" or "direct") of the solver, rule and grid of a tuned one, whether the
+        package shipped it; forwards and train_forwards (network forwards per sample, and in total for training), further
+        FACTS, of which SIZES only if some solver has them; last, TIMINGS in seconds. The measures are the metrics and, after
+        PSNR, ``psnr_mse`` and ``psnr_p05``; see `bnsbench.report.measures`. ``frame.attrs`` lists the "metrics", PSNR first,
+        the "measures", and the "units" and "directions" of the measures.
     """
     rows = list(records)
     metrics = metric_names(rows) or sorted(dict.fromkeys(planned), key=lambda name: name != PSNR)
@@ -66,7 +68,7 @@ def leaderboard(records: Iterable[Record], planned: Iterable[str] = ()) -> pd.Da
     parts = dict.fromkeys(f"{measure}{part}" for measure in measures for part in PARTS)
     frame = pd.DataFrame(content, columns=[*IDENTITY, "status", *parts, *FACTS, *TIMINGS])
     kept = {*metrics, *(f"{measure}{STANDING}" for measure in measures)}
-    frame = frame.drop(columns=[name for name in parts if name not in kept and frame[name].isna().all()])
+    frame = frame.drop(columns=[name for name in (*parts, *SIZES) if name not in kept and frame[name].isna().all()])
     units = {PSNR: "dB"} | {name: score.unit for record in rows for name, score in record.metrics.items()}
     shown = [measure for measure in measures if measure in frame.columns]
     frame = frame.drop(columns=[f"{measure}{STANDING}" for measure in measures if measure not in shown])
@@ -119,6 +121,8 @@ def _row(record: Record, measures: Sequence[str]) -> dict[str, Any]:
         "forwards": record.forwards,
         "train_forwards": record.train_forwards,
         "teacher_forwards": record.solver.get("forwards", {}).get("teacher"),
+        "parameters": record.solver.get("parameters"),
+        "train_examples": record.solver.get("examples"),
         "solver_provider": cell["solver"]["provider"],
         "reason": record.reason,
         "key": record.key,

@@ -10,6 +10,7 @@ from torch import Tensor
 from bnsbench.contract import Selection
 from bnsbench.contract.returned import states
 from bnsbench.contract.specs import SolverSpec
+from bnsbench.errors import NotApplicableError
 from bnsbench.flows.fields import BatchField, VelocityField
 from bnsbench.flows.measured import Meter
 from bnsbench.flows.paths import Path
@@ -26,8 +27,10 @@ def sampler_of(
 ) -> NonStationarySolver | Sampler:
     """Return the solver's table for the path, interval and NFE, or the function itself if it runs directly.
 
-    selection: of kind "traced" or "direct". NotApplicableError where it cannot be traced.
+    selection: of kind "traced" or "direct". NotApplicableError where it cannot be traced, or is a network of its own.
     """
+    if selection.spec.kind == "distilled":
+        raise NotApplicableError(f"The solver {selection.name!r} is a network of its own for each model, and has no table.")
     with guarded():  # it may have to be imported
         function = selection.make()
 

@@ -12,10 +12,12 @@ from torch import Tensor
 
 from bnsbench._version import __version__
 from bnsbench.errors import BnsbenchError, DivergedError, NotApplicableError, raised_by
+from bnsbench.flows.model import ModelField
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.process.interrupts import interrupts_told
 from bnsbench.process.surroundings import guarded
 from bnsbench.solvers.samplers import Sampler, run_metered, sampler_of
+from bnsbench.solvers.students import Student, student_of
 from bnsbench.suite.context import CellContext, FieldState, Job
 from bnsbench.suite.failures import FaultyMetricsError, raise_if_disk_is_full, reason_of, status_of
 from bnsbench.suite.judging import JudgedSamples, untouched
@@ -71,26 +73,38 @@ def _run(cell: Cell, context: CellContext, draft: Draft) -> None:
     draft.truth = {"tolerance": cell.tolerance, "ceiling": round(state.ceiling, 3), "nfe": round(pairs.nfe, 3)}
     with raised_by("solver"), guarded(), interrupts_told():
         with untouched(cell, context, state):
-            sampler = _sampler(cell, context, state, draft)
-            samples = _sample(cell, context.job, pairs, sampler)
+            sampler, student = _sampling(cell, context, state, draft)
+            field = pairs.field if student is None else student.field(pairs.field)
+            samples = _sample(cell, context.job, pairs, sampler, field)
         draft.nfe = samples.nfe
-        draft.forwards = samples.nfe * pairs.field.forwards_per_evaluation
+        draft.forwards = samples.nfe * field.forwards_per_evaluation
         draft.seconds["sampling"] = samples.seconds
         _check(cell, samples)
     _judge(cell, context, samples.x, draft)
 
 
-def _sampler(cell: Cell, context: CellContext, state: FieldState, draft: Draft) -> Sampler:
-    """Return the cell's sampler, a table wherever there is one."""
+def _sampling(cell: Cell, context: CellContext, state: FieldState, draft: Draft) -> tuple[Sampler, Student | None]:
+    """Return the cell's sampler, a table wherever there is one, and the student whose field it evaluates if it is one's."""
     if cell.trained:
-        return _trained(cell, context, state, draft)
+        return _trained(cell, context, state, draft), None
     selection = context.job.host.solver(cell.solver.selector)
+    if cell.kind == "distilled":
+        student = student_of(selection, state.model, cell.guidance, cell.nfe)
+        draft.train_forwards = sum(student.forwards.values())
+        draft.solver = {
+            "kind": KINDS[cell.kind],
+            "fingerprint": student.model.fingerprint(),
+            "forwards": student.forwards,
+            "parameters": student.parameters,
+            "examples": student.images,
+        }
+        return student.sampler(cell.nfe), student
     draft.train_forwards = 0
     draft.solver = {"kind": KINDS[cell.kind]}
     sampler = sampler_of(selection, cell.nfe, state.model.path, state.model.interval)
     if isinstance(sampler, NonStationarySolver):
         draft.solver["fingerprint"] = sampler.fingerprint()
-    return sampler
+    return sampler, None
 
 
 def _trained(cell: Cell, context: CellContext, state: FieldState, draft: Draft) -> NonStationarySolver:
@@ -106,6 +120,10 @@ def _trained(cell: Cell, context: CellContext, state: FieldState, draft: Draft) 
         "forwards": training.forwards,
         "psnr": training.psnr,
     }
+    if training.parameters is not None:
+        draft.solver["parameters"] = training.parameters
+    if training.examples is not None:
+        draft.solver["examples"] = training.examples
     if artefact.training.get("shipped"):
         draft.solver["shipped"] = True
     draft.train_forwards = sum(training.forwards.values())
@@ -137,10 +155,10 @@ class Samples:
     seconds: float
 
 
-def _sample(cell: Cell, job: Job, pairs: Pairs, sampler: Sampler) -> Samples:
+def _sample(cell: Cell, job: Job, pairs: Pairs, sampler: Sampler, field: ModelField) -> Samples:
     _synchronise(job.device)
     began = time.perf_counter()
-    states, nfe = run_metered(sampler, pairs.field, pairs.x0, cell.nfe, job.batch)
+    states, nfe = run_metered(sampler, field, pairs.x0, cell.nfe, job.batch)
     _synchronise(job.device)
     return Samples(states, nfe, (time.perf_counter() - began) / len(pairs))
 

@@ -132,8 +132,8 @@ class Cell:
 
     @property
     def forwards_per_evaluation(self) -> int:
-        """Network forwards that an evaluation is expected to cost per sample: guidance doubles them."""
-        return 1 if self.guidance == 0 else 2
+        """Network forwards that an evaluation is expected to cost per sample: undistilled guidance doubles them."""
+        return 1 if self.guidance == 0 or self.kind == "distilled" else 2
 
     @property
     def forwards(self) -> int:

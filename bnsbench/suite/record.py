@@ -52,6 +52,7 @@ KINDS: Mapping[SolverKind, SolverWord] = {
     "direct": "direct",
     "tuned": "tuned",
     "trained": "learned",
+    "distilled": "distilled",
 }
 """The kinds of solvers by their names in records."""
 
@@ -68,7 +69,8 @@ class RecordedSolver(TypedDict, total=False):
     """The solver in a record: its kind and the fingerprint of its table, if it has one.
 
     Of a tuned or learned one also its grid and rule ("" where it has none), the name of its file, the network forwards by
-    purpose and the validation PSNR of its training, and ``shipped`` if the package brought it.
+    purpose and the validation PSNR of its training, and ``shipped`` if the package brought it. Of these and of distilled
+    ones, as far as is known, the numbers that were learned, and the pairs or images from which.
     """
 
     kind: SolverWord
@@ -78,6 +80,8 @@ class RecordedSolver(TypedDict, total=False):
     file: str
     forwards: Mapping[str, int]
     psnr: float | None
+    parameters: int
+    examples: int
     shipped: bool
 
 

@@ -19,7 +19,7 @@ FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_=+-][A-Za-z0-9._=+-]{0,199
 """A name of a file in a results folder, without any folder."""
 
 Status = Literal["ok", "failed", "diverged", "timeout", "skipped"]
-SolverWord = Literal["classic", "direct", "tuned", "learned"]
+SolverWord = Literal["classic", "direct", "tuned", "learned", "distilled"]
 Direction = Literal["higher", "lower"]
 
 NUMBERS = ("median", "p05", "truth", "n")
@@ -82,6 +82,8 @@ class _Solver(_Shape):
     file: FileName | None = None
     forwards: dict[str, Count] = {}
     psnr: Number | None = None
+    parameters: Count | None = None
+    examples: Count | None = None
     shipped: bool = False
 
 

@@ -15,6 +15,7 @@ from bnsbench.testing.models import MODEL_CHECKS, ModelSubject
 from bnsbench.testing.records import RECORD_CHECKS
 from bnsbench.testing.report import Report, Result, run_checks
 from bnsbench.testing.solvers import SOLVER_CHECKS
+from bnsbench.testing.students import STUDENT_CHECKS, StudentSubject
 from bnsbench.testing.subjects import SolverSubject
 from bnsbench.testing.trained import TRAINED_CHECKS, TrainedSubject
 
@@ -39,6 +40,8 @@ def check_solver(selector: str, *, plugins: Sequence[Path | str] = (), host: Plu
     """
     opened = _opened(host, plugins)
     selection = opened.solver(selector)
+    if selection.spec.kind == "distilled":
+        return _report("solver", StudentSubject(opened, selection), STUDENT_CHECKS)
     if selection.spec.trained:
         return _report("solver", TrainedSubject(opened, selection), TRAINED_CHECKS)
     return _report("solver", SolverSubject(opened, selection), SOLVER_CHECKS)

@@ -145,6 +145,8 @@ def _positional(spec: Spec) -> tuple[object, ...]:
     """Return placeholders for the arguments that a target of this kind gets before its parameters."""
     if not isinstance(spec, SolverSpec):
         return ()
+    if spec.kind == "distilled":
+        return ("model", 0.0, 1)
     return ("problem", 1) if spec.trained else ("field", "x0", 1)
 
 

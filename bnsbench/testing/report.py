@@ -110,9 +110,9 @@ def run_checks(checks: Mapping[str, Check[_Subject]], subject: _Subject) -> Iter
     """Yield the result of every check; one that raises has failed, and after a gate that fails none has a meaning."""
     closed = ""
     for name, check in checks.items():
-        verdict = not_applicable(f"The check {closed!r} has failed.") if closed else _verdict(check, subject)
-        if name in GATES and verdict.status == "failed":
-            closed = name
+        verdict = not_applicable(closed) if closed else _verdict(check, subject)
+        if name in GATES and verdict.status in ("failed", "not applicable"):
+            closed = f"The check {name!r} has failed." if verdict.status == "failed" else verdict.finding
         yield Result(**asdict(verdict), name=name)
 
 

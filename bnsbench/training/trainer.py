@@ -128,13 +128,18 @@ def _told(fact: object) -> str:
 
 @dataclass(frozen=True)
 class Training:
-    """What cells tell of a training record: forwards by purpose, seconds, PSNR in dB, and the choices of a search."""
+    """What cells tell of a training record: forwards by purpose, seconds, PSNR in dB, the choices of a search, and sizes.
+
+    parameters, examples: the numbers that were learned and the pairs from which, None if the record does not say so.
+    """
 
     forwards: Mapping[str, int]
     seconds: float
     psnr: float | None
     grid: str
     rule: str
+    parameters: int | None = None
+    examples: int | None = None
 
 
 def checked_training(record: object) -> Training:
@@ -152,11 +157,17 @@ def checked_training(record: object) -> Training:
         finite_or_none(found.get("psnr"), "the PSNR of its training"),
         text(found.get("grid") or "", "its grid"),
         text(found.get("rule") or "", "its rule"),
+        _count(found.get("parameters"), "the parameters of its training"),
+        _count(found.get("pairs"), "the pairs of its training"),
     )
     if training.seconds < 0:
         raise BnsbenchError(f"it returned {training.seconds:g} as the seconds of its training")
     _check_plain(found)
     return training
+
+
+def _count(found: object, what: str) -> int | None:
+    return None if found is None else whole(found, what)
 
 
 def _check_plain(record: Mapping[str, object]) -> None:

@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
+import bnsbench
+from bnsbench.contract import PluginHost
 from bnsbench.process.machine import cache_folder
 from bnsbench.suite.cells import run_cell
 from bnsbench.suite.context import CellContext, Job
@@ -13,6 +16,8 @@ from bnsbench.suite.plan import make_plan
 from bnsbench.suite.store import ResultStore
 from bnsbench.suite.suitefile import override, read_suite
 from bnsbench.suite.trained import TrainedSolvers
+
+STUDENTS = Path(__file__).parents[1] / "solvers" / "student_plugin.py"
 
 
 @pytest.fixture
@@ -235,3 +240,27 @@ def test_listeners_hear_what_a_cell_is_at(run, job, recorder):
     assert other.stages[0].startswith("ground truth tiny w=0 test")
     assert "training learned" not in other.stages  # it was found
     assert other.stages[-1] == "metrics"
+
+
+def test_record_of_a_distilled_cell(tmp_path):
+    """A student that has learned the guidance of the exact digits gives what Euler's rule gives, by half the forwards."""
+    host = PluginHost.load([STUDENTS])
+    quick = read_suite(Path(bnsbench.__file__).parent / "suite" / "suites" / "quick.toml")
+    options = {"models": ["digits-gmm"], "guidance": [2.0], "solvers": ["euler", "perfect"], "nfe": [4, 3]}
+    suite = override(quick, **options, samples=16, metrics=["psnr"])
+    cells = {(cell.solver.name, cell.nfe): cell for cell in make_plan(suite, host)}
+    context = CellContext(Job(host, ResultStore(tmp_path / "out"), cache_folder(), batch=16, threads=1))
+    student, euler = run_cell(cells["perfect", 4], context), run_cell(cells["euler", 4], context)
+    assert (student.status, student.nfe, student.forwards, euler.forwards) == ("ok", 4, 4, 8)
+    assert student.metrics["psnr"].value == pytest.approx(euler.metrics["psnr"].value, abs=1e-6)
+    assert student.solver == {
+        "kind": "distilled",
+        "fingerprint": "5" * 64,
+        "forwards": {"teacher": 600, "training": 300},
+        "parameters": 0,
+        "examples": 100,
+    }
+    assert student.train_forwards == 900
+    assert cells["perfect", 4].forwards == 4
+    missing = run_cell(cells["perfect", 3], context)
+    assert (missing.status, missing.reason) == ("skipped", "it has no such student")
