@@ -9,12 +9,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bnsbench.contract import PluginHost
-from bnsbench.errors import one_line
+from bnsbench.errors import NotApplicableError, one_line
 from bnsbench.flows.precision import dtype_named
 from bnsbench.models.shipped import shipped_solver
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.process.machine import cache_folder, choose_device, threads
 from bnsbench.report.agreement import differences, retrained_differences
+from bnsbench.solvers.students import student_of
 from bnsbench.suite.context import Job
 from bnsbench.suite.environment import code_fingerprint
 from bnsbench.suite.executors import LocalExecutor, worth_processes
@@ -112,6 +113,22 @@ def model_faults(cells: Sequence[Cell], records: Mapping[str, Record], job: Job)
             continue
         for cell in group:
             yield from _of_another_model(cell, records[cell.key], model, fingerprint, job.store)
+
+
+def absent_students(cells: Sequence[Cell], host: PluginHost) -> dict[str, str]:
+    """Return the keys of those cells of distilled solvers whose students are not here, and why they are not."""
+    found: dict[str, str] = {}
+    models: dict[str, Model] = {}
+    for cell in (cell for cell in cells if cell.kind == "distilled"):
+        try:
+            if cell.model.selector not in models:
+                models[cell.model.selector] = host.model(cell.model.selector).make()
+            student_of(host.solver(cell.solver.selector), models[cell.model.selector], cell.guidance, cell.nfe)
+        except NotApplicableError as error:
+            found[cell.key] = one_line(error)
+        except Exception:  # noqa: BLE001, S112 (what a plugin raises is told by the cells that are run again)
+            continue
+    return found
 
 
 def _of_another_model(cell: Cell, record: Record, model: Model, fingerprint: str, store: ResultStore) -> Iterator[str]:

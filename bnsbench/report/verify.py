@@ -93,7 +93,9 @@ def verify(
     chosen_by = secrets.randbelow(10**6) if seed is None else seed
     looked = _look(store, host, seal)
     known, records = looked.cells(host), looked.records
-    choice = draw([cell for cell in known if records[cell.key].status in ("ok", "diverged")], cells, chosen_by)
+    gave = [cell for cell in known if records[cell.key].status in ("ok", "diverged")]
+    missing = {} if cells == 0 else _missing_students(gave, host)
+    choice = draw([cell for cell in gave if cell.key not in missing], cells, chosen_by)
     again = _Again(
         chosen=choice.cells,
         refused=() if cells == 0 else tuple(cell for cell in known if _refused(cell, records[cell.key])),
@@ -109,7 +111,7 @@ def verify(
         records=len(records),
         rerun=len(choice.cells) + len(again.refused),
         seed=chosen_by,
-        unchecked=tuple(looked.unchecked(host)),
+        unchecked=(*looked.unchecked(host), *_of_missing(missing)),
         notes=tuple(filter(None, [difference_from_installed(store, host)])),
         coverage=_coverage(looked, choice, again),
     )
@@ -218,6 +220,23 @@ def _records(store: ResultStore, host: PluginHost) -> tuple[Sequence[str], list[
 def _refused(cell: Cell, record: Record) -> bool:
     """Return whether a record has no value although the cell can be run."""
     return cell.skip is None and record.status in ("failed", "timeout", "skipped")
+
+
+def _missing_students(cells: Sequence[Cell], host: PluginHost) -> dict[str, str]:
+    """Return the keys of cells of distilled solvers whose students are not here, and why; nothing is loaded without such."""
+    if not any(cell.kind == "distilled" for cell in cells):
+        return {}
+    from bnsbench.report.rerun import absent_students  # noqa: PLC0415 (loads torch)
+
+    return absent_students(cells, host)
+
+
+def _of_missing(missing: Mapping[str, str]) -> Iterator[str]:
+    """Yield a sentence on the cells whose students are not here, if there are any."""
+    if missing:
+        key, why = next(iter(missing.items()))
+        cells = "1 cell is" if len(missing) == 1 else f"{len(missing)} cells are"
+        yield f"{cells} of students that are not here, such as {key}, and not run again: {why}."
 
 
 def _outdated(cells: Sequence[Cell], records: Mapping[str, Record]) -> Iterator[str]:
