@@ -35,7 +35,7 @@ has the hash of their weights in its own version instead.
 """
 
 VARIETY = "1"
-"""Version of density, coverage and diversity: raised whenever their records may change."""
+"""Version of density, coverage, diversity and preference: raised whenever their records may change."""
 
 _CHOICES: dict[str, Scalar] = {
     "objective": "log-mse",
@@ -225,6 +225,12 @@ def bnsbench_metrics() -> Iterator[MetricSpec]:
         "bnsbench.metrics.alignment:WordAccuracy",
         "Share of clips whose word is recognised.",
         _weights_version("speech-classifier", revision=METRICS),
+    )
+    yield MetricSpec(
+        "preference",
+        "bnsbench.metrics.preference:Preference",
+        "How probably a reader of the conditions prefers samples to the ground truth of the same noise.",
+        VARIETY,
     )
     for name, attribute, what, direction in _SOUND_METRICS:
         yield MetricSpec(name, f"bnsbench.metrics.audio:{attribute}", what, METRICS, direction=direction, unit="dB")

@@ -129,7 +129,7 @@ def test_versions_of_metrics_follow_the_weights_of_their_classifier(tmp_path, mo
     heard = dict.fromkeys(["fad", "fad-gt", "word-accuracy"], f"2+{speech}")
     read = {"accuracy": f"2+{digits}", "inception-score": f"2+{digits}", "alignment": f"2+{scenes}"}
     plain = dict.fromkeys(["ssim", "snr", "waveform-snr", "si-sdr", "log-spectral", "mcd"], "2") | {"psnr": "1"}
-    variety = dict.fromkeys(["density", "density-gt", "coverage", "coverage-gt", "diversity"], "1")
+    variety = dict.fromkeys(["density", "density-gt", "coverage", "coverage-gt", "diversity", "preference"], "1")
     assert versions == {**seen, **heard, **read, **plain, **variety}
     monkeypatch.setattr(builtin, "_PACKAGE", tmp_path)
     assert {spec.version for spec in builtin.bnsbench_metrics()} == {"1", "2"}

@@ -7,6 +7,8 @@ from typing import Literal
 
 from torch import Tensor
 
+from bnsbench.errors import NotApplicableError
+
 Asked = Literal["class", "caption", "word"]
 """What a condition can be, and with it the metric that asks the judge: accuracy, alignment or word-accuracy."""
 
@@ -41,6 +43,19 @@ class ConditionJudge(ABC):
         Raises:
             NotApplicableError: Some conditions ask for nothing that could be found.
         """
+
+    def log_likelihood(self, shown: Tensor, condition: Tensor) -> Tensor:
+        """Return log p(condition | shown) [n], in nats, as the judge thinks; the metric preference asks for it.
+
+        Args:
+            shown: As in `found`.
+            condition: The conditions [n, ...], on the CPU.
+
+        Raises:
+            NotApplicableError: It finds or does not find, and tells no likelihood, or a condition asks for nothing.
+        """
+        del shown, condition
+        raise NotApplicableError(f"{type(self).__name__} tells no likelihood of conditions.")
 
     @abstractmethod
     def fingerprint(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from bnsbench.errors import NotApplicableError
 from bnsbench.flows.judge import ConditionJudge
@@ -33,10 +34,19 @@ class ClassJudge(ConditionJudge):
         return states.clamp(-1.0, 1.0)
 
     def found(self, shown: Tensor, condition: Tensor) -> Tensor:
+        self._check(condition)
+        return torch.eq(self._logits(shown).argmax(dim=-1), condition)[:, None]
+
+    def log_likelihood(self, shown: Tensor, condition: Tensor) -> Tensor:
+        self._check(condition)
+        return -cross_entropy(self._logits(shown), condition, reduction="none")
+
+    def _check(self, condition: Tensor) -> None:
         if condition.ndim != 1 or bool((condition >= self.classes).any()):
             raise NotApplicableError("Class accuracy needs samples that are all conditioned on a class.")
-        read = torch.cat([self.classifier(part).argmax(dim=-1) for part in torch.split(shown, BATCH)])
-        return torch.eq(read, condition)[:, None]
+
+    def _logits(self, shown: Tensor) -> Tensor:
+        return torch.cat([self.classifier(part) for part in torch.split(shown, BATCH)])
 
     def fingerprint(self) -> str:
         return weights_fingerprint(self.name)

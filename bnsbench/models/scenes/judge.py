@@ -6,6 +6,7 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from bnsbench.flows.judge import ConditionJudge
 from bnsbench.models.scenes.data import ATTRIBUTES, attributes
@@ -30,6 +31,16 @@ class SceneJudge(ConditionJudge):
     def found(self, shown: Tensor, condition: Tensor) -> Tensor:
         read = torch.cat([self.classifier.read(part) for part in torch.split(shown, BATCH)])
         return read == attributes(condition)
+
+    def log_likelihood(self, shown: Tensor, condition: Tensor) -> Tensor:
+        # The attributes of a caption are read independently of each other.
+        wanted = attributes(condition)
+        read = [self.classifier(part) for part in torch.split(shown, BATCH)]
+        each = [
+            -cross_entropy(torch.cat(logits), wanted[:, place], reduction="none")
+            for place, logits in enumerate(zip(*read, strict=True))
+        ]
+        return torch.stack(each).sum(dim=0)
 
     def fingerprint(self) -> str:
         return weights_fingerprint(CLASSIFIER)
