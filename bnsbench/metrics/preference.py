@@ -16,8 +16,8 @@ class Preference:
     """The mean probability that a sample is preferred to the ground truth of its noise, as showing what was asked for.
 
     Of two samples x and y for a condition c, x is preferred with the probability s(x) / (s(x) + s(y)) (Bradley & Terry
-    1952), as in PickScore (Kirstain et al. 2023, Eq. 1), where s is what the model's judge thinks of p(c | x). 0.5 is as good
-    as the ground truth. A sample without variation shows nothing and is never preferred.
+    1952), as in PickScore (Kirstain et al. 2023, Eq. 1), where s is what the model's judge thinks of p(c | x). 0.5 is as
+    good as the ground truth. A sample without variation shows nothing and is never preferred.
 
     Raises:
         NotApplicableError: If samples are unconditional, or the model has no judge that tells likelihoods.
