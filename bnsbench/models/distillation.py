@@ -26,7 +26,9 @@ from bnsbench.truth.psnr import psnr_per_sample
 NFE = (16, 8, 4, 2, 1)
 """Steps of the students of a chain, each of which is the next one's teacher."""
 LONGER = {2: 2, 1: 2}
-"""How many times the steps of training the students of few steps get, as in the paper (its appendix B)."""
+"""How many times the steps of training the students of few steps get, as in the paper."""
+GUIDED_LONGER = 3
+"""How many times that of a chain's first student if it has to learn the guidance, which no other starts without."""
 SOLVED = 4
 """Evaluations of the model with which the first student's step is solved: two steps of the midpoint rule."""
 BACKWARD = 2
@@ -49,7 +51,7 @@ class Chain:
     model: returns the teacher.
     data: returns for a course and a batch size what draws batches.
     batch: samples in a step of training.
-    steps: of training of a student, or of its shortest ones twice as many.
+    steps: of training of a student; some get a multiple.
     rate: the peak of the learning rate.
     """
 
@@ -64,6 +66,11 @@ class Chain:
     def student(self, nfe: int) -> str:
         """Return the name of the student of that many steps, which is that of its weights."""
         return student_name(self.teacher, self.guidance, nfe)
+
+    def training_steps(self, nfe: int) -> int:
+        """Return the steps of training of the student of that many steps."""
+        learns_guidance = nfe == NFE[0] and self.guidance != 0
+        return self.steps * (GUIDED_LONGER if learns_guidance else LONGER.get(nfe, 1))
 
     def before(self, nfe: int) -> str:
         """Return the name of that student's teacher, "" if it is the model."""
@@ -150,7 +157,7 @@ def chain_recipes(chain: Chain) -> dict[str, Recipe]:
 
 def _recipe(chain: Chain, nfe: int) -> Recipe:
     return Recipe(
-        chain.steps * LONGER.get(nfe, 1),
+        chain.training_steps(nfe),
         partial(_train, chain, nfe),
         partial(measure_student, chain, nfe),
         {},

@@ -101,7 +101,7 @@ def _generator(name: str, accuracy_w0: float) -> Recipe:
     return Recipe(6000, train, partial(measure_generator, name.removeprefix("digits-")), gates)
 
 
-CHAINS = tuple(Chain("digits-ot", guidance, digits_ot, _drawn, BATCH, steps=4000, rate=1e-3) for guidance in (0.0, 2.0))
+CHAINS = tuple(Chain("digits-ot", guidance, digits_ot, _drawn, BATCH, steps=2500, rate=1e-3) for guidance in (0.0, 2.0))
 """The students of the digits."""
 
 RECIPES = {
