@@ -17,11 +17,20 @@ PRECISION = "float32"
 
 @dataclass(frozen=True)
 class Shipment:
-    """The NFE for which the solvers of one model, by its selector, are shipped under one guidance scale."""
+    """The solvers of one model, by its selector, that are shipped for one guidance scale.
+
+    nfe: their evaluations.
+    pairs: to train on at most.
+    tolerance: of the ground truth.
+    classics: whether single classics are shipped on their best grids, besides the best of all.
+    """
 
     model: str
     guidance: float
     nfe: tuple[int, ...] = (4, 6, 8, 12, 16, 20)
+    pairs: int = 256
+    tolerance: float = 1e-4
+    classics: bool = True
 
 
 def shipped_solver(

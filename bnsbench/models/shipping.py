@@ -18,11 +18,8 @@ from bnsbench.training.trainer import make_problem, train_solver
 from bnsbench.truth.pairs import PairSource, pairs_device
 
 LEARNED = "bns"
-CLASSICS = ("unipc", "ipndm[order=2]")
-TUNED = ("tuned", *(f"{name[:-1]},grid=best]" if name.endswith("]") else f"{name}[grid=best]" for name in CLASSICS))
-PAIRS = 256
-"""To train on at most: half of what other trainings may take."""
-TOLERANCE = 1e-4
+TUNED = "tuned"
+CLASSICS = ("unipc[grid=best]", "ipndm[order=2,grid=best]")
 SEED = 0
 
 
@@ -62,13 +59,13 @@ def ship(
         selection.canonical,
         shipment.guidance,
         SEED,
-        TOLERANCE,
+        shipment.tolerance,
         cache=cache / "pairs",
         device=pairs_device(model, device),
         progress=stage,
     )
     default = effort_in(model.shape)
-    effort = replace(default, pairs=min(PAIRS, default.pairs))
+    effort = replace(default, pairs=min(shipment.pairs, default.pairs))
 
     def solver(name: str, nfe: int) -> SolverArtefact:
         version = host.solver(host.settled("solver", name, BUILTIN)).spec.version
@@ -90,7 +87,7 @@ def ship(
         made.save(file)
         return made
 
-    for name in (*TUNED, LEARNED):
+    for name in (TUNED, *(CLASSICS if shipment.classics else ()), LEARNED):
         chosen = host.solver(host.settled("solver", name, BUILTIN))
         canonical, budgets = chosen.canonical, chosen.spec.budgets
         for nfe in (nfe for nfe in shipment.nfe if budgets.reason_against(nfe) is None):

@@ -21,16 +21,15 @@ def host() -> PluginHost:
 @pytest.fixture(autouse=True)
 def _small(monkeypatch):
     monkeypatch.setattr(shipping, "effort_in", lambda shape: Effort(validation=32))
-    monkeypatch.setattr(shipping, "PAIRS", 16)
-    monkeypatch.setattr(shipping, "TOLERANCE", 1e-3)
-    monkeypatch.setattr(shipping, "TUNED", ("rk4[grid=best]", "ab2[grid=best]"))
+    monkeypatch.setattr(shipping, "TUNED", "rk4[grid=best]")
+    monkeypatch.setattr(shipping, "CLASSICS", ("ab2[grid=best]",))
 
 
 def test_solvers_are_trained_once_and_found_by_the_package(host, tmp_path):
     told: list[TrainingStatus] = []
 
     def everything():
-        shipment = Shipment("tiny", 1.0, (3, 4))
+        shipment = Shipment("tiny", 1.0, (3, 4), pairs=16, tolerance=1e-3)
         return list(ship(shipment, host, tmp_path / "solvers", tmp_path / "cache", lambda text: None, told.append))
 
     files = everything()

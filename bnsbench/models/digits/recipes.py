@@ -18,6 +18,7 @@ from bnsbench.models.digits.network import DigitClassifier, ResidualMLP
 from bnsbench.models.distillation import Chain, Draw, chain_recipes, from_cpu
 from bnsbench.models.learning import Learner
 from bnsbench.models.recipe import SEED, Course, Recipe, Trained, gradient_training, seeded
+from bnsbench.models.shipped import Shipment
 from bnsbench.models.variants import Variant, prediction_loss
 
 BATCH = 256
@@ -113,3 +114,16 @@ RECIPES = {
     **{name: recipe for chain in CHAINS for name, recipe in chain_recipes(chain).items()},
 }
 """The recipes of the digits weights, by name."""
+
+SHIPMENTS = tuple(
+    Shipment(model, guidance, (4, 6, 8, 12, 16), pairs=512, tolerance=1e-6, classics=False)
+    for model, scales in (
+        ("digits-gmm", (0.0, 2.0)),
+        ("digits-gmm[path=vp]", (0.0,)),
+        ("digits-ot", (0.0, 2.0)),
+        ("digits-cos", (0.0, 2.0)),
+        ("digits-vp", (0.0, 2.0)),
+    )
+    for guidance in scales
+)
+"""For which the package ships solvers of the digits: those of the default suite."""

@@ -17,6 +17,7 @@ from bnsbench.models.fashion.model import PICTURES, VARIANTS, fashion_ot
 from bnsbench.models.fashion.network import FashionClassifier, FashionNetwork
 from bnsbench.models.learning import Learner
 from bnsbench.models.recipe import SEED, Course, Recipe, Trained, course_training, no_figures, seeded
+from bnsbench.models.shipped import Shipment
 from bnsbench.models.variants import Variant, prediction_loss
 
 STEPS = 4700
@@ -126,3 +127,6 @@ RECIPES = {
     **{name: recipe for chain in CHAINS for name, recipe in chain_recipes(chain).items()},
 }
 """The recipes of the fashion weights, by name."""
+
+SHIPMENTS = tuple(Shipment("fashion-ot", guidance, (4, 6, 8)) for guidance in (0.0, 2.0))
+"""For which the package ships solvers of the clothes."""

@@ -1,0 +1,169 @@
+"""The tables of docs/paper.md and of the README's part on distillation, made from results/paper."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+ROOT = Path(__file__).parents[1]
+STUDENT_NFE = (1, 2, 4, 8, 16)
+RIVALS = ("euler", "tuned", "bst", "bns", "bns[objective=features]", "bns[then=features]", "pd")
+"""What stands beside students in the table of distillation, as far as it was run."""
+QUALITIES = (
+    "psnr",
+    "fid-gt",
+    "kid-gt",
+    "fid",
+    "precision",
+    "recall",
+    "coverage-gt",
+    "coverage",
+    "diversity",
+    "accuracy",
+    "alignment",
+)
+LOWER = ("fid", "fid-gt", "kid-gt")
+ABLATED = "digits-gmm"
+
+
+def paper() -> pd.DataFrame:
+    """Return the cells of the paper's suite that gave a result."""
+    found = pd.read_csv(ROOT / "results" / "paper" / "leaderboard.csv", keep_default_na=True)
+    return found[found.status == "ok"]
+
+
+def psnr() -> str:
+    """Return PSNR by solver and NFE of every model and scale that mirrors a figure of the paper."""
+    return _figures("psnr", "{:.1f}", max)
+
+
+def fid() -> str:
+    """Return the distance to the ground truth by solver and NFE of every model of pictures."""
+    return _figures("fid-gt", "{:.3g}", min)
+
+
+def sounds() -> str:
+    """Return SNR by solver and NFE of text to speech and infilling."""
+    return _figures("snr", "{:.1f}", max)
+
+
+def _figures(measure: str, form: str, best: Callable[[Iterable[float]], float]) -> str:
+    found = paper()
+    if measure not in found:
+        return _table(("model", "w", "solver"), [])
+    rows = found[(found.model != ABLATED) & found[measure].notna() & (found.solver != "pd") & (found.nfe >= 4)]
+    budgets = sorted(rows.nfe.unique())
+    lines = []
+    for (model, guidance), field in rows.groupby(["model", "guidance"], sort=False):
+        values = field.pivot_table(index="solver", columns="nfe", values=measure, sort=False)
+        for solver, line in values.iterrows():
+            entries = [
+                _number(line.get(nfe), form, best(values[nfe].dropna()) if nfe in values else None) for nfe in budgets
+            ]
+            lines.append([str(model), f"{guidance:g}", f"`{solver}`", *entries])
+    return _table(("model", "w", "solver", *(f"NFE {nfe}" for nfe in budgets)), lines)
+
+
+def distillation() -> str:
+    """Return bns, its rivals and the students of every model that has students, at the students' numbers of steps."""
+    found = paper()
+    shown = [name for name in QUALITIES if name in found and found[found.solver == "pd"][name].notna().any()]
+    lines = [line for field in _taught(found) for line in _beside_students(field, shown)]
+    head = ("model", "w", "NFE", "solver", *(f"`{name}`" if name != "psnr" else "PSNR" for name in shown))
+    return _table((*head, "parameters", "forwards of training", "pairs or images"), lines, left=(0, 3))
+
+
+def students() -> str:
+    """Return PSNR and distance to the ground truth of bns and of the students, and what both cost."""
+    lines = []
+    for field in _taught(paper()):
+        rows = field.set_index(["solver", "nfe"])
+        for nfe in STUDENT_NFE:
+            if ("pd", nfe) not in rows.index or ("bns", nfe) not in rows.index:
+                continue
+            table, student = rows.loc[("bns", nfe)], rows.loc[("pd", nfe)]
+            line = [str(table.model), f"{table.guidance:g}", str(nfe)]
+            for measure, form, best in (("psnr", "{:.1f}", max), (_distance(field), "{:.3g}", min)):
+                values = [table[measure], student[measure]]
+                line += [_number(value, form, best(values)) for value in values]
+            costs = [f"{count(each.parameters)} / {count(each.train_forwards)}" for each in (table, student)]
+            lines.append([*line, *costs])
+    head: tuple[str, ...] = ("model", "w", "NFE", "PSNR of `bns`", "of the student", "distance of `bns`", "of the student")
+    return _table((*head, "numbers / forwards of `bns`", "of the student"), lines)
+
+
+def ablations() -> str:
+    """Return every variant of bns and every other family at both budgets, beside bns as it is."""
+    rows = paper()
+    rows = rows[rows.model == ABLATED]
+    values = rows.pivot_table(index="solver", columns="nfe", values=["psnr", "fid-gt", "train_forwards"], sort=False)
+    budgets = sorted(rows.nfe.unique())
+    lines = []
+    for solver, line in values.iterrows():
+        entries = []
+        for nfe in budgets:
+            gain = line["psnr", nfe] - values.loc["bns", ("psnr", nfe)]
+            against = "" if solver == "bns" else f" ({gain:+.1f})"
+            entries += [
+                f"{line['psnr', nfe]:.1f}{against}",
+                f"{line['fid-gt', nfe]:.3g}",
+                count(line["train_forwards", nfe]),
+            ]
+        lines.append([f"`{solver}`", *entries])
+    head = [f"{what} at {nfe}" for nfe in budgets for what in ("PSNR", "`fid-gt`", "forwards")]
+    return _table(("solver", *head), lines)
+
+
+def count(number: float) -> str:
+    """Return a count as people say it."""
+    if pd.isna(number):
+        return "-"
+    for unit, name in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if number >= unit:
+            return f"{number / unit:.3g}{name}"
+    return f"{number:.0f}"
+
+
+def _taught(found: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """Yield the rows of every model and scale that has students."""
+    for _, field in found.groupby(["model", "guidance"], sort=False):
+        if (field.solver == "pd").any():
+            yield field
+
+
+def _beside_students(field: pd.DataFrame, shown: Sequence[str]) -> Iterator[list[str]]:
+    for nfe in STUDENT_NFE:
+        rows = field[(field.nfe == nfe) & field.solver.isin(RIVALS)]
+        rows = rows.sort_values("solver", key=lambda names: names.map(RIVALS.index))
+        bounds = {name: (rows[name].min() if name in LOWER else rows[name].max()) for name in shown}
+        for _, row in rows.iterrows():
+            values = [_number(row[name], "{:.1f}" if name == "psnr" else "{:.3g}", bounds[name]) for name in shown]
+            costs = [count(row.parameters), count(row.train_forwards), count(row.train_examples)]
+            yield [str(row.model), f"{row.guidance:g}", str(nfe), f"`{row.solver}`", *values, *costs]
+
+
+def _distance(field: pd.DataFrame) -> str:
+    return "fid-gt" if field["fid-gt"].notna().any() else "kid-gt"
+
+
+def _number(value: float | None, form: str, best: float | None) -> str:
+    if value is None or pd.isna(value):
+        return "-"
+    return f"**{form.format(value)}**" if value == best else form.format(value)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]], left: Sequence[int] = (0, 2)) -> str:
+    rule = ["---" if index in left else "---:" for index in range(len(head))]
+    return "\n".join("| " + " | ".join(row) + " |" for row in [list(head), rule, *map(list, rows)])
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "paper_psnr": psnr,
+    "paper_fid": fid,
+    "paper_sounds": sounds,
+    "distillation": distillation,
+    "students": students,
+    "ablations": ablations,
+}
