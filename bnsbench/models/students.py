@@ -37,8 +37,8 @@ def progressive_distillation(model: Model, guidance: float, nfe: int) -> Student
             return Student(with_weights(model, name, folder), forwards=forwards, images=chain["images"])
     scale = guidance_in_words(guidance)
     raise NotApplicableError(
-        f"no student of {nfe} steps was distilled from this model at w = {scale}, or its weights are not here: "
-        "`bnsbench pretrain` makes those of the embedded models, such as digits-ot-pd8, in ./weights"
+        f"No student of {nfe} steps was distilled from this model at w = {scale}, or its weights are not here: "
+        "`bnsbench pretrain` makes those of the embedded models, such as digits-ot-pd8, in ./weights."
     )
 
 

@@ -46,6 +46,10 @@ def make_problem(
         selection = host.solver(host.settled("solver", name, provider))
         if selection.spec.trained:
             raise UsageError(f"The solver {name!r} is itself trained; a learned one starts from a classic solver or a file.")
+        if selection.spec.kind == "distilled":
+            raise UsageError(
+                f"The solver {name!r} is a network of its own; a learned one starts from a classic solver or a file."
+            )
         return classic_of(selection)
 
     return Problem(

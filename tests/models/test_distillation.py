@@ -144,9 +144,9 @@ def test_pretraining_a_student_trains_its_teachers_first_and_counts_all_of_it(tm
     found = progressive_distillation(digits_ot(), 2.0, 8)
     assert (found.forwards, found.images) == ({"teacher": 10 * images, "training": 6 * images}, 2 * images)
     assert found.parameters == sum(each.numel() for each in student.network.parameters())
-    with pytest.raises(NotApplicableError, match="no student of 4 steps was distilled from this model at w = 2"):
+    with pytest.raises(NotApplicableError, match="No student of 4 steps was distilled from this model at w = 2"):
         progressive_distillation(digits_ot(), 2.0, 4)
-    with pytest.raises(NotApplicableError, match="no student of 8 steps"):
+    with pytest.raises(NotApplicableError, match="No student of 8 steps"):
         progressive_distillation(digits_ot(), 0.0, 8)
 
 

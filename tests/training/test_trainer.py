@@ -48,6 +48,8 @@ def test_a_problem_knows_the_host_s_classic_solvers_and_none_that_is_trained() -
     assert (found.stages, found.grid) == (2, "uniform")
     torch.testing.assert_close(found.sample(SineField(), x0, 4), midpoint(SineField(), x0, 4))
     assert classic("ab2[grid=quadratic]").grid == "quadratic"
+    with pytest.raises(UsageError, match="'pd' is a network of its own"):
+        classic("pd")
     with pytest.raises(UsageError, match="'bns' is itself trained"):
         classic("bns")
 
