@@ -57,7 +57,7 @@ def test_solvers_are_trained_once_and_found_by_the_package(host, tmp_path):
 
 def test_every_shipment_is_of_a_model_that_there_is(host):
     digits = {"digits-gmm", "digits-gmm[path=vp]", "digits-ot", "digits-cos", "digits-vp"}
-    others = {"fashion-ot", "scenes", "speech", "speech[task=infill]"}
+    others = {"fashion-ot", "fashion-vp", "scenes", "speech", "speech[task=infill]"}
     assert {shipment.model for shipment in shipping.SHIPMENTS} == digits | others
     for shipment in shipping.SHIPMENTS:
         assert host.model(shipment.model).spec.guidable

@@ -128,5 +128,5 @@ RECIPES = {
 }
 """The recipes of the fashion weights, by name."""
 
-SHIPMENTS = tuple(Shipment("fashion-ot", guidance, (4, 6, 8)) for guidance in (0.0, 2.0))
+SHIPMENTS = tuple(Shipment(f"fashion-{variant}", guidance, (4, 6, 8)) for variant in VARIANTS for guidance in (0.0, 2.0))
 """For which the package ships solvers of the clothes."""
