@@ -14,7 +14,7 @@ from bnsbench.errors import UsageError
 from bnsbench.training.allowance import Allowance
 from bnsbench.training.budget import Budget
 from bnsbench.training.problem import Cost, Effort, effort_in
-from bnsbench.training.recipes.bns import GUIDED_SHARE, SPLIT, rung_below
+from bnsbench.training.recipes.bns import FIRST_SHARE, SPLIT, rung_below
 from bnsbench.training.recipes.fitting import LADDER_SHARE, fitted, least, worth_a_rung
 from bnsbench.training.recipes.forecast import Forecast, Task, forecast, split_task, task_of
 from bnsbench.training.speed import Speed, measure
@@ -176,7 +176,7 @@ def _task(selection: Selection[SolverSpec], source: PairSource, nfe: int) -> Tas
 def _course(selection: Selection[SolverSpec], source: PairSource, nfe: int, effort: Effort, speed: Speed) -> Course:
     each, budget = source.forwards_per_evaluation, effort.budget
     split = selection.parameters.get("columns") == SPLIT
-    guided = budget.part(GUIDED_SHARE) if split and budget is not None else budget
+    guided = budget.part(FIRST_SHARE) if split and budget is not None else budget
     rungs = _rungs(selection, source, nfe, guided, speed)
     found = Forecast()
     for place, rung in enumerate((*rungs, nfe)):
