@@ -61,27 +61,34 @@ class Likeness:
         pairs: of noise and truth.
         features: of end states; they need not be differentiable.
         parts: how many samples the extractor takes at once.
+        distance: to the features of the truth.
         floor: f, an error.
     """
 
     pairs: Pairs
     features: Features
     parts: Parts
+    distance: FrechetDistance
     floor: float
+
+    @classmethod
+    def of(cls, pairs: Pairs, features: Features, parts: Parts, floor: float = 0.0) -> Likeness:
+        """Return the loss on pairs, for which the features of the truth are extracted."""
+        return cls(pairs, features, parts, FrechetDistance(_extracted(pairs.x1, pairs, features, parts)), floor)
 
     def view(self, end: Tensor) -> View:
         """Return what the loss sees of end states [N, d]."""
-        return View(self._of(end), (end - self.truth).double().square().mean(1).cpu())
+        return View(_extracted(end, self.pairs, self.features, self.parts), (end - self.truth).double().square().mean(1).cpu())
 
     def frechet(self, view: View) -> float:
         """Return the Frechet distance; inf where something is not finite."""
-        return float(self._distance(view.features)) if view.finite else math.inf
+        return float(self.distance(view.features)) if view.finite else math.inf
 
     def loss(self, view: View) -> Tensor:
         """Return the loss in nats (0-d), differentiable in the view; inf where something is not finite."""
         if not view.finite:
             return torch.tensor(math.inf, dtype=torch.float64)
-        distance = self._distance(view.features).clamp_min(SMALLEST_DISTANCE)
+        distance = self.distance(view.features).clamp_min(SMALLEST_DISTANCE)
         return distance.log() + LOG_MSE.loss(view.errors, self.pairs.sample_weights(), self.floor)
 
     @cached_property
@@ -89,18 +96,16 @@ class Likeness:
         """The true end states [N, d]."""
         return self.pairs.x1.flatten(1)
 
-    @cached_property
-    def _distance(self) -> FrechetDistance:
-        return FrechetDistance(self._of(self.pairs.x1))
 
-    def _of(self, states: Tensor) -> Tensor:
-        like = self.pairs.x1
+def _extracted(states: Tensor, pairs: Pairs, features: Features, parts: Parts) -> Tensor:
+    """Return the features [N, k] of end states of pairs, in float64 on the CPU."""
+    like = pairs.x1
 
-        def extract(part: slice) -> Tensor:
-            return self.features(states[part].reshape(-1, *like.shape[1:]).to(like.dtype)).flatten(1)
+    def extract(part: slice) -> Tensor:
+        return features(states[part].reshape(-1, *like.shape[1:]).to(like.dtype)).flatten(1)
 
-        with torch.no_grad():
-            return torch.cat(self.parts.each("values", len(states), extract)).double().cpu()
+    with torch.no_grad():
+        return torch.cat(parts.each("values", len(states), extract)).double().cpu()
 
 
 @dataclass(frozen=True)

@@ -191,14 +191,14 @@ class _Stage:
         self.teaching = Teaching(replace(problem, effort=replace(problem.effort, probed=probed)), self.cost)
         self.teaching.sharpen(psnr)
         self.train, self.validation = (self.teaching.pairs(split, count) for split in ("train", "validation"))
-        self.features = counted(problem, self.cost)
-        self.parts = Parts(notice=problem.notice, what=EXTRACTOR)
+        features, parts = counted(problem, self.cost), Parts(notice=problem.notice, what=EXTRACTOR)
+        self.likenesses = [Likeness.of(pairs, features, parts) for pairs in (self.train, self.validation)]
 
     def descend(self) -> tuple[NonStationarySolver, dict[str, Any]]:
         """Return the best table on the validation pairs, and the record."""
         saved = self.checkpoint.load()
         state = self._begin() if saved is None else self._resumed(saved)
-        train, validation = (self._likeness(pairs, state.floor) for pairs in (self.train, self.validation))
+        train, validation = (replace(likeness, floor=state.floor) for likeness in self.likenesses)
         steps = LikenessSteps(self.family, train, self.cost)
         while not (reason := self._why_stopped(state)):
             with self.allowance.timed():
@@ -226,7 +226,7 @@ class _Stage:
         self.cost.training += self.start.nfe * len(self.train)
         # The floor stays, so that one loss is lowered from the beginning to the end.
         floor = floor_under(self.share, first.errors(self.train.x1.flatten(1)))
-        standing = self._standing(self.start, self._likeness(self.validation, floor), 0)
+        standing = self._standing(self.start, replace(self.likenesses[1], floor=floor), 0)
         state = StageState(self.family.start(), CHARGE, 0, math.inf, None, standing, standing, floor)
         self._report(state)
         return state
@@ -236,9 +236,6 @@ class _Stage:
         self.allowance.resume(saved["seconds"])
         self.curve.points = saved["curve"]
         return StageState.from_dict(saved["state"])
-
-    def _likeness(self, pairs: Pairs, floor: float) -> Likeness:
-        return Likeness(pairs, self.features, self.parts, floor)
 
     def _standing(self, table: NonStationarySolver, likeness: Likeness, steps: int) -> Standing:
         """Return how good a table is on the validation pairs, counted and kept in the curve."""
