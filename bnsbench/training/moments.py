@@ -6,6 +6,8 @@ covariance of their features.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -40,4 +42,4 @@ class FrechetDistance:
 
 def _centred(features: Tensor) -> Tensor:
     """Return A [n, width] for which A^T A is the covariance of features [n, width]."""
-    return (features - features.mean(0)) / (len(features) - 1) ** 0.5
+    return (features - features.mean(0)) / math.sqrt(len(features) - 1)

@@ -20,7 +20,9 @@ def features(count: int, width: int, seed: int) -> Tensor:
 def test_it_is_torch_fidelity_s_distance(count: int, width: int) -> None:
     one, other = features(count, width, 0), features(count + 5, width, 1)
     statistics = [fid_features_to_statistics(each) for each in (one, other)]
-    statistics = [{name: value.reshape((width,) * (1 + (name == "sigma"))) for name, value in each.items()} for each in statistics]
+    statistics = [
+        {name: value.reshape((width,) * (1 + (name == "sigma"))) for name, value in each.items()} for each in statistics
+    ]
     expected = fid_statistics_to_metric(*statistics, verbose=False)[KEY_METRIC_FID]
     assert float(FrechetDistance(other)(one)) == pytest.approx(float(expected), rel=1e-6)
 

@@ -1,8 +1,8 @@
 """Steps that make samples look like the truth: the Frechet distance of features and the fidelity, lowered together.
 
 A step holds network and extractor linear in the table's numbers, with derivatives from differences, so that neither needs
-to be differentiable: end states are x + J z, features phi + T z. The loss, which is far from linear in them, is kept as it is
-and minimised over z, which costs no evaluation. How far end states move is charged, in units of their error at
+to be differentiable: end states are x + J z, features phi + T z. The loss, which is far from linear in them, is kept as it
+is and minimised over z, which costs no evaluation. How far end states move is charged, in units of their error at
 present, and the charge rises until the network's own samples are better.
 """
 
@@ -78,7 +78,9 @@ class Likeness:
 
     def view(self, end: Tensor) -> View:
         """Return what the loss sees of end states [N, d]."""
-        return View(_extracted(end, self.pairs, self.features, self.parts), (end - self.truth).double().square().mean(1).cpu())
+        return View(
+            _extracted(end, self.pairs, self.features, self.parts), (end - self.truth).double().square().mean(1).cpu()
+        )
 
     def frechet(self, view: View) -> float:
         """Return the Frechet distance; inf where something is not finite."""
@@ -221,7 +223,7 @@ class _Linear:
             torch.autograd.backward(loss, inputs=[z])
             return loss
 
-        solver.step(charged)
+        solver.step(charged)  # type: ignore[no-untyped-call]
         return z.detach()
 
 

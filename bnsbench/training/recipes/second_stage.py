@@ -34,7 +34,6 @@ from bnsbench.training.optimisers.rollout import run
 from bnsbench.training.optimisers.selection import mean_psnr
 from bnsbench.training.problem import Cost, Features, Problem, TrainingStatus, ValidationCurve
 from bnsbench.training.teaching import LONG, Teaching
-from bnsbench.truth.pairs import Pairs
 
 NOTHING, FEATURES = STAGES = ("", "features")
 """What may follow the optimum of fidelity."""

@@ -164,7 +164,9 @@ def test_a_budget_is_kept_and_too_little_of_it_leaves_the_stage_out(source: Pair
 def test_what_it_cannot_serve_is_refused(source: PairSource) -> None:
     with pytest.raises(UsageError, match="no second stage 'magic'; choose 'features', or leave it out"):
         train_bns(problem(source), 3, then="magic")
-    with pytest.raises(NotApplicableError, match="second stage 'features' needs a feature extractor, and this model has none"):
+    with pytest.raises(
+        NotApplicableError, match="second stage 'features' needs a feature extractor, and this model has none"
+    ):
         train_bns(Problem(source, effort=SMALL), 3, then="features")
     mixed = MixedSource.of(cross_source(), (0.0, 1.0))
     with pytest.raises(NotApplicableError, match="of one guidance scale with their truth: train a table for each"):
