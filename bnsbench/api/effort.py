@@ -155,7 +155,9 @@ def _estimate(
     whole = _course(selection, source, nfe, effort, speed)
     courses = [whole]
     if not _is_paper(selection):
-        needed = least(_task(selection, source, nfe)) * source.forwards_per_evaluation
+        # The first of two stages has a share of the budget.
+        later = (selection.parameters.get("columns") == SPLIT) + bool(selection.parameters.get("then"))
+        needed = least(_task(selection, source, nfe)) * source.forwards_per_evaluation / FIRST_SHARE**later
         smaller = [part * whole.forwards for part in PARTS if part * whole.forwards > needed]
         for forwards in (*smaller, needed):
             limited = replace(effort, budget=Budget(forwards=_round_up(forwards)))
