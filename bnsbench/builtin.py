@@ -126,8 +126,17 @@ def bnsbench_solvers() -> Iterator[SolverSpec]:
         "bnsbench.training.recipes.bns:train_bns",
         "A non-stationary solver trained for its model, guidance and NFE; recipe is default or paper.",
         TRAINER,
-        parameters={"recipe": "default", "init": "", "sigma_0": 1.0, "ladder": "standard", "columns": "guided", **_CHOICES},
+        parameters={
+            "recipe": "default",
+            "init": "",
+            "sigma_0": 1.0,
+            "ladder": "standard",
+            "columns": "guided",
+            "then": "",
+            **_CHOICES,
+        },
         kind="trained",
+        later=("then",),
         reference="Shaul et al. 2024, Bespoke Non-Stationary Solvers, arXiv 2403.01329",
     )
     yield SolverSpec(

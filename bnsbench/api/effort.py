@@ -14,9 +14,9 @@ from bnsbench.errors import UsageError
 from bnsbench.training.allowance import Allowance
 from bnsbench.training.budget import Budget
 from bnsbench.training.problem import Cost, Effort, effort_in
-from bnsbench.training.recipes.bns import GUIDED_SHARE, SPLIT, rung_below
+from bnsbench.training.recipes.bns import FIRST_SHARE, SPLIT, rung_below
 from bnsbench.training.recipes.fitting import LADDER_SHARE, fitted, least, worth_a_rung
-from bnsbench.training.recipes.forecast import Forecast, Task, forecast, split_task, task_of
+from bnsbench.training.recipes.forecast import Forecast, Task, forecast, split_task, stage_forecast, task_of
 from bnsbench.training.speed import Speed, measure
 from bnsbench.truth.pairs import PairSource
 
@@ -155,7 +155,9 @@ def _estimate(
     whole = _course(selection, source, nfe, effort, speed)
     courses = [whole]
     if not _is_paper(selection):
-        needed = least(_task(selection, source, nfe)) * source.forwards_per_evaluation
+        # The first of two stages has a share of the budget.
+        later = (selection.parameters.get("columns") == SPLIT) + bool(selection.parameters.get("then"))
+        needed = least(_task(selection, source, nfe)) * source.forwards_per_evaluation / FIRST_SHARE**later
         smaller = [part * whole.forwards for part in PARTS if part * whole.forwards > needed]
         for forwards in (*smaller, needed):
             limited = replace(effort, budget=Budget(forwards=_round_up(forwards)))
@@ -175,8 +177,9 @@ def _task(selection: Selection[SolverSpec], source: PairSource, nfe: int) -> Tas
 
 def _course(selection: Selection[SolverSpec], source: PairSource, nfe: int, effort: Effort, speed: Speed) -> Course:
     each, budget = source.forwards_per_evaluation, effort.budget
-    split = selection.parameters.get("columns") == SPLIT
-    guided = budget.part(GUIDED_SHARE) if split and budget is not None else budget
+    split, then = selection.parameters.get("columns") == SPLIT, selection.parameters.get("then")
+    first = budget.part(FIRST_SHARE) if then and budget is not None else budget
+    guided = first.part(FIRST_SHARE) if split and first is not None else first
     rungs = _rungs(selection, source, nfe, guided, speed)
     found = Forecast()
     for place, rung in enumerate((*rungs, nfe)):
@@ -187,9 +190,14 @@ def _course(selection: Selection[SolverSpec], source: PairSource, nfe: int, effo
         found = forecast(task, own, allowance.left).after(found)
     if split:
         task = split_task(nfe, selection.parameters, math.prod(source.model.shape))
-        share = None if budget is None else _in_forwards(budget, speed)
+        share = None if first is None else _in_forwards(first, speed)
         allowance = Allowance(share, Cost(), source, below=Cost(training=found.total))
         found = forecast(task, fitted(task, replace(effort, parts=()), allowance), allowance.left).after(found)
+    if then:
+        share = None if budget is None else _in_forwards(budget, speed)
+        left = Allowance(share, Cost(), source, below=Cost(training=found.total)).left
+        stage = stage_forecast(nfe, 2 if split else 1, left)
+        found = replace(stage.after(found), pairs=found.pairs)
     phases = {phase: each * count for phase, count in found.phases.items()}
     limit = None if budget is None else _in_forwards(budget, speed).forwards
     return Course(limit, phases, speed.seconds * sum(phases.values()), rungs, found.pairs, own.validation)

@@ -25,7 +25,7 @@ from bnsbench.storage.plain_data import digest
 from bnsbench.training.budget import Budget
 from bnsbench.training.listener import Listener
 from bnsbench.training.problem import Effort, Problem, effort_in
-from bnsbench.training.recipes.bns import GUIDED_SHARE
+from bnsbench.training.recipes.bns import FIRST_SHARE
 from bnsbench.training.recipes.fitting import LADDER_SHARE
 from bnsbench.training.trainer import make_problem, train_solver, with_options
 from bnsbench.truth.mixed_source import MixedSource
@@ -313,7 +313,7 @@ class Trainings:
         """Return the same solver with other options for an NFE, kept likewise."""
         other, budget = with_options(self.selection, options), self.asked.budget
         if other.name not in self._variants:
-            part = replace(self.asked, budget=None if budget is None else budget.part(GUIDED_SHARE))
+            part = replace(self.asked, budget=None if budget is None else budget.part(FIRST_SHARE))
             self._variants[other.name] = replace(self, selection=other, effort=part)
         return self._variants[other.name].solver(nfe)
 

@@ -57,6 +57,7 @@ FAMILIES = (
             Option("sigma_0", 1.0, "above 0", "preconditioning of a classic start; above 1 for high guidance only"),
             Option("ladder", "standard", "standard, every, none", "which smaller budgets are trained first"),
             Option("columns", "guided", "guided, split", "whether both answers of a guided network are weighed apart"),
+            Option("then", "", "features", "a second stage, for samples that look like the truth at 3 to 5 evaluations"),
             *_COMMON,
         ),
     ),

@@ -154,6 +154,8 @@ class Problem:
             caller keeps nothing.
         notice: called with a sentence that the user should read.
         expected: forwards that the training comes to in all, about; 0 where nobody knows.
+        shown: features of end states as metrics see their samples, pictures within their range; None if the model has no
+            extractor.
     """
 
     source: Source
@@ -166,6 +168,7 @@ class Problem:
     variant: Callable[[int, Mapping[str, Scalar]], SolverArtefact] | None = None
     notice: Callable[[str], None] | None = None
     expected: int = 0
+    shown: Features | None = None
 
     def note(self, text: str) -> None:
         """Pass a sentence on that the user should read, if anybody listens."""

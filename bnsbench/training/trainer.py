@@ -62,6 +62,7 @@ def make_problem(
         effort=effort or effort_in(source.model.shape),
         variant=variant,
         notice=notice,
+        shown=features_of(source.model, shown=True),
     )
 
 
@@ -70,14 +71,18 @@ def with_options(solver: Selection[SolverSpec], options: Mapping[str, Scalar]) -
     return replace(solver, parameters={**solver.parameters, **options})
 
 
-def features_of(model: Model) -> Features | None:
-    """Return the features of a model's end states, by which tables can be trained; None if the model brings none."""
+def features_of(model: Model, shown: bool = False) -> Features | None:
+    """Return the features of a model's end states, by which tables can be trained; None if the model brings none.
+
+    shown: whether pictures are clamped to their range first, as they are before metrics look at them.
+    """
     own = model.features()
     if own is None:
         return None
 
     def decode(states: Tensor) -> Tensor:
         decoded = model.decode(states)
+        decoded = decoded.clamp(-1.0, 1.0) if shown and decoded.ndim == 4 else decoded
         # Extractors of sound hear its channels averaged.
         return decoded.mean(dim=1) if model.sample_rate is not None and decoded.ndim == 3 else decoded
 

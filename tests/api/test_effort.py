@@ -110,3 +110,12 @@ def test_json(sources) -> None:
     assert content["forwards"] == sum(content["phases"].values())
     assert {"seconds", "batch", "memory"} == set(content["speed"])
     assert content["budgets"][-1]["budget"] < content["forwards"]
+
+
+def test_a_second_stage_is_part_of_an_estimate_and_has_its_share_of_a_budget(sources) -> None:
+    first, both = (estimate(sources, 3, name).courses[0] for name in ("bns", "bns[then=features]"))
+    assert both.forwards > first.forwards
+    assert both.phases["start"] == first.phases["start"]
+    # A budget that has no room for it gives the first stage two thirds, and stays within.
+    small = estimate(sources, 3, "bns[then=features]", Effort(budget=Budget(forwards=6_000))).courses[0]
+    assert small.forwards <= 4_000

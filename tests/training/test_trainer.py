@@ -123,6 +123,15 @@ def test_channels_of_sound_are_averaged_for_features(shape: tuple[int, ...], rat
     assert features(states).tolist() == [heard]
 
 
+def test_shown_features_are_those_of_pictures_within_their_range() -> None:
+    """As metrics see them; sound has no such range."""
+    states = torch.tensor([-3.0, -0.5, 0.5, 1.0, 2.0, 0.0], dtype=torch.float64)
+    for shape, rate, last in (((1, 2, 3), None, [-1.0, -0.5, 0.5, 1.0, 1.0, 0.0]), ((6,), 8000, states.tolist())):
+        features = features_of(Shown(shape, Seen(), rate=rate), shown=True)
+        assert features is not None
+        assert features(states.reshape(1, *shape))[0, -6:].tolist() == last
+
+
 def handed_back(change: Any) -> None:
     """Train by a trainer that hands back something else than Euler's table."""
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from bnsbench.contract.specs import Scalar
 from bnsbench.errors import NotApplicableError, UsageError
 from bnsbench.flows.guidance import guidance_in_words
 from bnsbench.nonstationary.artefact import SolverArtefact
@@ -26,6 +27,7 @@ from bnsbench.training.recipes.fitting import judged_pairs, made_to_fit, worth_a
 from bnsbench.training.recipes.forecast import split_task, task_of
 from bnsbench.training.recipes.initial import given_start
 from bnsbench.training.recipes.paper import PaperRecipe, train_paper
+from bnsbench.training.recipes.second_stage import NOTHING, check_stage, likeness_stage
 from bnsbench.training.recipes.start import Start, choose_start, pairs_followed
 from bnsbench.training.teaching import Teaching
 
@@ -38,8 +40,8 @@ GUIDED, SPLIT = COLUMNS = ("guided", "split")
 """What a table may weigh of a guided evaluation: the velocity u_w, or both answers of the network apart."""
 
 
-GUIDED_SHARE = 2 / 3
-"""The share of a budget that the table of velocities has before its columns are split."""
+FIRST_SHARE = 2 / 3
+"""The share of a budget that a table has before another stage goes on from it: split columns, or a likeness to the truth."""
 
 
 def train_bns(
@@ -50,6 +52,7 @@ def train_bns(
     sigma_0: float = 1.0,
     ladder: str = "standard",
     columns: str = GUIDED,
+    then: str = NOTHING,
     **choices: Any,
 ) -> SolverArtefact:
     """Train a BNS solver with ``nfe`` evaluations (Shaul et al. 2024, arXiv 2403.01329).
@@ -62,17 +65,24 @@ def train_bns(
         sigma_0: of the preconditioning of a classic start, for high guidance alone: without guidance it does harm.
         ladder: of `LADDERS`.
         columns: of `COLUMNS`; "split" goes on from the table that "guided" trains.
+        then: of `bnsbench.training.recipes.second_stage.STAGES`; "features" goes on from the table that all else trains.
         choices: of `Choices`.
 
     Raises:
-        UsageError: for a recipe, start, ladder or choice that does not exist.
-        NotApplicableError: for split columns where the model answers once, or under several guidance scales.
+        UsageError: for a recipe, start, ladder, stage or choice that does not exist.
+        NotApplicableError: for split columns where the model answers once, or under several guidance scales; for a second
+            stage without features, or under several scales.
         DivergedError: if no table gives finite samples.
     """
     began = time.perf_counter()
     chosen = Choices(**choices)
     if columns not in COLUMNS:
         raise UsageError(f"A table's columns are {' or '.join(COLUMNS)}, not {columns!r}.")
+    check_stage(then, problem)
+    if then:
+        options = {"recipe": recipe, "init": init, "sigma_0": sigma_0, "ladder": ladder, "columns": columns, **choices}
+        table, record = _train_then(problem, nfe, chosen, options)
+        return problem.artefact("bns", table, {"recipe": recipe, "columns": columns, "then": then, **record}, began)
     if columns == SPLIT:
         if recipe == "paper":
             raise UsageError("The recipe 'paper' trains tables of velocities; leave columns out.")
@@ -179,8 +189,8 @@ def _train_split(
         )
     task = split_task(nfe, vars(choices), math.prod(source.model.shape))
     if budget is not None:  # refused before anything is spent
-        made_to_fit(problem, task, Allowance(budget.part(1 - GUIDED_SHARE), cost, source))
-    guided = _guided(problem, nfe, options)
+        made_to_fit(problem, task, Allowance(budget.part(1 - FIRST_SHARE), cost, source))
+    guided = _first(problem, nfe, options, {"columns": GUIDED})
     start = guided.solver.split(guidance)
     fewest = int(guided.training.get("pairs") or 0)
     allowance = Allowance.after(guided.training, budget, cost, source)
@@ -209,13 +219,38 @@ def _only_scale(guidance: float | tuple[float, ...]) -> float:
     return scale
 
 
-def _guided(problem: Problem, nfe: int, options: Mapping[str, Any]) -> SolverArtefact:
-    """Return the trained table of velocities for the same problem, through the caller's cache if there is one."""
+def _train_then(
+    problem: Problem, nfe: int, choices: Choices, options: Mapping[str, Any]
+) -> tuple[NonStationarySolver, dict[str, Any]]:
+    """Go on from the optimum of fidelity towards a likeness of samples and truth.
+
+    options: the arguments of `train_bns` for the first stage.
+    """
+    source, cost, budget = problem.source, Cost(), problem.effort.budget
+    first = _first(problem, nfe, options, {"then": NOTHING})
+    allowance = Allowance.after(first.training, budget, cost, source)
+    psnr = float(first.training.get("psnr") or 0.0)
+    table, record = likeness_stage(problem, first.solver, psnr, choices.floor, choices.pairs, allowance)
+    began_with = {"name": f"{first.name} of fidelity", "table": first.solver.to_dict(), "psnr": psnr}
+    chosen = {"objective": choices.objective, "optimiser": choices.optimiser, "floor": choices.floor}
+    return table, {"start": began_with, "notes": [], **chosen, **record, **_in_all(problem, cost, first)}
+
+
+def _first(problem: Problem, nfe: int, options: Mapping[str, Any], without: Mapping[str, Scalar]) -> SolverArtefact:
+    """Return the table that a further stage goes on from, through the caller's cache if there is one.
+
+    Args:
+        problem: the field to train for.
+        nfe: of the table.
+        options: the arguments of `train_bns` that lead to it.
+        without: the argument that tells it from the whole training, and its value there.
+    """
     if problem.variant is not None:
-        return problem.variant(nfe, {"columns": GUIDED})
+        return problem.variant(nfe, without)
     file = problem.checkpoint
-    budget = None if problem.effort.budget is None else problem.effort.budget.part(GUIDED_SHARE)
+    budget = None if problem.effort.budget is None else problem.effort.budget.part(FIRST_SHARE)
     effort = replace(problem.effort, budget=budget)
-    own = replace(problem, checkpoint=None if file is None else file.with_suffix(".guided.pt"), effort=effort)
-    below = None if problem.previous is None else lambda rung: _guided(problem, rung, options)
-    return train_bns(replace(own, previous=below), nfe, **options)
+    stage = "-".join(without)
+    own = replace(problem, checkpoint=None if file is None else file.with_suffix(f".{stage}.pt"), effort=effort)
+    below = None if problem.previous is None else lambda rung: _first(problem, rung, options, without)
+    return train_bns(replace(own, previous=below), nfe, **{**options, **without})

@@ -13,10 +13,12 @@ from typing import Any
 
 from bnsbench.training.optimisers.adam import AdamSettings
 from bnsbench.training.optimisers.costs import numbers_of, step
+from bnsbench.training.optimisers.likeness import directions_of
 from bnsbench.training.problem import FEW, FEW_DIMENSIONS, Effort
 from bnsbench.training.recipes.grid_choice import TRIED as GRIDS_TRIED
 from bnsbench.training.recipes.initial import START_GRIDS
 from bnsbench.training.recipes.paper import PaperRecipe
+from bnsbench.training.recipes.second_stage import PAIRS as STAGE_PAIRS
 from bnsbench.training.teaching import EXACT, LONG, probing_cost
 from bnsbench.training.tuning.classics import JUDGED
 from bnsbench.truth.teacher import WAY_POINTS
@@ -37,6 +39,8 @@ SHARES_OF_STEPS = (1.0, 0.5)
 """Steps of the first two legs, for each evaluation of the table."""
 LATER_STEPS = 3
 """Steps of each leg after these."""
+STAGE_STEPS = 3
+"""Steps of a second stage."""
 TEACHING_PER_EVALUATION = 8
 """Evaluations of the truth that a table ends with, for each evaluation of its own: a better student needs a finer one."""
 
@@ -196,6 +200,20 @@ def split_task(nfe: int, choices: Mapping[str, Any], dimensions: float = math.in
     """Return what decides how much it costs to go on from a table of velocities with its columns split."""
     task = task_of("bns", nfe, choices, dimensions)
     return replace(task, parameters=2 * nfe - 1 + nfe * (nfe + 1), searched=0)
+
+
+def stage_forecast(nfe: int, columns: int = 1, left: float = math.inf) -> Forecast:
+    """Return what a second stage is expected to cost; nothing where so many evaluations leave no room for it.
+
+    Its extractor's forwards are not among them.
+    """
+    each = directions_of(nfe, columns) + 2 * nfe
+    for pairs in STAGE_PAIRS:
+        training, validation = pairs * (nfe + STAGE_STEPS * each), (1 + STAGE_STEPS) * nfe * pairs
+        found = Forecast(2 * LONG[0] * pairs + probing_cost(), 0, training, validation, pairs)
+        if found.total <= left:
+            return found
+    return Forecast()
 
 
 def search_cost(family: str, nfe: int, choices: Mapping[str, Any], judged: int) -> int | None:

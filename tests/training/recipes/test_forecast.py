@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 
 import pytest
+import torch
 
 from bnsbench.training.allowance import Allowance
 from bnsbench.training.budget import Budget
@@ -13,7 +14,7 @@ from bnsbench.training.distil import Choices
 from bnsbench.training.problem import Cost, Effort, Problem
 from bnsbench.training.recipes.bns import train_bns
 from bnsbench.training.recipes.fitting import fitted
-from bnsbench.training.recipes.forecast import Forecast, Task, forecast, legs_of, start_cost, task_of
+from bnsbench.training.recipes.forecast import Forecast, Task, forecast, legs_of, stage_forecast, start_cost, task_of
 from bnsbench.training.recipes.learned import train_gs
 from bnsbench.training.recipes.start import choose_start
 from bnsbench.training.teaching import Teaching
@@ -108,3 +109,15 @@ def test_with_a_budget_the_forecast_is_of_the_shorter_course(wide: PairSource) -
         spent = sum(record["forwards"].values())
         assert spent <= budget
         assert spent / FACTOR < said < spent * FACTOR
+
+
+def test_a_second_stage_costs_about_what_it_is_said_to(wide: PairSource) -> None:
+    given = Problem(wide, shown=lambda x: torch.cat([x, x.square()], dim=1))
+    record = train_bns(given, 3, then="features", ladder="none").training
+    own, said = record["own_forwards"], stage_forecast(3)
+    spent = own["teacher"] + own["training"] + own["validation"]
+    assert spent / FACTOR < said.total < spent * FACTOR
+    assert said.pairs == record["pairs"] == 256
+    assert stage_forecast(3, left=said.total - 1).pairs == 128
+    assert stage_forecast(3, columns=2).training > said.training
+    assert stage_forecast(3, left=100).total == 0
