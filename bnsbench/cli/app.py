@@ -32,6 +32,7 @@ from bnsbench.cli.new import new
 from bnsbench.cli.plugins import plugins
 from bnsbench.cli.pretrain import pretrain
 from bnsbench.cli.publish import publish
+from bnsbench.cli.report import report
 from bnsbench.cli.run import run
 from bnsbench.cli.sample import sample
 from bnsbench.cli.seal import seal
@@ -63,6 +64,7 @@ for name, command in (("show", show), ("diff", diff), ("export", export), ("blen
 
 app.command("run", cls=Command)(run)
 app.command("leaderboard", cls=Command)(leaderboard)
+app.command("report", cls=Command)(report)
 app.command("compare", cls=Command)(compare)
 app.command("verify", cls=Command)(verify)
 app.command("seal", cls=Command)(seal)

@@ -19,7 +19,7 @@ from bnsbench.media.drawing import label, plain_style
 from bnsbench.report.kinds import CLASSIC, LEARNED, TUNED
 from bnsbench.report.leaderboard import FIELD
 from bnsbench.report.matrix import field_title, readable
-from bnsbench.report.profiles import profile, share_at
+from bnsbench.report.profiles import area, profile, share_at
 from bnsbench.report.solver_styles import Style, styles_of
 from bnsbench.storage.files import replacing
 
@@ -280,15 +280,8 @@ def _draw_profile(axes: Axes, steps: pd.DataFrame, styles: Mapping[str, Style], 
 
 def _named(curves: Mapping[str, pd.DataFrame], right: float) -> list[str]:
     """Return the best learned solvers and the best classic one, best first."""
-    ordered = sorted(curves, key=lambda solver: -_area(curves[solver], right))
+    ordered = sorted(curves, key=lambda solver: -area(curves[solver], right))
     kinds = {solver: str(part["kind"].iloc[0]) for solver, part in curves.items()}
     learned = [solver for solver in ordered if kinds[solver] == LEARNED][:NAMED]
     classics = [solver for solver in ordered if kinds[solver] in (CLASSIC, TUNED)][:1]
     return [solver for solver in ordered if solver in learned + classics]
-
-
-def _area(steps: pd.DataFrame, right: float) -> float:
-    """Return the area under a solver's shares over log tau, up to ``right``."""
-    ends = [*steps["tau"].iloc[1:], right]
-    parts = zip(steps["tau"].astype(float), steps["share"].astype(float), ends, strict=True)
-    return sum((share * math.log(end / tau) for tau, share, end in parts), 0.0)

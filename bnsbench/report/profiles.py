@@ -6,6 +6,7 @@ once been reached counts as reached, though a larger NFE may fall behind.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -115,6 +116,13 @@ def profile(frame: pd.DataFrame, measure: str) -> pd.DataFrame:
 def share_at(steps: pd.DataFrame, tau: float) -> float:
     """Return the share of fields of one solver and target at tau, given the steps of `profile`."""
     return float(steps[steps["tau"] <= tau]["share"].max()) if (steps["tau"] <= tau).any() else 0.0
+
+
+def area(steps: pd.DataFrame, right: float) -> float:
+    """Return the area under the shares of one solver and target over log tau, from 1 to ``right``; see `profile`."""
+    ends = [*steps["tau"].iloc[1:], right]
+    parts = zip(steps["tau"].astype(float), steps["share"].astype(float), ends, strict=True)
+    return sum((share * math.log(end / tau) for tau, share, end in parts), 0.0)
 
 
 def _ratios(curves: Mapping[tuple[str, str], Curve], n: int) -> dict[str, float]:
