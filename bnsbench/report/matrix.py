@@ -109,8 +109,15 @@ def field_title(field: Sequence[Any], seeds: bool) -> str:
 def fields(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """Yield the title and the rows of every model, guidance scale and seed."""
     seeds = frame["seed"].nunique() > 1
-    for field, rows in frame.groupby(list(FIELD), sort=False):
+    for field, rows in without_attrs(frame).groupby(list(FIELD), sort=False):
         yield field_title(field, seeds), rows
+
+
+def without_attrs(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the frame without its attrs, of which pandas would make a copy at every step."""
+    bare = frame.copy(deep=False)
+    bare.attrs = {}
+    return bare
 
 
 def matrices(frame: pd.DataFrame, metric: str) -> Iterator[Matrix]:

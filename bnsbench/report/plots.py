@@ -19,7 +19,7 @@ from bnsbench.media.drawing import label, plain_style
 from bnsbench.report.kinds import CLASSIC, LEARNED, TUNED
 from bnsbench.report.leaderboard import FIELD
 from bnsbench.report.matrix import field_title, readable
-from bnsbench.report.profiles import area, profile, share_at
+from bnsbench.report.profiles import area, profile, share_at, shared_targets
 from bnsbench.report.solver_styles import Style, styles_of
 from bnsbench.storage.files import replacing
 
@@ -47,9 +47,6 @@ ROW = 0.075
 
 HANDLE, LETTER = 0.6, 0.066
 """Inches that a legend's mark with its margins takes, and a letter beside it."""
-
-SHARED = 3
-"""Solvers and fields that a target of a profile needs for a panel of its own: a share of two fields says little."""
 
 
 @dataclass(frozen=True)
@@ -102,22 +99,11 @@ def draw_profile(frame: pd.DataFrame, metric: str, file: Path) -> None:
     Raises:
         UsageError: If the metric is not in dB.
     """
-    steps = profile(frame, metric)
-    reached = steps[steps["share"] > 0]
-    shared = [
-        (target, part)
-        for target, part in _by_target(reached)
-        if min(part["solver"].nunique(), part["fields"].max()) >= SHARED
-    ]
+    shared = list(shared_targets(profile(frame, metric)))
     if not shared:
         return
     with plain_style(STYLE):
         _save(_profile_figure(shared), file)
-
-
-def _by_target(steps: pd.DataFrame) -> Iterator[tuple[int, pd.DataFrame]]:
-    for target in sorted(steps["target"].unique()):
-        yield int(target), steps[steps["target"] == target]
 
 
 def _save(figure: Figure, file: Path) -> None:

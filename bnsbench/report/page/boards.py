@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from bnsbench.report.matrix import TIE, Sheet, readable
-from bnsbench.report.page.markup import Content, Html, tag
+from bnsbench.report.page.markup import Content, Html, tag, void
 from bnsbench.report.page.palette import Ink
 from bnsbench.report.page.sources import Cell, Measure, Scenario, Value
 from bnsbench.report.tables import number_text
@@ -108,7 +108,7 @@ def _row(solver: str, kind: str, ink: Ink, cells: Sequence[Html], kind_column: b
 
 def swatch(ink: Ink) -> Html:
     """Return a solver's marker in its colour, for beside its name."""
-    marker = tag("use", href=f"#m{ink.marker}", x=8, y=8)
+    marker = void("use", href=f"#m{ink.marker}", x=8, y=8)
     return tag("svg", marker, class_=f"swatch s{ink.number}", viewBox="0 0 16 16", aria_hidden="true")
 
 

@@ -21,12 +21,12 @@ from bnsbench.report.page.media import Allowance, gallery
 from bnsbench.report.page.palette import Ink, inks, markers, rules
 from bnsbench.report.page.sources import Measure, Scenario, Source, read_sources, scenarios
 from bnsbench.report.page.words import outcome
-from bnsbench.report.profiles import profile
-from bnsbench.report.views import LEGENDS, view_sheets
+from bnsbench.report.profiles import profile, shared_targets
+from bnsbench.report.views import LEGENDS, profile_sheets, view_sheets
 from bnsbench.suite.store import ResultStore
 
-SAMPLES = 5_000_000
-"""Bytes that pictures and sounds of samples may take, so that the page stays below 8 MB."""
+LARGEST = 7_900_000
+"""Characters of a page up to which pictures and sounds of samples are taken in."""
 
 Step = Callable[[str], None]
 
@@ -54,17 +54,19 @@ def build_page(
     found = list(scenarios(sources))
     kinds = {solver: kind for scenario in found for solver, kind in scenario.kinds.items()}
     colours = inks(kinds)
-    allowance = Allowance(SAMPLES)
-    parts: list[Content] = [_won(found, colours)]
     told("drawing what all scenarios have in common")
-    parts.append(_together(sources, colours, kinds))
+    before = [_won(found, colours), _together(sources, colours, kinds)]
     shown = []
     for scenario in found:
         told(f"drawing {scenario.title}")
-        shown.append(_article(scenario, colours, allowance))
-    parts.append(_by_scenario(found, shown, kinds))
+        shown.append(_parts(scenario, colours))
+    allowance = Allowance(LARGEST - sum(map(len, [*map(markup, before), *shown])))
+    articles = []
+    for scenario, each in zip(found, shown, strict=True):
+        told(f"looking for samples of {scenario.title}")
+        articles.append(_article(scenario, each, gallery(scenario, colours, allowance)))
     told("telling where the numbers come from")
-    parts.append(_origin(sources, allowance))
+    parts = [*before, _by_scenario(found, articles, kinds), _origin(sources, allowance)]
     return _document(f"bnsbench: {', '.join(source.name for source in sources)}", markup(parts), colours)
 
 
@@ -101,21 +103,22 @@ def _of_source(
         return
     measure = measures[0]
     try:
-        steps, sheets = profile(source.frame, measure), list(view_sheets(source.frame, measure, "profile"))
+        steps = profile(source.frame, measure)
         gained = list(view_sheets(source.frame, measure, "gain"))
     except UsageError:  # the measure is not in dB
         return
     shown = []
-    for sheet, (target, part) in zip(sheets, steps.groupby("target"), strict=True):
+    for target, part in shared_targets(steps):
+        sheet = next(profile_sheets(steps[steps["target"] == target]))
         name = f"profile-{number}-{target}"
-        drawn = figures.profile_chart(part, int(target), colours, name)
+        drawn = figures.profile_chart(part, target, colours, name)
         caption = f"{sheet.title}, {part['fields'].max()} fields{suffix}"
         table = details("as a table", sheet_table(sheet, caption, name, colours, kinds))
         shown.append(tag("figure", tag("figcaption", caption), drawn, table))
     if shown:
         yield tag("h3", f"How many evaluations solvers need for the same {measure}{suffix}")
         yield tag("p", LEGENDS["profile"], class_="note")
-        yield tag("div", shown, class_="profiles")
+        yield tag("div", shown, class_="figures")
     if gained:
         yield tag("h3", f"Gains over the best classic{suffix}")
         yield tag("p", LEGENDS["gain"], class_="note")
@@ -152,19 +155,21 @@ def _checkbox(name: str, label: str, checked: bool = True, **data: str) -> Html:
     return tag("label", box, f" {label}")
 
 
-def _article(scenario: Scenario, colours: Mapping[str, Ink], allowance: Allowance) -> Html:
-    """Return everything of one scenario, which the page's controls show and hide."""
+def _parts(scenario: Scenario, colours: Mapping[str, Ink]) -> Html:
+    """Return everything of one scenario but samples."""
     parts: list[Content] = [tag("h3", scenario.title), tag("p", outcome(scenario)), _legend(scenario, colours)]
-    for measure in scenario.measures:
-        parts.append(_panel(scenario, measure, colours))
-    parts += _needed(scenario, colours)
-    parts += _costs(scenario, colours)
-    for heading, shown in (
-        ("Samples", gallery(scenario, colours, allowance)),
-        ("Learned tables", learned_tables(scenario, colours)),
-    ):
-        parts += [tag("h4", heading), shown] if shown is not None else []
-    return tag("article", parts, class_="scenario", id=f"of-{scenario.name}", data_scenario=scenario.name, hidden=True)
+    parts += [_panel(scenario, measure, colours) for measure in scenario.measures]
+    parts += [*_needed(scenario, colours), *_costs(scenario, colours)]
+    tables = learned_tables(scenario, colours)
+    parts += [] if tables is None else [tag("h4", "Learned tables"), tables]
+    return markup(parts)
+
+
+def _article(scenario: Scenario, parts: Html, samples: Html | None) -> Html:
+    """Return everything of one scenario, which the page's controls show and hide."""
+    shown = None if samples is None else [tag("h4", "Samples"), samples]
+    name = f"of-{scenario.name}"
+    return tag("article", parts, shown, class_="scenario", id=name, data_scenario=scenario.name, hidden=True)
 
 
 def _legend(scenario: Scenario, colours: Mapping[str, Ink]) -> Html:
@@ -220,7 +225,7 @@ def _costs(scenario: Scenario, colours: Mapping[str, Ink]) -> list[Content]:
     if seconds is not None:
         drawn.append(tag("figure", tag("figcaption", f"{measure.name} over the seconds of a sample"), seconds))
     heading = tag("h4", "What it costs")
-    return [heading, tag("div", drawn, class_="costs"), costs(scenario, colours, name)]
+    return [heading, tag("div", drawn, class_="figures"), costs(scenario, colours, name)]
 
 
 def _origin(sources: Sequence[Source], allowance: Allowance) -> Html:

@@ -11,10 +11,12 @@ from bnsbench.report.page.markup import Html, tag, void
 from bnsbench.report.page.palette import Ink
 
 WIDTH, HEIGHT = 640, 400
-LEFT, TOP, BOTTOM = 52, 14, 46
-LETTER, LINE = 6.7, 15.0
+LEFT, TOP, BOTTOM = 62, 14, 46
+LETTER, LINE = 7.9, 15.0
 """The width of a letter and the height of a line of names, in units of the picture."""
 LONGEST_NAME = 24
+CROPPED = 0.25
+"""The share of a picture at the right which a narrow screen does not show: names alone may stand there."""
 
 Scale = Literal["linear", "log"]
 
@@ -96,7 +98,8 @@ def chart(
     ordered = sorted((line for line in lines if line.points), key=lambda line: line.named)
     points = [point for line in ordered for point in line.points]
     names = [line for line in ordered if line.named]
-    right = 16 + LETTER * max((len(_shortened(line.solver)) for line in names), default=0)
+    longest = max((len(_shortened(line.solver)) for line in names), default=0)
+    right = max(16 + LETTER * longest, CROPPED * size[0])
     frame = _Frame(
         *size,
         right,
@@ -184,7 +187,7 @@ def _axes(frame: _Frame, x: Axis, y: Axis) -> Iterator[Html]:
     yield void("line", class_="axis", x1=LEFT, x2=round(wall, 1), y1=floor, y2=floor)
     yield tag("text", x.title, class_="title", x=round((LEFT + wall) / 2, 1), y=frame.height - 8, text_anchor="middle")
     middle = (TOP + floor) / 2
-    yield tag("text", y.title, class_="title", text_anchor="middle", transform=f"translate(12 {middle:g}) rotate(-90)")
+    yield tag("text", y.title, class_="title", text_anchor="middle", transform=f"translate(13 {middle:g}) rotate(-90)")
 
 
 def _line(frame: _Frame, line: Line) -> Html:
@@ -203,7 +206,7 @@ def _line(frame: _Frame, line: Line) -> Html:
     for point, (px, py) in zip(line.points, places, strict=True):
         if point.says:
             inner.append(
-                tag("use", href=f"#m{line.ink.marker}", x=f"{px:.1f}", y=f"{py:.1f}", role="img", aria_label=point.says)
+                void("use", href=f"#m{line.ink.marker}", x=f"{px:.1f}", y=f"{py:.1f}", role="img", aria_label=point.says)
             )
     return tag("g", inner, class_=name, data_s=line.ink.number)
 

@@ -54,21 +54,21 @@ def over_training(scenario: Scenario, measure: Measure, nfe: int, colours: Inks,
     costs = [cell.train_forwards for cell, _ in found if cell.train_forwards]
     if not costs:
         return None
-    zero = 10.0 ** (len(str(min(costs))) - 2)
+    zero = min(costs) / 4
     front = _front([pair for pair in found if pair[0].train_forwards is not None], measure.direction)
     lines = [
         Line(
             cell.solver,
             colours[cell.solver],
-            (Point(float(cell.train_forwards or zero), value.value, _says(cell, value, measure), value.low, value.high),),
+            (Point(float(cell.train_forwards or zero), value.value, _says_cost(cell, value, measure), value.low, value.high),),
             named=cell.solver in front,
         )
         for cell, value in found
         if cell.train_forwards is not None
     ]
-    marks = [tick for tick in ticks(min(costs) / 2, float(max(costs)), "log", most=4) if tick > 2 * zero]
+    marks = [tick for tick in ticks(min(costs) / 2, float(max(costs)), "log", most=4) if tick > 1.5 * zero]
     axis = Axis(
-        "network forwards of training",
+        "network forwards that training took",
         "log",
         (zero, *marks),
         lambda value: "none" if value == zero else f"{value / 1e6:g} M" if value >= 1e6 else f"{value / 1e3:g} k",
@@ -93,7 +93,7 @@ def summary(scenario: Scenario, colours: Inks) -> Html | None:
     ]
     x = Axis("NFE", ticks=tuple(map(float, scenario.nfe)))
     label = f"{measure.title} over NFE of {', '.join(chosen)}"
-    return chart(lines, x, _quality(measure, lines), name="summary", label=label, size=(460, 250))
+    return chart(lines, x, _quality(measure, lines), name="summary", label=label, size=(520, 270))
 
 
 def profile_chart(steps: pd.DataFrame, target: int, colours: Inks, table: str) -> Html:
@@ -106,6 +106,7 @@ def profile_chart(steps: pd.DataFrame, target: int, colours: Inks, table: str) -
         stairs = [Point(1.0, 0.0, ""), *(Point(float(t), float(s), "") for t, s in zip(part["tau"], part["share"], strict=True))]
         stairs.append(Point(right, stairs[-1].y, f"{solver}: in {stairs[-1].y:.0%} of the fields within {right / 1.03:.3g} times"))
         lines.append(Line(solver, colours[solver], tuple(stairs), named=solver in named, step=True))
+    lines.sort(key=lambda line: named.index(line.solver) if line.named else -1)
     marks = tuple(tau for tau in (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0) if tau <= right)
     x = Axis("NFE, over the least that a solver needs", "log", marks, low=1.0, high=right)
     y = Axis("share of fields", ticks=(0.0, 0.2, 0.4, 0.6, 0.8, 1.0), texts=lambda share: f"{share:.0%}", low=0.0, high=1.03)
@@ -138,11 +139,14 @@ def _lines(
 
 
 def _says(cell: Cell, value: Value, measure: Measure) -> str:
-    """Return what a point says of its cell, on lines of its own."""
+    """Return what a point says of its cell."""
     ends = f" ({interval(value)})" if interval(value) else ""
     standing = f", {value.standing}" if value.standing else ""
-    trained = f"; {cell.train_forwards:,} forwards of training" if cell.train_forwards else ""
-    return f"{cell.solver}, {cell.nfe} NFE: {readable(value.value)} {measure.unit}".rstrip() + f"{ends}{standing}{trained}"
+    return f"{cell.solver}, {cell.nfe} NFE: {readable(value.value)} {measure.unit}".rstrip() + f"{ends}{standing}"
+
+
+def _says_cost(cell: Cell, value: Value, measure: Measure) -> str:
+    return f"{_says(cell, value, measure)}; {cell.train_forwards or 0:,} forwards of training"
 
 
 def _quality(measure: Measure, lines: Sequence[Line]) -> Axis:

@@ -92,8 +92,8 @@ def _times(table: NonStationarySolver, start: NonStationarySolver | None, ink: I
         (void("circle", class_="begun", cx=round(x, 1), cy=round(y, 1), r=4.5) for x, y in begun),
         void("path", class_="line", d="M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in own)),
         (void("circle", class_="own", cx=round(x, 1), cy=round(y, 1), r=3) for x, y in own),
-        tag("text", f"{last:g}", x=28, y=round(y2 + 4, 1), text_anchor="end"),
-        tag("text", f"{first:g}", x=28, y=round(y1 + 4, 1), text_anchor="end"),
+        tag("text", f"{last:g}", x=24, y=round(y2 + 4, 1), text_anchor="end"),
+        tag("text", f"{first:g}", x=24, y=round(y1 + 4, 1), text_anchor="end"),
         tag("text", f"evaluation 0 to {n}", x=SIDE / 2 + 10, y=SIDE - 8.0, text_anchor="middle"),
         class_=f"times s{ink.number}",
         viewBox=f"0 0 {SIDE} {SIDE}",
@@ -109,25 +109,29 @@ def _map(table: NonStationarySolver, caption: str) -> Html:
     rows = table.rows.tolist()
     shades = [[row[0] - 1.0, *row[1 : 1 + (i + 1) * table.columns]] for i, row in enumerate(rows)]
     largest = max(max(map(abs, row)) for row in shades) or 1.0
-    step = (SIDE - LINE - 4) / table.nfe
-    wide = (SIDE - step * min(1.0, 4 / table.nfe) - 6) / (table.nfe * table.columns + 1)
     squares = [
-        void(
-            "rect",
-            class_="plus" if shade >= 0 else "minus",
-            x=round(k * wide + (6 if k else 0), 1),
-            y=round(LINE + 4 + i * step, 1),
-            width=round(wide - 1, 1),
-            height=round(step - 1, 1),
-            fill_opacity=round(0.04 + 0.96 * (abs(shade) / largest) ** 0.5, 2),
-        )
+        void("rect", class_="p" if shade >= 0 else None, x=k + bool(k) / 2, y=i, fill_opacity=_opacity(shade / largest))
         for i, row in enumerate(shades)
         for k, shade in enumerate(row)
     ]
+    wide = table.nfe * table.columns + 1.5
+    drawn = tag(
+        "svg",
+        squares,
+        viewBox=f"0 0 {wide:g} {table.nfe}",
+        preserveAspectRatio="none",
+        y=LINE,
+        width=SIDE,
+        height=SIDE - LINE,
+    )
     weights = "b[i,j]" if table.columns == 1 else "b[i,j], c[i,j]"
-    heads = (tag("text", "a", x=2, y=11), tag("text", weights, x=round(wide + 8, 1), y=11))
+    heads = (tag("text", "a", x=2, y=11), tag("text", weights, x=round(1.5 * SIDE / wide + 2, 1), y=11))
     label = f"{caption}; a within {_ends(row[0] for row in rows)}, weights up to {largest:.3g}"
-    return _figure(tag("svg", heads, squares, class_="map", viewBox=f"0 0 {SIDE} {SIDE}", role="img", aria_label=label), caption)
+    return _figure(tag("svg", heads, drawn, class_="map", viewBox=f"0 0 {SIDE} {SIDE}", role="img", aria_label=label), caption)
+
+
+def _opacity(share: float) -> float:
+    return round(0.04 + 0.96 * abs(share) ** 0.5, 2)
 
 
 def _ends(values: Iterator[float]) -> str:

@@ -30,8 +30,8 @@ def tag(name: str, *content: Content, **attributes: str | int | float | bool | N
 
 
 def void(name: str, **attributes: str | int | float | bool | None) -> Html:
-    """Return an element that can have no content."""
-    return Html(f"<{name}{''.join(_attribute(key, value) for key, value in attributes.items())}>")
+    """Return an element without content, closed as SVG needs it."""
+    return Html(f"<{name}{''.join(_attribute(key, value) for key, value in attributes.items())}/>")
 
 
 def markup(content: Content) -> Html:

@@ -109,7 +109,9 @@ def _grid(
     caption = f"{scenario.title}: {'sounds' if sounds else 'samples'} from the same noise"
     table = tag("table", tag("caption", caption), tag("thead", tag("tr", head)), tag("tbody", first, rows))
     toggle = tag("button", "Difference from the ground truth", type="button", class_="differ", aria_pressed="false")
-    return tag("div", None if sounds or not truth.truth else tag("p", toggle), scrolled(caption, table), class_="gallery")
+    compared = bool(truth.truth) and not sounds
+    shown = scrolled(caption, table)
+    return tag("div", tag("p", toggle) if compared else None, shown, class_=f"gallery{' pictures' if compared else ''}")
 
 
 def _shown(picture: str, sound: str, caption: str) -> list[Html]:
