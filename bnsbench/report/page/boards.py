@@ -12,8 +12,10 @@ from bnsbench.report.tables import number_text
 
 
 def interval(value: Value) -> str:
-    """Return the ends of a value's interval, "" if it has none."""
-    return "" if value.low is None or value.high is None else f"{readable(value.low)} to {readable(value.high)}"
+    """Return the ends of a value's interval, "?" for an end that too few samples leave open; "" if it has none."""
+    if value.low is None and value.high is None:
+        return ""
+    return " to ".join("?" if end is None else readable(end) for end in (value.low, value.high))
 
 
 def board(scenario: Scenario, measure: Measure, colours: Mapping[str, Ink], name: str) -> Html:
@@ -34,7 +36,7 @@ def board(scenario: Scenario, measure: Measure, colours: Mapping[str, Ink], name
         rows.append(_row(line.solver, scenario.kinds[line.solver], colours[line.solver], [*cells, gap]))
     caption = f"{scenario.title}: {measure.title}, {measure.direction} is better"
     notes = [tag("p", note, class_="note") for note in matrix.notes]
-    return tag("div", _table(name, caption, head, rows), notes, _without(scenario, measure.name), data_measure=measure.name)
+    return tag("div", _table(name, caption, head, rows), notes, without(scenario, measure.name), data_measure=measure.name)
 
 
 def costs(scenario: Scenario, colours: Mapping[str, Ink], name: str) -> Html:
@@ -46,6 +48,15 @@ def costs(scenario: Scenario, colours: Mapping[str, Ink], name: str) -> Html:
     ]
     caption = f"{scenario.title}: network forwards of the solver's training; below, of one sample, and its seconds"
     return _table(name, caption, head, rows)
+
+
+def without(scenario: Scenario, measure: str = "") -> Html | None:
+    """Return a list of the cells that have no value although they were to run, each with its reason."""
+    found = [cell for cell in scenario.cells if cell.status not in ("ok", "skipped") and measure not in cell.values]
+    if not found:
+        return None
+    lines = (tag("li", f"{cell.solver}, {cell.nfe} NFE: {cell.status}", _because(cell)) for cell in found)
+    return details(f"{len(found)} without a value", tag("ul", lines))
 
 
 def sheet_table(sheet: Sheet, caption: str, name: str, colours: Mapping[str, Ink], kinds: Mapping[str, str]) -> Html:
@@ -153,15 +164,6 @@ def _cost(cell: Cell | None, nfe: int) -> Html:
         data_v=cell.train_forwards,
         data_row=cell.number,
     )
-
-
-def _without(scenario: Scenario, measure: str) -> Html | None:
-    """Return a list of the cells that have no value although they were to run, each with its reason."""
-    found = [cell for cell in scenario.cells if cell.status not in ("ok", "skipped") and measure not in cell.values]
-    if not found:
-        return None
-    lines = (tag("li", f"{cell.solver}, {cell.nfe} NFE: {cell.status}", _because(cell)) for cell in found)
-    return details(f"{len(found)} without a value", tag("ul", lines))
 
 
 def _because(cell: Cell) -> Iterator[str]:

@@ -13,10 +13,10 @@ from bnsbench._version import __version__
 from bnsbench.errors import UsageError
 from bnsbench.report.matrix import LEGEND
 from bnsbench.report.page import figures
-from bnsbench.report.page.boards import board, costs, details, sheet_table, swatch
+from bnsbench.report.page.boards import board, costs, details, sheet_table, swatch, without
 from bnsbench.report.page.learned import learned_tables
 from bnsbench.report.page.manifest import manifest
-from bnsbench.report.page.markup import Content, Html, markup, tag
+from bnsbench.report.page.markup import Content, Html, markup, tag, void
 from bnsbench.report.page.media import Allowance, gallery
 from bnsbench.report.page.palette import Ink, inks, markers, rules
 from bnsbench.report.page.sources import Measure, Scenario, Source, read_sources, scenarios
@@ -56,17 +56,17 @@ def build_page(
     colours = inks(kinds)
     told("drawing what all scenarios have in common")
     before = [_won(found, colours), _together(sources, colours, kinds)]
+    manifests = markup(map(manifest, sources))
     shown = []
     for scenario in found:
         told(f"drawing {scenario.title}")
         shown.append(_parts(scenario, colours))
-    allowance = Allowance(LARGEST - sum(map(len, [*map(markup, before), *shown])))
+    allowance = Allowance(LARGEST - sum(map(len, [*map(markup, before), *shown, manifests, *_head(colours)])))
     articles = []
     for scenario, each in zip(found, shown, strict=True):
         told(f"looking for samples of {scenario.title}")
         articles.append(_article(scenario, each, gallery(scenario, colours, allowance)))
-    told("telling where the numbers come from")
-    parts = [*before, _by_scenario(found, articles, kinds), _origin(sources, allowance)]
+    parts = [*before, _by_scenario(found, articles, kinds), _origin(manifests, allowance)]
     return _document(f"bnsbench: {', '.join(source.name for source in sources)}", markup(parts), colours)
 
 
@@ -136,7 +136,7 @@ def _by_scenario(found: Sequence[Scenario], shown: Sequence[Html], kinds: Mappin
         _choice("scenario", "Scenario", {scenario.name: scenario.title for scenario in found}),
         _choice("measure", "Measure", {name: name for name in measures}),
         _choice("nfe", "NFE", {"": "all", **{str(n): str(n) for n in nfe}}),
-        tag("label", "Solver ", tag("input", type="search", id="solver", placeholder="part of a name", autocomplete="off")),
+        tag("label", "Solver ", void("input", type="search", id="solver", placeholder="part of a name", autocomplete="off")),
         tag("span", (_checkbox(f"kind-{kind}", kind, data_kind=kind) for kind in dict.fromkeys(kinds.values())), class_="kinds"),
         tag("span", _checkbox("ends", "intervals"), _checkbox("rank", "ranks", checked=False), class_="kinds"),
     ]
@@ -151,7 +151,7 @@ def _choice(name: str, label: str, options: Mapping[str, str]) -> Html:
 
 
 def _checkbox(name: str, label: str, checked: bool = True, **data: str) -> Html:
-    box = tag("input", type="checkbox", id=name, checked=checked, autocomplete="off", **data)
+    box = void("input", type="checkbox", id=name, checked=checked, autocomplete="off", **data)
     return tag("label", box, f" {label}")
 
 
@@ -159,6 +159,7 @@ def _parts(scenario: Scenario, colours: Mapping[str, Ink]) -> Html:
     """Return everything of one scenario but samples."""
     parts: list[Content] = [tag("h3", scenario.title), tag("p", outcome(scenario)), _legend(scenario, colours)]
     parts += [_panel(scenario, measure, colours) for measure in scenario.measures]
+    parts += [] if scenario.measures else [without(scenario)]
     parts += [*_needed(scenario, colours), *_costs(scenario, colours)]
     tables = learned_tables(scenario, colours)
     parts += [] if tables is None else [tag("h4", "Learned tables"), tables]
@@ -228,9 +229,9 @@ def _costs(scenario: Scenario, colours: Mapping[str, Ink]) -> list[Content]:
     return [heading, tag("div", drawn, class_="figures"), costs(scenario, colours, name)]
 
 
-def _origin(sources: Sequence[Source], allowance: Allowance) -> Html:
+def _origin(manifests: Html, allowance: Allowance) -> Html:
     left_out = f"{allowance.refused} pictures and sounds were left out, to keep this file small." if allowance.refused else ""
-    return _section("origin", "Where the numbers come from", tag("p", left_out) if left_out else None, map(manifest, sources))
+    return _section("origin", "Where the numbers come from", tag("p", left_out) if left_out else None, manifests)
 
 
 def _section(name: str, title: str, *content: Content) -> Html:
@@ -238,7 +239,7 @@ def _section(name: str, title: str, *content: Content) -> Html:
 
 
 def _document(title: str, body: Html, colours: Mapping[str, Ink]) -> str:
-    style, script = _template("style.css") + rules(colours), _template("script.js")
+    style, script = _head(colours)
     policy = (
         f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; img-src data:; media-src data:;"
         " base-uri 'none'; form-action 'none'"
@@ -246,6 +247,11 @@ def _document(title: str, body: Html, colours: Mapping[str, Ink]) -> str:
     return Template(_template("page.html")).substitute(
         title=markup(title), policy=policy, style=style, script=script, body=body, markers=markers(), version=markup(__version__)
     )
+
+
+def _head(colours: Mapping[str, Ink]) -> tuple[str, str]:
+    """Return the style and the script of a page."""
+    return _template("style.css") + rules(colours), _template("script.js")
 
 
 def _template(name: str) -> str:

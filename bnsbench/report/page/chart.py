@@ -104,7 +104,7 @@ def chart(
         *size,
         right,
         _range(x, [point.x for point in points]),
-        _range(y, [each for point in points for each in (point.y, point.low, point.high) if each is not None], margin=0.04),
+        _range(y, [each for point in points for each in _heights(point, y.scale)], margin=0.04),
     )
     return tag(
         "svg",
@@ -156,6 +156,12 @@ def tick_text(value: float) -> str:
     return f"{round(value, 12):g}".replace("-", "\N{MINUS SIGN}")
 
 
+def _heights(point: Point, scale: Scale) -> list[float]:
+    """Return what the second axis has to hold of a point: intervals may leave a logarithmic axis at its bottom."""
+    ends = [point.high] if scale == "log" else [point.low, point.high]
+    return [point.y, *(each for each in ends if each is not None)]
+
+
 def _share(value: float, scale: Scale, low: float, high: float) -> float:
     if scale == "log":
         return math.log(max(value, low) / low) / math.log(high / low)
@@ -164,7 +170,8 @@ def _share(value: float, scale: Scale, low: float, high: float) -> float:
 
 def _range(axis: Axis, values: Sequence[float], margin: float = 0.03) -> tuple[Scale, float, float]:
     """Return the scale and ends of an axis, with some room at both; of a single value the room around it."""
-    low, high = min(values, default=0.0), max(values, default=1.0)
+    known = [value for value in values if value > 0.0] if axis.scale == "log" else values
+    low, high = min(known, default=0.0), max(known, default=1.0)
     if axis.scale == "log":
         room = max((high / low) ** margin, 1.05)
         low, high = low / room, high * room

@@ -152,9 +152,8 @@ def _says_cost(cell: Cell, value: Value, measure: Measure) -> str:
 def _quality(measure: Measure, lines: Sequence[Line]) -> Axis:
     values = [point.y for line in lines for point in line.points]
     spans = min(values, default=0.0) > 0.0 and max(values) / min(values) >= DECADES and measure.direction == "lower"
-    ends = [point.low for line in lines for point in line.points if point.low is not None]
     arrow = "higher is better" if measure.direction == "higher" else "lower is better"
-    return Axis(f"{measure.title}, {arrow}", "log" if spans and min(ends, default=1.0) > 0.0 else "linear")
+    return Axis(f"{measure.title}, {arrow}", "log" if spans else "linear")
 
 
 def _front(found: Sequence[tuple[Cell, Value]], direction: str) -> set[str]:

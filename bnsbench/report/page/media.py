@@ -94,7 +94,7 @@ def _grid(
     colours: Mapping[str, Ink],
 ) -> Html:
     head = [tag("th", "solver", scope="col"), *(tag("th", f"{n} NFE", scope="col", data_n=n) for n in scenario.nfe)]
-    exact = _shown(truth.truth, truth.true_sound, "ground truth") if truth.truth or truth.true_sound else "-"
+    exact = _shown(truth.truth, truth.true_sound, "ground truth")  # none of points, which are drawn beside theirs
     first = tag("tr", tag("th", "ground truth", scope="row"), tag("td", exact, class_="truth", colspan=len(scenario.nfe)))
     rows = []
     for solver in solvers:
@@ -107,7 +107,7 @@ def _grid(
         rows.append(tag("tr", name, cells, data_s=colours[solver].number, data_k=scenario.kinds[solver]))
     sounds = bool(truth.sound)
     caption = f"{scenario.title}: {'sounds' if sounds else 'samples'} from the same noise"
-    table = tag("table", tag("caption", caption), tag("thead", tag("tr", head)), tag("tbody", first, rows))
+    table = tag("table", tag("caption", caption), tag("thead", tag("tr", head)), tag("tbody", first if exact else None, rows))
     toggle = tag("button", "Difference from the ground truth", type="button", class_="differ", aria_pressed="false")
     compared = bool(truth.truth) and not sounds
     shown = scrolled(caption, table)
