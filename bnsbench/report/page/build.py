@@ -85,6 +85,7 @@ def _won(found: Sequence[Scenario], colours: Mapping[str, Ink]) -> Html:
 
 
 def _link(scenario: Scenario) -> str:
+    """Return the link to a scenario, which the page's script reads as well."""
     return f"#scenario={scenario.name}"
 
 
@@ -136,22 +137,22 @@ def _by_scenario(found: Sequence[Scenario], shown: Sequence[Html], kinds: Mappin
         _choice("scenario", "Scenario", {scenario.name: scenario.title for scenario in found}),
         _choice("measure", "Measure", {name: name for name in measures}),
         _choice("nfe", "NFE", {"": "all", **{str(n): str(n) for n in nfe}}),
-        tag("label", "Solver ", void("input", type="search", id="solver", placeholder="part of a name", autocomplete="off")),
+        tag("label", "Solver ", void("input", type="search", id="solver", placeholder="part of a name")),
         tag("span", (_checkbox(f"kind-{kind}", kind, data_kind=kind) for kind in dict.fromkeys(kinds.values())), class_="kinds"),
         tag("span", _checkbox("ends", "intervals"), _checkbox("rank", "ranks", checked=False), class_="kinds"),
     ]
-    bar = tag("form", controls, class_="bar", aria_label="What is shown")
+    bar = tag("div", controls, class_="bar", role="group", aria_label="What is shown")
     status = tag("p", id="status", role="status", class_="note")
     return _section("scenarios", "Scenario by scenario", bar, status, tag("p", LEGEND, class_="note"), shown)
 
 
 def _choice(name: str, label: str, options: Mapping[str, str]) -> Html:
     chosen = (tag("option", text, value=value) for value, text in options.items())
-    return tag("label", f"{label} ", tag("select", chosen, id=name, autocomplete="off"))
+    return tag("label", f"{label} ", tag("select", chosen, id=name))
 
 
 def _checkbox(name: str, label: str, checked: bool = True, **data: str) -> Html:
-    box = void("input", type="checkbox", id=name, checked=checked, autocomplete="off", **data)
+    box = void("input", type="checkbox", id=name, checked=checked, **data)
     return tag("label", box, f" {label}")
 
 
@@ -169,7 +170,7 @@ def _parts(scenario: Scenario, colours: Mapping[str, Ink]) -> Html:
 def _article(scenario: Scenario, parts: Html, samples: Html | None) -> Html:
     """Return everything of one scenario, which the page's controls show and hide."""
     shown = None if samples is None else [tag("h4", "Samples"), samples]
-    name = f"of-{scenario.name}"
+    name = _link(scenario).removeprefix("#")
     return tag("article", parts, shown, class_="scenario", id=name, data_scenario=scenario.name, hidden=True)
 
 

@@ -17,9 +17,9 @@ PLAIN = ("bnsbench", "code", "python", "system", "machine", "processor", "cores"
 
 def manifest(source: Source) -> Html:
     """Return what is known of a results folder."""
-    rows = [tag("div", tag("dt", term), tag("dd", told)) for term, told in _told(source)]
+    rows = [tag("tr", tag("th", term, scope="row"), tag("td", told)) for term, told in _told(source)]
     suite = details("suite.toml", tag("pre", source.suite, tabindex=0)) if source.suite else None
-    return tag("article", tag("h3", source.name), tag("dl", rows), suite, class_="manifest")
+    return tag("article", tag("h3", source.name), tag("table", tag("tbody", rows)), suite, class_="manifest")
 
 
 def _told(source: Source) -> Iterator[tuple[str, Content]]:

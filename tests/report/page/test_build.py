@@ -147,7 +147,7 @@ def test_solvers_have_one_colour_each_wherever_they_are(page):
 
 
 def test_samples_and_learned_tables_are_shown(page):
-    pictures, sounds = (list(page.all("article", id=f"of-{name}"))[0] for name in ("ring8-w-0", "voices-w-0"))
+    pictures, sounds = (list(page.all("article", id=f"scenario={name}"))[0] for name in ("ring8-w-0", "voices-w-0"))
     assert len(list(pictures.all("img"))) == 1 + 5 * 2
     assert len(list(sounds.all("audio"))) == 1 + 5 * 2
     assert all(node.attributes["preload"] == "none" for node in page.all("audio"))

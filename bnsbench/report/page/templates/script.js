@@ -179,12 +179,12 @@ const CLICKS = { ".sort": sort, "[data-copy]": copy, "[data-toggle]": toggle, "[
 addEventListener("click", ({ target }) => {
   for (const [selector, act] of Object.entries(CLICKS)) if (target.closest(selector)) act(target.closest(selector));
 });
-addEventListener("input", ({ target }) => {
+const answer = ({ target }) => {
   if (target.id in asked) asked[target.id] = target.value;
   show();
   history.replaceState(null, "", "#" + new URLSearchParams(Object.entries(asked).filter(([, value]) => value)));
-});
-addEventListener("submit", (event) => event.target.method !== "dialog" && event.preventDefault());
+};
+for (const event of ["input", "change"]) addEventListener(event, answer);
 addEventListener("hashchange", readLink);
 addEventListener("pointermove", (event) => {
   const chart = event.target.closest?.(".chart");
