@@ -112,10 +112,12 @@ def _save(figure: Figure, file: Path) -> None:
 
 
 def save_figure(figure: Figure, file: Path) -> None:
-    """Write a figure as PNG or SVG, whole or not at all, and the same bytes for the same figure; OSError if it cannot be."""
+    """Write a figure as PNG, PDF or SVG, whole or not at all, always the same bytes for it; OSError if it cannot be."""
     with replacing(file) as temporary:
         if file.suffix.lower() == ".png":
             figure.savefig(temporary, format="png", dpi=160, metadata={"Software": None})
+        elif file.suffix.lower() == ".pdf":
+            figure.savefig(temporary, format="pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
         else:
             figure.savefig(temporary, format="svg", metadata={"Date": None, "Creator": None})
 
