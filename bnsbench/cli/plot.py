@@ -31,10 +31,13 @@ def plot(
     metric: Annotated[str | None, typer.Option(help="Metric to draw, also psnr_mse or psnr_p05; the first if none.")] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option(help='Model, or one with its guidance as in "digits-ot, w = 2"; may be repeated; all if none is named.'),
+        typer.Option(
+            help='Model, or one with its guidance as in "digits-ot, w = 2"; may be repeated; all if none is named.'
+        ),
     ] = None,
     solver: Annotated[
-        list[str] | None, typer.Option(help="Solver that is named in the figure; may be repeated; the best if none is named.")
+        list[str] | None,
+        typer.Option(help="Solver that is named in the figure; may be repeated; the best if none is named."),
     ] = None,
     nfe: Annotated[int | None, typer.Option(help="NFE of a figure of costs.", show_default=False)] = None,
     width: Annotated[float, typer.Option(help="Of the figure, in inches.", min=1.0, max=60.0)] = 5.5,

@@ -14,7 +14,9 @@ def report(
     results: Annotated[list[Path], typer.Argument(metavar="RESULTS...", help="Results folders, such as results/default.")],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE.html", help="The page; else report.html in the (first) folder's place."),
+        typer.Option(
+            "--output", "-o", metavar="FILE.html", help="The page; else report.html in the (first) folder's place."
+        ),
     ] = None,
     previews: Annotated[
         Path | None,

@@ -193,9 +193,7 @@ def _notes(rows: pd.DataFrame, metric: str, truth: float | None) -> tuple[str, .
     return (UNMARKED,) if competing > 1 and not marked else ()
 
 
-def _by_solver(
-    rows: pd.DataFrame, metric: str, direction: str, truth: float | None
-) -> dict[str, list[dict[Hashable, Any]]]:
+def _by_solver(rows: pd.DataFrame, metric: str, direction: str, truth: float | None) -> dict[str, list[dict[Hashable, Any]]]:
     """Return what a matrix shows of every solver's rows, with their distances "gap" to the best."""
     found: dict[str, list[dict[Hashable, Any]]] = {}
     needed = rows[["solver", "nfe", "status", metric, f"{metric}{STANDING}"]]

@@ -1,4 +1,4 @@
-"""Figures for papers: one measure, chosen models and solvers, colours that the colour-blind tell apart, names at the lines."""
+"""Figures for papers: one measure, chosen models and solvers, colours that all eyes tell apart, names at the lines."""
 
 from __future__ import annotations
 
@@ -178,8 +178,16 @@ def _name_ends(axes: Axes, ends: Sequence[tuple[str, str, float, float]], height
     places = spread([(y - bottom) / (top - bottom) for *_, y in ends], LINE / height, 0.0, 1.0)
     for (solver, colour, _, _), place in zip(ends, places, strict=True):
         axes.annotate(
-            label(solver), (1.0, place), xycoords="axes fraction", xytext=(4, 0), textcoords="offset points",
-            va="center", color=colour, fontsize=7, fontweight="bold", annotation_clip=False,
+            label(solver),
+            (1.0, place),
+            xycoords="axes fraction",
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+            color=colour,
+            fontsize=7,
+            fontweight="bold",
+            annotation_clip=False,
         )
 
 
@@ -226,9 +234,7 @@ def _cost(scenarios: Sequence[Scenario], choice: Choice) -> Figure:
             raise UsageError(f"{scenario.title} has no trained solver at {nfe} NFE.")
         zero, ends = min(costs) / 4, []
         for cell in cells:
-            ends += _line(
-                axes, cell.solver, named, [float(cell.train_forwards or zero)], [cell.values[measure.name].value]
-            )
+            ends += _line(axes, cell.solver, named, [float(cell.train_forwards or zero)], [cell.values[measure.name].value])
             if cell.solver not in named:
                 axes.lines[-1].set(marker="o", markersize=2.4)
         axes.set_xscale("log")
@@ -315,8 +321,12 @@ def _tiles(scenario: Scenario, choice: Choice) -> dict[str, dict[int, Any]]:
             with Image.open(file) as picture:
                 pairs = sheet_pairs(np.asarray(picture.convert("RGB")), min(COUNT, int(cell.row["samples"])))
             if pairs is not None:
-                sample, truth = (np.concatenate([np.concatenate(list(part[k : k + 2]), axis=1) for k in (0, 2)])
-                                 if len(part) >= 4 else part[0] for part in pairs)
+                sample, truth = (
+                    np.concatenate([np.concatenate(list(part[k : k + 2]), axis=1) for k in (0, 2)])
+                    if len(part) >= 4
+                    else part[0]
+                    for part in pairs
+                )
                 found.setdefault("ground truth", {nfe: truth})
                 found.setdefault(solver, {})[nfe] = sample
     return found

@@ -91,7 +91,9 @@ def _link(scenario: Scenario) -> str:
 
 def _together(sources: Sequence[Source], colours: Mapping[str, Ink], kinds: Mapping[str, str]) -> Html | None:
     """Return performance profiles, and gains over the best classic at every NFE, of each folder that has them."""
-    parts = [part for number, source in enumerate(sources) for part in _of_source(source, number, len(sources), colours, kinds)]
+    parts = [
+        part for number, source in enumerate(sources) for part in _of_source(source, number, len(sources), colours, kinds)
+    ]
     return _section("together", "All scenarios together", parts) if parts else None
 
 
@@ -138,7 +140,11 @@ def _by_scenario(found: Sequence[Scenario], shown: Sequence[Html], kinds: Mappin
         _choice("measure", "Measure", {name: name for name in measures}),
         _choice("nfe", "NFE", {"": "all", **{str(n): str(n) for n in nfe}}),
         tag("label", "Solver ", void("input", type="search", id="solver", placeholder="part of a name")),
-        tag("span", (_checkbox(f"kind-{kind}", kind, data_kind=kind) for kind in dict.fromkeys(kinds.values())), class_="kinds"),
+        tag(
+            "span",
+            (_checkbox(f"kind-{kind}", kind, data_kind=kind) for kind in dict.fromkeys(kinds.values())),
+            class_="kinds",
+        ),
         tag("span", _checkbox("ends", "intervals"), _checkbox("rank", "ranks", checked=False), class_="kinds"),
     ]
     bar = tag("div", controls, class_="bar", role="group", aria_label="What is shown")
@@ -178,13 +184,21 @@ def _legend(scenario: Scenario, colours: Mapping[str, Ink]) -> Html:
     """Return a button for every solver, which takes it out of the figures and back."""
     buttons = [
         tag(
-            "button", swatch(colours[solver]), solver, type="button", aria_pressed="true", data_toggle=colours[solver].number,
-            data_s=colours[solver].number, data_k=kind,
+            "button",
+            swatch(colours[solver]),
+            solver,
+            type="button",
+            aria_pressed="true",
+            data_toggle=colours[solver].number,
+            data_s=colours[solver].number,
+            data_k=kind,
         )
         for solver, kind in scenario.kinds.items()
     ]
     every = (tag("button", text, type="button", data_all=text) for text in ("all", "named", "none"))
-    return tag("div", tag("span", "Solvers in figures: ", every), buttons, class_="legend", role="group", aria_label="Solvers")
+    return tag(
+        "div", tag("span", "Solvers in figures: ", every), buttons, class_="legend", role="group", aria_label="Solvers"
+    )
 
 
 def _panel(scenario: Scenario, measure: Measure, colours: Mapping[str, Ink]) -> Html:
@@ -231,7 +245,9 @@ def _costs(scenario: Scenario, colours: Mapping[str, Ink]) -> list[Content]:
 
 
 def _origin(manifests: Html, allowance: Allowance) -> Html:
-    left_out = f"{allowance.refused} pictures and sounds were left out, to keep this file small." if allowance.refused else ""
+    left_out = (
+        f"{allowance.refused} pictures and sounds were left out, to keep this file small." if allowance.refused else ""
+    )
     return _section("origin", "Where the numbers come from", tag("p", left_out) if left_out else None, manifests)
 
 
@@ -246,7 +262,13 @@ def _document(title: str, body: Html, colours: Mapping[str, Ink]) -> str:
         " base-uri 'none'; form-action 'none'"
     )
     return Template(_template("page.html")).substitute(
-        title=markup(title), policy=policy, style=style, script=script, body=body, markers=markers(), version=markup(__version__)
+        title=markup(title),
+        policy=policy,
+        style=style,
+        script=script,
+        body=body,
+        markers=markers(),
+        version=markup(__version__),
     )
 
 

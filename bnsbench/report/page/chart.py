@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from bnsbench.report.page.markup import Html, tag, void
@@ -50,7 +50,7 @@ class Axis:
     title: str
     scale: Scale = "linear"
     ticks: tuple[float, ...] = ()
-    texts: Callable[[float], str] = field(default=lambda value: tick_text(value))
+    texts: Callable[[float], str] | None = None
     low: float | None = None
     high: float | None = None
 
@@ -120,7 +120,7 @@ def chart(
 
 
 def spread(places: Sequence[float], least: float, low: float, high: float) -> list[float]:
-    """Return places, moved as little as need be so that they are ``least`` apart and within low and high, in the same order."""
+    """Return places, moved so that they are ``least`` apart and within low and high, as far as that goes, in their order."""
     order = sorted(range(len(places)), key=lambda k: places[k])
     moved: list[float] = []
     for k in order:
@@ -186,11 +186,13 @@ def _axes(frame: _Frame, x: Axis, y: Axis) -> Iterator[Html]:
     for value in y.ticks or ticks(*frame.y[1:], frame.y[0]):
         place = frame.down(value)
         yield void("line", class_="grid", x1=LEFT, x2=round(wall, 1), y1=round(place, 1), y2=round(place, 1))
-        yield tag("text", y.texts(value), class_="tick", x=LEFT - 7, y=round(place + 4, 1), text_anchor="end")
+        yield tag("text", (y.texts or tick_text)(value), class_="tick", x=LEFT - 7, y=round(place + 4, 1), text_anchor="end")
     for value in x.ticks or ticks(*frame.x[1:], frame.x[0]):
         place = frame.across(value)
         yield void("line", class_="axis", x1=round(place, 1), x2=round(place, 1), y1=floor, y2=floor + 4)
-        yield tag("text", x.texts(value), class_="tick", x=round(place, 1), y=floor + 18, text_anchor="middle")
+        yield tag(
+            "text", (x.texts or tick_text)(value), class_="tick", x=round(place, 1), y=floor + 18, text_anchor="middle"
+        )
     yield void("line", class_="axis", x1=LEFT, x2=round(wall, 1), y1=floor, y2=floor)
     yield tag("text", x.title, class_="title", x=round((LEFT + wall) / 2, 1), y=frame.height - 8, text_anchor="middle")
     middle = (TOP + floor) / 2

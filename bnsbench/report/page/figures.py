@@ -60,7 +60,11 @@ def over_training(scenario: Scenario, measure: Measure, nfe: int, colours: Inks,
         Line(
             cell.solver,
             colours[cell.solver],
-            (Point(float(cell.train_forwards or zero), value.value, _says_cost(cell, value, measure), value.low, value.high),),
+            (
+                Point(
+                    float(cell.train_forwards or zero), value.value, _says_cost(cell, value, measure), value.low, value.high
+                ),
+            ),
             named=cell.solver in front,
         )
         for cell, value in found
@@ -97,14 +101,19 @@ def summary(scenario: Scenario, colours: Inks) -> Html | None:
 
 
 def profile_chart(steps: pd.DataFrame, target: int, colours: Inks, table: str) -> Html:
-    """Return the performance profiles for one target: the share of fields over the NFE that suffice, the most successful named."""
+    """Return the performance profiles for one target: shares of fields over the NFE that suffice, the best ones named."""
     right = max(1.03 * float(steps["tau"].max()), 1.1)
     parts = {str(solver): part for solver, part in steps.groupby("solver", sort=False)}
     named = _most_successful(parts, right)
     lines = []
     for solver, part in parts.items():
-        stairs = [Point(1.0, 0.0, ""), *(Point(float(t), float(s), "") for t, s in zip(part["tau"], part["share"], strict=True))]
-        stairs.append(Point(right, stairs[-1].y, f"{solver}: in {stairs[-1].y:.0%} of the fields within {right / 1.03:.3g} times"))
+        stairs = [
+            Point(1.0, 0.0, ""),
+            *(Point(float(t), float(s), "") for t, s in zip(part["tau"], part["share"], strict=True)),
+        ]
+        stairs.append(
+            Point(right, stairs[-1].y, f"{solver}: in {stairs[-1].y:.0%} of the fields within {right / 1.03:.3g} times")
+        )
         lines.append(Line(solver, colours[solver], tuple(stairs), named=solver in named, step=True))
     lines.sort(key=lambda line: named.index(line.solver) if line.named else -1)
     marks = tuple(tau for tau in (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0) if tau <= right)

@@ -127,7 +127,9 @@ def _map(table: NonStationarySolver, caption: str) -> Html:
     weights = "b[i,j]" if table.columns == 1 else "b[i,j], c[i,j]"
     heads = (tag("text", "a", x=2, y=11), tag("text", weights, x=round(1.5 * SIDE / wide + 2, 1), y=11))
     label = f"{caption}; a within {_ends(row[0] for row in rows)}, weights up to {largest:.3g}"
-    return _figure(tag("svg", heads, drawn, class_="map", viewBox=f"0 0 {SIDE} {SIDE}", role="img", aria_label=label), caption)
+    return _figure(
+        tag("svg", heads, drawn, class_="map", viewBox=f"0 0 {SIDE} {SIDE}", role="img", aria_label=label), caption
+    )
 
 
 def _opacity(share: float) -> float:

@@ -26,7 +26,10 @@ def _told(source: Source) -> Iterator[tuple[str, Content]]:
     yield "cells", _cells(source)
     yield "run again", tag("code", f"bnsbench run {source.name}/{source.store.suite_file.name}")
     yield "check", tag("code", f"bnsbench verify {source.name}" + (f" --seal {source.digest}" if source.sealed else ""))
-    yield "seal", [tag("code", source.digest), " " if source.sealed else " of the files as they are now; they are not sealed"]
+    yield (
+        "seal",
+        [tag("code", source.digest), " " if source.sealed else " of the files as they are now; they are not sealed"],
+    )
     yield "files", _files(source)
     yield "verification", _verification(source.verification)
     if notes := source.frame.attrs.get("notes"):
@@ -37,7 +40,9 @@ def _told(source: Source) -> Iterator[tuple[str, Content]]:
 def _cells(source: Source) -> str:
     counts = Counter(str(status) for status in source.frame["status"])
     missing = source.planned - len(source.frame)
-    told = [f"{count:,} {status}" for status, count in counts.items()] + ([f"{missing:,} not run yet"] if missing > 0 else [])
+    told = [f"{count:,} {status}" for status, count in counts.items()] + (
+        [f"{missing:,} not run yet"] if missing > 0 else []
+    )
     return f"{source.planned:,} planned: {', '.join(told) or 'none was run'}"
 
 

@@ -107,7 +107,9 @@ def _grid(
         rows.append(tag("tr", name, cells, data_s=colours[solver].number, data_k=scenario.kinds[solver]))
     sounds = bool(truth.sound)
     caption = f"{scenario.title}: {'sounds' if sounds else 'samples'} from the same noise"
-    table = tag("table", tag("caption", caption), tag("thead", tag("tr", head)), tag("tbody", first if exact else None, rows))
+    table = tag(
+        "table", tag("caption", caption), tag("thead", tag("tr", head)), tag("tbody", first if exact else None, rows)
+    )
     toggle = tag("button", "Difference from the ground truth", type="button", class_="differ", aria_pressed="false")
     compared = bool(truth.truth) and not sounds
     shown = scrolled(caption, table)
@@ -141,8 +143,10 @@ def _shot(cell: Cell, folder: Path, allowance: Allowance, first: bool) -> Shot |
         picture.thumbnail((SIDE, SIDE))
         whole = allowance.uri(_png(picture), "image/png")
         return None if whole is None else Shot(whole)
-    sample, truth = (allowance.uri(_png(_square(part[:SHOWN])), "image/png") if wanted else "" for part, wanted in
-                     zip(pairs, (True, first), strict=True))
+    sample, truth = (
+        allowance.uri(_png(_square(part[:SHOWN])), "image/png") if wanted else ""
+        for part, wanted in zip(pairs, (True, first), strict=True)
+    )
     return None if sample is None else Shot(sample, truth or "")
 
 

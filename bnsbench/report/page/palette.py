@@ -44,7 +44,10 @@ def inks(kinds: Mapping[str, str]) -> dict[str, Ink]:
     found = styles_of({solver: kind not in (CLASSIC, TUNED, "direct") for solver, kind in kinds.items()})
     return {
         solver: Ink(
-            number, against(found[solver].colour, LIGHT), against(found[solver].colour, DARK), MARKERS.index(found[solver].marker)
+            number,
+            against(found[solver].colour, LIGHT),
+            against(found[solver].colour, DARK),
+            MARKERS.index(found[solver].marker),
         )
         for number, solver in enumerate(kinds)
     }

@@ -41,7 +41,8 @@ class Value:
 class Cell:
     """A row of the leaderboard.
 
-    number: of the row, from 0. forwards: network forwards per sample. train_forwards: of the solver's training, in total. seconds: per sample.
+    number: of the row, from 0. forwards: network forwards per sample. train_forwards: of the solver's training, in total.
+    seconds: per sample.
     """
 
     number: int

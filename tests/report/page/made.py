@@ -26,7 +26,12 @@ def made_record(solver, nfe, psnr, *, model="ring8", guidance=0.0, kind="classic
     cell = {
         "model": {"name": model, **named},
         "solver": {"name": solver, **named},
-        **{"guidance": guidance, "nfe": nfe, "seed": 0, "samples": SAMPLES, "dtype": "model", "tolerance": 1e-6},
+        "guidance": guidance,
+        "nfe": nfe,
+        "seed": 0,
+        "samples": SAMPLES,
+        "dtype": "model",
+        "tolerance": 1e-6,
     }
     key = f"cell-{digest(cell)}"
     if psnr is None:

@@ -19,7 +19,9 @@ from tests.report.page.made import add_previews, made_record
 CHROMIUM, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))
 
 pytestmark = [
-    pytest.mark.skipif(not (CHROMIUM and DRIVER and find_spec("selenium")), reason="needs Chromium, its driver and Selenium"),
+    pytest.mark.skipif(
+        not (CHROMIUM and DRIVER and find_spec("selenium")), reason="needs Chromium, its driver and Selenium"
+    ),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
 
@@ -65,7 +67,9 @@ def open_page(browser, page_file):
 def find(browser, selector):
     """Return the elements that fit a selector and are shown."""
     return browser.execute_script(
-        "return [...document.querySelectorAll(arguments[0])].filter((each) => each.checkVisibility() && getComputedStyle(each).display !== 'none')", selector
+        "const shown = (each) => each.checkVisibility() && getComputedStyle(each).display !== 'none';"
+        " return [...document.querySelectorAll(arguments[0])].filter(shown)",
+        selector,
     )
 
 
@@ -169,7 +173,8 @@ def test_links_lead_to_a_scenario_a_measure_and_a_solver(open_page):
 
 def test_a_solver_leaves_all_figures_and_colours_stay(open_page):
     browser = open_page()
-    colours = "return [...document.querySelectorAll('.curves .curve')].map((each) => getComputedStyle(each).fill)"
+    drawn = "(each) => getComputedStyle(each).fill + each.querySelector('use').getAttribute('href')"
+    colours = f"return [...document.querySelectorAll('.curves .curve')].map({drawn})"
     before, count = browser.execute_script(colours), len(find(browser, ".panel .curve"))
     button = next(each for each in find(browser, "[data-toggle]") if each.text == "ab2")
     button.click()
@@ -185,7 +190,7 @@ def test_points_say_their_numbers_to_pointer_and_keys(open_page):
     from selenium.webdriver import ActionChains, Keys
 
     browser = open_page()
-    point = find(browser, ".panel .curve:last-of-type use")[0]
+    point = find(browser, ".panel .curve.named use")[-1]
     browser.execute_script("arguments[0].scrollIntoView({ block: 'center' })", point)
     ActionChains(browser).move_to_element(point).perform()
     assert texts(browser, "#tip") == [point.get_attribute("aria-label")]
@@ -207,8 +212,14 @@ def test_points_say_their_numbers_to_pointer_and_keys(open_page):
 def test_a_gallery_opens_with_truth_and_difference(open_page):
     browser = open_page()
     find(browser, ".scenario td:not(.truth) .shot")[0].click()
-    assert [caption.split(", ")[-1] for caption in texts(browser, "dialog figcaption")] == ["4 NFE", "ground truth", "times 4"]
-    assert browser.execute_script("return [...document.querySelectorAll('dialog img')].every((each) => each.naturalWidth > 0)")
+    assert [caption.split(", ")[-1] for caption in texts(browser, "dialog figcaption")] == [
+        "4 NFE",
+        "ground truth",
+        "times 4",
+    ]
+    assert browser.execute_script(
+        "return [...document.querySelectorAll('dialog img')].every((each) => each.naturalWidth > 0)"
+    )
     find(browser, "dialog form button")[0].click()
     button = find(browser, ".differ")[0]
     button.click()
@@ -221,8 +232,8 @@ def test_sounds_are_played_one_at_a_time(open_page):
     script = """
     const [first, second] = document.querySelectorAll("[id='scenario=voices-w-0'] audio"), done = arguments[0];
     first.loop = true;
-    first.play().then(() => second.play()).then(() => setTimeout(() => done([first.paused, first.duration, first.error]), 50),
-      (error) => done(String(error)));
+    const told = () => done([first.paused, first.duration, first.error]);
+    first.play().then(() => second.play()).then(() => setTimeout(told, 50), (error) => done(String(error)));
     """
     paused, duration, error = browser.execute_async_script(script)
     assert (paused, error) == (True, None)

@@ -20,7 +20,7 @@ from bnsbench.report.seal import seal_of
 from bnsbench.suite.store import ResultStore, write_text
 from tests.report.page.made import made_record
 
-HOSTILE = '<script>alert(1)</script>"\'><img src=x onerror=alert(2)>&amp;\u202e|_{$^'
+HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>&amp;\u202e|_{$^"
 
 
 @pytest.fixture
@@ -66,7 +66,11 @@ def test_numbers_in_figures_are_those_of_the_csv(page, board):
     for article in page.all("article", "scenario"):
         title = next(article.all("h3")).text
         model, guidance = title.split(", w = ")
-        figures = [(panel.attributes["data-measure"], chart) for panel in article.all("section", "panel") for chart in panel.all("svg", "chart")]
+        figures = [
+            (panel.attributes["data-measure"], chart)
+            for panel in article.all("section", "panel")
+            for chart in panel.all("svg", "chart")
+        ]
         figures += [("psnr", chart) for chart in article.all("svg", "training")]
         figures += [("psnr", chart) for chart in article.all("svg", "seconds")]
         for measure, chart in figures:
@@ -86,7 +90,12 @@ def test_numbers_in_sentences_and_costs_are_those_of_the_csv(page, board):
         text = board[int(number.attributes["data-row"])][number.attributes["data-column"]]
         assert number.attributes["value"] == text
         assert number.text in (readable(float(text)), f"{float(text):+.2f}")
-    costs = [cell for table in page.all("table") if table.attributes.get("id", "").endswith("-costs") for cell in table.all("td", data_row=True)]
+    costs = [
+        cell
+        for table in page.all("table")
+        if table.attributes.get("id", "").endswith("-costs")
+        for cell in table.all("td", data_row=True)
+    ]
     assert len(costs) == 3 * 10
     for cell in costs:
         row = board[int(cell.attributes["data-row"])]
@@ -121,7 +130,9 @@ def test_nothing_is_asked_from_anywhere(results, page):
 
 def test_style_and_script_are_short():
     folder = files("bnsbench.report.page") / "templates"
-    lines = [line for name in ("style.css", "script.js") for line in (folder / name).read_text(encoding="utf-8").splitlines()]
+    lines = [
+        line for name in ("style.css", "script.js") for line in (folder / name).read_text(encoding="utf-8").splitlines()
+    ]
     assert len(lines) < 300
     assert max(map(len, lines)) <= 130
 
@@ -147,7 +158,7 @@ def test_solvers_have_one_colour_each_wherever_they_are(page):
 
 
 def test_samples_and_learned_tables_are_shown(page):
-    pictures, sounds = (list(page.all("article", id=f"scenario={name}"))[0] for name in ("ring8-w-0", "voices-w-0"))
+    pictures, sounds = (next(page.all("article", id=f"scenario={name}")) for name in ("ring8-w-0", "voices-w-0"))
     assert len(list(pictures.all("img"))) == 1 + 5 * 2
     assert len(list(sounds.all("audio"))) == 1 + 5 * 2
     assert all(node.attributes["preload"] == "none" for node in page.all("audio"))
@@ -191,7 +202,7 @@ def test_a_verification_is_told_if_it_is_of_these_results(results, read_page, tm
 def test_several_folders_stand_in_one_page(results, made_results, read_page):
     other = made_results([made_record("euler", 4, 12.5), made_record("heun", 4, 13.5)], name="other/small")
     page = read_page(build_page([results, other, ResultStore(results.folder)]))
-    assert [node.text for node in page.all("h3")][0].startswith("ring8, w = 0 (")
+    assert next(page.all("h3")).text.startswith("ring8, w = 0 (")
     manifests = [next(each.all("h3")).text for each in page.all("article", "manifest")]
     assert len(manifests) == 2
     assert manifests[1] == "other/small"
@@ -202,7 +213,9 @@ def test_several_folders_stand_in_one_page(results, made_results, read_page):
 
 def test_hostile_names_inject_nothing(made_results, read_page):
     names = [HOSTILE, "x" * 300, "=1+1", "..", "\x1b[31mred"]
-    made = [made_record(name, n, 20.0 + n + k, model=HOSTILE, kind="learned") for k, name in enumerate(names) for n in (4, 8)]
+    made = [
+        made_record(name, n, 20.0 + n + k, model=HOSTILE, kind="learned") for k, name in enumerate(names) for n in (4, 8)
+    ]
     made.append(made_record("euler", 4, None, status="failed", reason=HOSTILE))
     store = made_results(made, suite=f"# {HOSTILE}\n", environment={HOSTILE: HOSTILE, "packages": {HOSTILE: HOSTILE}})
     text = build_page([store])
