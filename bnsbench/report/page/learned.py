@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -133,7 +134,7 @@ def _map(table: NonStationarySolver, caption: str) -> Html:
 
 
 def _opacity(share: float) -> float:
-    return round(0.04 + 0.96 * abs(share) ** 0.5, 2)
+    return round(0.04 + 0.96 * math.sqrt(abs(share)), 2)
 
 
 def _ends(values: Iterator[float]) -> str:

@@ -112,8 +112,8 @@ def _grid(
     )
     toggle = tag("button", "Difference from the ground truth", type="button", class_="differ", aria_pressed="false")
     compared = bool(truth.truth) and not sounds
-    shown = scrolled(caption, table)
-    return tag("div", tag("p", toggle) if compared else None, shown, class_=f"gallery{' pictures' if compared else ''}")
+    whole = scrolled(caption, table)
+    return tag("div", tag("p", toggle) if compared else None, whole, class_=f"gallery{' pictures' if compared else ''}")
 
 
 def _shown(picture: str, sound: str, caption: str) -> list[Html]:

@@ -224,7 +224,7 @@ def scenarios(sources: Sequence[Source]) -> Iterator[Scenario]:
         seeds = source.frame["seed"].nunique() > 1 if len(source.frame) else False
         for key, rows in source.frame.groupby(list(FIELD), sort=False):
             model, guidance, seed = key
-            title = field_title((model, float(guidance), seed), seeds)
+            title = field_title((model, guidance, seed), seeds)
             name = _word(title, names)
             names.add(name)
             shown = f"{title} ({source.name})" if len(sources) > 1 else title
@@ -255,9 +255,10 @@ def _cell(number: int, row: Mapping[Any, Any], measures: Sequence[str]) -> Cell:
     for measure in measures:
         value = _number(row, measure)
         if value is not None:
-            ends = (_number(row, f"{measure}{end}") for end in ("_low", "_high"))
-            ranks = (_whole(row, f"{measure}{end}") for end in RANKS)
-            values[measure] = Value(value, *ends, str(row.get(f"{measure}{STANDING}") or ""), *ranks)
+            low, high = (_number(row, f"{measure}{end}") for end in ("_low", "_high"))
+            rank_low, rank_high = (_whole(row, f"{measure}{end}") for end in RANKS)
+            standing = str(row.get(f"{measure}{STANDING}") or "")
+            values[measure] = Value(value, low, high, standing, rank_low, rank_high)
     return Cell(
         number=number,
         key=str(row["key"]),

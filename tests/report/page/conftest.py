@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from bnsbench.report.results import CSV, SUMS, read_leaderboard, sums
 from bnsbench.report.tables import csv
+from bnsbench.suite.plan import Cell
 from bnsbench.suite.store import ResultStore, write_text
 from tests.report.page.made import PSNRS, Node, Reader, add_previews, made_artefact, made_record
 
@@ -20,7 +22,7 @@ def made_results(tmp_path) -> Callable[..., ResultStore]:
 
     def make(records, name="small", suite='name = "small"\n', environment=None) -> ResultStore:
         store = ResultStore(tmp_path / name)
-        store.begin(suite, [SimpleNamespace(key=record.key) for record in records])
+        store.begin(suite, [cast("Cell", SimpleNamespace(key=record.key)) for record in records])
         for record in records:
             store.write(record)
         if environment is not None:

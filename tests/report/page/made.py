@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,7 +45,7 @@ def made_record(solver, nfe, psnr, *, model="ring8", guidance=0.0, kind="classic
         "psnr": Score("1", "higher", "dB", float(values.mean()), psnr - 0.7123, psnr + 0.7123, details=details),
         "fid-gt": Score("1", "lower", "", 100.0 / psnr**2, 90.0 / psnr**2, 110.0 / psnr**2),
     }
-    known = {"file": file} if file else {}
+    known: Any = {"kind": kind, "fingerprint": "0" * 64, **({"file": file} if file else {})}
     return Record(
         key,
         cell,
@@ -55,7 +56,7 @@ def made_record(solver, nfe, psnr, *, model="ring8", guidance=0.0, kind="classic
         forwards=nfe,
         train_forwards=TRAINED.get(kind, 0) * nfe,
         seconds={"sampling": 1.25e-5 * nfe, "total": 0.5},
-        solver={"kind": kind, "fingerprint": "0" * 64, **known},
+        solver=known,
         truth={"ceiling": 90.0},
         model={"dtype": "float64", "fingerprint": "1" * 64},
         environment={"bnsbench": "0.1.0", "torch": "2.6", "device": "cpu"},

@@ -33,7 +33,7 @@ def browser():
     from selenium import webdriver
 
     options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
+    options.binary_location = CHROMIUM or ""
     for argument in ("headless=new", "no-sandbox", "disable-dev-shm-usage", "disable-gpu", "mute-audio"):
         options.add_argument(f"--{argument}")
     options.add_argument("--autoplay-policy=no-user-gesture-required")

@@ -76,6 +76,7 @@ def test_numbers_in_figures_are_those_of_the_csv(page, board):
         for measure, chart in figures:
             for point in chart.all("use", aria_label=True):
                 said = re.match(r"(.+), (\d+) NFE: (\S+)(?: dB)?(?: \((\S+) to (\S+)\))?", point.attributes["aria-label"])
+                assert said is not None
                 solver, nfe, *numbers = said.groups()
                 row = rows[model, guidance, solver, nfe]
                 assert numbers == [readable(float(row[measure])), *ends_of(row, measure)]
@@ -119,7 +120,7 @@ def test_nothing_is_asked_from_anywhere(results, page):
     policy = next(page.all("meta", http_equiv="Content-Security-Policy")).attributes["content"]
     assert policy.startswith("default-src 'none';")
     for name in ("style", "script"):
-        content = re.search(f"<{name}>(.*?)</{name}>", text, re.DOTALL)[1]
+        (content,) = re.findall(f"<{name}>(.*?)</{name}>", text, re.DOTALL)
         digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
         assert f"{name}-src 'sha256-{digest}'" in policy
     sources = [node.attributes[key] for key in ("src", "href", "srcset", "poster") for node in page.all(**{key: True})]
@@ -147,7 +148,7 @@ def test_every_figure_has_its_table_and_identifiers_are_unique(page):
 
 
 def test_solvers_have_one_colour_each_wherever_they_are(page):
-    numbers = {}
+    numbers: dict[str, set[str]] = {}
     for node in page.all(data_toggle=True):
         numbers.setdefault(node.text, set()).add(node.attributes["data-s"])
     assert set(numbers) == {"euler", "ab2", "ab2[grid=best]", "bns", "student"}
