@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from bnsbench.errors import UsageError
 from bnsbench.report import paper
@@ -26,7 +27,7 @@ def drawn(monkeypatch):
     monkeypatch.setattr(paper, "save_figure", lambda figure, _: kept.append(figure))
 
     def texts():
-        return [text.get_text() for text in kept[-1].findobj(lambda each: hasattr(each, "get_text"))]
+        return [text.get_text() for text in kept[-1].findobj(Text) if isinstance(text, Text)]
 
     return texts
 
