@@ -29,9 +29,11 @@ from bnsbench.cli.groups import Command, Group, ending_with_the_reader
 from bnsbench.cli.leaderboard import leaderboard
 from bnsbench.cli.list import list_components
 from bnsbench.cli.new import new
+from bnsbench.cli.plot import plot
 from bnsbench.cli.plugins import plugins
 from bnsbench.cli.pretrain import pretrain
 from bnsbench.cli.publish import publish
+from bnsbench.cli.report import report
 from bnsbench.cli.run import run
 from bnsbench.cli.sample import sample
 from bnsbench.cli.seal import seal
@@ -63,6 +65,8 @@ for name, command in (("show", show), ("diff", diff), ("export", export), ("blen
 
 app.command("run", cls=Command)(run)
 app.command("leaderboard", cls=Command)(leaderboard)
+app.command("report", cls=Command)(report)
+app.command("plot", cls=Command)(plot)
 app.command("compare", cls=Command)(compare)
 app.command("verify", cls=Command)(verify)
 app.command("seal", cls=Command)(seal)

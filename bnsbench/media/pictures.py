@@ -28,6 +28,8 @@ STRIP = 8
 """Frames of a video that are shown, at equal distances from the first to the last."""
 WINDOW = 512
 """Samples in a window of a spectrogram."""
+QUIET, LOUD = -60.0, 30.0
+"""The decibels of a spectrogram between which its colours change."""
 
 
 def _nothing(samples: Tensor, truth: Tensor, folder: Path) -> None:
@@ -136,6 +138,33 @@ def contact_sheet(left: Pixels, right: Pixels) -> Pixels:
     return np.pad(sheet, ((0, gap), (0, gap), (0, 0)), constant_values=255)
 
 
+def sheet_pairs(sheet: Pixels, count: int) -> tuple[Pixels, Pixels] | None:
+    """Return the images [count, h, w, 3] at the left and at the right of a `contact_sheet` of so many pairs.
+
+    Args:
+        sheet: A picture [H, W, 3].
+        count: The number of its pairs.
+
+    Returns:
+        None if it is no such sheet.
+    """
+    columns = math.ceil(math.sqrt(count / 2))
+    rows = math.ceil(count / columns)
+    for height in range(1, sheet.shape[0] // rows + 1):
+        gap = max(2, height // 8)
+        line = max(1, gap // 4)
+        width, rest = divmod((sheet.shape[1] - gap) // columns - gap - line, 2)
+        whole = (rows * (gap + height) + gap, columns * (gap + 2 * width + line) + gap)
+        if rest or width < 1 or sheet.shape[:2] != whole:
+            continue
+        tiles = sheet[:-gap, :-gap].reshape(rows, gap + height, columns, gap + 2 * width + line, 3).swapaxes(1, 2)
+        pairs = tiles.reshape(rows * columns, gap + height, -1, 3)[:count]
+        white = (pairs[:, :gap], pairs[:, :, :gap], pairs[:, :, gap + width : gap + width + line], sheet[-gap:])
+        if all((part == 255).all() for part in white):
+            return pairs[:, gap:, gap : gap + width], pairs[:, gap:, gap + width + line :]
+    return None
+
+
 @plain_style()
 def draw_points(samples: Tensor, truth: Tensor, file: Path) -> None:
     """Draw the first two coordinates of points and their ground truth, joined by lines.
@@ -186,7 +215,7 @@ def draw_sounds(samples: Tensor, truth: Tensor, file: Path) -> None:
     axes = figure.subplots(rows, 2 * columns, sharex=True, sharey=True, squeeze=False).flatten()
     for index, pair in enumerate(zip(samples.cpu(), truth.cpu(), strict=True)):
         for axis, sound, title in zip(axes[2 * index : 2 * index + 2], pair, (f"{index:03d}", "ground truth"), strict=True):
-            axis.imshow(_decibels(sound), origin="lower", aspect="auto", vmin=-60.0, vmax=30.0)
+            axis.imshow(spectrogram(sound), origin="lower", aspect="auto", vmin=QUIET, vmax=LOUD)
             axis.set_title(title, fontsize=8)
             axis.set(xticks=[], yticks=[])
     for axis in axes[2 * len(samples) :]:
@@ -204,8 +233,12 @@ def _save_figure(file: Path, figure: Figure, dpi: int) -> None:
         figure.savefig(temporary, format=file.suffix.removeprefix("."), dpi=dpi)
 
 
-def _decibels(sound: Tensor) -> NDArray[np.float64]:
-    """Return the spectrogram [frequencies, frames] of the mean of a waveform's channels in dB; silence is -80."""
+def spectrogram(sound: Tensor) -> NDArray[np.float64]:
+    """Return the spectrogram [frequencies, frames] of a waveform in dB, its channels averaged; silence is -80.
+
+    Args:
+        sound: [samples] or [channels, samples], of more than half a `WINDOW`.
+    """
     window = torch.hann_window(WINDOW, dtype=torch.float64)
     mono = sound.double().reshape(-1, sound.shape[-1]).mean(dim=0)
     spectrum = torch.stft(mono, WINDOW, WINDOW // 4, window=window, return_complex=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,8 +109,15 @@ def field_title(field: Sequence[Any], seeds: bool) -> str:
 def fields(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """Yield the title and the rows of every model, guidance scale and seed."""
     seeds = frame["seed"].nunique() > 1
-    for field, rows in frame.groupby(list(FIELD), sort=False):
+    for field, rows in without_attrs(frame).groupby(list(FIELD), sort=False):
         yield field_title(field, seeds), rows
+
+
+def without_attrs(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the frame without its attrs, of which pandas would make a copy at every step."""
+    bare = frame.copy(deep=False)
+    bare.attrs = {}
+    return bare
 
 
 def matrices(frame: pd.DataFrame, metric: str) -> Iterator[Matrix]:
@@ -150,8 +157,7 @@ def _grid(row: pd.Series[Any]) -> str:
 def _matrix(title: str, rows: pd.DataFrame, metric: str, direction: str) -> Matrix:
     nfe = tuple(sorted(int(n) for n in rows["nfe"].unique()))
     truth = _truth_that_is_beaten(rows, metric, direction)
-    gaps = _gaps(rows, metric, direction, truth)
-    lines = [_line(str(solver), part, nfe, metric, gaps) for solver, part in rows.groupby("solver", sort=False)]
+    lines = [_line(solver, part, nfe, metric) for solver, part in _by_solver(rows, metric, direction, truth).items()]
     notes = _notes(rows, metric, truth)
     return Matrix(title, nfe, tuple(sorted(lines, key=lambda line: (line.gap is None, line.gap or 0.0))), notes)
 
@@ -187,13 +193,22 @@ def _notes(rows: pd.DataFrame, metric: str, truth: float | None) -> tuple[str, .
     return (UNMARKED,) if competing > 1 and not marked else ()
 
 
-def _line(solver: str, part: pd.DataFrame, nfe: tuple[int, ...], metric: str, gaps: pd.Series[float]) -> Line:
-    found = {int(row["nfe"]): _entry(row, metric) for _, row in part.iterrows()}
-    gap = gaps[part.index].mean()
-    return Line(solver, tuple(found.get(n, Entry("")) for n in nfe), None if pd.isna(gap) else float(gap))
+def _by_solver(rows: pd.DataFrame, metric: str, direction: str, truth: float | None) -> dict[str, list[dict[Hashable, Any]]]:
+    """Return what a matrix shows of every solver's rows, with their distances "gap" to the best."""
+    found: dict[str, list[dict[Hashable, Any]]] = {}
+    needed = rows[["solver", "nfe", "status", metric, f"{metric}{STANDING}"]]
+    for row in needed.assign(gap=_gaps(rows, metric, direction, truth)).to_dict("records"):
+        found.setdefault(str(row["solver"]), []).append(row)
+    return found
 
 
-def _entry(row: pd.Series[Any], metric: str) -> Entry:
+def _line(solver: str, rows: Sequence[Mapping[Hashable, Any]], nfe: tuple[int, ...], metric: str) -> Line:
+    found = {int(row["nfe"]): _entry(row, metric) for row in rows}
+    gaps = [float(row["gap"]) for row in rows if not pd.isna(row["gap"])]
+    return Line(solver, tuple(found.get(n, Entry("")) for n in nfe), sum(gaps) / len(gaps) if gaps else None)
+
+
+def _entry(row: Mapping[Hashable, Any], metric: str) -> Entry:
     if row["status"] == "skipped":
         return Entry("-")
     if pd.isna(row[metric]):

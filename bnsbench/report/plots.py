@@ -19,7 +19,7 @@ from bnsbench.media.drawing import label, plain_style
 from bnsbench.report.kinds import CLASSIC, LEARNED, TUNED
 from bnsbench.report.leaderboard import FIELD
 from bnsbench.report.matrix import field_title, readable
-from bnsbench.report.profiles import profile, share_at
+from bnsbench.report.profiles import area, profile, share_at, shared_targets
 from bnsbench.report.solver_styles import Style, styles_of
 from bnsbench.storage.files import replacing
 
@@ -47,9 +47,6 @@ ROW = 0.075
 
 HANDLE, LETTER = 0.6, 0.066
 """Inches that a legend's mark with its margins takes, and a letter beside it."""
-
-SHARED = 3
-"""Solvers and fields that a target of a profile needs for a panel of its own: a share of two fields says little."""
 
 
 @dataclass(frozen=True)
@@ -102,22 +99,11 @@ def draw_profile(frame: pd.DataFrame, metric: str, file: Path) -> None:
     Raises:
         UsageError: If the metric is not in dB.
     """
-    steps = profile(frame, metric)
-    reached = steps[steps["share"] > 0]
-    shared = [
-        (target, part)
-        for target, part in _by_target(reached)
-        if min(part["solver"].nunique(), part["fields"].max()) >= SHARED
-    ]
+    shared = list(shared_targets(profile(frame, metric)))
     if not shared:
         return
     with plain_style(STYLE):
         _save(_profile_figure(shared), file)
-
-
-def _by_target(steps: pd.DataFrame) -> Iterator[tuple[int, pd.DataFrame]]:
-    for target in sorted(steps["target"].unique()):
-        yield int(target), steps[steps["target"] == target]
 
 
 def _save(figure: Figure, file: Path) -> None:
@@ -126,10 +112,12 @@ def _save(figure: Figure, file: Path) -> None:
 
 
 def save_figure(figure: Figure, file: Path) -> None:
-    """Write a figure as PNG or SVG, whole or not at all, and the same bytes for the same figure; OSError if it cannot be."""
+    """Write a figure as PNG, PDF or SVG, whole or not at all, always the same bytes for it; OSError if it cannot be."""
     with replacing(file) as temporary:
         if file.suffix.lower() == ".png":
             figure.savefig(temporary, format="png", dpi=160, metadata={"Software": None})
+        elif file.suffix.lower() == ".pdf":
+            figure.savefig(temporary, format="pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
         else:
             figure.savefig(temporary, format="svg", metadata={"Date": None, "Creator": None})
 
@@ -280,15 +268,8 @@ def _draw_profile(axes: Axes, steps: pd.DataFrame, styles: Mapping[str, Style], 
 
 def _named(curves: Mapping[str, pd.DataFrame], right: float) -> list[str]:
     """Return the best learned solvers and the best classic one, best first."""
-    ordered = sorted(curves, key=lambda solver: -_area(curves[solver], right))
+    ordered = sorted(curves, key=lambda solver: -area(curves[solver], right))
     kinds = {solver: str(part["kind"].iloc[0]) for solver, part in curves.items()}
     learned = [solver for solver in ordered if kinds[solver] == LEARNED][:NAMED]
     classics = [solver for solver in ordered if kinds[solver] in (CLASSIC, TUNED)][:1]
     return [solver for solver in ordered if solver in learned + classics]
-
-
-def _area(steps: pd.DataFrame, right: float) -> float:
-    """Return the area under a solver's shares over log tau, up to ``right``."""
-    ends = [*steps["tau"].iloc[1:], right]
-    parts = zip(steps["tau"].astype(float), steps["share"].astype(float), ends, strict=True)
-    return sum((share * math.log(end / tau) for tau, share, end in parts), 0.0)

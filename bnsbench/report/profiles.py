@@ -6,6 +6,7 @@ once been reached counts as reached, though a larger NFE may fall behind.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,11 +15,14 @@ import pandas as pd
 
 from bnsbench.errors import UsageError
 from bnsbench.report.leaderboard import FIELD, RANKS
-from bnsbench.report.matrix import direction_in, known_measure, unit_of
+from bnsbench.report.matrix import direction_in, known_measure, unit_of, without_attrs
 
 STEP = 5.0
 """Decibels between the PSNRs of which the needed NFE is listed, from FIRST on."""
 FIRST = 20.0
+
+SHARED = 3
+"""Solvers and fields that a target of a profile needs to be drawn: a share of two fields says little."""
 
 Bound = Literal["", "<=", ">"]
 
@@ -101,8 +105,10 @@ def profile(frame: pd.DataFrame, measure: str) -> pd.DataFrame:
     """
     _require_decibels(frame, measure)
     fields = list(_fields(frame, measure))
-    planned = {(field, str(solver)) for field, rows in frame.groupby(list(FIELD)) for solver in rows["solver"].unique()}
-    kinds = {str(solver): str(rows["kind"].iloc[0]) for solver, rows in frame.groupby("solver", sort=False)}
+    known = without_attrs(frame)[list(KEYS)].drop_duplicates().to_dict("records")
+    planned = {(tuple(row[part] for part in FIELD), str(row["solver"])) for row in known}
+    kinds = {str(row["solver"]): str(row["kind"]) for row in reversed(known)}
+    kinds = {solver: kinds[solver] for solver in dict.fromkeys(str(row["solver"]) for row in known)}
     rows: list[dict[str, Any]] = []
     for target in sorted({n for _, curves in fields for curve in curves.values() for n in curve.nfe}):
         ratios = {field: found for field, curves in fields if (found := _ratios(curves, target))}
@@ -115,6 +121,23 @@ def profile(frame: pd.DataFrame, measure: str) -> pd.DataFrame:
 def share_at(steps: pd.DataFrame, tau: float) -> float:
     """Return the share of fields of one solver and target at tau, given the steps of `profile`."""
     return float(steps[steps["tau"] <= tau]["share"].max()) if (steps["tau"] <= tau).any() else 0.0
+
+
+def shared_targets(steps: pd.DataFrame) -> Iterator[tuple[int, pd.DataFrame]]:
+    """Yield the targets of a `profile` that SHARED solvers reach somewhere and SHARED fields have, with their steps.
+
+    Solvers that nowhere reach a target are left out.
+    """
+    for target, part in without_attrs(steps[steps["share"] > 0]).groupby("target"):
+        if min(part["solver"].nunique(), part["fields"].max()) >= SHARED:
+            yield int(str(target)), part
+
+
+def area(steps: pd.DataFrame, right: float) -> float:
+    """Return the area under the shares of one solver and target over log tau, from 1 to ``right``; see `profile`."""
+    ends = [*steps["tau"].iloc[1:], right]
+    parts = zip(steps["tau"].astype(float), steps["share"].astype(float), ends, strict=True)
+    return sum((share * math.log(end / tau) for tau, share, end in parts), 0.0)
 
 
 def _ratios(curves: Mapping[tuple[str, str], Curve], n: int) -> dict[str, float]:
@@ -138,7 +161,8 @@ def _steps(ratios: Sequence[float | None]) -> Iterator[dict[str, Any]]:
 
 def _fields(frame: pd.DataFrame, measure: str) -> Iterator[tuple[tuple[Any, ...], dict[tuple[str, str], Curve]]]:
     """Yield every field that has values, with the curves of its solvers."""
-    for field, rows in frame[frame[measure].notna()].groupby(list(FIELD), sort=False):
+    bare = without_attrs(frame)[[*KEYS, "nfe", measure]]
+    for field, rows in bare[bare[measure].notna()].groupby(list(FIELD), sort=False):
         curves = {}
         for solver, part in rows.sort_values("nfe", kind="stable").groupby("solver", sort=False):
             nfe, values = part["nfe"].astype(int), part[measure].astype(float)

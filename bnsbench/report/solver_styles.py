@@ -24,20 +24,18 @@ class Style:
 
 
 def styles_of(solvers: Mapping[str, bool]) -> dict[str, Style]:
-    """Return the style of every solver, given whether it is learned; no two have the same.
+    """Return the style of every solver, given whether it is learned; no two have the same as long as there are others.
 
     A style follows from a hash of the solver's name. Where two names have the same, the later in the alphabet gets the next.
     """
-    taken: dict[Style, str] = {}
+    found: dict[str, Style] = {}
+    taken: set[Style] = set()
     for name in sorted(solvers):
         number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
-        style = _style(number, solvers[name])
-        for step in range(1, len(COLOURS) * len(MARKERS)):
-            if style not in taken:
-                break
-            style = _style(number + step, solvers[name])
-        taken[style] = name
-    return {name: style for style, name in taken.items()}
+        following = (_style(number + step, solvers[name]) for step in range(len(COLOURS) * len(MARKERS)))
+        found[name] = next((style for style in following if style not in taken), _style(number, solvers[name]))
+        taken.add(found[name])
+    return found
 
 
 def _style(number: int, learned: bool) -> Style:

@@ -133,8 +133,11 @@ def _csv_value(value: Any) -> Any:
     """Return a float as text, without a fraction if it is whole, as counts in a column with gaps are; other text escaped."""
     if not isinstance(value, float):
         return csv_cell(value) if isinstance(value, str) else value
-    if not _given(value):
-        return ""
+    return number_text(value) if _given(value) else ""
+
+
+def number_text(value: float) -> str:
+    """Return a finite number as CSV has it: with at most six digits, without a fraction if it is whole."""
     return str(int(value)) if value.is_integer() and abs(value) < 1e15 else f"{value:.6g}"
 
 

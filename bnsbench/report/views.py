@@ -88,7 +88,7 @@ def view_sheets(frame: pd.DataFrame, measure: str, view: View) -> Iterator[Sheet
         return
     numbers = view_frame(frame, measure, view)
     if view == "profile":
-        yield from _profiles(numbers)
+        yield from profile_sheets(numbers)
         return
     seeds = numbers["seed"].nunique() > 1
     if view == "gain":
@@ -145,7 +145,8 @@ def _needs(title: str, rows: pd.DataFrame) -> Sheet:
     return Sheet(title, tuple(f"{target:g} dB" for target in targets), _sorted(lines))
 
 
-def _profiles(profiles: pd.DataFrame) -> Iterator[Sheet]:
+def profile_sheets(profiles: pd.DataFrame) -> Iterator[Sheet]:
+    """Yield a table of shares for every target of performance profiles; see `bnsbench.report.profiles.profile`."""
     for target, rows in profiles.groupby("target"):
         lines = []
         for solver, part in rows.groupby("solver", sort=False):
