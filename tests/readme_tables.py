@@ -51,11 +51,10 @@ def _headline_row(rows: pd.DataFrame) -> list[str]:
     best = rows[rows.solver == bns.psnr_gain_over].iloc[0]
     half = (bns.psnr_high - bns.psnr_low) / 2
     rule = best.solver.replace("grid=best,", "").replace("[grid=best]", "")
-    shipped = "†" if bns.shipped else ""
     grid = best.grid if isinstance(best.grid, str) else "plain"
     forwards = [_forwards(bns.train_forwards), _forwards(best.train_forwards)]
     figures = [f"**{bns.psnr:.1f}** ± {half:.1f}", f"`{rule}`{_rule(best)}", grid, f"{best.psnr:.1f}", *_gains(bns)]
-    return [f"{bns.model}{shipped}", f"{bns.guidance:g}", *figures, *forwards]
+    return [str(bns.model), f"{bns.guidance:g}", *figures, *forwards]
 
 
 def _gains(bns: pd.Series) -> list[str]:

@@ -49,20 +49,11 @@ def test_the_readme_is_read_in_one_sitting() -> None:
     assert len(README.splitlines()) <= 150
 
 
-def test_the_pages_say_how_long_trainings_took(board: pd.DataFrame) -> None:
-    """At 8 NFE, together with the rung at 4 that starts it; records hold a rung's own seconds."""
-    bns = board[(board.solver == "bns") & board.nfe.isin([4, 8])]
-    seconds = bns.groupby(["model", "guidance", "shipped"]).seconds_training.sum().reset_index()
-    networks = seconds[seconds.model.isin(["digits-ot", "digits-cos", "digits-vp"])].seconds_training
-    shipped = seconds[seconds.shipped].seconds_training
-    forwards = board[(board.solver == "bns") & (board.nfe == 8) & board.shipped].train_forwards / 1e3
-    text, first = " ".join(RESULTS.split()), " ".join(README.split())
-    few = f"{networks.min():.0f} to {networks.max():.0f} seconds of one"
-    assert f"{few} core for the digits networks" in text
-    assert f"{few} CPU core for the 64-dimensional digits networks" in first
-    assert f"{shipped.min():.0f} to {shipped.max():.0f} seconds on a GPU" in text
-    dear = f"{forwards.min():.0f} to {forwards.max():.0f} thousand forwards of the network"
-    assert f"{dear} for the pictures and sounds" in first
+def test_the_readme_says_what_trainings_took(board: pd.DataFrame) -> None:
+    networks = board[~board.model.str.contains("gmm")]
+    forwards = networks[(networks.solver == "bns") & (networks.nfe == 8)].train_forwards / 1e3
+    said = f"{forwards.min():.0f} to {forwards.max():.0f}"
+    assert f"Training a table for 8 NFE took {said} thousand forwards of the networks" in " ".join(README.split())
 
 
 def test_the_readme_has_the_command_that_runs_all_checks() -> None:
@@ -84,7 +75,7 @@ def test_bns_leads_everywhere_in_what_it_is_trained_for_as_the_page_says(board: 
         others += ahead.sum()
     text = " ".join(RESULTS.split())
     assert f"In all {columns.ngroups} columns of the default run" in text
-    assert f"a classic is ahead in {others} columns" in text
+    assert f"a classic is ahead in {others} column{'s' if others > 1 else ''}" in text
 
 
 def test_tuned_classics_reach_what_an_independent_study_found(board: pd.DataFrame) -> None:
