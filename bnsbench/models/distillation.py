@@ -53,6 +53,7 @@ class Chain:
     batch: samples in a step of training.
     steps: of training of a student; some get a multiple.
     rate: the peak of the learning rate.
+    folder: where the files of the data set are, if the package does not bring them.
     """
 
     teacher: str
@@ -62,6 +63,7 @@ class Chain:
     batch: int
     steps: int
     rate: float
+    folder: Path | None = None
 
     def student(self, nfe: int) -> str:
         """Return the name of the student of that many steps, which is that of its weights."""
@@ -161,6 +163,7 @@ def _recipe(chain: Chain, nfe: int) -> Recipe:
         partial(_train, chain, nfe),
         partial(measure_student, chain, nfe),
         {},
+        chain.folder,
         devices=("cpu", "cuda"),
         after=chain.before(nfe),
     )

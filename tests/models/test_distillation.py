@@ -169,3 +169,9 @@ def test_figures_of_a_student(tmp_path):
 def test_weights_that_are_nowhere_are_said_how_to_make(tmp_path):
     with pytest.raises(UsageError, match="bnsbench pretrain digits-ot-pd4 makes them"):
         folder_with("digits-ot-pd4", (tmp_path,))
+
+
+def test_students_learn_from_the_data_of_their_teachers():
+    for teacher in ("digits-ot", "fashion-ot", "scenes"):
+        assert RECIPES[f"{teacher}-pd4"].data == RECIPES[teacher].data
+        assert "cuda" in RECIPES[f"{teacher}-w2-pd4"].devices

@@ -114,7 +114,10 @@ def _generator(name: str) -> Recipe:
     return Recipe(STEPS, train, partial(measure_generator, name.removeprefix("fashion-")), gates, FOLDER, DEVICES)
 
 
-CHAINS = tuple(Chain("fashion-ot", guidance, fashion_ot, _drawn, batch=64, steps=450, rate=5e-4) for guidance in (0.0, 2.0))
+CHAINS = tuple(
+    Chain("fashion-ot", guidance, fashion_ot, _drawn, batch=64, steps=450, rate=5e-4, folder=FOLDER)
+    for guidance in (0.0, 2.0)
+)
 """The students of the clothes."""
 
 RECIPES = {
