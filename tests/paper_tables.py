@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -28,7 +29,7 @@ LOWER = ("fid", "fid-gt", "kid-gt")
 ABLATED = "digits-gmm"
 
 
-def paper() -> pd.DataFrame:
+def paper() -> Any:
     """Return the cells of the paper's suite that gave a result."""
     found = pd.read_csv(ROOT / "results" / "paper" / "leaderboard.csv", keep_default_na=True)
     return found[found.status == "ok"]
@@ -116,7 +117,7 @@ def ablations() -> str:
     return _table(("solver", *head), lines)
 
 
-def count(number: float) -> str:
+def count(number: Any) -> str:
     """Return a count as people say it."""
     if pd.isna(number):
         return "-"
@@ -126,14 +127,14 @@ def count(number: float) -> str:
     return f"{number:.0f}"
 
 
-def _taught(found: pd.DataFrame) -> Iterator[pd.DataFrame]:
+def _taught(found: Any) -> Iterator[Any]:
     """Yield the rows of every model and scale that has students."""
     for _, field in found.groupby(["model", "guidance"], sort=False):
         if (field.solver == "pd").any():
             yield field
 
 
-def _beside_students(field: pd.DataFrame, shown: Sequence[str]) -> Iterator[list[str]]:
+def _beside_students(field: Any, shown: Sequence[str]) -> Iterator[list[str]]:
     for nfe in STUDENT_NFE:
         rows = field[(field.nfe == nfe) & field.solver.isin(RIVALS)]
         rows = rows.sort_values("solver", key=lambda names: names.map(RIVALS.index))
@@ -144,12 +145,12 @@ def _beside_students(field: pd.DataFrame, shown: Sequence[str]) -> Iterator[list
             yield [str(row.model), f"{row.guidance:g}", str(nfe), f"`{row.solver}`", *values, *costs]
 
 
-def _distance(field: pd.DataFrame) -> str:
+def _distance(field: Any) -> str:
     return "fid-gt" if field["fid-gt"].notna().any() else "kid-gt"
 
 
-def _number(value: float | None, form: str, best: float | None) -> str:
-    if value is None or pd.isna(value):
+def _number(value: Any, form: str, best: Any) -> str:
+    if pd.isna(value):
         return "-"
     return f"**{form.format(value)}**" if value == best else form.format(value)
 

@@ -41,6 +41,7 @@ def test_preference_is_that_of_bradley_and_terry(sample_set):
     own, truth = pictures(0.5, 1.0, -1.0), pictures(0.5, 0.0, 1.0)
     found = Preference()(sample_set(own, truth, condition=torch.zeros(3), model=Shown((1, 2, 2), judge=Mean())))
     assert found.per_sample == pytest.approx([0.5, 1 / (1 + torch.e**-1), 1 / (1 + torch.e**2)])
+    assert found.per_sample is not None
     assert found.value == pytest.approx(sum(found.per_sample) / 3)
     assert found.details["truth"] == 0.5
 
