@@ -25,7 +25,8 @@ QUALITIES = (
     "accuracy",
     "alignment",
 )
-LOWER = ("fid", "fid-gt", "kid-gt")
+MARKED = {"psnr": max, "fid-gt": min, "kid-gt": min}
+"""Measures by which solvers can be ranked, whose best value is bold; those to the data show the model's errors as well."""
 ABLATED = "digits-gmm"
 
 
@@ -71,7 +72,7 @@ def distillation() -> str:
     """Return bns, its rivals and the students of every model that has students, at the students' numbers of steps."""
     found = paper()
     shown = [name for name in QUALITIES if name in found and found[found.solver == "pd"][name].notna().any()]
-    lines = [line for field in _taught(found) for line in _beside_students(field, shown)]
+    lines = [line for field in _taught(found) for line in (_exact(field, shown), *_beside_students(field, shown))]
     head = ("model", "w", "NFE", "solver", *(f"`{name}`" if name != "psnr" else "PSNR" for name in shown))
     return _table((*head, "parameters", "forwards of training", "pairs or images"), lines, left=(0, 3))
 
@@ -92,7 +93,7 @@ def students() -> str:
             costs = [f"{count(each.parameters)} / {count(each.train_forwards)}" for each in (table, student)]
             lines.append([*line, *costs])
     head: tuple[str, ...] = ("model", "w", "NFE", "PSNR of `bns`", "of the student", "distance of `bns`", "of the student")
-    return _table((*head, "numbers / forwards of `bns`", "of the student"), lines)
+    return _table((*head, "numbers / forwards of `bns`", "of the student"), lines, left=(0,))
 
 
 def ablations() -> str:
@@ -134,13 +135,20 @@ def _taught(found: Any) -> Iterator[Any]:
             yield field
 
 
+def _exact(field: Any, shown: Sequence[str]) -> list[str]:
+    """Return the line of the model's exact solution, from what records say of it."""
+    first = field.iloc[0]
+    values = [_number(first.get(f"{name}_truth"), "{:.3g}", None) for name in shown]
+    return [str(first.model), f"{first.guidance:g}", "", "exact solution", *values, "", "", ""]
+
+
 def _beside_students(field: Any, shown: Sequence[str]) -> Iterator[list[str]]:
     for nfe in STUDENT_NFE:
         rows = field[(field.nfe == nfe) & field.solver.isin(RIVALS)]
         rows = rows.sort_values("solver", key=lambda names: names.map(RIVALS.index))
-        bounds = {name: (rows[name].min() if name in LOWER else rows[name].max()) for name in shown}
+        bounds = {name: best(rows[name]) for name, best in MARKED.items() if name in shown}
         for _, row in rows.iterrows():
-            values = [_number(row[name], "{:.1f}" if name == "psnr" else "{:.3g}", bounds[name]) for name in shown]
+            values = [_number(row[name], "{:.1f}" if name == "psnr" else "{:.3g}", bounds.get(name)) for name in shown]
             costs = [count(row.parameters), count(row.train_forwards), count(row.train_examples)]
             yield [str(row.model), f"{row.guidance:g}", str(nfe), f"`{row.solver}`", *values, *costs]
 
