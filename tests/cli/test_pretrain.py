@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 
+from bnsbench.models.pretrain import RECIPES
+from bnsbench.models.recipe import Recipe
+
 
 def test_short_training_writes_weights_and_figures(bnsbench, tmp_path):
     done = bnsbench("pretrain", "digits-gmm", "--steps", 1, "--output", "mine", "--quiet")
@@ -36,6 +39,23 @@ def test_check_measures_what_is_shipped(bnsbench, tmp_path):
     assert done.code == 0
     assert float(done.out.splitlines()[1].split()[1]) >= 0.99
     assert not (tmp_path / "weights").exists()
+
+
+def test_check_says_which_figure_needs_the_data_set(bnsbench, monkeypatch, tmp_path):
+    gates, measured = {"accuracy": 0.5, "nearest_ratio": 0.75}, {"nearest_ratio": 0.9}
+    data = tmp_path / "data"
+    recipe = Recipe(1, None, lambda folder: {"accuracy": 0.6}, gates, data, measure_by_data=lambda folder, data: measured)
+    monkeypatch.setitem(RECIPES, "fashion-ot", recipe)
+    done = bnsbench("pretrain", "fashion-ot", "--check")
+    assert done.code == 0
+    assert done.out.splitlines()[1:] == [
+        "accuracy  0.6000",
+        "nearest_ratio: not measured, since the data set is not there; name the folder of its files with --data.",
+    ]
+    data.mkdir()
+    done = bnsbench("pretrain", "fashion-ot", "--check")
+    assert "not measured" not in done.out
+    assert done.out.splitlines()[-1].split() == ["nearest_ratio", "0.9000"]
 
 
 def test_unknown_name(bnsbench):
