@@ -47,7 +47,17 @@ def measure_generator(variant: str, folder: Path = WEIGHTS) -> dict[str, float]:
 
 
 def measure_copying(variant: str, folder: Path, data: Path) -> dict[str, float]:
-    """Return how near ground-truth samples come to the training pictures, in a folder of Fashion-MNIST: see `nearest_ratio`."""
+    """Return the `nearest_ratio` of ground-truth samples without guidance.
+
+    Args:
+        variant: "ot" or "vp".
+        folder: Of the weights.
+        data: Of the files of Fashion-MNIST, for its training part; the held-out pictures are shipped ones.
+
+    Raises:
+        UsageError: If a file of the data set is missing.
+        CorruptFileError: If one is damaged, or the weights are.
+    """
     training = load_fashion(TRAINING, data)
     samples, _ = _samples(fashion(variant, folder), 0.0, COPYING_SAMPLES)
     held, _ = shipped_pictures()
