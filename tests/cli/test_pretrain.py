@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from typing import Any
 
 from bnsbench.models.pretrain import RECIPES
-from bnsbench.models.recipe import Recipe
 
 
 def test_short_training_writes_weights_and_figures(bnsbench, tmp_path):
@@ -44,7 +45,8 @@ def test_check_measures_what_is_shipped(bnsbench, tmp_path):
 def test_check_says_which_figure_needs_the_data_set(bnsbench, monkeypatch, tmp_path):
     gates, measured = {"accuracy": 0.5, "nearest_ratio": 0.75}, {"nearest_ratio": 0.9}
     data = tmp_path / "data"
-    recipe = Recipe(1, None, lambda folder: {"accuracy": 0.6}, gates, data, measure_by_data=lambda folder, data: measured)
+    measure: dict[str, Any] = {"measure": lambda folder: {"accuracy": 0.6}, "measure_by_data": lambda folder, data: measured}
+    recipe = dataclasses.replace(RECIPES["fashion-ot"], **measure, gates=gates, data=data)
     monkeypatch.setitem(RECIPES, "fashion-ot", recipe)
     done = bnsbench("pretrain", "fashion-ot", "--check")
     assert done.code == 0
