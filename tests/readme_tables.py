@@ -103,10 +103,18 @@ def matrix() -> str:
 def learned() -> str:
     """Return all learned families for the digits network at w = 2, with what they cost at 8 NFE."""
     found = board("learned")
-    rows, budgets = found[(found.model == "digits-ot") & (found.guidance == 2)], (4, 6, 8, 10)
+    return _with_costs(found[(found.model == "digits-ot") & (found.guidance == 2)], (4, 6, 8, 10))
+
+
+def _with_costs(rows: pd.DataFrame, budgets: tuple[int, ...]) -> str:
     costs = rows[rows.nfe == 8].set_index("solver").train_forwards
     lines = [[*line, _forwards(costs[line[0].strip("`")])] for line in _by_solver(rows, budgets)]
     return _table(("solver", *(f"NFE {n}" for n in budgets), "forwards at 8"), lines)
+
+
+def galaxies() -> str:
+    """Return all solvers for the network of an installed package, with what they cost at 8 NFE."""
+    return _with_costs(board("galaxies"), (4, 6, 8))
 
 
 def families() -> str:
@@ -238,6 +246,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "matrix": matrix,
     "learned": learned,
     "families": families,
+    "galaxies": galaxies,
     "costs": costs,
     "shipped": shipped,
     "requirements": requirements,

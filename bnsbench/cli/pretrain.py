@@ -52,6 +52,7 @@ def pretrain(
     if solvers:
         _train_solvers(name, output, device, quiet)
         return
+    from bnsbench.models.pretrain import RECIPES
     from bnsbench.models.pretrain import pretrain as train_weights
 
     figures = train_weights(
@@ -67,6 +68,8 @@ def pretrain(
     )
     if figures:
         print_table(("figure", "value"), [[key, f"{value:.4f}"] for key, value in figures.items()])
+        for gate in RECIPES[name].unmeasured(figures):
+            typer.echo(f"{gate}: not measured, since the data set is not there; name the folder of its files with --data.")
     if not check:
         typer.echo(f"weights: {output / name}.safetensors")
 

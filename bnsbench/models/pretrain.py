@@ -8,7 +8,7 @@ from typing import Any
 
 from bnsbench.errors import UsageError
 from bnsbench.models.recipe import SEED, Course, Recipe, recipe_modules
-from bnsbench.models.weights import WEIGHTS, read_manifest, save_weights
+from bnsbench.models.weights import WEIGHTS, read_manifest, record_figures, save_weights
 from bnsbench.process.machine import choose_device
 
 RECIPES: dict[str, Recipe] = {name: recipe for module in recipe_modules() for name, recipe in module.RECIPES.items()}
@@ -41,7 +41,8 @@ def pretrain(
         steps: In place of the recipe's budget.
         seconds: A budget of time; in place of the recipe's steps unless ``steps`` says otherwise.
         device: "cpu", "cuda", "cuda:1" or "auto".
-        data: The folder of the data set, where the package does not bring it.
+        data: The folder of the data set, where the package does not bring it. For ``check`` it may be absent: figures that
+            need it are left out.
         check: Train nothing, and measure the shipped weights again.
         measure: Without it weights are written without figures, and the checkpoint stays; the same call with it measures.
         progress: Whether to show a bar of progress.
@@ -54,8 +55,10 @@ def pretrain(
     if name not in RECIPES:
         raise UsageError(f"There is no recipe named {name!r}; choose from {', '.join(RECIPES)}.")
     recipe = RECIPES[name]
+    if data is not None and recipe.data is None:
+        raise UsageError(f"The weights {name!r} are trained on data that the package brings: leave --data out.")
     if check:
-        figures = recipe.measure(WEIGHTS)
+        figures = recipe.figures(WEIGHTS, data)
         recipe.check(name, figures)
         return figures
     course = _course(name, steps, seconds, device, data, progress)
@@ -68,8 +71,8 @@ def pretrain(
     save_weights(name, tensors, record, output)
     if not measure:
         return {}
-    figures = recipe.measure(output)
-    save_weights(name, tensors, {**record, "figures": {key: round(value, 4) for key, value in figures.items()}}, output)
+    figures = recipe.figures(output, data)
+    record_figures(name, figures, output)
     checkpoint.unlink(missing_ok=True)
     if record["steps"] >= recipe.steps:
         recipe.check(name, figures)
@@ -90,6 +93,4 @@ def _course(name: str, steps: int | None, seconds: float | None, device: str, da
     device = choose_device(device)
     if device.partition(":")[0] not in recipe.devices:
         raise UsageError(f"The weights {name!r} are trained on {' or '.join(recipe.devices)}, not on {device!r}.")
-    if data is not None and recipe.data is None:
-        raise UsageError(f"The weights {name!r} are trained on data that the package brings: leave --data out.")
     return Course(steps, math.inf if seconds is None else seconds, device, data or recipe.data, progress)

@@ -57,12 +57,13 @@ class Recipe:
 
     steps: the whole budget.
     train: makes the tensors.
-    measure: returns the figures of the weights in a folder.
+    measure: returns the figures of the weights in a folder, wherever that is.
     gates: lower bounds of some figures.
     data: where the files of its data set are, if the package does not bring them, unless a course says otherwise.
     devices: on which it can train.
     timed: whether a budget of time can end it.
     after: the name of the weights that have to be there before, "" if none.
+    measure_by_data: returns further figures of the weights in a folder, by the files of the data set in another.
     """
 
     steps: int
@@ -73,10 +74,32 @@ class Recipe:
     devices: tuple[str, ...] = ("cpu",)
     timed: bool = True
     after: str = ""
+    measure_by_data: Callable[[Path, Path], dict[str, float]] | None = None
+
+    def figures(self, folder: Path, data: Path | None = None) -> dict[str, float]:
+        """Return all figures of the weights in a folder, but those by the data set only where its files are.
+
+        Args:
+            folder: Of the weights.
+            data: The folder of the data set, if it is not where the recipe says.
+
+        Raises:
+            UsageError: If files of the data set are missing in ``data``.
+        """
+        figures = self.measure(folder)
+        where = data or self.data
+        if self.measure_by_data is not None and where is not None and (data or where.is_dir()):
+            figures |= self.measure_by_data(folder, where)
+        return figures
+
+    def unmeasured(self, figures: Mapping[str, float]) -> list[str]:
+        """Return the names of the gates for which there is no figure."""
+        return [key for key in self.gates if key not in figures]
 
     def check(self, name: str, figures: Mapping[str, float]) -> None:
         """Raise BnsbenchError with the figures that fall below their bounds."""
-        missed = [f"{key} {figures[key]:.3f} < {bound:g}" for key, bound in self.gates.items() if not figures[key] >= bound]
+        bounds = {key: bound for key, bound in self.gates.items() if key in figures}
+        missed = [f"{key} {figures[key]:.3f} < {bound:g}" for key, bound in bounds.items() if not figures[key] >= bound]
         if missed:
             raise BnsbenchError(
                 f"The weights {name!r} miss their gate: {', '.join(missed)}; train longer or with another seed."

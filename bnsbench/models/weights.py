@@ -93,7 +93,25 @@ def save_weights(name: str, tensors: Mapping[str, Tensor], training: Mapping[str
     entries = read_manifest(folder)
     digest = hashlib.sha256(content).hexdigest()
     entries[name] = {"file": f"{name}.safetensors", "sha256": digest, "training": dict(training)}
-    _write(folder / MANIFEST, (json.dumps(entries, indent=2, sort_keys=True) + "\n").encode())
+    _write_manifest(entries, folder)
+
+
+def record_figures(name: str, figures: Mapping[str, float], folder: Path) -> None:
+    """Enter figures of the weights of that name in the folder's manifest, beside those that stand there; no weights change.
+
+    Args:
+        name: Of the weights.
+        figures: By name; they are kept with four decimals.
+        folder: That of the weights.
+
+    Raises:
+        UsageError: If the manifest does not list that name.
+    """
+    _entry(name, folder)
+    entries = read_manifest(folder)
+    kept = entries[name]["training"].setdefault("figures", {})
+    kept.update({key: round(value, 4) for key, value in figures.items()})
+    _write_manifest(entries, folder)
 
 
 def weights_fingerprint(name: str, folder: Path = WEIGHTS) -> str:
@@ -113,6 +131,10 @@ def _entry(name: str, folder: Path) -> dict[str, Any]:
         raise UsageError(f"There are no weights named {name!r} in {folder}; known names: {known}.")
     entry: dict[str, Any] = entries[name]
     return entry
+
+
+def _write_manifest(entries: Mapping[str, Any], folder: Path) -> None:
+    _write(folder / MANIFEST, (json.dumps(entries, indent=2, sort_keys=True) + "\n").encode())
 
 
 def _write(file: Path, content: bytes) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from typing import Any
+
+from bnsbench.models.pretrain import RECIPES
 
 
 def test_short_training_writes_weights_and_figures(bnsbench, tmp_path):
@@ -36,6 +40,24 @@ def test_check_measures_what_is_shipped(bnsbench, tmp_path):
     assert done.code == 0
     assert float(done.out.splitlines()[1].split()[1]) >= 0.99
     assert not (tmp_path / "weights").exists()
+
+
+def test_check_says_which_figure_needs_the_data_set(bnsbench, monkeypatch, tmp_path):
+    gates, measured = {"accuracy": 0.5, "nearest_ratio": 0.75}, {"nearest_ratio": 0.9}
+    data = tmp_path / "data"
+    measure: dict[str, Any] = {"measure": lambda folder: {"accuracy": 0.6}, "measure_by_data": lambda folder, data: measured}
+    recipe = dataclasses.replace(RECIPES["fashion-ot"], **measure, gates=gates, data=data)
+    monkeypatch.setitem(RECIPES, "fashion-ot", recipe)
+    done = bnsbench("pretrain", "fashion-ot", "--check")
+    assert done.code == 0
+    assert done.out.splitlines()[1:] == [
+        "accuracy  0.6000",
+        "nearest_ratio: not measured, since the data set is not there; name the folder of its files with --data.",
+    ]
+    data.mkdir()
+    done = bnsbench("pretrain", "fashion-ot", "--check")
+    assert "not measured" not in done.out
+    assert done.out.splitlines()[-1].split() == ["nearest_ratio", "0.9000"]
 
 
 def test_unknown_name(bnsbench):

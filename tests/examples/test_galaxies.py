@@ -19,6 +19,7 @@ from bnsbench.contract import PluginHost
 from bnsbench.errors import UsageError
 from bnsbench.plugin import time_grid
 from bnsbench.process.machine import installed_version
+from bnsbench.suite.suitefile import find_suite, read_suite
 from bnsbench.testing import check_model
 
 FILE = Path(__file__).parents[2] / "plugins" / "examples" / "galaxies.py"
@@ -150,6 +151,18 @@ class TestOfRandomWeights:
     def test_unknown_survey(self, package: Path) -> None:
         with pytest.raises(UsageError, match="no survey 'sdss': choose from hsc-32, hsc-64"):
             model("galaxies[survey=sdss]")
+
+
+def test_the_published_results_are_those_of_the_suite() -> None:
+    results = FILE.parents[2] / "results" / "galaxies"
+    assert read_suite(FILE.with_suffix(".toml")) == read_suite(results / "suite.toml")
+    rows = csv.DictReader((results / "leaderboard.csv").read_text().splitlines())
+    assert {row["status"] for row in rows} == {"ok"}
+
+
+def test_the_suite_needs_the_plugin() -> None:
+    with pytest.raises(UsageError, match="needs the plugin 'galaxies'"):
+        find_suite(str(FILE.with_suffix(".toml")), PluginHost.load([]))
 
 
 def test_without_the_package(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

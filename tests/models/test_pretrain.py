@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 
@@ -7,7 +8,9 @@ import pytest
 import torch
 
 from bnsbench.errors import UsageError
+from bnsbench.models.fashion import figures as figures_of_fashion
 from bnsbench.models.pretrain import RECIPES, pretrain
+from bnsbench.models.recipe import no_figures
 from bnsbench.models.weights import WEIGHTS, load_weights, read_manifest
 from tests.models.fashion.files import write_data
 
@@ -32,6 +35,18 @@ def test_short_training_writes_loadable_weights_and_their_record(tmp_path):
     assert sorted(file.name for file in tmp_path.iterdir()) == ["digits-classifier.safetensors", "manifest.json"]
 
 
+def test_check_compares_with_the_data_set_where_it_is_told(tmp_path, monkeypatch):
+    by_data = dataclasses.replace(RECIPES["fashion-ot"], measure=no_figures, data=tmp_path / "nowhere")
+    monkeypatch.setitem(RECIPES, "fashion-ot", by_data)
+    monkeypatch.setattr(figures_of_fashion, "COPYING_SAMPLES", 3)
+    assert pretrain("fashion-ot", tmp_path, check=True) == {}
+    write_data(tmp_path)
+    found = pretrain("fashion-ot", tmp_path, check=True, data=tmp_path)
+    assert 0.75 < found["nearest_ratio"] < 1.5  # the files hold noise, from which all clothes are as far
+    with pytest.raises(UsageError, match="no file"):
+        pretrain("fashion-ot", tmp_path, check=True, data=tmp_path / "nowhere")
+
+
 def test_courses_that_a_recipe_does_not_know_are_refused(tmp_path, monkeypatch):
     for seconds in (0.0, -1.0, math.nan):
         with pytest.raises(UsageError, match="more than"):
@@ -40,6 +55,8 @@ def test_courses_that_a_recipe_does_not_know_are_refused(tmp_path, monkeypatch):
         pretrain("digits-gmm", tmp_path, seconds=1.0)
     with pytest.raises(UsageError, match="leave --data out"):
         pretrain("digits-ot", tmp_path, data=tmp_path)
+    with pytest.raises(UsageError, match="leave --data out"):
+        pretrain("digits-ot", tmp_path, data=tmp_path, check=True)
     with pytest.raises(UsageError, match="'gpu'; choose auto, cpu"):
         pretrain("fashion-ot", tmp_path, device="gpu")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
@@ -83,5 +100,6 @@ def test_shipped_record_passes_every_gate():
     entries = read_manifest()
     assert set(entries) == set(RECIPES)
     for name, entry in entries.items():
+        assert RECIPES[name].unmeasured(entry["training"]["figures"]) == []
         RECIPES[name].check(name, entry["training"]["figures"])
         assert entry["training"]["steps"] >= RECIPES[name].steps

@@ -20,6 +20,29 @@ def test_missed_gate_names_the_figure():
         RECIPE.check("digits-classifier", {"accuracy": math.nan})
 
 
+def test_figures_by_the_data_set_are_measured_where_it_is(tmp_path):
+    seen = []
+
+    def by_data(folder, data):
+        seen.append((folder, data))
+        return {"nearest_ratio": 0.5}
+
+    usual, other, weights = tmp_path / "usual", tmp_path / "other", tmp_path / "weights"
+    gates = {"accuracy": 0.5, "nearest_ratio": 0.75}
+    recipe = Recipe(1, RECIPE.train, lambda folder: {"accuracy": 0.6}, gates, usual, measure_by_data=by_data)
+    figures = recipe.figures(weights)
+    assert figures == {"accuracy": 0.6}
+    assert recipe.unmeasured(figures) == ["nearest_ratio"]
+    recipe.check("fashion-ot", figures)
+    usual.mkdir()
+    figures = recipe.figures(weights)
+    assert recipe.unmeasured(figures) == []
+    with pytest.raises(BnsbenchError, match=r"gate: nearest_ratio 0\.500 < 0\.75"):
+        recipe.check("fashion-ot", figures)
+    recipe.figures(weights, other)  # whoever names a folder hears if files are not there
+    assert seen == [(weights, usual), (weights, other)]
+
+
 def test_seeded_networks_repeat_and_leave_the_random_state_alone():
     state = torch.random.get_rng_state()
     first, second = (seeded(lambda: torch.nn.Linear(3, 2)) for _ in range(2))

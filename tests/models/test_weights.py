@@ -24,6 +24,7 @@ from bnsbench.models.weights import (
     load_network,
     load_weights,
     read_manifest,
+    record_figures,
     save_weights,
     weights_fingerprint,
 )
@@ -54,6 +55,19 @@ def test_manifest_records_the_file_s_own_hash_and_keeps_other_entries(tmp_path):
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     assert {name: entry["training"]["steps"] for name, entry in manifest.items()} == {"one": 1, "two": 2}
     assert manifest["one"]["sha256"] == hashlib.sha256((tmp_path / "one.safetensors").read_bytes()).hexdigest()
+
+
+def test_figures_are_entered_beside_those_that_are_there(tmp_path):
+    save_weights("net", TENSORS, {"steps": 1}, tmp_path)
+    content = (tmp_path / "net.safetensors").read_bytes()
+    record_figures("net", {"accuracy": 0.123456, "fid": 2.0}, tmp_path)
+    record_figures("net", {"fid": 1.0, "nearest_ratio": 0.9}, tmp_path)
+    kept = read_manifest(tmp_path)["net"]["training"]
+    assert kept == {"steps": 1, "figures": {"accuracy": 0.1235, "fid": 1.0, "nearest_ratio": 0.9}}
+    assert (tmp_path / "net.safetensors").read_bytes() == content
+    assert load_weights("net", tmp_path).keys() == TENSORS.keys()
+    with pytest.raises(UsageError, match="no weights named 'other'"):
+        record_figures("other", {}, tmp_path)
 
 
 def test_a_failed_write_keeps_the_old_weights(tmp_path, monkeypatch):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from bnsbench.models.class_judge import share_right
+from bnsbench.models.copying import nearest_ratio
 from bnsbench.models.digits.data import CLASSES, split_digits
 from bnsbench.models.digits.features import digit_classifier
 from bnsbench.models.digits.mixture import digits_gmm
@@ -53,18 +53,6 @@ def measure_generator(variant: str, folder: Path = WEIGHTS) -> dict[str, float]:
                 decibels = psnr_per_sample(samples, truth, model.data_range)
                 figures[f"{rule.__name__}{nfe}_db_w{guidance}"] = float(decibels.mean())
         if guidance == 0:
-            figures["nearest_ratio"] = nearest_ratio(truth)
+            kept, held = split_digits()
+            figures["nearest_ratio"] = nearest_ratio(truth, kept.images, held.images)
     return figures
-
-
-def nearest_ratio(samples: Tensor) -> float:
-    """Return the samples' mean distance to the nearest training image over that of held-out images.
-
-    Copies of training images would bring it near 0; new digits in new poses reach or exceed 1.
-    """
-    kept, held = split_digits()
-
-    def distance(images: Tensor) -> Tensor:
-        return torch.cdist(images.flatten(1), kept.images.flatten(1)).amin(dim=1).mean()
-
-    return float(distance(samples) / distance(held.images))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, mse_loss
 
+from bnsbench.models.copying import GATE
 from bnsbench.models.digits.data import CLASSES, Digits, augment, load_digits, split_digits
 from bnsbench.models.digits.features import CLASSIFIER
 from bnsbench.models.digits.figures import measure_classifier, measure_generator, measure_mixture
@@ -97,7 +98,7 @@ def _train_mixture(course: Course, checkpoint: Path) -> Trained:
 
 
 def _generator(name: str, accuracy_w0: float) -> Recipe:
-    gates = {"accuracy_w0": accuracy_w0, "accuracy_w2": 0.99, "nearest_ratio": 0.75}
+    gates = {"accuracy_w0": accuracy_w0, "accuracy_w2": 0.99, "nearest_ratio": GATE}
     train = gradient_training(name, partial(generator_learner, name))
     return Recipe(6000, train, partial(measure_generator, name.removeprefix("digits-")), gates)
 

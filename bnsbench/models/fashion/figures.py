@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from bnsbench.models.class_judge import share_right
-from bnsbench.models.fashion.data import pictures
+from bnsbench.models.copying import nearest_ratio
+from bnsbench.models.fashion.data import TRAINING, load_fashion, pictures
 from bnsbench.models.fashion.features import fashion_classifier, fashion_features
 from bnsbench.models.fashion.model import FashionModel, fashion, shipped_pictures
 from bnsbench.models.weights import WEIGHTS
@@ -17,6 +18,8 @@ from bnsbench.truth.noise import noise
 
 SAMPLES = {0.0: 1000, 2.0: 200}
 """By guidance scale; the distance to real pictures is measured without guidance, which makes samples alike."""
+COPYING_SAMPLES = 200
+"""Samples, and pictures of the test part, of which each looks for its nearest among the 60,000 training pictures."""
 TOLERANCE = 1e-3
 BATCH = 100
 
@@ -43,6 +46,24 @@ def measure_generator(variant: str, folder: Path = WEIGHTS) -> dict[str, float]:
     return figures
 
 
+def measure_copying(variant: str, folder: Path, data: Path) -> dict[str, float]:
+    """Return the `nearest_ratio` of ground-truth samples without guidance.
+
+    Args:
+        variant: "ot" or "vp".
+        folder: Of the weights.
+        data: Of the files of Fashion-MNIST, for its training part; the held-out pictures are shipped ones.
+
+    Raises:
+        UsageError: If a file of the data set is missing.
+        CorruptFileError: If one is damaged, or the weights are.
+    """
+    training = load_fashion(TRAINING, data)
+    samples, _ = _samples(fashion(variant, folder), 0.0, COPYING_SAMPLES)
+    held, _ = shipped_pictures()
+    return {"nearest_ratio": nearest_ratio(_seen(samples), pictures(training.levels), held[:COPYING_SAMPLES])}
+
+
 def _samples(model: FashionModel, guidance: float, count: int) -> tuple[Tensor, Tensor]:
     """Return ground-truth samples and their labels, whose classes take turns."""
     x0 = noise(0, "fashion-gate", "validation", range(count), model.shape).float()
@@ -54,9 +75,13 @@ def _samples(model: FashionModel, guidance: float, count: int) -> tuple[Tensor, 
 def _distances(samples: Tensor) -> dict[str, float]:
     real, _ = shipped_pictures()
     reference, others = real[: len(samples)], real[len(samples) : 2 * len(samples)]
-    seen = pictures(((samples.clamp(-1.0, 1.0) + 1.0) * 127.5).round())
-    found, floor = (frechet_distance(images, reference) for images in (seen, others))
+    found, floor = (frechet_distance(images, reference) for images in (_seen(samples), others))
     return {"fid": found, "fid_floor": floor, "fid_share": floor / found}
+
+
+def _seen(samples: Tensor) -> Tensor:
+    """Return samples as pictures of 256 levels."""
+    return pictures(((samples.clamp(-1.0, 1.0) + 1.0) * 127.5).round())
 
 
 def frechet_distance(images: Tensor, others: Tensor) -> float:

@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, cross_entropy, mse_loss, pad
 
+from bnsbench.models.copying import GATE
 from bnsbench.models.distillation import Chain, Draw, chain_recipes
 from bnsbench.models.fashion.data import CLASSES, FOLDER, SHAPE, TEST, TRAINING, Fashion, load_fashion, pictures
 from bnsbench.models.fashion.features import CLASSIFIER
-from bnsbench.models.fashion.figures import measure_classifier, measure_generator
+from bnsbench.models.fashion.figures import measure_classifier, measure_copying, measure_generator
 from bnsbench.models.fashion.model import PICTURES, VARIANTS, fashion_ot
 from bnsbench.models.fashion.network import FashionClassifier, FashionNetwork
 from bnsbench.models.learning import Learner
@@ -109,9 +110,10 @@ def _ship_pictures(course: Course, checkpoint: Path) -> Trained:
 
 
 def _generator(name: str) -> Recipe:
-    gates = {"accuracy_w2": 0.95, "fid_share": 0.25}
+    gates = {"accuracy_w2": 0.95, "fid_share": 0.25, "nearest_ratio": GATE}
     train = course_training(name, partial(generator_learner, name))
-    return Recipe(STEPS, train, partial(measure_generator, name.removeprefix("fashion-")), gates, FOLDER, DEVICES)
+    measure, by_data = (partial(each, name.removeprefix("fashion-")) for each in (measure_generator, measure_copying))
+    return Recipe(STEPS, train, measure, gates, FOLDER, DEVICES, measure_by_data=by_data)
 
 
 CHAINS = tuple(

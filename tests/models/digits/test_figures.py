@@ -1,12 +1,20 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
+from bnsbench.models.digits import figures as module
 from bnsbench.models.digits.data import split_digits
-from bnsbench.models.digits.figures import nearest_ratio
+from bnsbench.models.digits.figures import measure_generator
+from bnsbench.models.digits.recipes import RECIPES
 
 
-def test_nearest_ratio_is_zero_for_copies_and_one_for_held_out_digits():
-    kept, held = split_digits()
-    assert nearest_ratio(kept.images[:50]) == pytest.approx(0, abs=1e-3)
-    assert nearest_ratio(held.images) == pytest.approx(1)
+@pytest.mark.parametrize(("part", "ratio"), [(0, 0.0), (1, 1.0)], ids=["copies", "held out"])
+def test_copies_of_training_images_are_told_from_images_that_were_held_out(monkeypatch, part, ratio):
+    _, held = split_digits()
+    shown = split_digits()[part].images[: len(held.images)]
+    monkeypatch.setattr(module, "SAMPLES", len(shown))
+    monkeypatch.setattr(module, "solve", lambda field, x0, tolerance: (shown.to(torch.float32), 0))
+    figures = measure_generator("ot")
+    assert figures["nearest_ratio"] == pytest.approx(ratio, abs=2e-3)
+    assert RECIPES["digits-ot"].gates.keys() <= figures.keys()

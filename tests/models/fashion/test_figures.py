@@ -6,11 +6,13 @@ import torch
 from scipy.linalg import sqrtm
 
 from bnsbench.models.fashion import figures as module
+from bnsbench.models.fashion.data import TRAINING, pictures
 from bnsbench.models.fashion.features import fashion_features
-from bnsbench.models.fashion.figures import frechet_distance
+from bnsbench.models.fashion.figures import frechet_distance, measure_copying
 from bnsbench.models.fashion.model import shipped_pictures
 from bnsbench.models.fashion.recipes import RECIPES
 from bnsbench.models.weights import WEIGHTS
+from tests.models.fashion.files import write_part
 
 
 def test_frechet_distance_is_the_formula_s():
@@ -43,4 +45,14 @@ def test_a_generator_has_every_figure_of_its_gates(monkeypatch):
     figures = measured.measure(WEIGHTS)
     assert figures["accuracy_w2"] >= 0.8
     assert figures["fid_share"] == pytest.approx(figures["fid_floor"] / figures["fid"])
-    assert measured.gates.keys() <= figures.keys()
+    assert measured.gates.keys() <= {*figures, "nearest_ratio"}
+
+
+def test_copies_of_training_pictures_are_told_from_pictures_of_the_test_part(monkeypatch, tmp_path):
+    training = pictures(write_part(tmp_path, TRAINING, 300).levels)
+    held = pictures(torch.randint(0, 256, (60, 1, 28, 28), generator=torch.Generator().manual_seed(7)))
+    monkeypatch.setattr(module, "COPYING_SAMPLES", 50)
+    monkeypatch.setattr(module, "shipped_pictures", lambda: (held, None))
+    for shown, ratio in ((training + 0.003, 0.0), (held, 1.0)):  # less than half a level is not seen
+        monkeypatch.setattr(module, "_samples", lambda model, guidance, count, shown=shown: (shown[:count], None))
+        assert measure_copying("vp", WEIGHTS, tmp_path)["nearest_ratio"] == pytest.approx(ratio, abs=2e-3)
