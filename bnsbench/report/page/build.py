@@ -14,6 +14,7 @@ from bnsbench.errors import UsageError
 from bnsbench.report.matrix import LEGEND
 from bnsbench.report.page import figures
 from bnsbench.report.page.boards import board, costs, details, sheet_table, swatch, without
+from bnsbench.report.page.distillation import distillation
 from bnsbench.report.page.learned import learned_tables
 from bnsbench.report.page.manifest import manifest
 from bnsbench.report.page.markup import Content, Html, markup, tag, void
@@ -168,6 +169,8 @@ def _parts(scenario: Scenario, colours: Mapping[str, Ink]) -> Html:
     parts += [_panel(scenario, measure, colours) for measure in scenario.measures]
     parts += [] if scenario.measures else [without(scenario)]
     parts += [*_needed(scenario, colours), *_costs(scenario, colours)]
+    students = distillation(scenario, colours, f"{scenario.name}-distillation")
+    parts += [] if students is None else [tag("h4", "Distillation"), students]
     tables = learned_tables(scenario, colours)
     parts += [] if tables is None else [tag("h4", "Learned tables"), tables]
     return markup(parts)
