@@ -21,6 +21,7 @@ from bnsbench.report.page.markup import Content, Html, markup, tag, void
 from bnsbench.report.page.media import Allowance, gallery
 from bnsbench.report.page.palette import Ink, inks, markers, rules
 from bnsbench.report.page.sources import Measure, Scenario, Source, read_sources, scenarios
+from bnsbench.report.page.trajectories import trajectories
 from bnsbench.report.page.words import outcome
 from bnsbench.report.profiles import profile, shared_targets
 from bnsbench.report.views import LEGENDS, profile_sheets, view_sheets
@@ -66,7 +67,8 @@ def build_page(
     articles = []
     for scenario, each in zip(found, shown, strict=True):
         told(f"looking for samples of {scenario.title}")
-        articles.append(_article(scenario, each, gallery(scenario, colours, allowance)))
+        samples = trajectories(scenario, colours, allowance) or gallery(scenario, colours, allowance)
+        articles.append(_article(scenario, each, samples))
     parts = [*before, _by_scenario(found, articles, kinds), _origin(manifests, allowance)]
     return _document(f"bnsbench: {', '.join(source.name for source in sources)}", markup(parts), colours)
 
