@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from bnsbench.report.matrix import TIE, Sheet, readable
-from bnsbench.report.page.markup import Content, Html, tag, void
-from bnsbench.report.page.palette import Ink
+from bnsbench.report.page.markup import Content, Html, tag
+from bnsbench.report.page.palette import Ink, swatch
 from bnsbench.report.page.sources import Cell, Measure, Scenario, Value
 from bnsbench.report.tables import number_text
 
@@ -125,12 +125,6 @@ def solver_row(
     return tag(
         "tr", name, tag("td", kind, data_v=kind) if kind_column else None, cells, data_s=ink.number, data_k=kind, data_n=nfe
     )
-
-
-def swatch(ink: Ink) -> Html:
-    """Return a solver's marker in its colour, for beside its name."""
-    marker = void("use", href=f"#m{ink.marker}", x=8, y=8)
-    return tag("svg", marker, class_=f"swatch s{ink.number}", viewBox="0 0 16 16", aria_hidden="true")
 
 
 def value_cell(cell: Cell | None, nfe: int, measure: str) -> Html:

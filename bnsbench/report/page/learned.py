@@ -10,10 +10,10 @@ from bnsbench.errors import BnsbenchError, CorruptFileError
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.report.kinds import CLASSIC, DISTILLED, TUNED
-from bnsbench.report.page.boards import details, plain_table, swatch
+from bnsbench.report.page.boards import details, plain_table
 from bnsbench.report.page.chart import LINE
 from bnsbench.report.page.markup import Content, Html, tag, void
-from bnsbench.report.page.palette import Ink
+from bnsbench.report.page.palette import Ink, swatch
 from bnsbench.report.page.sources import Cell, Scenario
 from bnsbench.report.solver_words import names_of_weights, origin_in_words
 

@@ -204,5 +204,6 @@ addEventListener("keydown", (event) => {
 });
 addEventListener("play", ({ target }) => all("audio").forEach((each) => each !== target && each.pause()), true);
 if (matchMedia("(prefers-color-scheme: dark)").matches) one("theme").textContent = "Light";
+if (matchMedia("(max-width: 640px)").matches) for (const each of all(".legend")) each.open = false;
 show();
 readLink();
