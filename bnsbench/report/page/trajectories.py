@@ -66,6 +66,18 @@ class _Plane:
         return 1.05 * min(float(np.abs(self.truth).max()), FARTHEST * end)
 
 
+class _Watched:
+    """A field that keeps the states at which it is evaluated."""
+
+    def __init__(self, field: ModelField) -> None:
+        self.field, self.path, self.interval = field, field.path, field.interval
+        self.seen: list[Tensor] = []
+
+    def __call__(self, t: Tensor, x: Tensor) -> Tensor:
+        self.seen.append(x)
+        return self.field(t, x)
+
+
 def trajectories(scenario: Scenario, colours: Mapping[str, Ink], allowance: Allowance) -> Html | None:
     """Return trajectories of the best learned solver and the best classic at the headline NFE, over the ground truth's.
 
@@ -144,15 +156,10 @@ def _ways(plane: _Plane, scenario: Scenario, cell: Cell, host: PluginHost) -> Wa
         return None
     import torch  # noqa: PLC0415 (slow to import)
 
-    seen: list[Tensor] = []
-
-    def watched(t: Tensor, x: Tensor) -> Tensor:
-        seen.append(x)
-        return plane.field(t, x)
-
+    watched = _Watched(plane.field)
     with torch.no_grad():
         end = table(watched, plane.initial)
-    states = torch.stack([*seen, end]).double()
+    states = torch.stack([*watched.seen, end]).double()
     return states.numpy() if bool(states.isfinite().all()) else None
 
 
@@ -185,7 +192,7 @@ def _density(model: MixtureModel, reach: float) -> bytes:
     components = MultivariateNormal(mixture.means, scale_tril=mixture.factors)
     middle = torch.linspace(-1.0, 1.0, 2 * PIXELS + 1, dtype=torch.float64)[1::2] * reach
     places = torch.stack(torch.meshgrid(middle, middle.flip(0), indexing="xy"), dim=-1)
-    density = MixtureSameFamily(Categorical(mixture.weights), components).log_prob(places)
+    density = MixtureSameFamily(Categorical(mixture.weights), components).log_prob(places)  # type: ignore[no-untyped-call]
     shades = (0.5 * (density - density.max())).exp().numpy()
     pixels = np.empty((PIXELS, PIXELS, 4), dtype=np.uint8)
     pixels[..., :3], pixels[..., 3] = SHADE, np.round(255 * shades)
