@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from bnsbench.report.matrix import TIE, Sheet, readable
-from bnsbench.report.page.markup import Content, Html, tag, void
-from bnsbench.report.page.palette import Ink
+from bnsbench.report.page.markup import Content, Html, tag
+from bnsbench.report.page.palette import Ink, swatch
 from bnsbench.report.page.sources import Cell, Measure, Scenario, Value
 from bnsbench.report.tables import number_text
 
@@ -28,26 +28,26 @@ def board(scenario: Scenario, measure: Measure, colours: Mapping[str, Ink], name
         name: The table's identifier.
     """
     matrix = scenario.boards[measure.name]
-    head = [_head("solver"), _head("kind"), *(_head(f"{n} NFE", n) for n in matrix.nfe), _head("mean gap")]
+    head = [heading("solver"), heading("kind"), *(heading(f"{n} NFE", n) for n in matrix.nfe), heading("mean gap")]
     rows = []
     for line in matrix.lines:
-        cells = [_value(scenario.cell(line.solver, n), n, measure.name) for n in matrix.nfe]
+        cells = [value_cell(scenario.cell(line.solver, n), n, measure.name) for n in matrix.nfe]
         gap = tag("td", None if line.gap is None else readable(line.gap), data_v=_exact(line.gap))
-        rows.append(_row(line.solver, scenario.kinds[line.solver], colours[line.solver], [*cells, gap]))
+        rows.append(solver_row(line.solver, scenario.kinds[line.solver], colours[line.solver], [*cells, gap]))
     caption = f"{scenario.title}: {measure.title}, {measure.direction} is better"
     notes = [tag("p", note, class_="note") for note in matrix.notes]
-    return tag("div", _table(name, caption, head, rows), notes, without(scenario, measure.name), data_measure=measure.name)
+    return tag("div", table(name, caption, head, rows), notes, without(scenario, measure.name), data_measure=measure.name)
 
 
 def costs(scenario: Scenario, colours: Mapping[str, Ink], name: str) -> Html:
     """Return the table of what solvers cost: forwards of training by NFE, and below them those of sampling, and seconds."""
-    head = [_head("solver"), _head("kind"), *(_head(f"{n} NFE", n) for n in scenario.nfe)]
+    head = [heading("solver"), heading("kind"), *(heading(f"{n} NFE", n) for n in scenario.nfe)]
     rows = [
-        _row(solver, kind, colours[solver], [_cost(scenario.cell(solver, n), n) for n in scenario.nfe])
+        solver_row(solver, kind, colours[solver], [_cost(scenario.cell(solver, n), n) for n in scenario.nfe])
         for solver, kind in scenario.kinds.items()
     ]
     caption = f"{scenario.title}: network forwards of the solver's training; below, of one sample, and its seconds"
-    return _table(name, caption, head, rows)
+    return table(name, caption, head, rows)
 
 
 def without(scenario: Scenario, measure: str = "") -> Html | None:
@@ -69,16 +69,19 @@ def sheet_table(sheet: Sheet, caption: str, name: str, colours: Mapping[str, Ink
         colours: Of the page's solvers.
         kinds: Of the page's solvers.
     """
-    head = [_head(sheet.head), *(_head(f"{column} {sheet.of}".strip() if sheet.of else column) for column in sheet.columns)]
+    head = [
+        heading(sheet.head),
+        *(heading(f"{column} {sheet.of}".strip() if sheet.of else column) for column in sheet.columns),
+    ]
     rows = []
     for line in sheet.lines:
         solver = line.solver if line.solver in colours else line.solver.rpartition(" (")[0]
         entries = [tag("td", entry.text, data_v=_leading_number(entry.text)) for entry in line.entries]
         if solver in colours:
-            rows.append(_row(line.solver, kinds[solver], colours[solver], entries, kind_column=False))
+            rows.append(solver_row(line.solver, kinds[solver], colours[solver], entries, kind_column=False))
         else:
             rows.append(tag("tr", tag("th", line.solver, scope="row"), entries))
-    return _table(name, caption, head, rows)
+    return table(name, caption, head, rows)
 
 
 def details(summary: str, *content: Content) -> Html:
@@ -94,36 +97,38 @@ def scrolled(label: str, *content: Content) -> Html:
 def plain_table(name: str, caption: str, columns: Sequence[str], rows: Sequence[Sequence[Content]]) -> Html:
     """Return a table of texts, the first of each row its heading."""
     lines = [tag("tr", tag("th", first, scope="row"), (tag("td", each) for each in rest)) for first, *rest in rows]
-    return _table(name, caption, [_head(column) for column in columns], lines)
+    return table(name, caption, [heading(column) for column in columns], lines)
 
 
-def _table(name: str, caption: str, head: Sequence[Html], rows: Sequence[Html]) -> Html:
-    table = tag(
+def table(name: str, caption: str, head: Sequence[Html], rows: Sequence[Html]) -> Html:
+    """Return a table that can be sorted, and copied as CSV or LaTeX; name: its identifier."""
+    whole = tag(
         "table", tag("caption", caption), tag("thead", tag("tr", head)), tag("tbody", rows), id=name, class_="sortable"
     )
     buttons = (
         tag("button", f"Copy as {form}", type="button", data_copy=form, aria_controls=name) for form in ("CSV", "LaTeX")
     )
-    return tag("div", scrolled(caption, table), tag("p", buttons, class_="copy"), class_="table")
+    return tag("div", scrolled(caption, whole), tag("p", buttons, class_="copy"), class_="table")
 
 
-def _head(text: str, nfe: int | None = None) -> Html:
+def heading(text: str, nfe: int | None = None) -> Html:
+    """Return the heading of a column, which sorts by it; of one NFE's column with that NFE."""
     return tag("th", tag("button", text, type="button", class_="sort"), scope="col", data_n=nfe)
 
 
-def _row(solver: str, kind: str, ink: Ink, cells: Sequence[Html], kind_column: bool = True) -> Html:
+def solver_row(
+    solver: str, kind: str, ink: Ink, cells: Sequence[Content], kind_column: bool = True, nfe: int | None = None
+) -> Html:
+    """Return a solver's row; of a table of several NFE by rows with its own."""
     mark = swatch(ink)
     name = tag("th", mark, tag("span", solver), scope="row", data_v=solver)
-    return tag("tr", name, tag("td", kind, data_v=kind) if kind_column else None, cells, data_s=ink.number, data_k=kind)
+    return tag(
+        "tr", name, tag("td", kind, data_v=kind) if kind_column else None, cells, data_s=ink.number, data_k=kind, data_n=nfe
+    )
 
 
-def swatch(ink: Ink) -> Html:
-    """Return a solver's marker in its colour, for beside its name."""
-    marker = void("use", href=f"#m{ink.marker}", x=8, y=8)
-    return tag("svg", marker, class_=f"swatch s{ink.number}", viewBox="0 0 16 16", aria_hidden="true")
-
-
-def _value(cell: Cell | None, nfe: int, measure: str) -> Html:
+def value_cell(cell: Cell | None, nfe: int, measure: str) -> Html:
+    """Return the value of a measure with its marks, interval and ranks, or why there is none."""
     if cell is None:
         return tag("td", data_n=nfe, data_v="")
     found = cell.values.get(measure)

@@ -13,13 +13,15 @@ from bnsbench._version import __version__
 from bnsbench.errors import UsageError
 from bnsbench.report.matrix import LEGEND
 from bnsbench.report.page import figures
-from bnsbench.report.page.boards import board, costs, details, sheet_table, swatch, without
+from bnsbench.report.page.boards import board, costs, details, sheet_table, without
+from bnsbench.report.page.distillation import distillation
 from bnsbench.report.page.learned import learned_tables
 from bnsbench.report.page.manifest import manifest
 from bnsbench.report.page.markup import Content, Html, markup, tag, void
 from bnsbench.report.page.media import Allowance, gallery
-from bnsbench.report.page.palette import Ink, inks, markers, rules
+from bnsbench.report.page.palette import Ink, inks, markers, rules, swatch
 from bnsbench.report.page.sources import Measure, Scenario, Source, read_sources, scenarios
+from bnsbench.report.page.trajectories import trajectories
 from bnsbench.report.page.words import outcome
 from bnsbench.report.profiles import profile, shared_targets
 from bnsbench.report.views import LEGENDS, profile_sheets, view_sheets
@@ -65,7 +67,8 @@ def build_page(
     articles = []
     for scenario, each in zip(found, shown, strict=True):
         told(f"looking for samples of {scenario.title}")
-        articles.append(_article(scenario, each, gallery(scenario, colours, allowance)))
+        samples = trajectories(scenario, colours, allowance) or gallery(scenario, colours, allowance)
+        articles.append(_article(scenario, each, samples))
     parts = [*before, _by_scenario(found, articles, kinds), _origin(manifests, allowance)]
     return _document(f"bnsbench: {', '.join(source.name for source in sources)}", markup(parts), colours)
 
@@ -168,6 +171,8 @@ def _parts(scenario: Scenario, colours: Mapping[str, Ink]) -> Html:
     parts += [_panel(scenario, measure, colours) for measure in scenario.measures]
     parts += [] if scenario.measures else [without(scenario)]
     parts += [*_needed(scenario, colours), *_costs(scenario, colours)]
+    students = distillation(scenario, colours, f"{scenario.name}-distillation")
+    parts += [] if students is None else [tag("h4", "Distillation"), students]
     tables = learned_tables(scenario, colours)
     parts += [] if tables is None else [tag("h4", "Learned tables"), tables]
     return markup(parts)
@@ -181,7 +186,7 @@ def _article(scenario: Scenario, parts: Html, samples: Html | None) -> Html:
 
 
 def _legend(scenario: Scenario, colours: Mapping[str, Ink]) -> Html:
-    """Return a button for every solver, which takes it out of the figures and back."""
+    """Return a button for every solver, which takes it out of the figures and back; a small screen begins without them."""
     buttons = [
         tag(
             "button",
@@ -196,9 +201,8 @@ def _legend(scenario: Scenario, colours: Mapping[str, Ink]) -> Html:
         for solver, kind in scenario.kinds.items()
     ]
     every = (tag("button", text, type="button", data_all=text) for text in ("all", "named", "none"))
-    return tag(
-        "div", tag("span", "Solvers in figures: ", every), buttons, class_="legend", role="group", aria_label="Solvers"
-    )
+    inner = tag("div", tag("span", every), buttons, role="group", aria_label="Solvers in figures")
+    return tag("details", tag("summary", "Solvers in figures"), inner, class_="legend", open=True)
 
 
 def _panel(scenario: Scenario, measure: Measure, colours: Mapping[str, Ink]) -> Html:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from bnsbench.report.page.markup import Html, tag, void
-from bnsbench.report.page.palette import Ink
+from bnsbench.report.page.markup import Html, markup, tag, void
+from bnsbench.report.page.palette import Ink, swatch
 
 WIDTH, HEIGHT = 640, 400
 LEFT, TOP, BOTTOM = 62, 14, 46
@@ -84,7 +84,7 @@ def chart(
     described_by: str | None = None,
     size: tuple[float, float] = (WIDTH, HEIGHT),
 ) -> Html:
-    """Return a chart.
+    """Return a chart, and below it what stands for its lines' names on a small screen.
 
     Args:
         lines: What is drawn, the named ones last and on top.
@@ -106,7 +106,7 @@ def chart(
         _range(x, [point.x for point in points]),
         _range(y, [each for point in points for each in _heights(point, y.scale)], margin=0.04),
     )
-    return tag(
+    drawn = tag(
         "svg",
         _axes(frame, x, y),
         (_line(frame, line) for line in ordered),
@@ -117,6 +117,7 @@ def chart(
         aria_label=label,
         aria_describedby=described_by,
     )
+    return markup([drawn, _key(sorted(names, key=lambda line: frame.down(line.points[-1].y)))])
 
 
 def spread(places: Sequence[float], least: float, low: float, high: float) -> list[float]:
@@ -244,6 +245,12 @@ def _names(frame: _Frame, lines: Sequence[Line]) -> Iterator[Html]:
             data_s=line.ink.number,
             aria_hidden="true",
         )
+
+
+def _key(lines: Sequence[Line]) -> Html | None:
+    """Return the names of lines with their markers, for screens on which a chart has no room for names."""
+    entries = (tag("span", swatch(line.ink), line.solver) for line in lines)
+    return tag("p", entries, class_="key", aria_hidden="true") if lines else None
 
 
 def _shortened(name: str) -> str:

@@ -9,11 +9,11 @@ from typing import Any
 from bnsbench.errors import BnsbenchError, CorruptFileError
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.table import NonStationarySolver
-from bnsbench.report.kinds import CLASSIC, TUNED
-from bnsbench.report.page.boards import details, plain_table, swatch
+from bnsbench.report.kinds import CLASSIC, DISTILLED, TUNED
+from bnsbench.report.page.boards import details, plain_table
 from bnsbench.report.page.chart import LINE
 from bnsbench.report.page.markup import Content, Html, tag, void
-from bnsbench.report.page.palette import Ink
+from bnsbench.report.page.palette import Ink, swatch
 from bnsbench.report.page.sources import Cell, Scenario
 from bnsbench.report.solver_words import names_of_weights, origin_in_words
 
@@ -26,18 +26,19 @@ SIDE = 250
 
 def learned_tables(scenario: Scenario, colours: Mapping[str, Ink]) -> Html | None:
     """Return the tables of a scenario's learned solvers, each behind a summary; None if it has none that can be read."""
-    solvers = [solver for solver, kind in scenario.kinds.items() if kind not in (CLASSIC, TUNED, "direct")]
+    solvers = [solver for solver, kind in scenario.kinds.items() if kind not in (CLASSIC, TUNED, DISTILLED, "direct")]
     nfe = scenario.nfe if len(solvers) <= FEW else (scenario.headline,)
     drawn = [
         _drawn(cell, artefact, colours[solver], f"{scenario.name}-table-{colours[solver].number}-{n}")
         for solver in solvers
         for n in nfe
-        if (cell := scenario.cell(solver, n)) is not None and (artefact := _artefact(scenario, cell)) is not None
+        if (cell := scenario.cell(solver, n)) is not None and (artefact := artefact_of(scenario, cell)) is not None
     ]
     return tag("div", drawn, class_="learned") if drawn else None
 
 
-def _artefact(scenario: Scenario, cell: Cell) -> SolverArtefact | None:
+def artefact_of(scenario: Scenario, cell: Cell) -> SolverArtefact | None:
+    """Return the file of a cell's trained solver, None if it has none that can be read."""
     record = scenario.source.record(cell.key)
     name = None if record is None else record.solver.get("file")
     if not name or "/" in str(name) or "\\" in str(name):

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache, lru_cache
 
 from bnsbench.report.escaping import html_text
+
+SHORT = 64
+"""Characters of a text up to which its escaped form is kept."""
 
 
 class Html(str):
@@ -40,16 +44,34 @@ def markup(content: Content) -> Html:
         return Html("")
     if isinstance(content, Html):
         return content
-    if isinstance(content, str | int):
-        return Html(html_text(str(content)))
-    return Html("".join(map(markup, content)))
+    if isinstance(content, str):
+        return Html(_escaped(content))
+    if isinstance(content, int):
+        return Html(content)
+    return Html("".join([markup(each) for each in content]))
 
 
 def _attribute(key: str, value: str | float | bool | None) -> str:
     if value is None or value is False:
         return ""
-    name = key.rstrip("_").replace("_", "-")
+    name = _name(key)
     if value is True:
         return f" {name}"
-    text = f"{value:.6g}" if isinstance(value, float) else str(value)
-    return f' {name}="{html_text(text)}"'
+    if isinstance(value, str):
+        return f' {name}="{_escaped(value)}"'
+    return f' {name}="{value:.6g}"' if isinstance(value, float) else f' {name}="{value}"'
+
+
+@cache
+def _name(key: str) -> str:
+    return key.rstrip("_").replace("_", "-")
+
+
+def _escaped(text: str) -> str:
+    """Return text for HTML; short ones come often."""
+    return _short(text) if len(text) <= SHORT else html_text(text)
+
+
+@lru_cache(65_536)
+def _short(text: str) -> str:
+    return html_text(text)

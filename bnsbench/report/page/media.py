@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from bnsbench.report.page.boards import scrolled, swatch
+from bnsbench.report.page.boards import scrolled
 from bnsbench.report.page.figures import named_in
 from bnsbench.report.page.markup import Html, tag, void
-from bnsbench.report.page.palette import Ink
+from bnsbench.report.page.palette import Ink, swatch
 from bnsbench.report.page.sources import Cell, Scenario
 from bnsbench.suite.previews import COUNT
 

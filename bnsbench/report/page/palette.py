@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bnsbench.report.kinds import CLASSIC, TUNED
-from bnsbench.report.page.markup import Html, tag
+from bnsbench.report.page.markup import Html, tag, void
 from bnsbench.report.solver_styles import MARKERS, styles_of
 
 LIGHT, DARK = "#ffffff", "#15191f"
@@ -62,6 +62,12 @@ def markers() -> Html:
     """Return the definitions of all markers, m0, m1 and so on, which figures refer to."""
     shapes = (tag("g", Html(_SHAPES[marker]), id=f"m{number}") for number, marker in enumerate(MARKERS))
     return tag("svg", tag("defs", shapes), class_="defs", width=0, height=0, aria_hidden="true")
+
+
+def swatch(ink: Ink) -> Html:
+    """Return a solver's marker in its colour, for beside its name."""
+    marker = void("use", href=f"#m{ink.marker}", x=8, y=8)
+    return tag("svg", marker, class_=f"swatch s{ink.number}", viewBox="0 0 16 16", aria_hidden="true")
 
 
 def against(colour: str, ground: str) -> str:

@@ -16,7 +16,7 @@ from bnsbench.report.integrity import file_faults
 from bnsbench.report.leaderboard import FIELD, RANKS, STANDING
 from bnsbench.report.matrix import Matrix, direction_in, field_title, matrices, measures_of, unit_of
 from bnsbench.report.results import SEAL, read_leaderboard
-from bnsbench.report.seal import seal_of
+from bnsbench.report.seal import Seal, seal_of
 from bnsbench.storage.strict_json import read_json
 from bnsbench.suite.record import Record
 from bnsbench.suite.store import ResultStore
@@ -154,15 +154,19 @@ class Source:
         return list(file_faults(self.store))
 
     @cached_property
+    def _seal(self) -> Seal:
+        return seal_of(self.store)
+
+    @property
     def digest(self) -> str:
         """The digest of the folder's files as they are now."""
-        return seal_of(self.store).digest
+        return self._seal.digest
 
     @property
     def sealed(self) -> bool:
         """Whether a file SEAL is there and fits."""
         file = self.store.folder / SEAL
-        return file.is_file() and file.read_bytes() == seal_of(self.store).text.encode()
+        return file.is_file() and file.read_bytes() == self._seal.text.encode()
 
     @cached_property
     def environment(self) -> Mapping[str, Any]:

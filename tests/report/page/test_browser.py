@@ -103,6 +103,7 @@ def test_nothing_is_asked_for_said_to_the_console_or_wider_than_the_screen(open_
 
 def use_everything(browser):
     """Click on every kind of thing once, and move over figures."""
+    browser.execute_script("for (const each of document.querySelectorAll('.legend')) each.open = true")
     for selector in (".sort", "[data-toggle]", "[data-all=none]", "[data-all=named]", "[data-all=all]", ".differ", "#theme"):
         browser.execute_script("arguments[0].click()", find(browser, selector)[0])
     for selector in (".scenario .shot", ".scenario [data-copy=CSV]"):
@@ -169,6 +170,19 @@ def test_links_lead_to_a_scenario_a_measure_and_a_solver(open_page):
     assert len(texts(browser, ".panel tbody th span")) == 5
     browser.execute_script("location.hash = 'scenario=none&measure=none&nfe=99'")
     assert texts(browser, ".scenario h3") == ["ring8, w = 0"]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_small_screen_has_keys_below_figures_and_a_closed_legend(open_page, width):
+    browser = open_page(width)
+    small = width < 640
+    assert bool(find(browser, ".panel .chart .name")) is not small
+    assert [text.split("\n") for text in texts(browser, ".panel .key")] == (
+        [["student", "bns", "ab2[grid=best]", "ab2", "euler"]] if small else []
+    )
+    assert bool(find(browser, "[data-toggle]")) is not small
+    find(browser, ".legend summary")[0].click()
+    assert bool(find(browser, "[data-toggle]")) is small
 
 
 def test_a_solver_leaves_all_figures_and_colours_stay(open_page):

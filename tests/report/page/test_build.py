@@ -108,10 +108,10 @@ def test_numbers_in_sentences_and_costs_are_those_of_the_csv(page, board):
 def test_the_sentence_says_who_won_and_over_whom(page):
     first = next(page.all("article", "card"))
     told = next(first.all("p")).text
-    assert told.startswith("student (direct) has the best psnr at 8 NFE, 41.02 dB (40.31 to 41.73)")
+    assert told.startswith("student (distilled) has the best psnr at 8 NFE, 41.02 dB (40.31 to 41.73)")
     assert "the noise cannot tell it from bns" in told
-    assert "The best learned solver, bns, is +8.00 dB" in told
-    assert "from the best classic, ab2[grid=best] (tuned) with 33.00." in told
+    assert ": +8.02 dB (" in told
+    assert "over the best classic, ab2[grid=best] (tuned) with 33.00." in told
     assert told.endswith("It is the best at 1 of 2 NFE.")
 
 

@@ -29,7 +29,8 @@ function show() {
   for (const each of panels) each.hidden = each.dataset.measure !== measure;
   for (const option of one("measure").options) option.disabled = !measures.includes(option.value);
   if (!all("[data-n]", article).some((each) => each.dataset.n === asked.nfe)) asked.nfe = "";
-  for (const each of all("[data-n]", article)) each.hidden = Boolean(asked.nfe) && each.dataset.n !== asked.nfe;
+  const elsewhere = ({ dataset: { n } }) => Boolean(n && asked.nfe) && n !== asked.nfe;
+  for (const each of all("[data-n]", article)) each.hidden = elsewhere(each);
   for (const [id, value] of Object.entries({ ...asked, measure })) if (one(id).value !== value) one(id).value = value;
   for (const box of ["ends", "rank"]) document.body.classList.toggle("no-" + box, !one(box).checked);
   const hidden = new Set(off);
@@ -38,7 +39,7 @@ function show() {
     button.hidden = !wanted(k, button.textContent);
     button.setAttribute("aria-pressed", String(!off.has(s)));
     if (button.hidden) hidden.add(s);
-    for (const row of all(`tr[data-s="${s}"]`, article)) row.hidden = button.hidden;
+    for (const row of all(`tr[data-s="${s}"]`, article)) row.hidden = button.hidden || elsewhere(row);
   }
   for (const each of all(".chart [data-s]")) each.classList.toggle("off", hidden.has(each.dataset.s));
   for (const chart of all(".chart")) enter(chart, chart.querySelector(".curve:not(.off) use"));
@@ -203,5 +204,6 @@ addEventListener("keydown", (event) => {
 });
 addEventListener("play", ({ target }) => all("audio").forEach((each) => each !== target && each.pause()), true);
 if (matchMedia("(prefers-color-scheme: dark)").matches) one("theme").textContent = "Light";
+if (matchMedia("(max-width: 640px)").matches) for (const each of all(".legend")) each.open = false;
 show();
 readLink();
