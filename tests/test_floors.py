@@ -38,6 +38,7 @@ TRAINING_FLOORS = (
 
 INSIDE = {
     "floor": "objectives",
+    "moments": "objectives",
     "budget": "problem",
     "allowance": "problem",
     "price": "problem",
