@@ -8,11 +8,10 @@ import pytest
 import torch
 
 from bnsbench.errors import UsageError
-from bnsbench.models.fashion import figures as figures_of_fashion
 from bnsbench.models.distillation import NFE
+from bnsbench.models.fashion import figures as figures_of_fashion
 from bnsbench.models.pretrain import RECIPES, pretrain
-from bnsbench.models.recipe import recipe_modules
-from bnsbench.models.recipe import no_figures
+from bnsbench.models.recipe import no_figures, recipe_modules
 from bnsbench.models.weights import WEIGHTS, load_weights, read_manifest
 from tests.models.fashion.files import write_data
 
