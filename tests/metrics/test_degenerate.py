@@ -67,11 +67,11 @@ def sounds() -> SampleSet:
 
 JUDGED: Mapping[Callable[[], SampleSet], tuple[str, ...]] = {
     digits: (
-        *("psnr", "ssim", "perceptual", "snr", "accuracy", "inception-score"),
+        *("psnr", "ssim", "perceptual", "snr", "accuracy", "inception-score", "preference"),
         *("fid", "fid-gt", "kid", "kid-gt", "precision", "recall"),
         *("density", "density-gt", "coverage", "coverage-gt", "diversity"),
     ),
-    scenes: ("psnr", "ssim", "perceptual", "alignment"),
+    scenes: ("psnr", "ssim", "perceptual", "alignment", "preference"),
     words: ("snr", "word-accuracy"),
     sounds: ("psnr", "snr", "waveform-snr", "si-sdr", "log-spectral", "mcd", "fad", "fad-gt"),
 }
