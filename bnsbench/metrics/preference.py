@@ -25,6 +25,7 @@ class Preference:
     """
 
     def __call__(self, samples: SampleSet) -> MetricValue:
+        # End states are judged, but where the decoder fails nobody is shown anything.
         samples.require_finite(decoded=samples.decoder is not None)
         judge = samples.model.judge()
         if judge is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor
@@ -69,5 +69,4 @@ def student_of(selection: Selection[SolverSpec], model: Model, guidance: float, 
     for name, count in mapping(found.forwards, "the forwards of its training").items():
         whole(count, f"the forwards for {name}")
     whole(found.images, "the samples of its training")
-    found.model.to(model.device or "cpu", model.dtype)
-    return found
+    return replace(found, model=found.model.to(model.device or "cpu", model.dtype))
