@@ -15,7 +15,7 @@ from bnsbench.training.optimisers.checkpoint import Checkpoint
 from bnsbench.training.optimisers.gauss_newton import GaussNewton, Iterate
 from bnsbench.training.problem import Cost, TrainingStatus
 from bnsbench.truth.pairs import PairSource
-from tests.training.toys import SOURCE, N, anchored, bend, free, plane_source, problem, uniform
+from tests.training.toys import SOURCE, N, anchored, bend, free, interrupting, plane_source, problem, uniform
 
 
 def lead_astray(monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -68,14 +68,8 @@ def test_wherever_it_is_interrupted_a_training_goes_on_to_the_same_end(
     assert (record["still"] > 0) == (kind == "astray")
     for stop in range(len(told)):
         seen: list[TrainingStatus] = []
-
-        def interrupt(status: TrainingStatus, seen: list[TrainingStatus] = seen, stop: int = stop) -> None:
-            seen.append(status)
-            if len(seen) == stop + 1:
-                raise KeyboardInterrupt
-
         with pytest.raises(KeyboardInterrupt):
-            train(interrupt, file)
+            train(interrupting(seen, stop), file)
         assert file.exists() == (stop > 0)
         resumed, again = train(seen.append, file)
         assert not file.exists()

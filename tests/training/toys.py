@@ -17,7 +17,7 @@ from bnsbench.models.mixtures import Mixture, MixtureModel
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.training.families.classic_rules import Anchored
 from bnsbench.training.families.parametrisation import FreeTable
-from bnsbench.training.problem import Cost, Effort, Problem
+from bnsbench.training.problem import Cost, Effort, Problem, TrainingStatus
 from bnsbench.training.teaching import Teaching
 from bnsbench.training.tuning.classics import rule_on_grid
 from bnsbench.truth.noise import Split
@@ -207,3 +207,14 @@ def anchored(source: Source, nfe: int) -> tuple[Anchored, tuple[Tensor, ...]]:
     family = Anchored(rule, uniform(nfe))
     parameters = torch.arange(len(family.start()))
     return family, (parameters[family.log_gaps :], parameters[: family.log_gaps])
+
+
+def interrupting(seen: list[TrainingStatus], stop: int) -> Callable[[TrainingStatus], None]:
+    """Return a listener that keeps what it is told in ``seen``, and interrupts after ``stop`` reports as a user does."""
+
+    def told(status: TrainingStatus) -> None:
+        seen.append(status)
+        if len(seen) == stop + 1:
+            raise KeyboardInterrupt
+
+    return told

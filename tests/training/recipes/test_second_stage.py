@@ -23,7 +23,7 @@ from bnsbench.training.recipes.bns import train_bns
 from bnsbench.training.trainer import features_of
 from bnsbench.truth.mixed_source import MixedSource
 from bnsbench.truth.pairs import PairSource
-from tests.training.toys import SMALL, blobs, blobs_source, cross_source
+from tests.training.toys import SMALL, blobs, blobs_source, cross_source, interrupting
 
 
 def features(x: Tensor) -> Tensor:
@@ -120,14 +120,8 @@ def test_wherever_it_is_interrupted_it_comes_to_the_same_end(
     assert len(told) > 2
     for stop in range(len(told)):
         seen: list[TrainingStatus] = []
-
-        def interrupt(status: TrainingStatus, seen: list[TrainingStatus] = seen, stop: int = stop) -> None:
-            seen.append(status)
-            if len(seen) == stop + 1:
-                raise KeyboardInterrupt
-
         with pytest.raises(KeyboardInterrupt):
-            then(source, first, pairs=64, progress=interrupt, checkpoint=file)
+            then(source, first, pairs=64, progress=interrupting(seen, stop), checkpoint=file)
         again = then(source, first, pairs=64, checkpoint=file)
         assert again.solver.fingerprint() == whole.solver.fingerprint()
         assert again.training["forwards"] == whole.training["forwards"]
