@@ -29,10 +29,7 @@ class Agreement:
     def __call__(self, samples: SampleSet) -> MetricValue:
         # End states are judged, but where the decoder fails nobody is shown anything.
         samples.require_finite(decoded=samples.decoder is not None)
-        judge = self._judge(samples)
-        if samples.condition is None:
-            raise NotApplicableError(f"{type(self).__name__} needs samples that are all conditioned.")
-        condition = samples.condition.cpu()
+        judge, condition = judge_and_conditions(samples, type(self).__name__, self.asks)
         with torch.no_grad():
             right, truth = (_found(judge, states, condition) for states in (samples.latents, samples.truth_latents))
         found = right.all(dim=1)
@@ -42,14 +39,6 @@ class Agreement:
         details = {"n": float(len(found)), "truth": float(truth.all(dim=1).double().mean()), **parts}
         info = {"classifier": judge.fingerprint()}
         return MetricValue(float(found.double().mean()), low, high, details, found.double().tolist(), info)
-
-    def _judge(self, samples: SampleSet) -> ConditionJudge:
-        judge = samples.model.judge()
-        if judge is None or judge.asks != self.asks:
-            has = "none" if judge is None else f"one of a {judge.asks}"
-            name = type(samples.model).__name__
-            raise NotApplicableError(f"{type(self).__name__} needs a judge of a {self.asks}, and {name} brings {has}.")
-        return judge
 
 
 class ClassAccuracy(Agreement):
@@ -68,6 +57,27 @@ class WordAccuracy(Agreement):
     """The share of clips in which the judge hears the word that was asked for."""
 
     asks = "word"
+
+
+def judge_and_conditions(samples: SampleSet, metric: str, asks: Asked | None = None) -> tuple[ConditionJudge, Tensor]:
+    """Return the judge of the samples' model and the conditions [n, ...] on the CPU.
+
+    Args:
+        samples: The samples.
+        metric: Who asks, for the messages.
+        asks: What conditions have to be; None for anything.
+
+    Raises:
+        NotApplicableError: If the model has no such judge, or the samples are unconditional.
+    """
+    judge = samples.model.judge()
+    if judge is None or asks not in (None, judge.asks):
+        has = "none" if judge is None else f"one of a {judge.asks}"
+        wanted = "conditions" if asks is None else f"a {asks}"
+        raise NotApplicableError(f"{metric} needs a judge of {wanted}, and {type(samples.model).__name__} brings {has}.")
+    if samples.condition is None:
+        raise NotApplicableError(f"{metric} needs samples that are all conditioned.")
+    return judge, samples.condition.cpu()
 
 
 def _found(judge: ConditionJudge, states: Tensor, condition: Tensor) -> Tensor:

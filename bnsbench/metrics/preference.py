@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bnsbench.errors import NotApplicableError
 from bnsbench.flows.judge import ConditionJudge
+from bnsbench.metrics.alignment import judge_and_conditions
 from bnsbench.metrics.base import MetricValue, SampleSet, finite
 from bnsbench.metrics.degenerate import is_flat
 from bnsbench.metrics.paired import mean_of
@@ -27,14 +27,7 @@ class Preference:
     def __call__(self, samples: SampleSet) -> MetricValue:
         # End states are judged, but where the decoder fails nobody is shown anything.
         samples.require_finite(decoded=samples.decoder is not None)
-        judge = samples.model.judge()
-        if judge is None:
-            raise NotApplicableError(
-                f"Preference needs a judge of conditions, and {type(samples.model).__name__} brings none."
-            )
-        if samples.condition is None:
-            raise NotApplicableError("Preference needs samples that are all conditioned.")
-        condition = samples.condition.cpu()
+        judge, condition = judge_and_conditions(samples, type(self).__name__)
         with torch.no_grad():
             (own, flat), (truth, _) = (_likelihood(judge, x, condition) for x in (samples.latents, samples.truth_latents))
         chosen = torch.sigmoid(own - truth).masked_fill(flat, 0.0)
