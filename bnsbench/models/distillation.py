@@ -108,7 +108,7 @@ def distillation_loss(network: nn.Module, generator: torch.Generator, *, draw: D
     t = (nfe * places).floor().clamp(max=nfe - 1) / nfe
     x0 = torch.randn(x1.shape, generator=generator, device=device)
     x = torch.lerp(x0, x1, t.reshape(n, *(1,) * (x1.ndim - 1)))
-    with torch.no_grad():
+    with torch.no_grad(), torch.autocast(device.type, enabled=False):  # what is copied is the teacher in full precision
         target = nfe * (teach(t, x, condition) - x)
     return mse_loss(network(2.0 * t - 1.0, x, condition), target)
 

@@ -117,7 +117,7 @@ def _generator(name: str) -> Recipe:
 
 
 CHAINS = tuple(
-    Chain("fashion-ot", guidance, fashion_ot, _drawn, batch=64, steps=450, rate=5e-4, folder=FOLDER)
+    Chain("fashion-ot", guidance, fashion_ot, _drawn, batch=256, steps=4000, rate=5e-4, folder=FOLDER)
     for guidance in (0.0, 2.0)
 )
 """The students of the clothes."""

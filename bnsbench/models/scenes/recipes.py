@@ -88,7 +88,7 @@ def _drawn(course: Course, size: int) -> Draw:
     return from_cpu(lambda generator: random_scenes(size, generator), course.device)
 
 
-CHAINS = tuple(Chain(NAME, guidance, scenes, _drawn, batch=64, steps=450, rate=5e-4) for guidance in (0.0, 2.0))
+CHAINS = tuple(Chain(NAME, guidance, scenes, _drawn, batch=256, steps=4000, rate=5e-4) for guidance in (0.0, 2.0))
 """The students of the scenes."""
 
 RECIPES = {
