@@ -15,6 +15,7 @@ from bnsbench.process.machine import cache_folder, choose_device, threads
 from bnsbench.process.surroundings import guarded
 from bnsbench.storage.files import make_way, remove_leftovers, try_cache
 from bnsbench.suite import environment
+from bnsbench.suite.command import command_of, commands_with
 from bnsbench.suite.executors import AUTO, Executor, worth_processes
 from bnsbench.suite.failures import ContainedError, contained
 from bnsbench.suite.finished import Finished, finished
@@ -188,7 +189,8 @@ def _run_all(
     _try_metrics(rest, host)
     from bnsbench.suite.context import Job  # noqa: PLC0415 (loads torch)
 
-    plan.store.write_environment(environment.describe(host))
+    commands = commands_with(command_of(options), plan.store.environment_file)
+    plan.store.write_environment({**environment.describe(host), "commands": commands})
     job = Job(
         host=host,
         store=plan.store,

@@ -11,7 +11,7 @@ from bnsbench.report.page.markup import Content, Html, tag
 from bnsbench.report.page.sources import Source
 from bnsbench.report.results import SUMS
 
-PLAIN = ("bnsbench", "code", "python", "system", "machine", "processor", "cores", "threads", "device", "device_name")
+PLAIN = ("commands", "bnsbench", "code", "python", "system", "machine", "processor", "cores", "threads", "device", "device_name")
 """Entries of environment.json in their order; packages and plugins follow, and whatever else it says."""
 
 
@@ -71,5 +71,12 @@ def _environment(found: Mapping[str, Any]) -> Iterator[tuple[str, Content]]:
         return
     for name in (*(each for each in PLAIN if each in found), *(each for each in found if each not in PLAIN)):
         value = found[name]
-        entries = value.items() if isinstance(value, dict) else ()
-        yield name.replace("_", " "), ", ".join(f"{key} {each}" for key, each in entries) if entries else str(value)
+        yield name.replace("_", " "), _entry(value)
+
+
+def _entry(value: object) -> Content:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {each}" for key, each in value.items())
+    if isinstance(value, list):
+        return tag("ul", (tag("li", tag("code", str(each))) for each in value))
+    return str(value)
