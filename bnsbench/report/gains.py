@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bnsbench.report.kinds import CLASSIC, DISTILLED, LEARNED, TUNED
+from bnsbench.report.kinds import CLASSIC, MADE, TUNED
 from bnsbench.report.measures import column_of, direction_of, metric_of, paired_change, value_of
 from bnsbench.suite.record import Record
 
@@ -48,7 +48,7 @@ def gains(records: Sequence[Record], kinds: Sequence[str], measure: str) -> list
     for column in columns.values():
         classics = [index for index in column if kinds[index] in (CLASSIC, TUNED)]
         for index in column:
-            if classics and kinds[index] in (LEARNED, DISTILLED):
+            if classics and kinds[index] in MADE:
                 found[index] = _gain(
                     records, index, classics, [each for each in classics if kinds[each] == CLASSIC], measure
                 )

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from bnsbench.suite.record import Record
 
 LEARNED, DISTILLED, CLASSIC, TUNED = "learned", "distilled", "classic", "tuned"
+MADE = frozenset({LEARNED, DISTILLED})
+"""What was trained for one model; pictures draw it strongly."""
 
 
 def kinds(records: Sequence[Record]) -> list[str]:

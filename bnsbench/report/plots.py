@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator, PercentFormatter
 
 from bnsbench.media.drawing import label, plain_style
-from bnsbench.report.kinds import CLASSIC, LEARNED, TUNED
+from bnsbench.report.kinds import CLASSIC, DISTILLED, LEARNED, MADE, TUNED
 from bnsbench.report.leaderboard import FIELD
 from bnsbench.report.matrix import field_title, readable
 from bnsbench.report.profiles import area, profile, share_at, shared_targets
@@ -59,8 +59,8 @@ class PanelCurve:
     kind: str
 
     @property
-    def learned(self) -> bool:
-        return self.kind == LEARNED
+    def made(self) -> bool:
+        return self.kind in MADE
 
     @property
     def mean(self) -> float:
@@ -70,8 +70,8 @@ class PanelCurve:
 def draw_metric(frame: pd.DataFrame, metric: str, file: Path) -> None:
     """Draw a metric over the NFE, one panel for every field, as PNG and SVG.
 
-    Each panel's best learned solvers and its best classic one, on a tuned grid or not, are emphasised; colours and markers
-    follow from a solver's name. Nothing is drawn if no solver has a value.
+    Each panel's best learned solvers, its students and its best classic solver, on a tuned grid or not, are emphasised;
+    colours and markers follow from a solver's name. Nothing is drawn if no solver has a value.
 
     Args:
         frame: A leaderboard.
@@ -125,7 +125,7 @@ def save_figure(figure: Figure, file: Path) -> None:
 def _figure(panels: list[tuple[Any, pd.DataFrame]], metric: str, unit: str) -> Figure:
     columns = min(len(panels), 3)
     rows = math.ceil(len(panels) / columns)
-    styles = styles_of({curve.solver: curve.learned for _, part in panels for curve in _curves(part, metric)})
+    styles = styles_of({curve.solver: curve.made for _, part in panels for curve in _curves(part, metric)})
     width = max(7.5, 4.1 * columns)
     legend_columns = _legend_columns(styles, width)
     height = 2.9 * rows + 0.19 * math.ceil(len(styles) / legend_columns) + 0.7
@@ -154,9 +154,9 @@ def _legend(figure: Figure, styles: Mapping[str, Style], columns: int) -> None:
 
 
 def _draw_panel(axes: Axes, curves: list[PanelCurve], styles: dict[str, Style], unit: str) -> None:
-    best = _best([curve for curve in curves if curve.kind in (CLASSIC, TUNED)])
-    learned = sorted((curve for curve in curves if curve.learned), key=lambda curve: -curve.mean)
-    named = [*learned[:NAMED], *([] if best is None else [best])]
+    learned = sorted((curve for curve in curves if curve.kind == LEARNED), key=lambda curve: -curve.mean)
+    others = [_best([curve for curve in curves if curve.kind in kinds]) for kinds in ((DISTILLED,), (CLASSIC, TUNED))]
+    named = [*learned[:NAMED], *(curve for curve in others if curve is not None)]
     for curve in curves:
         line = _line(curve.solver, styles[curve.solver], emphasised=curve in named)
         line.set_data(curve.nfe, curve.values)
@@ -225,7 +225,7 @@ def _profile_figure(panels: list[tuple[int, pd.DataFrame]]) -> Figure:
     columns = min(len(panels), 3)
     rows = math.ceil(len(panels) / columns)
     kinds = {str(row.solver): str(row.kind) for _, steps in panels for row in steps.itertuples()}
-    styles = styles_of({solver: kind == LEARNED for solver, kind in kinds.items()})
+    styles = styles_of({solver: kind in MADE for solver, kind in kinds.items()})
     width = max(7.5, 4.6 * columns)
     legend_columns = _legend_columns(styles, width)
     height = 3.9 * rows + 0.19 * math.ceil(len(styles) / legend_columns) + 0.7
@@ -271,5 +271,5 @@ def _named(curves: Mapping[str, pd.DataFrame], right: float) -> list[str]:
     ordered = sorted(curves, key=lambda solver: -area(curves[solver], right))
     kinds = {solver: str(part["kind"].iloc[0]) for solver, part in curves.items()}
     learned = [solver for solver in ordered if kinds[solver] == LEARNED][:NAMED]
-    classics = [solver for solver in ordered if kinds[solver] in (CLASSIC, TUNED)][:1]
-    return [solver for solver in ordered if solver in learned + classics]
+    others = [[solver for solver in ordered if kinds[solver] in group][:1] for group in ((DISTILLED,), (CLASSIC, TUNED))]
+    return [solver for solver in ordered if solver in [*learned, *others[0], *others[1]]]

@@ -10,8 +10,10 @@ COLOURS = (
     *("#4477aa", "#66ccee", "#228833", "#aa9933", "#7a6fac", "#44aa99", "#999933", "#885544"),
     *("#6699cc", "#bb8899", "#557788", "#88aa55"),
 )
-LEARNED = ("#e07a00", "#d62246", "#a4168f", "#7a1f1f")
+LEARNED = ("#00786b", "#1f3fa8", "#5d4300")
 MARKERS = "osD^vP*X<>"
+PINNED = {"bns": "#d62246", "dss": "#e07a00", "pd": "#a4168f", "bst": "#7a1f1f"}
+"""Colours of learned solvers that often stand side by side, and of no others."""
 
 
 @dataclass(frozen=True)
@@ -26,18 +28,22 @@ class Style:
 def styles_of(solvers: Mapping[str, bool]) -> dict[str, Style]:
     """Return the style of every solver, given whether it is learned; no two have the same as long as there are others.
 
-    A style follows from a hash of the solver's name. Where two names have the same, the later in the alphabet gets the next.
+    A style follows from a hash of the solver's name, but for pinned colours. Where two names have the same, the later in the
+    alphabet gets the next.
     """
     found: dict[str, Style] = {}
     taken: set[Style] = set()
     for name in sorted(solvers):
-        number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
-        following = (_style(number + step, solvers[name]) for step in range(len(COLOURS) * len(MARKERS)))
-        found[name] = next((style for style in following if style not in taken), _style(number, solvers[name]))
+        following = _styles(name, solvers[name])
+        found[name] = next((style for style in following if style not in taken), following[0])
         taken.add(found[name])
     return found
 
 
-def _style(number: int, learned: bool) -> Style:
-    palette = LEARNED if learned else COLOURS
-    return Style(palette[number % len(palette)], MARKERS[number // len(palette) % len(MARKERS)], learned)
+def _styles(name: str, learned: bool) -> list[Style]:
+    """Return all styles that a solver may have, the one that its name asks for first."""
+    palette = COLOURS if not learned else (PINNED[name],) if name in PINNED else LEARNED
+    number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
+    count = len(palette) * len(MARKERS)
+    places = ((number + step) % count for step in range(count))
+    return [Style(palette[place % len(palette)], MARKERS[place // len(palette)], learned) for place in places]

@@ -21,7 +21,7 @@ from bnsbench.media.drawing import label, plain_style
 from bnsbench.nonstationary.stability import stability, stability_limit
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.report.plots import STYLE, save_figure
-from bnsbench.report.solver_styles import COLOURS, LEARNED
+from bnsbench.report.solver_styles import COLOURS, PINNED
 from bnsbench.report.solver_words import names_of_weights
 
 SUFFIXES = (".png", ".svg")
@@ -29,7 +29,7 @@ SUFFIXES = (".png", ".svg")
 MOST_NUMBERS = 10
 """Tables of more columns have colours only: numbers would be too small to read."""
 
-_OWN, _REFERENCE, _GREY = LEARNED[0], COLOURS[0], "#777777"
+_OWN, _REFERENCE, _GREY = PINNED["dss"], COLOURS[0], "#777777"
 _SIGNED = LinearSegmentedColormap.from_list("signed", ["#5b8cc0", "#f4f4f4", "#f0963c"])  # paler, to be written on
 _LOG_SNRS = (0, 1, -1, 2, -2, 3, -3, 4, -4, 5, -5, 6, -6)
 _CLOSEST = 0.045  # of an axis, below which two labels would touch
@@ -174,7 +174,7 @@ def _draw_decay(axes: Axes, table: NonStationarySolver) -> None:
     axes.set_xlim(-seen, 0.0)
     axes.set_ylim(low, max(3.0, 1.5 * float(amplification[-1])))
     if bounded:
-        axes.axvspan(-seen, -limit, color=LEARNED[1], alpha=0.08, linewidth=0)
+        axes.axvspan(-seen, -limit, color=PINNED["bns"], alpha=0.08, linewidth=0)
     stable = f"stable down to z = {_signed(f'{-limit:.4g}')}" if bounded else "stable for all z < 0"
     axes.set_title(f"Decay dx/dt = (z / T) x from x[0] = 1: {stable}", fontweight="bold")
     axes.set_xlabel("z, for an interval of length T")

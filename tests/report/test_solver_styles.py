@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from bnsbench.report.solver_styles import COLOURS, LEARNED, styles_of
+from bnsbench.report.solver_styles import COLOURS, LEARNED, PINNED, styles_of
 
 NAMES = [f"solver{k}" for k in range(60)]
 
@@ -22,5 +22,16 @@ def test_look_stays_when_another_solver_joins():
 
 
 def test_learned_solvers_have_colours_of_their_own():
-    found = styles_of({"bns": True, "euler": False})
-    assert (found["bns"].colour in LEARNED, found["euler"].colour in COLOURS) == (True, True)
+    found = styles_of({"ld3": True, "euler": False})
+    assert (found["ld3"].colour in LEARNED, found["euler"].colour in COLOURS) == (True, True)
+
+
+def test_what_often_stands_side_by_side_never_shares_a_colour():
+    found = styles_of(dict.fromkeys([*PINNED, *(f"bns[pairs={n}]" for n in range(30))], True))
+    assert {name: found[name].colour for name in PINNED} == PINNED
+    assert not {found[name].colour for name in found if name not in PINNED} & set(PINNED.values())
+    assert len(set(found.values())) == len(found)
+
+
+def test_a_classic_solver_of_a_pinned_name_looks_like_a_classic_one():
+    assert styles_of({"bns": False})["bns"].colour in COLOURS

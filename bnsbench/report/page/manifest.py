@@ -11,7 +11,10 @@ from bnsbench.report.page.markup import Content, Html, tag
 from bnsbench.report.page.sources import Source
 from bnsbench.report.results import SUMS
 
-PLAIN = ("commands", "bnsbench", "code", "python", "system", "machine", "processor", "cores", "threads", "device", "device_name")
+PLAIN = (
+    *("commands", "bnsbench", "code", "python"),
+    *("system", "machine", "processor", "cores", "threads", "device", "device_name"),
+)
 """Entries of environment.json in their order; packages and plugins follow, and whatever else it says."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from bnsbench.report.kinds import CLASSIC, TUNED
+from bnsbench.report.kinds import MADE
 from bnsbench.report.page.markup import Html, tag, void
 from bnsbench.report.solver_styles import MARKERS, styles_of
 
@@ -41,7 +41,7 @@ class Ink:
 
 def inks(kinds: Mapping[str, str]) -> dict[str, Ink]:
     """Return how every solver of a page is drawn, given the solvers' kinds."""
-    found = styles_of({solver: kind not in (CLASSIC, TUNED, "direct") for solver, kind in kinds.items()})
+    found = styles_of({solver: kind in MADE for solver, kind in kinds.items()})
     return {
         solver: Ink(
             number,
