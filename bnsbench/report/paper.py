@@ -81,7 +81,7 @@ def draw_paper_figure(scenarios: Sequence[Scenario], kind: Kind, choice: Choice,
         "gallery": _gallery,
     }
     with plain_style({**STYLE, **_FONTS}):
-        figure = drawn[kind]([_checked(each, choice) for each in scenarios], choice)
+        figure = drawn[kind](_checked(scenarios, choice), choice)
         try:
             save_figure(figure, file)
         except OSError as error:
@@ -103,12 +103,16 @@ def chosen(scenarios: Sequence[Scenario], models: Sequence[str]) -> list[Scenari
     return [each for each in scenarios if not models or each.model in models or each.title in models]
 
 
-def _checked(scenario: Scenario, choice: Choice) -> Scenario:
-    _measure(scenario, choice)
-    unknown = [solver for solver in choice.solvers if solver not in scenario.kinds]
+def _checked(scenarios: Sequence[Scenario], choice: Choice) -> Sequence[Scenario]:
+    """Return the scenarios; UsageError if one lacks the metric, or if a solver stands in none of them."""
+    for scenario in scenarios:
+        _measure(scenario, choice)
+    known = dict.fromkeys(solver for scenario in scenarios for solver in scenario.kinds)
+    unknown = [solver for solver in choice.solvers if solver not in known]
     if unknown:
-        raise UsageError(f"{scenario.title} has no solver {unknown[0]!r}; it has {', '.join(scenario.kinds)}.")
-    return scenario
+        titles = " and ".join(scenario.title for scenario in scenarios[:3]) + (" and others" if len(scenarios) > 3 else "")
+        raise UsageError(f"There is no solver {unknown[0]!r} in {titles}; there are {', '.join(known)}.")
+    return scenarios
 
 
 def _measure(scenario: Scenario, choice: Choice) -> Measure:

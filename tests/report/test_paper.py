@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -66,7 +68,7 @@ def test_galleries_and_profiles_are_drawn(found, drawn, tmp_path):
     ("kind", "choice", "name", "said"),
     [
         ("curves", Choice("none"), "x.pdf", "has no metric 'none'; it has psnr"),
-        ("curves", Choice(solvers=("none",)), "x.pdf", "has no solver 'none'; it has"),
+        ("curves", Choice(solvers=("none",)), "x.pdf", "There is no solver 'none' in voices, w = 0; there are"),
         ("curves", Choice(), "x.jpg", "must end in"),
         ("gallery", Choice(), "x.pdf", "There are no pictures of samples of voices"),
         ("profile", Choice(), "x.pdf", "at least three scenarios"),
@@ -75,6 +77,23 @@ def test_galleries_and_profiles_are_drawn(found, drawn, tmp_path):
 def test_what_cannot_be_drawn_is_said(found, tmp_path, kind, choice, name, said):
     with pytest.raises(UsageError, match=said):
         draw_paper_figure(found[2:], kind, choice, tmp_path / name)
+
+
+@pytest.mark.parametrize("kind", ["curves", "cost", "table"])
+def test_a_solver_is_drawn_where_it_stands(found, drawn, tmp_path, kind):
+    without = replace(
+        found[1],
+        cells=tuple(cell for cell in found[1].cells if cell.solver != "ab2"),
+        boards={
+            name: replace(board, lines=[line for line in board.lines if line.solver != "ab2"])
+            for name, board in found[1].boards.items()
+        },
+    )
+    draw_paper_figure([found[0], without], kind, Choice("psnr", ("bns", "ab2")), tmp_path / "x.pdf")
+    texts = drawn()
+    assert (texts.count("bns"), texts.count("ab2")) == (2, 1)
+    with pytest.raises(UsageError, match="There is no solver 'ab2' in ring8, w = 2"):
+        draw_paper_figure([without], kind, Choice("psnr", ("ab2",)), tmp_path / "x.pdf")
 
 
 def test_models_are_chosen_with_and_without_guidance(found):
