@@ -1,7 +1,7 @@
 """The results folder: records, trained solvers, suite, plan and environment, every file written whole or not at all.
 
 ``suite.toml`` is the suite after all overrides, ``plan.json`` the keys of its cells in order, ``environment.json`` versions
-and machine; ``cells/`` holds one record per cell, ``solvers/`` one file per trained solver, ``previews/`` pictures and
+and machine, and ``environments/`` all of them where results come from several; ``cells/`` holds one record per cell, ``solvers/`` one file per trained solver, ``previews/`` pictures and
 sounds of a few samples of each cell.
 """
 
@@ -11,13 +11,14 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bnsbench.errors import BnsbenchError, CorruptFileError
 from bnsbench.storage.files import StorageError, make_way, replacing, set_aside
+from bnsbench.storage.plain_data import digest
 from bnsbench.storage.strict_json import read_json
 from bnsbench.suite.plan import Cell
 from bnsbench.suite.record import (
@@ -54,6 +55,10 @@ class ResultStore:
     @property
     def environment_file(self) -> Path:
         return self.folder / "environment.json"
+
+    @property
+    def environments(self) -> Path:
+        return self.folder / "environments"
 
     @property
     def cells(self) -> Path:
@@ -106,9 +111,26 @@ class ResultStore:
             plan["versions"] = dict(versions)
         write_text(self.plan_file, json.dumps(plan, indent=1) + "\n")
 
-    def write_environment(self, environment: Mapping[str, Any]) -> None:
-        """Write environment.json."""
-        write_text(self.environment_file, json.dumps(environment, indent=1, sort_keys=True) + "\n")
+    def write_environment(self, environment: Mapping[str, Any], *, among_others: bool = False) -> None:
+        """Write environment.json, and if others write to the folder as well, or have done so, the same into environments/."""
+        text = json.dumps(environment, indent=1, sort_keys=True) + "\n"
+        write_text(self.environment_file, text)
+        if among_others or self.environments.is_dir():
+            write_text(self.environments / f"{digest(environment)}.json", text)
+
+    def environment_files(self) -> list[Path]:
+        """Return the files that say where results come from: environment.json, if it is there, and those in environments/."""
+        first = [self.environment_file] if self.environment_file.is_file() else []
+        return [*first, *sorted(file for file in self.environments.glob("[!.]*.json") if KEY.fullmatch(file.stem))]
+
+    def settle_environments(self) -> None:
+        """Remove environments/ if it holds nothing but what environment.json says, as where all machines are alike."""
+        found = self.environment_files()
+        if len(found) == 2 and found[0].read_bytes() == found[1].read_bytes():
+            with storage_errors(self.environments):
+                found[1].unlink(missing_ok=True)
+                with suppress(OSError):  # another process has written there
+                    self.environments.rmdir()
 
     def planned(self) -> tuple[str, ...]:
         """Return the keys of the plan; CorruptFileError if plan.json is damaged or absent."""
@@ -143,6 +165,10 @@ class ResultStore:
         except CorruptFileError:
             found = sorted(file.stem for file in self.cells.glob("[!.]*.json") if KEY.fullmatch(file.stem))
             return tuple(found), f"{self.plan_file} is damaged: every record that is there is shown; run it again."
+
+    def kept_files(self) -> set[str]:
+        """Return the keys of all records that are there, whole or not."""
+        return {file.stem for file in self.cells.glob("[!.]*.json")}
 
     def records(self) -> Iterator[Record]:
         """Yield the records of the plan that are there, in its order; for one that cannot be read, a `stand_in`."""
