@@ -1,7 +1,7 @@
 """Shards: a plan dealt out to several processes or machines that never speak with each other.
 
-Every shard computes the same deal from the plan alone, so that all cells are run once, whichever shards run where and when. A
-field stays in one piece, for its ground truth is solved by whoever runs its cells. Only where there are more shards than
+Every shard computes the same deal from the plan alone, so that all cells are run once, whichever shards run where and when.
+A field stays in one piece, for its ground truth is solved by whoever runs its cells. Only where there are more shards than
 fields are fields cut, the costliest first, and then every piece solves the truth again. The cells of one trained solver stay
 together even then, because the higher rungs of its ladder need the lower ones.
 """
@@ -137,7 +137,7 @@ def _cut(field: _Pile, parts: int, cost: Cost) -> list[_Pile]:
 
 
 def _bond(cell: Cell) -> str:
-    """Return what cells of a field stay together by: the solver if it is trained; any other cell that can be run is alone."""
+    """Return what cells of a field stay together by: the solver if it is trained; any other that can be run is alone."""
     if cell.skip is not None:
         return ""
     return cell.solver.selector if cell.trained else cell.key

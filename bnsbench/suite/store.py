@@ -1,8 +1,8 @@
 """The results folder: records, trained solvers, suite, plan and environment, every file written whole or not at all.
 
 ``suite.toml`` is the suite after all overrides, ``plan.json`` the keys of its cells in order, ``environment.json`` versions
-and machine, and ``environments/`` all of them where results come from several; ``cells/`` holds one record per cell, ``solvers/`` one file per trained solver, ``previews/`` pictures and
-sounds of a few samples of each cell.
+and machine, and ``environments/`` all of them where results come from several; ``cells/`` holds one record per cell,
+``solvers/`` one file per trained solver, ``previews/`` pictures and sounds of a few samples of each cell.
 """
 
 from __future__ import annotations
@@ -112,14 +112,14 @@ class ResultStore:
         write_text(self.plan_file, json.dumps(plan, indent=1) + "\n")
 
     def write_environment(self, environment: Mapping[str, Any], *, among_others: bool = False) -> None:
-        """Write environment.json, and if others write to the folder as well, or have done so, the same into environments/."""
+        """Write environment.json, and the same into environments/ if others write, or have written, to the folder."""
         text = json.dumps(environment, indent=1, sort_keys=True) + "\n"
         write_text(self.environment_file, text)
         if among_others or self.environments.is_dir():
             write_text(self.environments / f"{digest(environment)}.json", text)
 
     def environment_files(self) -> list[Path]:
-        """Return the files that say where results come from: environment.json, if it is there, and those in environments/."""
+        """Return the files that say where results come from: environment.json if there is one, and those in environments/."""
         first = [self.environment_file] if self.environment_file.is_file() else []
         return [*first, *sorted(file for file in self.environments.glob("[!.]*.json") if KEY.fullmatch(file.stem))]
 
