@@ -95,18 +95,22 @@ class ResultStore:
         write_text(self.record_file(record.key), format_record(record))
 
     def begin(self, suite: str, cells: Sequence[Cell], versions: Mapping[str, str] | None = None) -> None:
-        """Write the resolved suite and the plan, which also tests whether the folder can be written.
+        """Write the resolved suite and the plan, which also tests whether the folder can be written; see `write_plan`."""
+        self.write_plan(suite, [cell.key for cell in cells], versions)
+
+    def write_plan(self, suite: str, keys: Sequence[str], versions: Mapping[str, str] | None = None) -> None:
+        """Write the resolved suite and the plan.
 
         Args:
             suite: The resolved suite as TOML text.
-            cells: The plan.
+            keys: Of the planned cells.
             versions: Fingerprints of the models and metrics that have changed since some records of the plan were written.
 
         Raises:
             StorageError: If the folder cannot be written.
         """
         write_text(self.suite_file, suite)
-        plan: dict[str, Any] = {"schema": SCHEMA, "cells": [cell.key for cell in cells]}
+        plan: dict[str, Any] = {"schema": SCHEMA, "cells": list(keys)}
         if versions:
             plan["versions"] = dict(versions)
         write_text(self.plan_file, json.dumps(plan, indent=1) + "\n")
@@ -118,8 +122,18 @@ class ResultStore:
         if among_others or self.environments.is_dir():
             write_text(self.environments / f"{digest(environment)}.json", text)
 
+    def write_environments(self, environments: Sequence[Mapping[str, Any]]) -> int:
+        """Write environment.json, the first of several, and all of them into environments/; return how many differ."""
+        texts = {digest(found): json.dumps(found, indent=1, sort_keys=True) + "\n" for found in environments}
+        for name, text in texts.items():
+            write_text(self.environments / f"{name}.json", text)
+        for text in list(texts.values())[:1]:
+            write_text(self.environment_file, text)
+        self.settle_environments()
+        return len(texts)
+
     def environment_files(self) -> list[Path]:
-        """Return the files that say where results come from: environment.json if there is one, and those in environments/."""
+        """Return the files that say where results come from: environment.json if it is there, those in environments/."""
         first = [self.environment_file] if self.environment_file.is_file() else []
         return [*first, *sorted(file for file in self.environments.glob("[!.]*.json") if KEY.fullmatch(file.stem))]
 
@@ -143,6 +157,14 @@ class ResultStore:
                 f"{self.folder} holds no results: its plan.json is absent or damaged ({error}); 'bnsbench run' writes it."
             ) from error
         return tuple(dict.fromkeys(found))
+
+    def newer_schema(self) -> int | None:
+        """Return the schema of plan.json if it is a newer one than can be read here, else None."""
+        try:
+            found = self._plan().get("schema")
+        except CorruptFileError:
+            return None
+        return found if isinstance(found, int) and found > SCHEMA else None
 
     def versions(self) -> dict[str, str]:
         """Return the fingerprints that the plan gives to models and metrics that have changed; none if there is no plan."""
