@@ -32,7 +32,7 @@ def merge(
     """Join results folders in DIR/SUITE as if one process had run them all, and write the leaderboard.
 
     A cell with a result stands before one that failed; links and damaged files are left out and named. Folders that
-    contradict each other beyond the tolerances of `bnsbench verify` are refused before anything is written, with the two files
+    contradict each other beyond the tolerances of `bnsbench verify` are refused before anything is written, with two files
     named. What is in DIR/SUITE already takes part first. The exit code is 1 while cells are missing or have failed.
     """
     from bnsbench.cli.printing import note, print_json, shown_path

@@ -58,9 +58,7 @@ class _Whole:
 
 @dataclass(frozen=True)
 class _Chosen:
-    """What is known of a cell's merged record: its status, its solver's file, the parts that it is made from, and all that
-    have one of the cell.
-    """
+    """A cell's merged record: status and solver's file, the parts that it is made from, and all that have one."""
 
     status: Status
     solver: str
