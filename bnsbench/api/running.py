@@ -37,6 +37,7 @@ def run(
     workers: int | None = None,
     fresh: bool = False,
     retrain: bool = False,
+    shard: str | None = None,
     plugins: Sequence[Path | str] = (),
     allow_programs: Sequence[Path | str] = (),
     listener: Listener | None = None,
@@ -62,6 +63,8 @@ def run(
         workers: Worker processes of the executor "processes".
         fresh: Whether to run finished cells and training again.
         retrain: Whether to train solvers also where the package ships them.
+        shard: "INDEX/COUNT", such as "0/4": to run only this one of COUNT parts, which may run anywhere at any time. Shards
+            may share a results folder; those of others are joined by `bnsbench merge`.
         plugins: Single plugin files to load, besides a ``bnsbench_local.py`` that lies beside the suite's file (of a suite
             by name, in the current folder).
         allow_programs: Exported networks that metrics may run (``fad[network=FILE]``): such a file is a program, which may
@@ -69,7 +72,8 @@ def run(
         listener: Hears what is being done.
 
     Returns:
-        The leaderboard. Failed cells are rows with their reason; ``attrs`` has the units.
+        The leaderboard. Failed cells are rows with their reason; ``attrs`` has the units. Of a shard, that of all cells that
+        are in the folder by now; it is written as a file once no cell is missing.
 
     Raises:
         UsageError: For an unknown name or a value that the suite cannot have.
@@ -92,6 +96,7 @@ def run(
         workers=workers,
         fresh=fresh,
         retrain=retrain,
+        shard=shard,
     )
     host = open_host(plugins, folder_beside(suite), allow_programs)
     return run_and_report(options, host, listener_of_run(listener))[1]
@@ -128,8 +133,12 @@ def publish(
 
 
 def run_and_report(options: RunOptions, host: PluginHost, listener: RunListener) -> tuple[RunOutcome, pd.DataFrame]:
-    """Run a suite and write its leaderboard beside the records."""
-    from bnsbench.report.results import write_reports  # noqa: PLC0415 (loads pandas, which a dry run does without)
+    """Run a suite and write its leaderboard beside the records; of a shard, once those of all others are there, too."""
+    from bnsbench.report.results import read_leaderboard, write_reports  # noqa: PLC0415 (load pandas, unlike a dry run)
 
     outcome = run_suite(options, host, listener)
-    return outcome, write_reports(ResultStore(outcome.folder))
+    store = ResultStore(outcome.folder)
+    if outcome.missing:
+        return outcome, read_leaderboard(store)
+    store.settle_environments()
+    return outcome, write_reports(store)

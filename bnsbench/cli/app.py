@@ -28,6 +28,7 @@ from bnsbench.cli.encoding import make_streams_forgiving
 from bnsbench.cli.groups import Command, Group, ending_with_the_reader
 from bnsbench.cli.leaderboard import leaderboard
 from bnsbench.cli.list import list_components
+from bnsbench.cli.merge import merge
 from bnsbench.cli.new import new
 from bnsbench.cli.plot import plot
 from bnsbench.cli.plugins import plugins
@@ -67,6 +68,7 @@ app.command("run", cls=Command)(run)
 app.command("leaderboard", cls=Command)(leaderboard)
 app.command("report", cls=Command)(report)
 app.command("plot", cls=Command)(plot)
+app.command("merge", cls=Command)(merge)
 app.command("compare", cls=Command)(compare)
 app.command("verify", cls=Command)(verify)
 app.command("seal", cls=Command)(seal)

@@ -38,6 +38,10 @@ def run(
     executor: Annotated[str, typer.Option(help="auto, local, processes, or one of a plugin.")] = "auto",
     workers: Annotated[int | None, typer.Option(help="Worker processes, with the executor 'processes'.")] = None,
     results: Annotated[Path, typer.Option(metavar="DIR", help="Folder in which the suite's results lie.")] = Path("runs"),
+    shard: Annotated[
+        str | None,
+        typer.Option(metavar="INDEX/COUNT", help="Run one of COUNT parts, from 0/COUNT on; others may run elsewhere."),
+    ] = None,
     plugin: PluginFiles = None,
     allow_program: Programs = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be run.")] = False,
@@ -79,6 +83,7 @@ def run(
         fresh=fresh,
         retrain=retrain,
         trust_records=trust_records,
+        shard=shard,
     )
     host = open_host(plugin, folder_beside(suite), allow_program)
     if dry_run:
@@ -101,9 +106,12 @@ def _run(options: RunOptions, host: PluginHost, quiet: bool, as_json: bool) -> N
         from bnsbench.cli.leaderboard import print_leaderboard, print_notes
 
         print_notes(frame)
-        print_leaderboard(frame)
-        counts = ", ".join(f"{count} {status}" for status, count in outcome.counts.items())
+        if not outcome.missing:
+            print_leaderboard(frame)
+        counts = ", ".join(f"{count} {status}" for status, count in outcome.counts.items()) or "no cells"
         typer.echo(f"\n{shown_path(outcome.folder)}: {counts}; {outcome.ran} run now.")
+        if outcome.missing:
+            typer.echo(f"{outcome.missing} cells of other shards are not here yet: the last one writes the leaderboard.")
         for record in outcome.failures:
             typer.echo(f"{record.status}: {record.key}: {record.reason}", err=True)
     if outcome.exit_code:

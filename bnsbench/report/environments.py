@@ -35,14 +35,26 @@ def environment_faults(store: ResultStore, records: Sequence[Record]) -> Iterato
     if not isinstance(found, dict):
         yield f"{file} is damaged: it is no JSON object."
         return
-    yield from (f"{file} does not say {what}." for what in _unsaid(found, run))
+    yield from (f"{file} does not say {what}." for what in _unsaid(found, run, _plugins_elsewhere(store)))
     for record in run:
         if not all(isinstance(record.environment.get(name), str) for name in ("bnsbench", "torch", "device")):
             yield f"{record.key}: the record does not say with which versions, or on which device, it was made."
 
 
-def _unsaid(found: dict[str, Any], records: Sequence[Record]) -> Iterator[str]:
-    """Yield what an environment should name and does not."""
+def _plugins_elsewhere(store: ResultStore) -> set[str]:
+    """Return the plugins that the files in environments/ name, where results come from several machines."""
+    named: set[str] = set()
+    for file in store.environment_files()[1:]:
+        try:
+            plugins = read_json(file)["plugins"]
+        except (CorruptFileError, KeyError, TypeError):
+            continue
+        named |= set(plugins) if isinstance(plugins, dict) else set()
+    return named
+
+
+def _unsaid(found: dict[str, Any], records: Sequence[Record], elsewhere: set[str]) -> Iterator[str]:
+    """Yield what an environment should name and does not; ``elsewhere`` are plugins that others of the folder name."""
     yield from (f"the {name} of the run" for name in NAMED if not (isinstance(found.get(name), str) and found[name]))
     packages, plugins = found.get("packages"), found.get("plugins")
     if not (isinstance(packages, dict) and isinstance(packages.get("torch"), str)):
@@ -51,4 +63,6 @@ def _unsaid(found: dict[str, Any], records: Sequence[Record]) -> Iterator[str]:
         yield "which plugins were installed"
         return
     used = {str(record.cell[kind]["provider"]) for record in records for kind in ("model", "solver")}
-    yield from (f"which version of the plugin {name} was used" for name in sorted(used - plugins.keys() - {BUILTIN}))
+    yield from (
+        f"which version of the plugin {name} was used" for name in sorted(used - plugins.keys() - elsewhere - {BUILTIN})
+    )

@@ -116,7 +116,7 @@ def _published(target: ResultStore, key: str) -> object:
 def _copy(store: ResultStore, records: Sequence[Record], copy: ResultStore) -> None:
     """Copy what belongs to the records; a picture that is there need not be drawn again."""
     solvers = {store.solvers / str(record.solver["file"]) for record in records if "file" in record.solver}
-    own = [store.suite_file, store.plan_file, store.environment_file]
+    own = [store.suite_file, store.plan_file, *store.environment_files()]
     own += [store.folder / f"{PICTURE}.{suffix}" for suffix in ("png", "svg")]
     cells = [store.record_file(record.key) for record in records]
     for file in [*(file for file in own if file.is_file()), *cells, *sorted(solvers)]:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 REPEATED: Mapping[str, str] = {"models": "--model", "solvers": "--solver", "metrics": "--metric"}
 """Options that are given once for each of their values."""
 
-ELSEWHERE = frozenset({"suite", "results"})
-"""Fields that are no options here: the suite is an argument, and where results lie is not what they are."""
+ELSEWHERE = frozenset({"suite", "results", "shard"})
+"""Fields that are no options here: the suite is an argument; where results lie, and who makes which, is not what they are."""
 
 DEFAULTS: Mapping[str, Any] = {"executor": "auto", "device": "auto"}
 """What the command line takes where nothing is said; every other option is left out where it is None or False."""

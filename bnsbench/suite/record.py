@@ -14,6 +14,7 @@ from bnsbench.contract.specs import SolverKind
 from bnsbench.errors import BnsbenchError, CorruptFileError
 from bnsbench.storage.plain_data import as_plain_data, digest
 from bnsbench.storage.strict_json import read_json
+from bnsbench.suite.migrations import migrated
 from bnsbench.suite.plan import Cell, Component
 from bnsbench.suite.record_shape import CellShape, Direction, SolverWord, Status, check_shape, fits
 
@@ -223,7 +224,7 @@ class DamagedRecordError(CorruptFileError):
 
 
 def read_record(file: Path) -> Record:
-    """Return the record in a file.
+    """Return the record in a file, brought to the present schema if it has an earlier one.
 
     Raises:
         DamagedRecordError: If it is not whole, which is a CorruptFileError.
@@ -239,6 +240,7 @@ def read_record(file: Path) -> Record:
         checksum = content.pop("checksum", None)
         if checksum != _checksum(content):
             raise CorruptFileError("its content does not match its checksum")
+        content = migrated(content, SCHEMA)
         check_shape(content)
     except CorruptFileError as error:
         raise DamagedRecordError(file, str(error)) from error

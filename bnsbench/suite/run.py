@@ -23,6 +23,7 @@ from bnsbench.suite.plan import Cell, make_plan
 from bnsbench.suite.processes import leave_if_starting
 from bnsbench.suite.progress import RunListener
 from bnsbench.suite.record import RETRIED, Record, skipped_record
+from bnsbench.suite.shards import Shard
 from bnsbench.suite.store import ResultStore, storage_errors
 from bnsbench.suite.suitefile import OVERRIDABLE, Suite, find_suite, override
 
@@ -55,6 +56,7 @@ class RunOptions:
     fresh: run finished cells and training again.
     retrain: train solvers also where the package ships them.
     trust_records: do not compare the fingerprints of models and metrics' files with those in the records.
+    shard: "INDEX/COUNT", of many processes or machines that share the suite; see `bnsbench.suite.shards`.
     """
 
     suite: str | Path = "default"
@@ -75,6 +77,7 @@ class RunOptions:
     fresh: bool = False
     retrain: bool = False
     trust_records: bool = False
+    shard: str | None = None
 
     def overrides(self) -> dict[str, Any]:
         """Return the options that replace what the suite says, for `bnsbench.suite.suitefile.override`."""
@@ -84,21 +87,29 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class RunPlan:
-    """A resolved suite, its cells and where their results lie."""
+    """A resolved suite, the cells to run and where their results lie.
+
+    whole: all cells of the suite, of which a shard runs only some.
+    """
 
     suite: Suite
     cells: tuple[Cell, ...]
     store: ResultStore
+    whole: tuple[Cell, ...]
 
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """The outcome of a run: the results folder, cells by status, how many of them were run now, and failed records."""
+    """The outcome of a run: the results folder, cells by status, how many of them were run now, and failed records.
+
+    missing: cells of other shards of which there is no record in the folder.
+    """
 
     folder: Path
     counts: Mapping[str, int]
     ran: int
     failures: Sequence[Record] = field(default=(), repr=False)
+    missing: int = 0
 
     @property
     def exit_code(self) -> int:
@@ -111,6 +122,7 @@ class RunOutcome:
             "results": str(self.folder),
             "counts": dict(self.counts),
             "ran": self.ran,
+            "missing": self.missing,
             "failures": [{"cell": record.key, "status": record.status, "reason": record.reason} for record in self.failures],
             "exit_code": self.exit_code,
         }
@@ -120,8 +132,11 @@ def plan_run(options: RunOptions, host: PluginHost) -> RunPlan:
     """Return the plan of a run, without writing anything; UsageError if an option or the suite is not valid."""
     suite = override(find_suite(str(options.suite), host), **options.overrides())
     _make_executor(options, host)
+    shard = None if options.shard is None else Shard.parse(options.shard)
+    whole = make_plan(suite, host)
     # One folder from the start, wherever a component goes.
-    return RunPlan(suite, make_plan(suite, host), ResultStore(Path(options.results).absolute() / suite.name))
+    store = ResultStore(Path(options.results).absolute() / suite.name)
+    return RunPlan(suite, whole if shard is None else shard.of(whole), store, whole)
 
 
 def run_suite(options: RunOptions, host: PluginHost, listener: RunListener) -> RunOutcome:
@@ -142,7 +157,7 @@ def run_suite(options: RunOptions, host: PluginHost, listener: RunListener) -> R
     plan = plan_run(options, host)
     there = find_finished(plan, options, host, listener)
     remove_leftovers(plan.store.folder)
-    plan.store.begin(plan.suite.to_toml(), plan.cells, there.versions)
+    plan.store.begin(plan.suite.to_toml(), plan.whole, there.versions)
     for file in there.damaged:
         plan.store.set_aside(file)
     if options.fresh:
@@ -190,7 +205,8 @@ def _run_all(
     from bnsbench.suite.context import Job  # noqa: PLC0415 (loads torch)
 
     commands = commands_with(command_of(options), plan.store.environment_file)
-    plan.store.write_environment({**environment.describe(host), "commands": commands})
+    told = {**environment.describe(host), "commands": commands}
+    plan.store.write_environment(told, among_others=options.shard is not None)
     job = Job(
         host=host,
         store=plan.store,
@@ -246,4 +262,5 @@ def _outcome(plan: RunPlan, records: Mapping[str, Record], ran: int) -> RunOutco
     kept = [records[cell.key] for cell in plan.cells]
     counts = Counter(record.status for record in kept)
     failures = [record for record in kept if record.status in RETRIED]
-    return RunOutcome(plan.store.folder, {str(status): count for status, count in counts.items()}, ran, failures)
+    missing = len({cell.key for cell in plan.whole} - records.keys() - plan.store.kept_files())
+    return RunOutcome(plan.store.folder, {str(status): count for status, count in counts.items()}, ran, failures, missing)

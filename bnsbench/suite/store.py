@@ -1,8 +1,8 @@
 """The results folder: records, trained solvers, suite, plan and environment, every file written whole or not at all.
 
 ``suite.toml`` is the suite after all overrides, ``plan.json`` the keys of its cells in order, ``environment.json`` versions
-and machine; ``cells/`` holds one record per cell, ``solvers/`` one file per trained solver, ``previews/`` pictures and
-sounds of a few samples of each cell.
+and machine, and ``environments/`` all of them where results come from several; ``cells/`` holds one record per cell,
+``solvers/`` one file per trained solver, ``previews/`` pictures and sounds of a few samples of each cell.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bnsbench.errors import BnsbenchError, CorruptFileError
 from bnsbench.storage.files import StorageError, make_way, replacing, set_aside
+from bnsbench.storage.plain_data import digest
 from bnsbench.storage.strict_json import read_json
 from bnsbench.suite.plan import Cell
 from bnsbench.suite.record import (
@@ -56,6 +57,10 @@ class ResultStore:
         return self.folder / "environment.json"
 
     @property
+    def environments(self) -> Path:
+        return self.folder / "environments"
+
+    @property
     def cells(self) -> Path:
         return self.folder / "cells"
 
@@ -90,25 +95,56 @@ class ResultStore:
         write_text(self.record_file(record.key), format_record(record))
 
     def begin(self, suite: str, cells: Sequence[Cell], versions: Mapping[str, str] | None = None) -> None:
-        """Write the resolved suite and the plan, which also tests whether the folder can be written.
+        """Write the resolved suite and the plan, which also tests whether the folder can be written; see `write_plan`."""
+        self.write_plan(suite, [cell.key for cell in cells], versions)
+
+    def write_plan(self, suite: str, keys: Sequence[str], versions: Mapping[str, str] | None = None) -> None:
+        """Write the resolved suite and the plan.
 
         Args:
             suite: The resolved suite as TOML text.
-            cells: The plan.
+            keys: Of the planned cells.
             versions: Fingerprints of the models and metrics that have changed since some records of the plan were written.
 
         Raises:
             StorageError: If the folder cannot be written.
         """
         write_text(self.suite_file, suite)
-        plan: dict[str, Any] = {"schema": SCHEMA, "cells": [cell.key for cell in cells]}
+        plan: dict[str, Any] = {"schema": SCHEMA, "cells": list(keys)}
         if versions:
             plan["versions"] = dict(versions)
         write_text(self.plan_file, json.dumps(plan, indent=1) + "\n")
 
-    def write_environment(self, environment: Mapping[str, Any]) -> None:
-        """Write environment.json."""
-        write_text(self.environment_file, json.dumps(environment, indent=1, sort_keys=True) + "\n")
+    def write_environment(self, environment: Mapping[str, Any], *, among_others: bool = False) -> None:
+        """Write environment.json, and the same into environments/ if others write, or have written, to the folder."""
+        text = json.dumps(environment, indent=1, sort_keys=True) + "\n"
+        write_text(self.environment_file, text)
+        if among_others or self.environments.is_dir():
+            write_text(self.environments / f"{digest(environment)}.json", text)
+
+    def write_environments(self, environments: Sequence[Mapping[str, Any]]) -> int:
+        """Write environment.json, the first of several, and all of them into environments/; return how many differ."""
+        texts = {digest(found): json.dumps(found, indent=1, sort_keys=True) + "\n" for found in environments}
+        for name, text in texts.items():
+            write_text(self.environments / f"{name}.json", text)
+        for text in list(texts.values())[:1]:
+            write_text(self.environment_file, text)
+        self.settle_environments()
+        return len(texts)
+
+    def environment_files(self) -> list[Path]:
+        """Return the files that say where results come from: environment.json if it is there, those in environments/."""
+        first = [self.environment_file] if self.environment_file.is_file() else []
+        return [*first, *sorted(file for file in self.environments.glob("[!.]*.json") if KEY.fullmatch(file.stem))]
+
+    def settle_environments(self) -> None:
+        """Remove environments/ if it holds nothing but what environment.json says, as where all machines are alike."""
+        found = self.environment_files()
+        if len(found) == 2 and found[0].read_bytes() == found[1].read_bytes():
+            with storage_errors(self.environments):
+                found[1].unlink(missing_ok=True)
+                with suppress(OSError):  # another process has written there
+                    self.environments.rmdir()
 
     def planned(self) -> tuple[str, ...]:
         """Return the keys of the plan; CorruptFileError if plan.json is damaged or absent."""
@@ -121,6 +157,14 @@ class ResultStore:
                 f"{self.folder} holds no results: its plan.json is absent or damaged ({error}); 'bnsbench run' writes it."
             ) from error
         return tuple(dict.fromkeys(found))
+
+    def newer_schema(self) -> int | None:
+        """Return the schema of plan.json if it is a newer one than can be read here, else None."""
+        try:
+            found = self._plan().get("schema")
+        except CorruptFileError:
+            return None
+        return found if isinstance(found, int) and found > SCHEMA else None
 
     def versions(self) -> dict[str, str]:
         """Return the fingerprints that the plan gives to models and metrics that have changed; none if there is no plan."""
@@ -143,6 +187,10 @@ class ResultStore:
         except CorruptFileError:
             found = sorted(file.stem for file in self.cells.glob("[!.]*.json") if KEY.fullmatch(file.stem))
             return tuple(found), f"{self.plan_file} is damaged: every record that is there is shown; run it again."
+
+    def kept_files(self) -> set[str]:
+        """Return the keys of all records that are there, whole or not."""
+        return {file.stem for file in self.cells.glob("[!.]*.json")}
 
     def records(self) -> Iterator[Record]:
         """Yield the records of the plan that are there, in its order; for one that cannot be read, a `stand_in`."""

@@ -38,6 +38,8 @@ def _told(source: Source) -> Iterator[tuple[str, Content]]:
     if notes := source.frame.attrs.get("notes"):
         yield "notes", tag("ul", (tag("li", note) for note in notes))
     yield from _environment(source.environment)
+    if source.environments > 1:
+        yield "environments", f"{source.environments}, of which this is one; the others are in environments/"
 
 
 def _cells(source: Source) -> str:

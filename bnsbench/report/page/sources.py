@@ -174,6 +174,11 @@ class Source:
         return _object(self.store.environment_file)
 
     @cached_property
+    def environments(self) -> int:
+        """In how many environments the results were made, as far as the folder says."""
+        return max(1, len(self.store.environment_files()) - 1)
+
+    @cached_property
     def suite(self) -> str:
         """The text of suite.toml, "" if it cannot be read."""
         try:
