@@ -18,7 +18,7 @@ REPEATED: Mapping[str, str] = {"models": "--model", "solvers": "--solver", "metr
 """Options that are given once for each of their values."""
 
 ELSEWHERE = frozenset({"suite", "results", "shard"})
-"""Fields that are no options here: the suite is an argument; where results lie, and who makes which, is not what they are."""
+"""Fields that are no options here: the suite is an argument, and neither place nor shard says what results are."""
 
 DEFAULTS: Mapping[str, Any] = {"executor": "auto", "device": "auto"}
 """What the command line takes where nothing is said; every other option is left out where it is None or False."""
