@@ -253,7 +253,7 @@ def test_values_within_the_tolerances_of_verify_are_no_contradiction(join, world
     change(store, key, metrics={**found.metrics, "psnr": near})
     done = join(world / "one", world / "part-plain")
     assert ResultStore(done.folder).read(key).metrics["psnr"] == score
-    assert listener.texts[0].startswith("1 cells were measured more than once")
+    assert listener.texts[0].startswith("1 cell was measured more than once")
 
 
 def test_contradicting_solver_files_are_refused_with_both_files(join, world):
