@@ -101,7 +101,7 @@ def merge(
     chosen = _choose(parts, whole.keys, listener, clashes)
     solvers = _choose_solvers(parts, chosen, listener, clashes)
     if clashes and not keep_first:
-        more = f" There are {len(clashes) - 1} more." if len(clashes) > 1 else ""
+        more = f" There are {len(clashes)} such pairs of files." if len(clashes) > 1 else ""
         raise BnsbenchError(
             f"{clashes[0]}{more} Leave one of the folders out, or add --keep-first to take what the folder named first says."
         )
@@ -181,8 +181,9 @@ def _choose(parts: Sequence[Part], keys: Sequence[str], listener: Listener, clas
             chosen[key] = _Chosen(record.status, file, sources, tuple(part for part, _ in found))
             close += any(_only_close(record, other) for _, other in found)
     if close:
+        cells = "1 cell was" if close == 1 else f"{close} cells were"
         listener.notice(
-            f"{close} cells were measured more than once, with values within the tolerances of 'bnsbench verify' of each"
+            f"{cells} measured more than once, with values within the tolerances of 'bnsbench verify' of each"
             " other: those of the folder named first are kept."
         )
     return chosen

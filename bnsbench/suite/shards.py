@@ -38,9 +38,9 @@ class Shard:
     @classmethod
     def parse(cls, text: str) -> Self:
         """Return the shard that "index/count" means, such as "0/4"; UsageError if it means none."""
-        found = _TEXT.fullmatch(text.strip())
+        found = _TEXT.fullmatch(str(text).strip())
         if found is None:
-            raise UsageError(f"A shard is INDEX/COUNT, such as 0/4 for the first of four, not {quoted(text)}.")
+            raise UsageError(f"A shard is INDEX/COUNT, such as 0/4 for the first of four, not {quoted(str(text))}.")
         index, count = int(found[1]), int(found[2])
         if not 1 <= count <= MOST:
             raise UsageError(f"The number of shards is between 1 and {MOST:,}, not {count:,}.")

@@ -22,6 +22,7 @@ from bnsbench.report.merge import merge
 from bnsbench.report.publish import publish
 from bnsbench.report.seal import seal
 from bnsbench.suite import record as records
+from bnsbench.suite.migrations import STEPS
 from bnsbench.suite.progress import RunListener
 from bnsbench.suite.record import SCHEMA, format_record
 from bnsbench.suite.run import RunOptions
@@ -147,7 +148,12 @@ def same_as_one_process(folder, world):
 
 def change(store, key, **changes):
     """Write another record in the place of one, well-formed."""
-    store.write(replace(store.read(key), **changes))
+    store.write(replace(read(store, key), **changes))
+
+
+def read(store, key):
+    """Return a record that is known to be there."""
+    return store.read(key)
 
 
 def a_key(folder, solver="steps"):
@@ -225,12 +231,12 @@ def test_a_record_with_a_result_stands_before_one_that_failed(join, shards, worl
 def test_metrics_that_only_some_parts_have_come_together(join, world):
     done = join(world / "part-psnr", world / "part-plain")
     key = a_key(done.folder)
-    assert ResultStore(done.folder).read(key).metrics == ResultStore(world / "one/small").read(key).metrics
+    assert read(ResultStore(done.folder), key).metrics == read(ResultStore(world / "one/small"), key).metrics
 
 
 def test_contradicting_records_are_refused_with_both_files_and_nothing_is_written(join, world, listener):
     store, key = ResultStore(world / "part-plain" / "small"), a_key(world / "part-plain" / "small")
-    found = store.read(key)
+    found = read(store, key)
     score = found.metrics["psnr"]
     better = replace(score, value=score.value + 1, low=score.low + 1, high=score.high + 1)
     change(store, key, metrics={**found.metrics, "psnr": better})
@@ -241,19 +247,19 @@ def test_contradicting_records_are_refused_with_both_files_and_nothing_is_writte
         assert str(world / folder / "small" / "cells" / f"{key}.json") in str(caught.value)
     assert everything(world) == before
     done = join(world / "part-plain", world / "one", keep_first=True)
-    assert ResultStore(done.folder).read(key).metrics["psnr"] == better
+    assert read(ResultStore(done.folder), key).metrics["psnr"] == better
     assert "The first is kept." in " ".join(listener.texts)
 
 
 def test_values_within_the_tolerances_of_verify_are_no_contradiction(join, world, listener):
     store, key = ResultStore(world / "part-plain" / "small"), a_key(world / "part-plain" / "small")
-    found = store.read(key)
+    found = read(store, key)
     score = found.metrics["psnr"]
     near = replace(score, value=score.value + 1e-5)
     change(store, key, metrics={**found.metrics, "psnr": near})
     done = join(world / "one", world / "part-plain")
-    assert ResultStore(done.folder).read(key).metrics["psnr"] == score
-    assert listener.texts[0].startswith("1 cells were measured more than once")
+    assert read(ResultStore(done.folder), key).metrics["psnr"] == score
+    assert listener.texts[0].startswith("1 cell was measured more than once")
 
 
 def test_contradicting_solver_files_are_refused_with_both_files(join, world):
@@ -270,11 +276,9 @@ def test_contradicting_solver_files_are_refused_with_both_files(join, world):
 
 
 def test_the_solver_file_is_that_of_the_record_that_is_kept(join, world):
-    key = a_key(world / "one/small", "learned")
     store = ResultStore(world / "part-learned/small")
-    if store.read(key) is None:
-        key = next(file.stem for file in store.cells.glob("*_learned_nfe4*") if file.stem in str(file))
-    name = store.read(key).solver["file"]
+    key = a_key(store.folder, "learned")
+    name = read(store, key).solver["file"]
     content = json.loads((store.solvers / name).read_text())
     content["solver"]["b"][0][0] += 0.1
     (store.solvers / name).write_text(json.dumps(content))
@@ -307,12 +311,12 @@ def test_newer_plans_and_solvers_are_refused_too(join, world, what):
 def test_older_records_come_out_in_the_present_schema(join, world, monkeypatch):
     store = ResultStore(world / "one/small")
     key = a_key(store.folder)
-    made = store.read(key)
+    made = read(store, key)
     content = {**made.to_dict(), "schema": 0}
     content["note"] = content.pop("reason")
     del content["checksum"]
     store.record_file(key).write_text(json.dumps({**content, "checksum": records._checksum(content)}))
-    monkeypatch.setitem(records.migrated.__defaults__[0], 0, lambda old: {**old, "reason": old["note"]})
+    monkeypatch.setitem(STEPS, 0, lambda old: {**old, "reason": old["note"]})
     done = join(world / "one")
     assert (done.folder / "cells" / f"{key}.json").read_text() == format_record(made)
 
@@ -321,7 +325,7 @@ def test_damaged_records_and_those_without_their_solver_are_missing_and_told(joi
     store = ResultStore(world / "one/small")
     damaged, bare = a_key(store.folder), a_key(store.folder, "learned")
     store.record_file(damaged).write_text("{")
-    (store.solvers / store.read(bare).solver["file"]).unlink()
+    (store.solvers / read(store, bare).solver["file"]).unlink()
     done = join(world / "one")
     assert done.missing == 2
     assert any(f"{damaged}.json is damaged" in text and text.endswith("it is left out.") for text in listener.texts)
@@ -422,7 +426,7 @@ def test_a_record_of_another_cell_under_a_name_is_left_out(join, world, listener
     """Its checksum holds and its key is the file's: only the cell tells."""
     store = ResultStore(world / "one/small")
     key = a_key(store.folder)
-    change(store, key, cell={**store.read(key).cell, "nfe": 3})
+    change(store, key, cell={**read(store, key).cell, "nfe": 3})
     assert join(world / "one").missing == 1
     assert "its cell is not the one that its name says" in listener.texts[0]
 

@@ -128,7 +128,9 @@ def test_shards_are_written_from_zero(text, shard):
     assert Shard.parse(str(found)) == found
 
 
-@pytest.mark.parametrize("text", ["", "1", "1/", "/4", "a/4", "-1/4", "1/4/5", "1.0/4", "1 / 4", "1/-4", "9" * 30 + "/4"])
+@pytest.mark.parametrize(
+    "text", ["", "1", "1/", "/4", "a/4", "-1/4", "1/4/5", "1.0/4", "1 / 4", "1/-4", "9" * 30 + "/4", (0, 4)]
+)
 def test_what_is_no_shard_is_refused_with_an_example(text):
     with pytest.raises(UsageError, match="such as 0/4 for the first of four"):
         Shard.parse(text)
