@@ -123,8 +123,11 @@ class ResultStore:
             write_text(self.environments / f"{digest(environment)}.json", text)
 
     def write_environments(self, environments: Sequence[Mapping[str, Any]]) -> int:
-        """Write environment.json, the first of several, and all of them into environments/; return how many differ."""
-        texts = {digest(found): json.dumps(found, indent=1, sort_keys=True) + "\n" for found in environments}
+        """Write environment.json, the first of several, and all of them into environments/; return how many differ.
+
+        Those that differ in their commands alone are one, with the commands of all.
+        """
+        texts = {digest(found): json.dumps(found, indent=1, sort_keys=True) + "\n" for found in _joined(environments)}
         for name, text in texts.items():
             write_text(self.environments / f"{name}.json", text)
         for text in list(texts.values())[:1]:
@@ -215,6 +218,18 @@ class ResultStore:
         with storage_errors(self.folder):
             make_way(self.record_file(key))
             self.record_file(key).unlink(missing_ok=True)
+
+
+def _joined(environments: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the environments that differ in more than their commands, each with all of its commands."""
+    found: dict[str, dict[str, Any]] = {}
+    for environment in environments:
+        rest = {name: value for name, value in environment.items() if name != "commands"}
+        joined = found.setdefault(digest(rest), rest)
+        commands = environment.get("commands")
+        if isinstance(commands, list):
+            joined["commands"] = list(dict.fromkeys([*joined.get("commands", []), *map(str, commands)]))
+    return list(found.values())
 
 
 def find_results(folder: Path) -> ResultStore:

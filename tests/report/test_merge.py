@@ -120,7 +120,7 @@ def plain(file):
     if file.suffix != ".json" or file.name == "plan.json":
         return file.read_bytes()
     content = json.loads(file.read_text())
-    for name in ("seconds", "checksum"):
+    for name in ("seconds", "checksum", "commands"):  # a part is run by a command of its own
         content.pop(name, None)
     content.get("training", {}).pop("seconds", None)
     return content
