@@ -19,6 +19,7 @@ from bnsbench.contract.returned import rows_or_none
 from bnsbench.errors import raised_by
 from bnsbench.flows.model import Model, ModelField
 from bnsbench.process.parts import Parts, storage_device
+from bnsbench.process.ranks import team
 from bnsbench.storage.files import cache_errors
 from bnsbench.storage.tensors import read_tensors, write_tensors
 from bnsbench.truth.ground_truth import Solution, Trajectory, ceiling, check_solved
@@ -232,14 +233,18 @@ class PairSource:
             )
         indices = torch.arange(number * self.chunk, (number + 1) * self.chunk)
         tensors = {key: value.cpu().contiguous() for key, value in compute(split, indices).items()}
-        if self.cache is not None:
+        if self.cache is not None and team().first:
             with cache_errors(self.cache):
                 write_tensors(self._file(self.cache, kind, split, number), tensors)
         return tensors
 
     def _known(self, kind: str, split: Split, number: int) -> dict[str, Tensor] | None:
         """Return a chunk that has been solved before, None if it has not, is damaged, or nothing is kept."""
-        found = None if self.cache is None else read_tensors(self._file(self.cache, kind, split, number))
+        if self.cache is None:
+            return None
+        file = self._file(self.cache, kind, split, number)
+        # What one process has seen of the cache, all go by.
+        found = team().of_first(lambda: read_tensors(file))
         return found if found is not None and self._fits(kind, found) else None
 
     def _fits(self, kind: str, found: Mapping[str, Tensor]) -> bool:
