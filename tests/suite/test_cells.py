@@ -81,7 +81,7 @@ def test_psnr_is_that_of_an_independent_euler(run, job, host, suite_file):
     context = CellContext(job)
     suite = override(read_suite(suite_file), models=["tiny"], guidance=[0.0], solvers=["steps"], nfe=[4])
     pairs = context.field_state(make_plan(suite, host)[0]).test_pairs(40)
-    x = pairs.x0.clone()
+    x = pairs.x0[:].clone()
     for k in range(4):
         x += pairs.field(torch.tensor(k / 4), x) / 4
     mse = (x - pairs.x1).square().mean(1)
