@@ -17,19 +17,18 @@ from bnsbench.storage.rows import HELD_NUMBERS
 class Spare:
     """A tensor in reserve.
 
-    Of a large one, the first copy is the tensor itself, and a file from which another one can be read is written before;
+    Of a large one, of more than `HELD_NUMBERS`, the first copy is the tensor itself, and a file from which another one can be read is written before;
     it goes with the process, however that ends.
 
     Args:
         values: The tensor [n, ...], to be written into by nobody but through copies.
         folder: For the file, made if it is needed.
-        held: The most numbers that are held in memory.
     """
 
-    def __init__(self, values: Tensor, folder: Path, held: int = HELD_NUMBERS) -> None:
+    def __init__(self, values: Tensor, folder: Path) -> None:
         self._values: Tensor | None = values
         self._shape, self._dtype, self._device = values.shape, values.dtype, values.device
-        self._folder, self._file = folder, None if values.numel() <= held else _written(values, folder)
+        self._folder, self._file = folder, None if values.numel() <= HELD_NUMBERS else _written(values, folder)
 
     def copy(self) -> Tensor:
         """Return an intact copy; StorageError where its file cannot be read."""
