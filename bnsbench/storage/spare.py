@@ -17,8 +17,8 @@ from bnsbench.storage.rows import HELD_NUMBERS
 class Spare:
     """A tensor in reserve.
 
-    Of a large one, of more than `HELD_NUMBERS`, the first copy is the tensor itself, and a file from which another one can be read is written before;
-    it goes with the process, however that ends.
+    Of a large one, of more than `HELD_NUMBERS`, the first copy is the tensor itself; before, a file is written from which
+    another one can be read, and which goes with the process, however that ends.
 
     Args:
         values: The tensor [n, ...], to be written into by nobody but through copies.

@@ -37,7 +37,7 @@ def test_shares_are_all_samples_in_order_and_differ_by_one_at_most(count: int, s
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
-class Odd(Exception):
+class OddError(Exception):
     """An error that cannot be sent."""
 
     def __init__(self, first: int, second: int) -> None:
@@ -92,7 +92,7 @@ def _of_the_second() -> None:
 def _unsendable() -> None:
     def do(part: slice) -> None:
         if part.start:
-            raise Odd(1, 2)
+            raise OddError(1, 2)
 
     team().each_share(4, do)
 
@@ -157,8 +157,8 @@ def test_one_decides_for_all_and_what_is_counted_is_the_sum(seen) -> None:
 def test_a_fault_of_one_is_raised_in_all_and_the_team_goes_on(seen) -> None:
     second = ("UsageError", "the second share is no good")
     first = ("DivergedError", "the first has seen it")
-    assert seen[0]["faults"] == [second, ("BnsbenchError", "Odd: 1 and 2"), first]
-    assert seen[1]["faults"] == [second, ("Odd", "1 and 2"), first]
+    assert seen[0]["faults"] == [second, ("BnsbenchError", "OddError: 1 and 2"), first]
+    assert seen[1]["faults"] == [second, ("OddError", "1 and 2"), first]
 
 
 def test_the_gradient_is_that_of_the_whole(seen) -> None:

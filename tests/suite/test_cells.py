@@ -270,7 +270,7 @@ def test_record_of_a_distilled_cell(tmp_path):
     assert (missing.status, missing.reason) == ("skipped", "it has no such student")
 
 
-def test_a_large_set_is_judged_as_a_small_one(run, job, monkeypatch, suite_file, host):
+def test_a_large_set_is_judged_as_a_small_one(run, job, monkeypatch):
     """Its noise is drawn in parts, its samples are not held twice, and its field does not stay beside another."""
     metrics = ["psnr", "width", "spread"]
     small = run("steps", metrics=metrics)
