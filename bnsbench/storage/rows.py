@@ -1,4 +1,7 @@
-"""Tensors that come in parts: put together without holding everything twice, as `torch.cat` does."""
+"""Tensors that come in parts: put together without holding everything twice, as `torch.cat` does.
+
+Nor are small parts kept between large temporary tensors, which makes the C library's heap grow with every part.
+"""
 
 from __future__ import annotations
 

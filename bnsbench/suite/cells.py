@@ -169,9 +169,9 @@ def _check(cell: Cell, samples: Samples) -> None:
     if samples.nfe != cell.nfe:
         word = "overspent" if samples.nfe > cell.nfe else "underspent"
         raise BnsbenchError(f"{word}: it used {samples.nfe} evaluations instead of {cell.nfe}")
-    finite = torch.cat([part.isfinite().flatten(1).all(1) for part in torch.split(samples.x, PART)])
-    if not bool(finite.all()):
-        raise DivergedError(f"{int((~finite).sum())} of {len(finite)} samples are not finite")
+    bad = sum(int((~part.isfinite().flatten(1).all(1)).sum()) for part in torch.split(samples.x, PART))
+    if bad:
+        raise DivergedError(f"{bad} of {len(samples.x)} samples are not finite")
 
 
 def _environment(job: Job) -> RecordedEnvironment:
