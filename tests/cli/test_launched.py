@@ -16,6 +16,9 @@ from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.process.ranks import team
 from tests.teams import SIZE, free_port
 
+pytestmark = pytest.mark.timeout(900)
+"""Processes take long to start on a crowded machine."""
+
 ROOT = Path(__file__).parents[2]
 
 

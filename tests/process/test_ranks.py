@@ -15,6 +15,9 @@ from bnsbench.process.parts import Parts
 from bnsbench.process.ranks import Team, TeamError, by_itself, team
 from tests.teams import together
 
+pytestmark = pytest.mark.timeout(900)
+"""Processes take long to start on a crowded machine."""
+
 
 def test_a_process_by_itself_does_everything_at_once() -> None:
     alone = team()
