@@ -20,6 +20,7 @@ from bnsbench.flows.paths import check_readable
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.process.machine import cache_folder
 from bnsbench.process.parts import Parts
+from bnsbench.process.ranks import team
 from bnsbench.storage.files import cache_errors, remove_leftovers
 from bnsbench.storage.plain_data import digest
 from bnsbench.training.budget import Budget
@@ -321,7 +322,8 @@ class Trainings:
         """Delete what an interrupted training would have gone on from."""
         for variant in self._variants.values():
             variant.forget()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if team().first:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def _file(self, nfe: int, budget: Budget | None, kind: str) -> Path:
         """Return where a training, or a rung of one, is kept."""
@@ -329,14 +331,18 @@ class Trainings:
         return self.folder / f"nfe{nfe}{share}.{kind}"
 
     def _kept(self, nfe: int, budget: Budget | None) -> SolverArtefact | None:
-        try:
-            return SolverArtefact.load(self._file(nfe, budget, "json"))
-        except BnsbenchError:  # not there, or cut off
-            return None
+        def loaded() -> SolverArtefact | None:
+            try:
+                return SolverArtefact.load(self._file(nfe, budget, "json"))
+            except BnsbenchError:  # not there, or cut off
+                return None
+
+        return team().of_first(loaded)
 
     def _train(self, nfe: int, budget: Budget | None) -> SolverArtefact:
         artefact = train_solver(self.selection, self.problem(nfe, budget), nfe)
         file = self._file(nfe, budget, "json")
-        with cache_errors(self.folder):
-            artefact.save(file)
+        if team().first:
+            with cache_errors(self.folder):
+                artefact.save(file)
         return artefact

@@ -102,37 +102,47 @@ def train(
     from bnsbench.api.named import named_model
     from bnsbench.api.placings import placings_of
     from bnsbench.api.training import Trainings, combine, sources_of, trainable, with_settings
+    from bnsbench.cli.launched import working_together
     from bnsbench.cli.progress import show_progress
 
-    keep_freed_memory()
-    use_full_float32()
-    model, plugin = with_model_file(model, plugin)
-    host = open_host(plugin)
-    choices = {"init": init, "objective": objective, "optimiser": optimiser, "derivative": derivative}
-    selection, budgets = with_settings(trainable(host, solver), choices), _budgets(nfe)
-    scales, counts = numbers("--guidance", guidance), numbers("--weights", weights) if weights else []
-    files = _files(selection, budgets, output) if output is not None else {}
-    if output is None and not estimate:
-        raise UsageError("train needs --output, the file for the solver; or --estimate, to be told what it would cost.")
-    with show_progress(quiet) as progress:
-        named = named_model(host, model, device, dtype)
-        sources = sources_of(named, scales, seed=seed, tolerance=tolerance, listener=progress, batch=batch)
-        effort = effort_of(selection, sources, budget, gain)
-        if estimate:
-            _estimate(named.name, estimates(selection, sources, budgets, effort), as_json)
+    with working_together(device) as place:
+        keep_freed_memory()
+        use_full_float32()
+        model, plugin = with_model_file(model, plugin)
+        host = open_host(plugin)
+        choices = {"init": init, "objective": objective, "optimiser": optimiser, "derivative": derivative}
+        selection, budgets = with_settings(trainable(host, solver), choices), _budgets(nfe)
+        scales, counts = numbers("--guidance", guidance), numbers("--weights", weights) if weights else []
+        files = _files(selection, budgets, output) if output is not None else {}
+        if output is None and not estimate:
+            raise UsageError("train needs --output, the file for the solver; or --estimate, to be told what it would cost.")
+        with show_progress(quiet) as progress:
+            named = named_model(host, model, place, dtype)
+            sources = sources_of(named, scales, seed=seed, tolerance=tolerance, listener=progress, batch=batch)
+            effort = effort_of(selection, sources, budget, gain)
+            if estimate:
+                _estimate(named.name, estimates(selection, sources, budgets, effort), as_json)
+                return
+            trainings = Trainings(host, selection, combine(sources, counts), progress, tuple(counts), effort=effort)
+            for evaluations, file in files.items():
+                _saved(trainings.solver(evaluations), file)
+            progress.stage("comparing with the classic solvers on their best time grids")
+            solvers = {file: trainings.solver(evaluations) for evaluations, file in files.items()}
+            placings = {file: placings_of(trainings, sources, artefact) for file, artefact in solvers.items()}
+            trainings.forget()
+        if as_json:
+            print_json({"solvers": [_described(solvers[file], file, placings[file], scales) for file in solvers]})
             return
-        trainings = Trainings(host, selection, combine(sources, counts), progress, tuple(counts), effort=effort)
-        for evaluations, file in files.items():
-            trainings.solver(evaluations).save(file)
-        progress.stage("comparing with the classic solvers on their best time grids")
-        solvers = {file: trainings.solver(evaluations) for evaluations, file in files.items()}
-        placings = {file: placings_of(trainings, sources, artefact) for file, artefact in solvers.items()}
-        trainings.forget()
-    if as_json:
-        print_json({"solvers": [_described(solvers[file], file, placings[file], scales) for file in solvers]})
-        return
-    for file, artefact in solvers.items():
-        _print(artefact, file, scales, placings[file], brief=len(budgets) > 1)
+        for file, artefact in solvers.items():
+            _print(artefact, file, scales, placings[file], brief=len(budgets) > 1)
+
+
+def _saved(artefact: SolverArtefact, file: Path) -> None:
+    """Save what was trained; of processes that have trained it together, the first one does."""
+    from bnsbench.process.ranks import team
+
+    if team().first:
+        artefact.save(file)
 
 
 def _estimate(model: str, found: Sequence[TrainingEstimate], as_json: bool) -> None:

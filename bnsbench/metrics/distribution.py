@@ -32,6 +32,10 @@ SAMPLES_PER_FEATURE = 15
 KID_SUBSETS, KID_SUBSET, KID_LEAST = 100, 1000, 100
 NEIGHBOURS = 3
 """Of precision and recall."""
+WHOLE_NUMBERS = 2**26
+"""Features whose moments are computed at once, with two copies of them in float64; those of more in parts."""
+ROWS = 4096
+"""Rows of such a part."""
 MOMENTS_KEPT = 4
 """Sets of references whose moments, of all resamples, a Frechet distance remembers: up to 50 MB each."""
 
@@ -48,8 +52,21 @@ def distance_to_statistics(features: Tensor, statistics: Mapping[str, NDArray[fl
 
 
 def _statistics(features: Tensor) -> dict[str, Any]:
+    if features.numel() > WHOLE_NUMBERS:
+        return statistics_in_parts(features)
     found = fid_features_to_statistics(features.double())
     return {"mu": found["mu"], "sigma": np.atleast_2d(found["sigma"])}  # numpy's covariance of one feature has no rows
+
+
+def statistics_in_parts(features: Tensor) -> dict[str, Any]:
+    """Return mean ``mu`` and covariance ``sigma`` of features [n, width] as sums over parts of the rows, in float64."""
+    parts = torch.split(features, ROWS)
+    mean = torch.stack([part.double().sum(0) for part in parts]).sum(0) / len(features)
+    scatter = torch.zeros(features.shape[1], features.shape[1], dtype=torch.float64)
+    for part in parts:
+        off = part.double() - mean
+        scatter += off.T @ off
+    return {"mu": mean.numpy(), "sigma": (scatter / (len(features) - 1)).numpy()}
 
 
 class FrechetDistance(FeatureMetric):

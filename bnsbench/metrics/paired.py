@@ -5,11 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from bnsbench.metrics.base import MetricValue, SampleSet, finite
 from bnsbench.statistics import mean_interval
+from bnsbench.storage.rows import Rows
 
 
 class PairedMetric(ABC):
@@ -39,7 +39,10 @@ class PairedMetric(ABC):
 
     def __call__(self, samples: SampleSet) -> MetricValue:
         samples.require_finite()
-        values = torch.cat([self.compare(part).detach().cpu().double() for part in samples.parts()])
+        found = Rows(len(samples))
+        for part in samples.parts():
+            found.add(self.compare(part).detach().cpu().double())
+        values = found.whole()
         finite(values[:, None], f"values of {type(self).__name__}")
         return mean_of(values, self.worst, self.details(samples), self.info(samples))
 

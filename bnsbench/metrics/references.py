@@ -19,6 +19,7 @@ from bnsbench.metrics.extractors import EXTRACTION_BATCH, Extractor
 from bnsbench.metrics.real_data import RealData
 from bnsbench.storage.files import cache_errors
 from bnsbench.storage.locks import alone
+from bnsbench.storage.rows import Rows
 from bnsbench.storage.tensors import read_tensors, write_tensors
 
 
@@ -100,7 +101,10 @@ def features_of_truth(extractor: Extractor, samples: SampleSet, prepared: Callab
     key = _digest(samples.truth_latents, next(samples.parts()).truth)
 
     def compute() -> Tensor:
-        return torch.cat([extractor.features(prepared(part.truth)) for part in samples.parts()])
+        found = Rows(len(samples))
+        for part in samples.parts():
+            found.add(extractor.features(prepared(part.truth)))
+        return found.whole()
 
     found = _CACHE.features(extractor, key, lambda: _kept(extractor, key, compute, samples.cache))
     return RealFeatures(_joined(key, extractor), found)

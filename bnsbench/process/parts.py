@@ -13,6 +13,7 @@ from typing import Literal, TypeVar
 import torch
 
 from bnsbench.errors import BnsbenchError, UsageError
+from bnsbench.process.ranks import team
 
 _T = TypeVar("_T")
 
@@ -81,6 +82,8 @@ class Parts:
     def each(self, work: Work, count: int, do: Callable[[slice], _T]) -> list[_T]:
         """Return what ``do`` gives for the samples of each part, in order; of all samples at once where they fit.
 
+        Of processes that work together, each takes its share in parts, and all get what all have found.
+
         Args:
             work: What is done.
             count: The number of samples.
@@ -89,10 +92,14 @@ class Parts:
         Raises:
             DoesNotFitError: If not even one sample fits.
         """
+        shares = team().each_share(count, lambda share: self._each(work, share, do))
+        return [found for share in shares for found in share]
+
+    def _each(self, work: Work, samples: slice, do: Callable[[slice], _T]) -> list[_T]:
         found: list[_T] = []
-        first, asked = 0, 0
-        while first < count or not found:
-            size = min(self.most(work, count), count - first)
+        first, count, asked = samples.start, samples.stop - samples.start, 0
+        while first < samples.stop or not found:
+            size = min(self.most(work, count), samples.stop - first)
             if _fits(do, slice(first, first + size), found):
                 first += size
             else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from bnsbench.flows.paths import Path
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.nonstationary.tracing import trace
 from bnsbench.process.surroundings import guarded
+from bnsbench.storage.rows import Rows
 
 Sampler = Callable[[VelocityField, Tensor], Tensor]
 """Takes a field and initial states, and returns end states of the same shape."""
@@ -41,7 +43,15 @@ def sampler_of(
     return sampler if selection.spec.kind == "direct" else trace(sampler, path, interval)
 
 
-def run_metered(sampler: Sampler, field: BatchField, x0: Tensor, nfe: int, batch: int) -> tuple[Tensor, int]:
+class States(Protocol):
+    """States [n, ...] of which a part is taken after the other."""
+
+    def __getitem__(self, rows: slice, /) -> Tensor: ...
+
+    def __len__(self) -> int: ...
+
+
+def run_metered(sampler: Sampler, field: BatchField, x0: States, nfe: int, batch: int) -> tuple[Tensor, int]:
     """Run a sampler on a field, counted where it cannot reach the count.
 
     Args:
@@ -57,7 +67,7 @@ def run_metered(sampler: Sampler, field: BatchField, x0: Tensor, nfe: int, batch
     Raises:
         BnsbenchError: If the sampler returns something else than states like those that it was given.
     """
-    parts, counts = [], []
+    ends, counts = Rows(len(x0)), []
     with torch.no_grad():
         for start in range(0, len(x0), batch):
             part = slice(start, start + batch)
@@ -65,8 +75,8 @@ def run_metered(sampler: Sampler, field: BatchField, x0: Tensor, nfe: int, batch
             meter = Meter(field.part(part), x)
             try:
                 # A solver may work in the same memory every time, so what it returns is copied at once.
-                parts.append(states(sampler(meter.field, x), x, "states").clone())
+                ends.add(states(sampler(meter.field, x), x, "states"))
             finally:
                 meter.close()
             counts.append(meter.spent(nfe))
-    return torch.cat(parts), next((count for count in counts if count != nfe), nfe)
+    return ends.whole(), next((count for count in counts if count != nfe), nfe)

@@ -13,6 +13,7 @@ from torch import Tensor
 from bnsbench._version import __version__
 from bnsbench.errors import BnsbenchError, DivergedError, NotApplicableError, raised_by
 from bnsbench.flows.model import ModelField
+from bnsbench.metrics.base import PART
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.process.interrupts import interrupts_told
 from bnsbench.process.surroundings import guarded
@@ -30,7 +31,7 @@ from bnsbench.suite.store import StorageError, storage_errors
 from bnsbench.suite.trained import solver_key
 from bnsbench.training.trainer import checked_training
 from bnsbench.truth.noise import stream_seed
-from bnsbench.truth.pairs import Pairs
+from bnsbench.truth.pairs import HeldOut
 
 
 def run_cell(cell: Cell, context: CellContext) -> Record:
@@ -155,7 +156,7 @@ class Samples:
     seconds: float
 
 
-def _sample(cell: Cell, job: Job, pairs: Pairs, sampler: Sampler, field: ModelField) -> Samples:
+def _sample(cell: Cell, job: Job, pairs: HeldOut, sampler: Sampler, field: ModelField) -> Samples:
     _synchronise(job.device)
     began = time.perf_counter()
     states, nfe = run_metered(sampler, field, pairs.x0, cell.nfe, job.batch)
@@ -168,9 +169,9 @@ def _check(cell: Cell, samples: Samples) -> None:
     if samples.nfe != cell.nfe:
         word = "overspent" if samples.nfe > cell.nfe else "underspent"
         raise BnsbenchError(f"{word}: it used {samples.nfe} evaluations instead of {cell.nfe}")
-    finite = samples.x.isfinite().flatten(1).all(1)
-    if not bool(finite.all()):
-        raise DivergedError(f"{int((~finite).sum())} of {len(finite)} samples are not finite")
+    bad = sum(int((~part.isfinite().flatten(1).all(1)).sum()) for part in torch.split(samples.x, PART))
+    if bad:
+        raise DivergedError(f"{bad} of {len(samples.x)} samples are not finite")
 
 
 def _environment(job: Job) -> RecordedEnvironment:

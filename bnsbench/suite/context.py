@@ -21,12 +21,13 @@ from bnsbench.metrics.base import Metric
 from bnsbench.process.deadline import uninterrupted
 from bnsbench.process.parts import Parts
 from bnsbench.process.surroundings import guarded
+from bnsbench.storage.rows import HELD_NUMBERS
 from bnsbench.suite.guard import Form, Numbers, Seal, form, numbers, tensors_of
 from bnsbench.suite.plan import Cell, Component
 from bnsbench.suite.store import ResultStore
 from bnsbench.suite.trained import TrainedSolvers
 from bnsbench.training.listener import Listener
-from bnsbench.truth.pairs import Pairs, PairSource, pairs_device
+from bnsbench.truth.pairs import HeldOut, PairSource, pairs_device
 from bnsbench.truth.wiring import told_once
 
 
@@ -88,7 +89,7 @@ class FieldState:
 
     source: PairSource
     tests: PairSource
-    pairs: dict[int, Pairs] = field(default_factory=dict)
+    pairs: dict[int, HeldOut] = field(default_factory=dict)
     decoded: dict[int, Tensor] = field(default_factory=dict)
     made: Made = ((), ())
     seal: Seal = field(default_factory=Seal)
@@ -97,12 +98,12 @@ class FieldState:
     def model(self) -> Model:
         return self.source.model
 
-    def test_pairs(self, count: int) -> Pairs:
+    def test_pairs(self, count: int) -> HeldOut:
         """Return the first ``count`` pairs of the test split."""
         if count not in self.pairs:
-            pairs = self.pairs[count] = self.tests.pairs("test", count)
+            pairs = self.pairs[count] = self.tests.tests(count)
             condition = pairs.field.condition
-            self.seal.add("the initial noise", [pairs.x0])
+            self.seal.add("the initial noise", [pairs.x0] if isinstance(pairs.x0, Tensor) else [])
             self.seal.add("the ground truth", [pairs.x1])
             self.seal.add("the conditions", [] if condition is None else [condition])
         return self.pairs[count]
@@ -113,6 +114,11 @@ class FieldState:
             self.decoded[count] = decode(self.model, self.test_pairs(count).x1, batch)
             self.seal.add("the decoded ground truth", [self.decoded[count]])
         return self.decoded[count]
+
+    @property
+    def large(self) -> bool:
+        """Whether its truth is so large that it is not held beside that of another field."""
+        return any(pairs.x1.numel() > HELD_NUMBERS for pairs in self.pairs.values())
 
     @cached_property
     def ceiling(self) -> float:
@@ -150,6 +156,7 @@ class CellContext:
         """Return the field of a cell, which is made unless it is among the last ones used."""
         key = cell.field_digest
         if key not in self._fields:
+            self._fields = OrderedDict((other, state) for other, state in self._fields.items() if not state.large)
             with raised_by("model"):
                 self._fields[key] = self._make_field(cell)
             self._models[key] = (cell.model.selector, cell.dtype)

@@ -12,6 +12,7 @@ from torch import Tensor
 from bnsbench.metrics.base import Metric, MetricValue, SampleSet
 from bnsbench.metrics.contents import files_fingerprint
 from bnsbench.process.surroundings import guarded
+from bnsbench.storage.spare import Spare
 from bnsbench.suite.context import CellContext, FieldState, OverwrittenError, decode
 from bnsbench.suite.guard import Seal
 from bnsbench.suite.plan import Cell, Component
@@ -56,8 +57,8 @@ class JudgedSamples:
     def __init__(self, cell: Cell, context: CellContext, x: Tensor) -> None:
         self.cell = cell
         self.context = context
-        self.x = x
-        self._copy = _Copy(cell, context, x.clone())
+        self._spare = Spare(x, context.job.cache / "spare")
+        self._copy = _Copy(cell, context, self._spare.copy())
 
     @property
     def samples(self) -> SampleSet:
@@ -80,7 +81,7 @@ class JudgedSamples:
                 with guarded():
                     return metric(samples)
         except OverwrittenError:
-            self._copy = _Copy(self.cell, self.context, self.x.clone())
+            self._copy = _Copy(self.cell, self.context, self._spare.copy())
             raise
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from bnsbench.process.ranks import team
 from bnsbench.training.budget import Budget
 from bnsbench.training.problem import Cost
 from bnsbench.truth.source import Source
@@ -62,8 +63,8 @@ class Allowance:
 
     @property
     def seconds(self) -> float:
-        """Seconds that have been spent."""
-        return self.earlier + time.perf_counter() - self.began
+        """Seconds that have been spent, by the clock of the first process."""
+        return team().of_first(lambda: self.earlier + time.perf_counter() - self.began)
 
     @property
     def left(self) -> float:
@@ -87,8 +88,9 @@ class Allowance:
         """Take the pace from what the training does in the block."""
         evaluations, began = self.cost.training, time.perf_counter()
         yield
-        if self.cost.training > evaluations:
-            self.pace = (time.perf_counter() - began) / (self.cost.training - evaluations)
+        spent = self.cost.training - evaluations
+        if spent > 0:
+            self.pace = team().of_first(lambda: (time.perf_counter() - began) / spent)
 
     def resume(self, seconds: float) -> None:
         """Go on after an interruption, before which so many seconds had been spent."""

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from bnsbench.errors import NotApplicableError, UsageError
 from bnsbench.process.parts import EXTRACTOR, Parts
+from bnsbench.process.ranks import team
 from bnsbench.training.problem import Cost, Features
 from bnsbench.truth.pairs import Pairs
 
@@ -35,8 +36,11 @@ def count_features(features: Features | None, cost: Cost) -> Features | None:
     if features is None:
         return None
 
+    def add(samples: int) -> None:
+        cost.features += samples
+
     def counting(x: Tensor) -> Tensor:
-        cost.features += len(x) * (3 if torch.is_grad_enabled() and x.requires_grad else 1)
+        team().count(add, len(x) * (3 if torch.is_grad_enabled() and x.requires_grad else 1))
         return features(x)
 
     return counting
@@ -108,7 +112,8 @@ class FeatureError(Objective):
         super().__init__(name, logarithmic)
         self.parts = Parts(notice=notice, what=EXTRACTOR)
         self._features = features
-        self._known: list[tuple[Tensor, Tensor]] = []
+        # Of all samples, and of those that are this process's share: what is known has to be the same in all processes.
+        self._known: dict[bool, list[tuple[Tensor, Tensor]]] = {False: [], True: []}
 
     def residuals(self, pairs: Pairs, states: Tensor, times: Tensor) -> Tensor:
         del times
@@ -119,12 +124,13 @@ class FeatureError(Objective):
 
     def _targets(self, truth: Tensor) -> Tensor:
         """Return the features of true end states, computed once for each of the few sets in use."""
-        for known, features in self._known:
+        mine = team().sharing
+        for known, features in self._known[mine]:
             if known.shape == truth.shape and known.data_ptr() == truth.data_ptr():
                 return features
         with torch.no_grad():
             features = self._of(truth)
-        self._known = [*self._known[-3:], (truth, features)]
+        self._known[mine] = [*self._known[mine][-3:], (truth, features)]
         return features
 
     def _of(self, states: Tensor) -> Tensor:

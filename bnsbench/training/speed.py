@@ -18,6 +18,7 @@ else:
     _HAS_USAGE = True
 
 from bnsbench.flows.model import ModelField
+from bnsbench.process.ranks import by_itself, team
 from bnsbench.truth.pairs import TAUGHT_CHUNK, PairSource
 
 SECONDS = 0.3
@@ -46,12 +47,22 @@ class Speed:
 def measure(source: PairSource, batch: int = TAUGHT_CHUNK) -> Speed:
     """Return what a forward costs, of as many samples at once as a training's steps begin with, or fewer if they are slow.
 
-    Nothing is solved or kept. A backward pass counts as two forwards, as everywhere.
+    Nothing is solved or kept. A backward pass counts as two forwards, as everywhere. Of processes that work together, the
+    first one measures how long it takes it alone.
 
     Args:
         source: the model under its guidance, and where it runs.
         batch: samples at most.
     """
+    return team().of_first(lambda: _measure_alone(source, batch))
+
+
+def _measure_alone(source: PairSource, batch: int) -> Speed:
+    with by_itself():
+        return _measure(source, batch)
+
+
+def _measure(source: PairSource, batch: int) -> Speed:
     _pass(source, 1)  # the first pass also loads and compiles
     alone = _timed(source, 1)
     # A slow network is not asked for more than a moment at a time.

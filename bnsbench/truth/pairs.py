@@ -19,7 +19,9 @@ from bnsbench.contract.returned import rows_or_none
 from bnsbench.errors import raised_by
 from bnsbench.flows.model import Model, ModelField
 from bnsbench.process.parts import Parts, storage_device
+from bnsbench.process.ranks import team
 from bnsbench.storage.files import cache_errors
+from bnsbench.storage.rows import HELD_NUMBERS, Rows
 from bnsbench.storage.tensors import read_tensors, write_tensors
 from bnsbench.truth.ground_truth import Solution, Trajectory, ceiling, check_solved
 from bnsbench.truth.noise import Split, noise
@@ -37,6 +39,9 @@ CEILING_SAMPLES = 32
 HELD_PAIRS, HELD_STATES = 512, 130
 """Of the largest training: its pairs, and the states and velocities of one sample that it holds, of five runs at 8 NFE with
 their regression in float64."""
+
+DRAWN = 1024
+"""Samples whose noise is drawn together, in float64."""
 
 WAY = f"trajectory-{WAY_POINTS}"
 """What files of trajectories are called; a teacher may have other points than these."""
@@ -83,6 +88,34 @@ class Pairs:
         return len(self.x0)
 
 
+@dataclass(frozen=True)
+class DrawnNoise:
+    """The initial states of the first ``count`` samples of a split, of which no more is held than is asked for."""
+
+    source: PairSource
+    split: Split
+    count: int
+
+    def __getitem__(self, rows: slice) -> Tensor:
+        return self.source.initial(self.split, torch.arange(self.count)[rows])
+
+    def __len__(self) -> int:
+        return self.count
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Pairs to test on, as `Pairs`; the noise of a large set, of more than `HELD_NUMBERS`, is drawn when it is asked for."""
+
+    x0: Tensor | DrawnNoise
+    x1: Tensor
+    field: ModelField
+    nfe: float
+
+    def __len__(self) -> int:
+        return len(self.x1)
+
+
 def pairs_device(model: Model, device: str) -> str:
     """Return where the pairs of a training lie: with the network, or on the CPU if they would take its memory away."""
     return storage_device(device, HELD_PAIRS * HELD_STATES * math.prod(model.shape))
@@ -117,8 +150,10 @@ class PairSource:
         """Return the initial states of these samples: noise scaled to the path's beginning."""
         # x_{t_0} = sigma_{t_0} eps; a sampler does not know the data, so alpha_{t_0} x_1 is left out.
         scale = float(self.model.path.sigma(self.model.interval[0]))
-        draws = noise(self.seed, self.name, split, indices, self.model.shape)
-        return (scale * draws).to(device=self.device, dtype=self.state_dtype)
+        drawn = Rows(len(indices), self.device)
+        for some in torch.split(indices, DRAWN):
+            drawn.add((scale * noise(self.seed, self.name, split, some, self.model.shape)).to(self.state_dtype))
+        return drawn.whole()
 
     @property
     def state_dtype(self) -> torch.dtype:
@@ -144,12 +179,26 @@ class PairSource:
 
     def pairs(self, split: Split, count: int) -> Pairs:
         """Return the first ``count`` pairs of a split; DivergedError names those of them that cannot be solved."""
-        chunks = [self._chunk(split, number) for number in self._chunks_of(count)]
-        self._check_solved(chunks, split, count)
+        truth, nfe, evaluations = self._truth(split, count)
         indices = torch.arange(count)
-        truth = torch.cat([chunk["x1"] for chunk in chunks])[:count].to(self.device)
-        nfe, evaluations = self._cost(chunks)
         return Pairs(self.initial(split, indices), truth, self.field(indices), nfe, truth_evaluations=evaluations)
+
+    def tests(self, count: int) -> HeldOut:
+        """Return the first ``count`` pairs of the test split, a large set without its noise; DivergedError as `pairs`."""
+        truth, nfe, _ = self._truth("test", count)
+        indices = torch.arange(count)
+        start = self.initial("test", indices) if truth.numel() <= HELD_NUMBERS else DrawnNoise(self, "test", count)
+        return HeldOut(start, truth, self.field(indices), nfe)
+
+    def _truth(self, split: Split, count: int) -> tuple[Tensor, float, int]:
+        """Return the first true end states [count, ...] of a split, and their cost as `_cost` tells it."""
+        truth, accounts = Rows(count, self.device), list[dict[str, Tensor]]()
+        for number in self._chunks_of(count):
+            chunk = self._chunk(split, number)
+            truth.add(chunk["x1"])
+            accounts.append({name: chunk[name] for name in ("nfe", "stopped") if name in chunk})
+        self._check_solved(accounts, split, count)
+        return truth.whole(), *self._cost(accounts)
 
     def trajectories(self, split: Split, count: int = CHUNK) -> Pairs:
         """Return the first ``count`` pairs of a split with their ground-truth trajectories; as `pairs`."""
@@ -232,14 +281,18 @@ class PairSource:
             )
         indices = torch.arange(number * self.chunk, (number + 1) * self.chunk)
         tensors = {key: value.cpu().contiguous() for key, value in compute(split, indices).items()}
-        if self.cache is not None:
+        if self.cache is not None and team().first:
             with cache_errors(self.cache):
                 write_tensors(self._file(self.cache, kind, split, number), tensors)
         return tensors
 
     def _known(self, kind: str, split: Split, number: int) -> dict[str, Tensor] | None:
         """Return a chunk that has been solved before, None if it has not, is damaged, or nothing is kept."""
-        found = None if self.cache is None else read_tensors(self._file(self.cache, kind, split, number))
+        if self.cache is None:
+            return None
+        file = self._file(self.cache, kind, split, number)
+        # What one process has seen of the cache, all go by.
+        found = team().of_first(lambda: read_tensors(file))
         return found if found is not None and self._fits(kind, found) else None
 
     def _fits(self, kind: str, found: Mapping[str, Tensor]) -> bool:

@@ -13,7 +13,7 @@ from torch_fidelity.metric_fid import fid_statistics_to_metric
 
 from bnsbench.errors import DivergedError, NotApplicableError, UsageError
 from bnsbench.flows.model import Reference
-from bnsbench.metrics import resampling
+from bnsbench.metrics import distribution, resampling
 from bnsbench.metrics.distribution import (
     FrechetDistance,
     fid,
@@ -23,6 +23,7 @@ from bnsbench.metrics.distribution import (
     kid_gt,
     precision,
     recall,
+    statistics_in_parts,
 )
 from bnsbench.metrics.extractors import Extractor, own_extractor, to_uint8
 from bnsbench.metrics.inception_score import InceptionScore
@@ -390,3 +391,15 @@ def test_weights_of_another_network_are_named(sample_set, tmp_path):
     colours = torch.zeros(12, 3, 20, 20)
     with pytest.raises(UsageError, match=r"weights\.pth does not hold Inception-v3's weights"):
         fid_gt(str(tmp_path / "weights.pth"), minimum=2)(sample_set(colours, colours))
+
+
+def test_moments_in_parts_are_those_of_numpy_and_give_the_same_distance(monkeypatch):
+    generator = torch.Generator().manual_seed(3)
+    features = 5.0 + torch.randn(300, 7, generator=generator) @ torch.randn(7, 7, generator=generator)
+    monkeypatch.setattr(distribution, "ROWS", 64)
+    found = statistics_in_parts(features)
+    assert found["mu"] == pytest.approx(features.double().numpy().mean(0), rel=1e-13)
+    assert found["sigma"] == pytest.approx(np.cov(features.double().numpy(), rowvar=False), rel=1e-12)
+    whole = frechet_distance(features, 1.1 * features)
+    monkeypatch.setattr(distribution, "WHOLE_NUMBERS", 0)
+    assert frechet_distance(features, 1.1 * features) == pytest.approx(whole, rel=1e-9)

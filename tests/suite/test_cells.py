@@ -9,13 +9,17 @@ import torch
 
 import bnsbench
 from bnsbench.contract import PluginHost
+from bnsbench.metrics import base
 from bnsbench.process.machine import cache_folder
+from bnsbench.storage import spare
+from bnsbench.suite import context as context_module
 from bnsbench.suite.cells import run_cell
 from bnsbench.suite.context import CellContext, Job
 from bnsbench.suite.plan import make_plan
 from bnsbench.suite.store import ResultStore
 from bnsbench.suite.suitefile import override, read_suite
 from bnsbench.suite.trained import TrainedSolvers
+from bnsbench.truth import pairs
 
 STUDENTS = Path(__file__).parents[1] / "solvers" / "student_plugin.py"
 
@@ -81,7 +85,7 @@ def test_psnr_is_that_of_an_independent_euler(run, job, host, suite_file):
     context = CellContext(job)
     suite = override(read_suite(suite_file), models=["tiny"], guidance=[0.0], solvers=["steps"], nfe=[4])
     pairs = context.field_state(make_plan(suite, host)[0]).test_pairs(40)
-    x = pairs.x0.clone()
+    x = pairs.x0[:].clone()
     for k in range(4):
         x += pairs.field(torch.tensor(k / 4), x) / 4
     mse = (x - pairs.x1).square().mean(1)
@@ -264,3 +268,23 @@ def test_record_of_a_distilled_cell(tmp_path):
     assert cells["perfect", 4].forwards == 4
     missing = run_cell(cells["perfect", 3], context)
     assert (missing.status, missing.reason) == ("skipped", "it has no such student")
+
+
+def test_a_large_set_is_judged_as_a_small_one(run, job, monkeypatch):
+    """Its noise is drawn in parts, its samples are not held twice, and its field does not stay beside another."""
+    metrics = ["psnr", "width", "spread"]
+    small = run("steps", metrics=metrics)
+    for module in (pairs, spare, context_module):
+        monkeypatch.setattr(module, "HELD_NUMBERS", 10)
+    monkeypatch.setattr(base, "KEPT_NUMBERS", 10)
+    context = CellContext(job)
+    large = run("steps", metrics=metrics, context=context)
+    assert large.status == "ok"
+    assert {name: score.value for name, score in large.metrics.items()} == {
+        name: score.value for name, score in small.metrics.items()
+    }
+    assert large.per_sample == small.per_sample
+    assert large.replicates == small.replicates
+    assert len(context._fields) == 1
+    assert run("steps", model="plain", metrics=metrics, context=context).status == "ok"
+    assert len(context._fields) == 1

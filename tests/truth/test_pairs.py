@@ -392,3 +392,20 @@ def test_pairs_lie_with_the_network_only_where_they_leave_it_memory(monkeypatch,
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (needed + spare, 10**12))
     assert pairs_device(GaussianModel(), "cuda") == expected
     assert pairs_device(GaussianModel(), "cpu") == "cpu"
+
+
+def test_a_large_test_set_draws_its_noise_when_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = source(tmp_path)
+    pairs, small = own.pairs("test", 150), own.tests(150)
+    assert isinstance(small.x0, Tensor)
+    monkeypatch.setattr(pairs_module, "HELD_NUMBERS", pairs.x1.numel() - 1)
+    monkeypatch.setattr(pairs_module, "DRAWN", 7)
+    large = own.tests(150)
+    assert not isinstance(large.x0, Tensor)
+    assert len(large.x0) == len(large) == 150
+    for start in range(0, 150, 64):
+        part = slice(start, start + 64)
+        assert torch.equal(large.x0[part], pairs.x0[part])
+    assert torch.equal(small.x0, pairs.x0)
+    assert torch.equal(large.x1, pairs.x1)
+    assert large.nfe == small.nfe == pairs.nfe

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.process.parts import DoesNotFitError, is_out_of_memory
+from bnsbench.process.ranks import team
 from bnsbench.training.families.parametrisation import Parametrisation, entries, with_entries
 from bnsbench.training.objectives import Objective
 from bnsbench.training.optimisers.checkpoint import Checkpoint
@@ -178,13 +179,17 @@ def objective_loss(family: Parametrisation, objective: Objective, checkpointed: 
     checkpointed: keep no activations of the network (see `differentiable_states`).
     """
 
-    def loss(theta: Tensor, pairs: Pairs) -> Tensor:
-        table = differentiable_table(family, theta)
+    def errors_of(pairs: Pairs, table: NonStationarySolver) -> Tensor:
         states = differentiable_states(table, pairs.field, pairs.x0, checkpointed)
         times = table.times[1:].to(states.device)[:, None].expand(-1, len(pairs))
         if not objective.whole:
             states, times = states[-1:], times[-1:]
-        errors = objective.errors(pairs, states, times)
+        return objective.errors(pairs, states, times)
+
+    def loss(theta: Tensor, pairs: Pairs) -> Tensor:
+        count, everything = len(pairs), slice(0, len(pairs))
+        table = differentiable_table(family, team().gradient_of_all(theta, count))
+        errors = team().rejoined(count, lambda share: errors_of(pairs if share == everything else pairs.part(share), table))
         return objective.loss(errors, pairs.sample_weights().to(errors.device))
 
     return loss

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from bnsbench.process.ranks import team
 from bnsbench.storage.files import cache_errors
 from bnsbench.storage.states import read_state, write_state
 
@@ -22,11 +23,12 @@ class Checkpoint:
 
     def load(self) -> dict[str, Any] | None:
         """Return the saved state, or None if there is none, it is damaged, or it was saved for another training."""
-        return None if self.file is None else read_state(self.file)
+        file = self.file
+        return None if file is None else team().of_first(lambda: read_state(file))
 
     def save(self, state: dict[str, Any]) -> None:
         """Replace the saved state; StorageError if that is not possible."""
-        if self.file is None:
+        if self.file is None or not team().first:
             return
         now = time.monotonic()
         flush = now - self._flushed >= FLUSHED_EVERY
@@ -36,5 +38,5 @@ class Checkpoint:
 
     def remove(self) -> None:
         """Delete the file: the training has ended."""
-        if self.file is not None:
+        if self.file is not None and team().first:
             self.file.unlink(missing_ok=True)

@@ -19,6 +19,7 @@ from bnsbench.errors import UsageError
 from bnsbench.flows.fields import Columns
 from bnsbench.flows.model import Model
 from bnsbench.process.parts import DoesNotFitError, free_memory
+from bnsbench.process.ranks import team
 from bnsbench.training.optimisers.forward_derivatives import (
     Derivative,
     differences,
@@ -100,7 +101,11 @@ def recomputing(model: Model) -> Iterator[None]:
 
 
 def _works(attempt: Callable[[], Tensor], expected: float) -> bool:
-    """Whether a derivative can be computed and is what it should be."""
+    """Whether a derivative can be computed and is what it should be; the first process tries it for all."""
+    return team().of_first(lambda: _works_here(attempt, expected))
+
+
+def _works_here(attempt: Callable[[], Tensor], expected: float) -> bool:
     try:
         return abs(float(attempt()) - expected) <= AGREEMENT * expected
     except (DoesNotFitError, MemoryError, RuntimeError):  # without memory, or an operator without that derivative
