@@ -10,7 +10,15 @@ import pandas as pd
 from bnsbench.contract.sources import BUILTIN
 from bnsbench.report.gains import gains
 from bnsbench.report.kinds import kinds
-from bnsbench.report.measures import OF_PSNR, PSNR, direction_of, measured_value, metric_of, with_further
+from bnsbench.report.measures import (
+    OF_PSNR,
+    PSNR,
+    MeasuredValue,
+    direction_of,
+    measured_values,
+    metric_of,
+    with_further,
+)
 from bnsbench.report.standings import standings
 from bnsbench.suite.record import Record
 
@@ -54,17 +62,20 @@ def leaderboard(records: Iterable[Record], planned: Iterable[str] = ()) -> pd.Da
     rows = list(records)
     metrics = metric_names(rows) or sorted(dict.fromkeys(planned), key=lambda name: name != PSNR)
     measures = with_further(metrics)
-    content = [_row(record, measures) for record in rows]
+    content = [_row(record) for record in rows]
     models, solvers, kind_of = component_names(rows, "model"), component_names(rows, "solver"), kinds(rows)
     for row, model, solver, kind in zip(content, models, solvers, kind_of, strict=True):
         row["model"], row["solver"], row["kind"] = model, solver, kind
     for measure in measures:
-        judged = zip(content, standings(rows, measure), gains(rows, kind_of, measure), strict=True)
-        for row, found, gain in judged:
+        measured = measured_values(rows, measure)
+        values = [each.value for each in measured]
+        judged = (measured, standings(rows, measure, values), gains(rows, kind_of, measure, values))
+        for record, row, value, found, gain in zip(rows, content, *judged, strict=True):
+            row.update(_measure_columns(record, measure, value))
             row.update(_columns(measure, (STANDING, *RANKS), (found.word, found.rank_low, found.rank_high)))
             if gain is not None:
-                values = (gain.value, gain.low, gain.high, gain.untuned, solvers[gain.over])
-                row.update(_columns(measure, GAIN, values))
+                figures = (gain.value, gain.low, gain.high, gain.untuned, solvers[gain.over])
+                row.update(_columns(measure, GAIN, figures))
     parts = dict.fromkeys(f"{measure}{part}" for measure in measures for part in PARTS)
     frame = pd.DataFrame(content, columns=[*IDENTITY, "status", *parts, *FACTS, *TIMINGS])
     kept = {*metrics, *(f"{measure}{STANDING}" for measure in measures)}
@@ -105,9 +116,10 @@ def _bare(component: Mapping[str, Any]) -> str:
     return str(component["name"].partition("[")[0])
 
 
-def _row(record: Record, measures: Sequence[str]) -> dict[str, Any]:
+def _row(record: Record) -> dict[str, Any]:
+    """Return the columns of a record that no measure has."""
     cell = record.cell
-    row: dict[str, Any] = {
+    return {
         "guidance": cell["guidance"],
         "nfe": cell["nfe"],
         "seed": cell["seed"],
@@ -130,20 +142,16 @@ def _row(record: Record, measures: Sequence[str]) -> dict[str, Any]:
         "seconds_training": record.seconds.get("training"),
         "seconds_total": record.seconds.get("total"),
     }
-    for measure in measures:
-        row |= _measure_columns(record, measure)
-    return row
 
 
 def _columns(measure: str, parts: Iterable[str], values: Iterable[Any]) -> dict[str, Any]:
     return {f"{measure}{part}": value for part, value in zip(parts, values, strict=True)}
 
 
-def _measure_columns(record: Record, measure: str) -> dict[str, Any]:
+def _measure_columns(record: Record, measure: str, found: MeasuredValue) -> dict[str, Any]:
     score = record.metrics.get(metric_of(measure))
     if score is None:
         return {}
-    found = measured_value(record, measure)
     numbers = {"": found.value, "_low": found.low, "_high": found.high}
     details = {} if measure in OF_PSNR else {f"_{name}": score.details.get(name) for name in ("median", "p05", "truth")}
     return {f"{measure}{part}": value for part, value in {**numbers, **details}.items()}

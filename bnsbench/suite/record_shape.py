@@ -98,8 +98,8 @@ class _Model(_Shape):
     dtype: str | None = None
 
 
-class RecordShape(_Shape):
-    """Of a record; see `bnsbench.suite.record.Record`."""
+class HeadShape(_Shape):
+    """Of a record without its values by sample; see `bnsbench.suite.record.Record`."""
 
     key: FileName
     cell: CellShape
@@ -114,6 +114,11 @@ class RecordShape(_Shape):
     truth: _Truth = _Truth()
     model: _Model = _Model()
     environment: dict[str, Any] = {}
+
+
+class RecordShape(HeadShape):
+    """Of a whole record."""
+
     per_sample: dict[str, list[Number]] = {}
     replicates: dict[str, list[Number | None]] = {}
 

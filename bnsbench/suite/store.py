@@ -75,12 +75,15 @@ class ResultStore:
         """Return where the trained solver of that key is or would be."""
         return self.solvers / f"{key}.json"
 
-    def read(self, key: str) -> Record | None:
-        """Return the record of that key, None if there is none; CorruptFileError if it is damaged."""
+    def read(self, key: str, values: bool = True) -> Record | None:
+        """Return the record of that key, None if there is none; CorruptFileError if it is damaged.
+
+        values: whether with its values by sample; see `read_record`.
+        """
         file = self.record_file(key)
         if not os.path.lexists(file):
             return None
-        record = read_record(file)
+        record = read_record(file, values)
         if record.key != key:
             raise DamagedRecordError(file, f"it belongs to the cell {record.key}")
         return record

@@ -122,8 +122,10 @@ def measure(step: str, folder: Path, cells: int, values: int) -> dict[str, objec
 
 
 def _child(step: str, folder: Path, cells: int, values: int, answer: multiprocessing.connection.Connection) -> None:
-    if step in ("leaderboard", "report"):
-        import bnsbench.report.page.build  # noqa: F401, PLC0415 (imports are not what is measured)
+    if step in ("leaderboard", "compare"):
+        import bnsbench.report.results
+    if step == "report":
+        import bnsbench.report.page.build  # noqa: F401 (imports are not what is measured)
     work = prepared(step, folder, cells, values)
     began, processor = time.perf_counter(), time.process_time()
     result = work()
@@ -146,19 +148,19 @@ def prepared(step: str, folder: Path, cells: int, values: int) -> Callable[[], s
         return f"{len(find_finished(made, options, host, RunListener()).pending(made.cells))} pending"
 
     def leaderboard() -> str:
-        from bnsbench.report.results import read_leaderboard  # noqa: PLC0415 (loads pandas)
-        from bnsbench.report.tables import csv as as_csv  # noqa: PLC0415
+        from bnsbench.report.results import read_leaderboard
+        from bnsbench.report.tables import csv as as_csv
 
         return f"{len(as_csv(read_leaderboard(store)).splitlines())} lines"
 
     def compare() -> str:
-        from bnsbench.report.compare import compare as compared  # noqa: PLC0415 (loads pandas)
-        from bnsbench.report.versions import settled_records  # noqa: PLC0415
+        from bnsbench.report.compare import compare as compared
+        from bnsbench.report.versions import settled_records
 
         return f"{len(compared(settled_records(store)[0], settled_records(store)[0]))} differences"
 
     def report() -> str:
-        from bnsbench.report.page.build import build_page  # noqa: PLC0415
+        from bnsbench.report.page.build import build_page
 
         return f"{len(build_page([store])):,} characters"
 
