@@ -274,7 +274,7 @@ def decibels_of_mean_pairs(decibels: Floats) -> PairIntervals:
     errors = _errors(decibels)
     means = errors.mean(axis=0)
     levels, shares = -np.log(means), -errors / means
-    i, j = np.triu_indices(decibels.shape[1], 1)
+    i, j = _pairs(decibels.shape[1])
     centre, found = levels[j] - levels[i], _PairMoments.of(shares)
     # For the lower end the worst loss of j is extended, for the upper end its largest gain.
     worst, largest = _extremes(shares)
@@ -320,7 +320,7 @@ def separations(pairs: PairIntervals, k: int, confidence: float = CONFIDENCE) ->
         k: The number of solvers.
         confidence: Of all pairs together, between 0 and 1.
     """
-    i, j = np.triu_indices(k, 1)
+    i, j = _pairs(k)
     above = np.zeros((k, k), dtype=np.bool_)
     undecided = np.ones(len(i), dtype=np.bool_)
     while undecided.any():
@@ -340,6 +340,13 @@ def _errors(decibels: Floats) -> Floats:
     return np.exp(-decibels / DECIBELS)
 
 
+@lru_cache(maxsize=64)
+def _pairs(k: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return i and j of all pairs i < j of k."""
+    i, j = np.triu_indices(k, 1)
+    return i, j
+
+
 @dataclass(frozen=True)
 class _PairMoments:
     """Means and central moments m2 and m3 of the differences j - i of n values each, for all pairs i < j of columns."""
@@ -356,7 +363,7 @@ class _PairMoments:
         They follow from the products of two and of three columns, which cost far less than all differences. Only of columns
         that are next to equal, whose products differ by their rounding, the differences themselves are taken.
         """
-        n, (i, j) = len(values), np.triu_indices(values.shape[1], 1)
+        n, (i, j) = len(values), _pairs(values.shape[1])
         means = values.mean(axis=0)
         deviations = values - means
         # E[x_i x_j], and E[x_i^2 x_j] of the deviations x.
@@ -392,7 +399,7 @@ def _extremes(values: Floats) -> Ends:
 
 def _spread_pairs(values: Floats, replicates: Floats, freedom: float) -> PairIntervals:
     # The standard error of v_j - v_i is the spread of the replicates' differences, sample noise in common cancelled.
-    i, j = np.triu_indices(len(values), 1)
+    i, j = _pairs(len(values))
     found = _PairMoments.of(replicates)
     centre, error = values[j] - values[i], np.sqrt(found.second * found.n / (found.n - 1))
 

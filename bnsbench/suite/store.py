@@ -12,12 +12,13 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bnsbench.errors import BnsbenchError, CorruptFileError
 from bnsbench.storage.files import StorageError, make_way, replacing, set_aside
+from bnsbench.storage.shelf import Shelf
 from bnsbench.storage.strict_json import read_json
 from bnsbench.suite.plan import Cell
 from bnsbench.suite.record import (
@@ -148,11 +149,17 @@ class ResultStore:
             return tuple(found), f"{self.plan_file} is damaged: every record that is there is shown; run it again."
 
     def records(self) -> Iterator[Record]:
-        """Yield the records of the plan that are there, in its order; for one that cannot be read, a `stand_in`."""
+        """Yield the records of the plan that are there, in its order; for one that cannot be read, a `stand_in`.
+
+        Values by sample that are too many for the memory lie on a `Shelf`.
+        """
+        shelf = Shelf()
         for key in self.kept()[0]:
             record = self._read_or_stand_in(key)
             if record is not None:
-                yield record
+                yield replace(
+                    record, per_sample=_shelved(record.per_sample, shelf), replicates=_shelved(record.replicates, shelf)
+                )
 
     def _read_or_stand_in(self, key: str) -> Record | None:
         try:
@@ -170,6 +177,10 @@ class ResultStore:
         with storage_errors(self.folder):
             make_way(self.record_file(key))
             self.record_file(key).unlink(missing_ok=True)
+
+
+def _shelved(values: Mapping[str, Sequence[float]], shelf: Shelf) -> Mapping[str, Sequence[float]]:
+    return {name: shelf.keep(row) for name, row in values.items()}
 
 
 def find_results(folder: Path) -> ResultStore:
