@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import weakref
 from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -15,6 +16,27 @@ MOST = 2**22
 """Numbers that stay in memory, where a list of them takes 32 bytes each."""
 
 
+class _File:
+    """A temporary file, which is closed and gone when nothing refers to it any more."""
+
+    def __init__(self) -> None:
+        self._stream: IO[bytes] = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 (closed by the next line)
+        weakref.finalize(self, self._stream.close)
+
+    def write(self, place: int, content: array[float]) -> bool:
+        """Write numbers from a place on, in bytes, and return whether all were written."""
+        self._stream.seek(place)
+        return self._stream.write(content) == len(content) * content.itemsize
+
+    def read(self, place: int, count: int) -> array[float]:
+        """Return as many numbers from a place on; OSError if they are not there any more."""
+        self._stream.seek(place)
+        found = array("d", self._stream.read(count * array("d").itemsize))
+        if len(found) != count:
+            raise OSError(f"a temporary file in {tempfile.gettempdir()} has been cut off")
+        return found
+
+
 class Shelf:
     """Keeps rows of numbers: in memory until there are ``most`` numbers, then in a file that nobody else sees.
 
@@ -24,7 +46,7 @@ class Shelf:
     def __init__(self, most: int = MOST) -> None:
         """most: numbers that stay in memory."""
         self._left = most
-        self._file: IO[bytes] | None = None
+        self._file: _File | None = None
         self._end = 0
 
     def keep(self, values: Sequence[float]) -> Sequence[float]:
@@ -38,9 +60,8 @@ class Shelf:
         with suppress(TypeError, OverflowError, OSError):
             content = array("d", values)
             if self._file is None:
-                self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 (closed with its last row)
-            self._file.seek(self._end)
-            if self._file.write(content) == len(content) * content.itemsize:
+                self._file = _File()
+            if self._file.write(self._end, content):
                 row = Shelved(self._file, self._end, len(values))
                 self._end += len(content) * content.itemsize
                 return row
@@ -52,16 +73,12 @@ class Shelved(Sequence[float]):
 
     __slots__ = ("_count", "_file", "_place")
 
-    def __init__(self, file: IO[bytes], place: int, count: int) -> None:
+    def __init__(self, file: _File, place: int, count: int) -> None:
         """Say where in the file it lies, and how many numbers it has."""
         self._file, self._place, self._count = file, place, count
 
     def _read(self) -> array[float]:
-        self._file.seek(self._place)
-        found = array("d", self._file.read(8 * self._count))
-        if len(found) != self._count:
-            raise OSError(f"a temporary file in {tempfile.gettempdir()} has been cut off")
-        return found
+        return self._file.read(self._place, self._count)
 
     def __len__(self) -> int:
         return self._count

@@ -224,10 +224,10 @@ def read_sources(
     ]
 
 
-def scenarios(sources: Sequence[Source], most: int = MOST_CELLS) -> Iterator[Scenario]:
-    """Yield the scenarios of all folders, in the order of their rows, as many as have ``most`` cells, and at least one."""
+def scenarios(sources: Sequence[Source]) -> Iterator[Scenario]:
+    """Yield the scenarios of all folders, in the order of their rows, as many as have MOST_CELLS, and at least one."""
     names: set[str] = set()
-    left = most
+    left = MOST_CELLS
     for source in sources:
         seeds = source.frame["seed"].nunique() > 1 if len(source.frame) else False
         for key, rows in source.frame.groupby(list(FIELD), sort=False):
