@@ -251,7 +251,7 @@ def left_out(sources: Sequence[Source], shown: Sequence[Scenario]) -> str:
     cells = sum(len(scenario.cells) for scenario in shown)
     return (
         f"These results have {there:,} scenarios with {sum(map(len, frames)):,} cells, more than a page can hold: it shows"
-        f" the first {len(shown):,} with {cells:,} cells one by one, while profiles are over all of them."
+        f" {len(shown):,} of them, the first, with {cells:,} cells one by one, while profiles are over all."
         " 'bnsbench leaderboard' shows the others too, and every cell is in leaderboard.csv."
     )
 
