@@ -376,7 +376,7 @@ def test_pairs_at_once_are_as_each_difference_by_itself(seed):
         found = mean_pairs(values)(confidence)
         expected = Moments.of(values[:, j] - values[:, i]).ends(confidence)
         np.testing.assert_allclose(found, expected, rtol=1e-7, atol=1e-12)
-    low, high = (end[list(zip(i, j, strict=True)).index((1, 3))] for end in mean_pairs(values)(0.95))
+    low, high = (end[(i == 1) & (j == 3)].item() for end in mean_pairs(values)(0.95))
     assert low == high == 0.0
 
 

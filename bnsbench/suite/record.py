@@ -7,7 +7,6 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from functools import cache
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -260,12 +259,11 @@ def _from_content(content: Mapping[str, Any]) -> Record:
 
 
 def _known(kind: type[Score | Record], content: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: content[name] for name in _names(kind) if name in content}
+    return {name: content[name] for name in (_OF_SCORE if kind is Score else _OF_RECORD) if name in content}
 
 
-@cache
-def _names(kind: type[Score | Record]) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(kind))
+_OF_SCORE = tuple(field.name for field in fields(Score))
+_OF_RECORD = tuple(field.name for field in fields(Record))
 
 
 def stand_in(file: Path, key: str, why: str) -> Record:

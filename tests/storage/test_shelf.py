@@ -6,7 +6,6 @@ import pickle
 import numpy as np
 import pytest
 
-from bnsbench.storage import shelf as shelves
 from bnsbench.storage.plain_data import as_plain_data
 from bnsbench.storage.shelf import Shelf, Shelved
 
@@ -54,5 +53,5 @@ def test_rows_stay_in_memory_where_no_file_can_be_written(monkeypatch):
     def full(**_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(shelves.tempfile, "TemporaryFile", full)
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
     assert Shelf(most=0).keep(ROWS[1]) is ROWS[1]
