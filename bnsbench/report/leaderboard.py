@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -62,22 +63,23 @@ def leaderboard(records: Iterable[Record], planned: Iterable[str] = ()) -> pd.Da
     rows = list(records)
     metrics = metric_names(rows) or sorted(dict.fromkeys(planned), key=lambda name: name != PSNR)
     measures = with_further(metrics)
-    content = [_row(record) for record in rows]
+    content = _Columns(len(rows))
+    for index, record in enumerate(rows):
+        content.put(index, _row(record))
     models, solvers, kind_of = component_names(rows, "model"), component_names(rows, "solver"), kinds(rows)
-    for row, model, solver, kind in zip(content, models, solvers, kind_of, strict=True):
-        row["model"], row["solver"], row["kind"] = model, solver, kind
+    content.columns |= {"model": models, "solver": solvers, "kind": kind_of}
     for measure in measures:
         measured = measured_values(rows, measure)
         values = [each.value for each in measured]
         judged = (measured, standings(rows, measure, values), gains(rows, kind_of, measure, values))
-        for record, row, value, found, gain in zip(rows, content, *judged, strict=True):
-            row.update(_measure_columns(record, measure, value))
-            row.update(_columns(measure, (STANDING, *RANKS), (found.word, found.rank_low, found.rank_high)))
+        for index, (record, value, found, gain) in enumerate(zip(rows, *judged, strict=True)):
+            content.put(index, _measure_columns(record, measure, value))
+            content.put(index, _columns(measure, (STANDING, *RANKS), (found.word, found.rank_low, found.rank_high)))
             if gain is not None:
                 figures = (gain.value, gain.low, gain.high, gain.untuned, solvers[gain.over])
-                row.update(_columns(measure, GAIN, figures))
+                content.put(index, _columns(measure, GAIN, figures))
     parts = dict.fromkeys(f"{measure}{part}" for measure in measures for part in PARTS)
-    frame = pd.DataFrame(content, columns=[*IDENTITY, "status", *parts, *FACTS, *TIMINGS])
+    frame = pd.DataFrame(content.columns, columns=[*IDENTITY, "status", *parts, *FACTS, *TIMINGS])
     kept = {*metrics, *(f"{measure}{STANDING}" for measure in measures)}
     frame = frame.drop(columns=[name for name in (*parts, *SIZES) if name not in kept and frame[name].isna().all()])
     units = {PSNR: "dB"} | {name: score.unit for record in rows for name, score in record.metrics.items()}
@@ -87,6 +89,22 @@ def leaderboard(records: Iterable[Record], planned: Iterable[str] = ()) -> pd.Da
     frame.attrs["units"] = {measure: units.get(metric_of(measure), "") for measure in shown}
     frame.attrs["directions"] = {measure: direction_of(rows, measure) for measure in shown}
     return frame
+
+
+class _Columns:
+    """The columns of a table by name, which takes far less memory than a row of names and values for every record."""
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+        self.columns: dict[str, list[Any]] = {}
+
+    def put(self, index: int, row: Mapping[str, Any]) -> None:
+        """Put values into the columns of their names; where none is put, there is NaN."""
+        for name, value in row.items():
+            column = self.columns.get(name)
+            if column is None:
+                column = self.columns[name] = [math.nan] * self.length
+            column[index] = value
 
 
 def component_names(records: Sequence[Record], kind: Literal["model", "solver"]) -> list[str]:

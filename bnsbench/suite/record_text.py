@@ -7,7 +7,10 @@ compare it; and values by sample, which are most of it, are read by themselves, 
 from __future__ import annotations
 
 import hashlib
+import json
+import sys
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -22,6 +25,9 @@ VALUES: Mapping[str, TypeAdapter[Any]] = {
     "replicates": TypeAdapter(dict[str, list[Number | None]], config={"strict": True}),
 }
 """The entries that hold a number for every sample or resample, with their shapes."""
+
+_COMMON = ("truth", "model", "environment")
+"""Entries that many records share: with a copy for each, 100,000 records would take a gigabyte."""
 
 _BEGINNING, _BETWEEN, _END = b"{\n", b",\n", b"\n}\n"
 
@@ -41,16 +47,31 @@ def as_written(text: bytes, values: bool = True) -> dict[str, Any] | None:
     if said is None or said != b'"%b"' % hashlib.sha256(compact).hexdigest().encode():
         return None
     found = {name: entries.pop(name.encode(), b"{}") for name in VALUES}
+    common = {name: entries.pop(name.encode()) for name in _COMMON if name.encode() in entries}
     try:
         content = parse_json(b"{" + b",".join(b'"%b":%b' % entry for entry in entries.items()) + b"}")
         # A line that holds more than one entry is none that we write.
         if len(content) != len(entries):
             return None
+        content |= {name: _common(value) for name, value in common.items()}
         if values:
             content |= {name: VALUES[name].validate_json(value) for name, value in found.items()}
     except (CorruptFileError, ValidationError):
         return None
+    if isinstance(content.get("cell"), dict):
+        content["cell"] = {sys.intern(name): _shared(part) for name, part in content["cell"].items()}
     return dict(content)
+
+
+def _shared(part: Any) -> Any:
+    """Return one and the same object for the same component of a cell."""
+    return _common(json.dumps(part).encode()) if isinstance(part, dict) else part
+
+
+@lru_cache(maxsize=4096)
+def _common(value: bytes) -> Any:
+    """Return what JSON text stands for: one object for all records that have it, which nobody changes."""
+    return parse_json(value)
 
 
 def _entries(text: bytes) -> dict[bytes, bytes]:
