@@ -43,6 +43,9 @@ With recorded PSNRs, moved so that all solvers of a column have the same mean sq
 4 % of the columns at n = 48 and in 5 % at n = 1,000; without it, in 45 % and 19 %.
 """
 
+NEXT_TO_EQUAL = 1e-6
+"""The share of two columns' variances together below which that of their difference may be rounding, to some extent."""
+
 REPLICATES = 400
 """Resamples of which the spread of a quantile is measured."""
 
@@ -64,20 +67,22 @@ class Moments:
     @classmethod
     def of(cls, values: Floats) -> Moments:
         """Return the moments of the columns of values [n, m], n >= 2."""
-        # The central moments m2 and m3.
-        n = len(values)
         mean = values.mean(axis=0)
         deviations = values - mean
         squares = np.square(deviations)
-        variance = squares.mean(axis=0)
-        spread = variance**1.5
+        return cls.central(len(values), mean, squares.mean(axis=0), (squares * deviations).mean(axis=0))
+
+    @classmethod
+    def central(cls, n: int, mean: Floats, second: Floats, third: Floats) -> Moments:
+        """Return the moments of n values with these means and central moments m2 and m3, all [m]."""
+        spread = second**1.5
         # g = m3 / m2^(3/2) sqrt(n (n - 1)) / (n - 2), Fisher and Pearson's. Values that do not vary have no skewness.
-        skewness = (squares * deviations).mean(axis=0) / np.where(spread > 0.0, spread, np.inf)
+        skewness = third / np.where(spread > 0.0, spread, np.inf)
         skewness *= math.sqrt(n * (n - 1)) / max(n - 2, 1)
         # The skewness of n normal values has a standard deviation of about sqrt(6 / n).
         significant = np.abs(skewness) > math.sqrt(6.0 / n)
         # The mean's standard error is s / sqrt(n) = sqrt(m2 / (n - 1)).
-        return cls(n, mean, np.sqrt(variance / (n - 1)), np.where(significant, skewness * (1.0 + SHRINKAGE / n), 0.0))
+        return cls(n, mean, np.sqrt(second / (n - 1)), np.where(significant, skewness * (1.0 + SHRINKAGE / n), 0.0))
 
     def ends(self, confidence: float) -> Ends:
         """Return Student's intervals, each extended on the side to which its values have their tail.
@@ -123,7 +128,12 @@ def wilson_interval(successes: int, n: int, confidence: float = CONFIDENCE) -> t
 
 def decibels_of_mean(decibels: ArrayLike) -> float:
     """Return the decibels of the mean squared error, given those of every sample [n]."""
-    return float(-DECIBELS * np.log(_errors(np.asarray(decibels, dtype=np.float64)).mean()))
+    return float(decibels_of_means(np.asarray(decibels, dtype=np.float64)))
+
+
+def decibels_of_means(decibels: Floats) -> Floats:
+    """Return `decibels_of_mean` of every column of values [n, ...]."""
+    return np.asarray(-DECIBELS * np.log(_errors(decibels).mean(axis=0)))
 
 
 def decibels_of_mean_interval(
@@ -137,13 +147,30 @@ def decibels_of_mean_interval(
     numbers = np.asarray(decibels, dtype=np.float64)
     if len(numbers) < 2:
         return None, None
-    errors = _errors(numbers)
+    low, high = decibels_of_mean_intervals(numbers[:, None], confidence)
+    return float(low[0]), float(high[0])
+
+
+def decibels_of_mean_intervals(decibels: Floats, confidence: float = CONFIDENCE) -> Ends:
+    """Return `decibels_of_mean_interval` of every column of values [n, m], n >= 2."""
+    errors = _errors(decibels)
     # The interval of u = 1 - e / mean(e), whose mean is 0: for the lower end with the unseen sample, for the upper without.
-    more = np.append(errors, UNSEEN * errors.max())
-    (worse, _), (_, better) = (Moments.of(1.0 - each[:, None] / each.mean()).ends(confidence) for each in (more, errors))
+    more = np.vstack([errors, UNSEEN * errors.max(axis=0)])
+    (worse, _), (_, better) = (Moments.of(1.0 - each / each.mean(axis=0)).ends(confidence) for each in (more, errors))
     # A mean that is larger by u has a logarithm that is larger by log(1 + u), which for large u is far less than u.
-    low, high = -math.log(more.mean()) - math.log1p(-float(worse[0])), -math.log(errors.mean()) + float(better[0])
+    low, high = -np.log(more.mean(axis=0)) - np.log1p(-worse), -np.log(errors.mean(axis=0)) + better
     return DECIBELS * low, DECIBELS * high
+
+
+def quantile(values: Floats, share: float) -> Floats:
+    """Return the quantile of every column of values [n, ...], linear between order statistics, as numpy's does."""
+    place = share * (len(values) - 1)
+    rank, part = math.floor(place), place - math.floor(place)
+    above = min(rank + 1, len(values) - 1)
+    ordered = np.partition(values, (rank, above), axis=0)
+    first, second = ordered[rank], ordered[above]
+    # As numpy does, from the nearer end.
+    return np.asarray(first + part * (second - first) if part < 0.5 else second - (1 - part) * (second - first))
 
 
 def quantile_interval(values: ArrayLike, share: float, confidence: float = CONFIDENCE) -> tuple[float | None, float | None]:
@@ -158,13 +185,18 @@ def quantile_interval(values: ArrayLike, share: float, confidence: float = CONFI
         confidence: Between 0 and 1.
     """
     numbers = np.sort(np.asarray(values, dtype=np.float64))
-    tail, n = (1 - confidence) / 2, len(numbers)
+    low, high = (float(numbers[k]) if 0 <= k < len(numbers) else None for k in _order_ends(len(numbers), share, confidence))
+    return low, high
+
+
+@lru_cache(maxsize=64)
+def _order_ends(n: int, share: float, confidence: float) -> tuple[int, int]:
+    """Return the order statistics, counted from 0, between which a quantile of n values lies; -1 or n where none is."""
+    tail = (1 - confidence) / 2
     # P(x_(k) > quantile) = P(at most k values lie below it), for k counted from 0.
     below = np.asarray(bdtr(np.arange(n), n, share)) if n else np.empty(0)
     # The highest k for which that is at most the tail, and the lowest for which it is at least one minus the tail.
-    lower, upper = int((below <= tail).sum()) - 1, int((below < 1 - tail).sum())
-    low, high = (float(numbers[k]) if 0 <= k < n else None for k in (lower, upper))
-    return low, high
+    return int((below <= tail).sum()) - 1, int((below < 1 - tail).sum())
 
 
 def replicate_interval(value: float, replicates: ArrayLike, confidence: float = CONFIDENCE) -> tuple[float, float]:
@@ -228,7 +260,8 @@ def difference(values: Sequence[float], pairs: PairIntervals, confidence: float 
 
 def mean_pairs(values: Floats) -> PairIntervals:
     """Return the differences of the means of columns [n, k], paired sample by sample, n >= 2."""
-    return _joined([Moments.of(values[:, i + 1 :] - values[:, i, None]).ends for i in range(values.shape[1] - 1)])
+    found = _PairMoments.of(values)
+    return Moments.central(found.n, found.mean, found.second, found.third).ends
 
 
 def decibels_of_mean_pairs(decibels: Floats) -> PairIntervals:
@@ -240,24 +273,19 @@ def decibels_of_mean_pairs(decibels: Floats) -> PairIntervals:
     # differences s_i - s_j have mean 0; the interval of this mean is that of the relative error of m_i / m_j.
     errors = _errors(decibels)
     means = errors.mean(axis=0)
-    shares, levels = errors / means, -np.log(means)
+    levels, shares = -np.log(means), -errors / means
+    i, j = _pairs(decibels.shape[1])
+    centre, found = levels[j] - levels[i], _PairMoments.of(shares)
+    # For the lower end the worst loss of j is extended, for the upper end its largest gain.
+    worst, largest = _extremes(shares)
+    lost, won = (found.with_value(UNSEEN_LOSS * end) for end in (np.minimum(worst, 0.0), np.maximum(largest, 0.0)))
 
-    def row(i: int) -> PairIntervals:
-        differences, centre = shares[:, i, None] - shares[:, i + 1 :], levels[i + 1 :] - levels[i]
-        # For the lower end the worst loss of j is extended, for the upper end its largest gain.
-        lost, won = (
-            Moments.of(np.vstack([differences, UNSEEN_LOSS * end]))
-            for end in (np.minimum(differences.min(axis=0), 0.0), np.maximum(differences.max(axis=0), 0.0))
-        )
+    def ends(confidence: float) -> Ends:
+        low, high = np.minimum(lost.ends(confidence)[0], 0.0), np.maximum(won.ends(confidence)[1], 0.0)
+        # From ratios to decibels: a mean that is larger by u has a logarithm that is larger by log(1 + u).
+        return DECIBELS * (centre - np.log1p(-low)), DECIBELS * (centre + np.log1p(high))
 
-        def ends(confidence: float) -> Ends:
-            low, high = np.minimum(lost.ends(confidence)[0], 0.0), np.maximum(won.ends(confidence)[1], 0.0)
-            # From ratios to decibels: a mean that is larger by u has a logarithm that is larger by log(1 + u).
-            return DECIBELS * (centre - np.log1p(-low)), DECIBELS * (centre + np.log1p(high))
-
-        return ends
-
-    return _joined([row(i) for i in range(decibels.shape[1] - 1)])
+    return ends
 
 
 def quantile_pairs(values: Floats, share: float) -> PairIntervals:
@@ -269,7 +297,7 @@ def quantile_pairs(values: Floats, share: float) -> PairIntervals:
     # The same resamples for all columns keep the pairing: what samples have in common cancels in the differences.
     replicates = np.stack([_quantiles(column, share) for column in values.T], axis=1)
     freedom = max(1.0, min(share, 1 - share) * len(values) - 1.0)
-    return _spread_pairs(np.quantile(values, share, axis=0), replicates, freedom)
+    return _spread_pairs(quantile(values, share), replicates, freedom)
 
 
 def replicate_pairs(values: Floats, replicates: Floats) -> PairIntervals:
@@ -292,7 +320,7 @@ def separations(pairs: PairIntervals, k: int, confidence: float = CONFIDENCE) ->
         k: The number of solvers.
         confidence: Of all pairs together, between 0 and 1.
     """
-    i, j = np.triu_indices(k, 1)
+    i, j = _pairs(k)
     above = np.zeros((k, k), dtype=np.bool_)
     undecided = np.ones(len(i), dtype=np.bool_)
     while undecided.any():
@@ -312,21 +340,68 @@ def _errors(decibels: Floats) -> Floats:
     return np.exp(-decibels / DECIBELS)
 
 
-def _joined(rows: Sequence[PairIntervals]) -> PairIntervals:
-    """Return the pairs of every first solver with those after it, one after the other."""
+@lru_cache(maxsize=64)
+def _pairs(k: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return i and j of all pairs i < j of k."""
+    i, j = np.triu_indices(k, 1)
+    return i, j
 
-    def ends(confidence: float) -> Ends:
-        found = [row(confidence) for row in rows]
-        low, high = (np.concatenate([pair[end] for pair in found]) if found else np.empty(0) for end in (0, 1))
-        return low, high
 
-    return ends
+@dataclass(frozen=True)
+class _PairMoments:
+    """Means and central moments m2 and m3 of the differences j - i of n values each, for all pairs i < j of columns."""
+
+    n: int
+    mean: Floats
+    second: Floats
+    third: Floats
+
+    @classmethod
+    def of(cls, values: Floats) -> _PairMoments:
+        """Return the moments of the pairs of columns of values [n, k], n >= 2.
+
+        They follow from the products of two and of three columns, which cost far less than all differences. Only of columns
+        that are next to equal, whose products differ by their rounding, the differences themselves are taken.
+        """
+        n, (i, j) = len(values), _pairs(values.shape[1])
+        means = values.mean(axis=0)
+        deviations = values - means
+        # E[x_i x_j], and E[x_i^2 x_j] of the deviations x.
+        double, triple = deviations.T @ deviations / n, np.square(deviations).T @ deviations / n
+        both, mean = double[i, i] + double[j, j], means[j] - means[i]
+        second = both - 2.0 * double[i, j]
+        third = triple[j, j] - 3.0 * triple[j, i] + 3.0 * triple[i, j] - triple[i, i]
+        close = np.flatnonzero(second <= NEXT_TO_EQUAL * both)
+        if len(close):
+            differences = values[:, j[close]] - values[:, i[close]]
+            mean[close] = differences.mean(axis=0)
+            differences -= mean[close]
+            second[close], third[close] = (differences**2).mean(axis=0), (differences**3).mean(axis=0)
+        return cls(n, mean, second, third)
+
+    def with_value(self, value: Floats) -> Moments:
+        """Return the moments if every difference had one more value."""
+        n, more = self.n, self.n + 1
+        shift, beyond = (value - self.mean) / more, (value - self.mean) * n / more
+        # From the new mean, the old values deviate by the shift less than they did, and the new one by what is `beyond`.
+        second = (n * (self.second + shift**2) + beyond**2) / more
+        third = (n * (self.third - 3.0 * shift * self.second - shift**3) + beyond**3) / more
+        return Moments.central(more, self.mean + shift, second, third)
+
+
+def _extremes(values: Floats) -> Ends:
+    """Return the smallest and the largest difference j - i of values [n, k], for all pairs i < j of columns."""
+    columns = np.ascontiguousarray(values.T)
+    rows = [columns[i + 1 :] - columns[i] for i in range(len(columns) - 1)]
+    low, high = (np.concatenate([end(row, axis=1) for row in rows]) if rows else np.empty(0) for end in (np.min, np.max))
+    return low, high
 
 
 def _spread_pairs(values: Floats, replicates: Floats, freedom: float) -> PairIntervals:
     # The standard error of v_j - v_i is the spread of the replicates' differences, sample noise in common cancelled.
-    i, j = np.triu_indices(len(values), 1)
-    centre, error = values[j] - values[i], (replicates[:, j] - replicates[:, i]).std(axis=0, ddof=1)
+    i, j = _pairs(len(values))
+    found = _PairMoments.of(replicates)
+    centre, error = values[j] - values[i], np.sqrt(found.second * found.n / (found.n - 1))
 
     def ends(confidence: float) -> Ends:
         half = float(stdtrit(freedom, 0.5 + confidence / 2)) * error
@@ -337,30 +412,36 @@ def _spread_pairs(values: Floats, replicates: Floats, freedom: float) -> PairInt
 
 @lru_cache(maxsize=2)
 def _counts(n: int) -> NDArray[np.uint16]:
-    """Return how often each of n samples is in each resample [REPLICATES, n]; it depends on n alone."""
+    """Return how often each of n samples is in each resample [n, REPLICATES]; it depends on n alone."""
     rng = np.random.default_rng(n)
-    return np.stack([np.bincount(rng.integers(0, n, n), minlength=n).astype(np.uint16) for _ in range(REPLICATES)])
+    drawn = [np.bincount(rng.integers(0, n, n), minlength=n).astype(np.uint16) for _ in range(REPLICATES)]
+    return np.ascontiguousarray(np.stack(drawn, axis=1))
 
 
 def _quantiles(values: Floats, share: float) -> Floats:
     """Return the quantile of every resample of values [n], interpolated as numpy does, [REPLICATES]."""
     # numpy's quantile lies between the order statistics of ranks floor(share (n - 1)) and the next.
-    order = np.argsort(values, kind="stable")
     place = share * (len(values) - 1)
     rank, part = math.floor(place), place - math.floor(place)
     above = min(rank + 1, len(values) - 1)
+    ordered, counted = _counted(values, above)
     # The order statistic of rank r (from 0) of a resample is the first value up to which more than r are counted.
-    counted = _counted(_counts(len(values)), order, above)
-    first, second = (values[order[(counted > r).argmax(axis=1)]] for r in (rank, above))
+    first, second = (ordered[np.add.reduce((counted <= r).view(np.uint8), axis=0, dtype=np.uint32)] for r in (rank, above))
     return np.asarray(first + part * (second - first), dtype=np.float64)
 
 
-def _counted(counts: NDArray[np.uint16], order: NDArray[np.intp], rank: int) -> NDArray[np.int64]:
-    """Return how many of the lowest values each resample has, cumulated until all resamples have more than ``rank``."""
-    # Low ranks need few columns, so the cumulation is doubled until it is long enough and not made in full.
-    length = 2 * rank + 2
+def _counted(values: Floats, rank: int) -> tuple[Floats, NDArray[np.uint32]]:
+    """Return the lowest values, sorted, and how many of them each resample has, cumulated [m, REPLICATES].
+
+    There are as many, m, as it takes until all resamples have more than ``rank``.
+    """
+    counts = _counts(len(values))
+    # Low ranks need few values, so their number is doubled until it is enough, and the rest is not even sorted.
+    length = min(2 * rank + 2, len(values))
     while True:
-        counted = np.cumsum(counts[:, order[:length]], axis=1, dtype=np.int64)
-        if length >= len(order) or int(counted[:, -1].min()) > rank:
-            return counted
-        length *= 2
+        lowest = np.sort(np.argpartition(values, length - 1)[:length])
+        order = lowest[np.argsort(values[lowest], kind="stable")]
+        counted = np.cumsum(counts[order], axis=0, dtype=np.uint32)
+        if length == len(values) or int(counted[-1].min()) > rank:
+            return values[order], counted
+        length = min(2 * length, len(values))

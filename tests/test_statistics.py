@@ -24,6 +24,7 @@ from bnsbench.statistics import (
     mean_interval,
     mean_pairs,
     paired_difference,
+    quantile,
     quantile_interval,
     quantile_pairs,
     replicate_interval,
@@ -360,3 +361,56 @@ def test_solvers_that_do_not_differ_at_all_are_tied_and_constant_differences_are
     values = np.arange(10.0)[:, None] + np.array([0.0, 0.0, 1.0])
     above = separations(mean_pairs(values), 3)
     assert above.tolist() == [[False] * 3, [False] * 3, [True, True, False]]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_pairs_at_once_are_as_each_difference_by_itself(seed):
+    """Products of columns give the moments that the differences have, also of columns that are equal or next to equal."""
+    rng = np.random.default_rng(seed)
+    values = np.asarray(20.0 + rng.standard_normal((50, 1)) * 4 + rng.exponential(1.0, (50, 6)))
+    values[:, 3] = values[:, 1]
+    values[:, 4] = values[:, 1] + 1e-5 * rng.standard_normal(50)
+    values[:, 5] = values[:, 0] + 0.25
+    i, j = np.triu_indices(6, 1)
+    for confidence in (0.5, 0.95, 0.9999):
+        found = mean_pairs(values)(confidence)
+        expected = Moments.of(values[:, j] - values[:, i]).ends(confidence)
+        np.testing.assert_allclose(found, expected, rtol=1e-7, atol=1e-12)
+    low, high = (end[(i == 1) & (j == 3)].item() for end in mean_pairs(values)(0.95))
+    assert low == high == 0.0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_pairs_of_mean_squared_errors_are_as_each_difference_with_the_unseen_sample(seed):
+    rng = np.random.default_rng(seed)
+    values = np.asarray(20.0 + rng.standard_normal((40, 1)) * 4 + rng.standard_normal((40, 5)))
+    errors = 10.0 ** (-values / 10.0)
+    shares, levels = errors / errors.mean(axis=0), -np.log(errors.mean(axis=0))
+    low, high = decibels_of_mean_pairs(values)(0.95)
+    for k, (i, j) in enumerate(zip(*np.triu_indices(5, 1), strict=True)):
+        gained = shares[:, i] - shares[:, j]
+        lost, won = (np.append(gained, 20.0 * end)[:, None] for end in (min(gained.min(), 0.0), max(gained.max(), 0.0)))
+        below, above = Moments.of(lost).ends(0.95)[0][0], Moments.of(won).ends(0.95)[1][0]
+        centre = levels[j] - levels[i]
+        assert low[k] == pytest.approx(10 / math.log(10) * (centre - np.log1p(-min(below, 0.0))), rel=1e-9)
+        assert high[k] == pytest.approx(10 / math.log(10) * (centre + np.log1p(max(above, 0.0))), rel=1e-9)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 20, 21, 1000])
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.5, 0.77, 1.0])
+def test_quantiles_are_those_of_numpy(n, share):
+    values = np.random.default_rng(n).standard_normal((n, 3)).round(1)
+    assert quantile(values, share).tolist() == np.quantile(values, share, axis=0).tolist()
+
+
+@pytest.mark.parametrize(("n", "share"), [(2, 0.05), (30, 0.05), (400, 0.05), (400, 0.9), (31, 0.5)])
+def test_quantiles_of_resamples_are_those_of_the_samples_drawn(n, share):
+    values = np.random.default_rng(n).standard_normal((n, 2)).round(1)
+    rng = np.random.default_rng(n)
+    drawn = [rng.integers(0, n, n) for _ in range(400)]
+    replicates = np.array([np.quantile(values[each], share, axis=0) for each in drawn])
+    freedom = max(1.0, min(share, 1 - share) * n - 1.0)
+    half = stats.t.ppf(0.975, freedom) * (replicates[:, 1] - replicates[:, 0]).std(ddof=1)
+    centre = np.diff(np.quantile(values, share, axis=0))
+    low, high = quantile_pairs(values, share)(0.95)
+    assert (low[0], high[0]) == (pytest.approx(centre[0] - half, abs=1e-9), pytest.approx(centre[0] + half, abs=1e-9))

@@ -30,36 +30,46 @@ class Gain:
     untuned: float | None
 
 
-def gains(records: Sequence[Record], kinds: Sequence[str], measure: str) -> list[Gain | None]:
+def gains(
+    records: Sequence[Record], kinds: Sequence[str], measure: str, values: Sequence[float | None] | None = None
+) -> list[Gain | None]:
     """Return the gain of every learned or distilled solver; None for others, without a classic, and for what is not in dB.
 
     Args:
         records: The records of a run.
         kinds: Of their solvers, as `bnsbench.report.kinds.kinds` returns them.
         measure: A metric, "psnr_mse" or "psnr_p05".
+        values: Of the measure for every record, where they are known already.
     """
     found: list[Gain | None] = [None] * len(records)
     if not _in_decibels(records, measure):
         return found
+    known = [value_of(record, measure) for record in records] if values is None else values
     columns: dict[tuple[Any, ...], list[int]] = {}
     for index, record in enumerate(records):
-        if record.status == "ok" and value_of(record, measure) is not None:
+        if record.status == "ok" and known[index] is not None:
             columns.setdefault(column_of(record), []).append(index)
     for column in columns.values():
         classics = [index for index in column if kinds[index] in (CLASSIC, TUNED)]
         for index in column:
             if classics and kinds[index] in MADE:
-                found[index] = _gain(
-                    records, index, classics, [each for each in classics if kinds[each] == CLASSIC], measure
-                )
+                plain = [each for each in classics if kinds[each] == CLASSIC]
+                found[index] = _gain(records, known, index, classics, plain, measure)
     return found
 
 
-def _gain(records: Sequence[Record], learned: int, classics: Sequence[int], plain: Sequence[int], measure: str) -> Gain:
+def _gain(
+    records: Sequence[Record],
+    values: Sequence[float | None],
+    learned: int,
+    classics: Sequence[int],
+    plain: Sequence[int],
+    measure: str,
+) -> Gain:
     """Return the gain of one record over those of the classics, all given by their indices."""
 
     def value(index: int) -> float:
-        return value_of(records[index], measure) or 0.0
+        return values[index] or 0.0
 
     best = max(classics, key=value)
     untuned = value(learned) - max(map(value, plain)) if plain else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -10,7 +11,15 @@ import pandas as pd
 from bnsbench.contract.sources import BUILTIN
 from bnsbench.report.gains import gains
 from bnsbench.report.kinds import kinds
-from bnsbench.report.measures import OF_PSNR, PSNR, direction_of, measured_value, metric_of, with_further
+from bnsbench.report.measures import (
+    OF_PSNR,
+    PSNR,
+    MeasuredValue,
+    direction_of,
+    measured_values,
+    metric_of,
+    with_further,
+)
 from bnsbench.report.standings import standings
 from bnsbench.suite.record import Record
 
@@ -54,19 +63,23 @@ def leaderboard(records: Iterable[Record], planned: Iterable[str] = ()) -> pd.Da
     rows = list(records)
     metrics = metric_names(rows) or sorted(dict.fromkeys(planned), key=lambda name: name != PSNR)
     measures = with_further(metrics)
-    content = [_row(record, measures) for record in rows]
+    content = _Columns(len(rows))
+    for index, record in enumerate(rows):
+        content.put(index, _row(record))
     models, solvers, kind_of = component_names(rows, "model"), component_names(rows, "solver"), kinds(rows)
-    for row, model, solver, kind in zip(content, models, solvers, kind_of, strict=True):
-        row["model"], row["solver"], row["kind"] = model, solver, kind
+    content.columns |= {"model": models, "solver": solvers, "kind": kind_of}
     for measure in measures:
-        judged = zip(content, standings(rows, measure), gains(rows, kind_of, measure), strict=True)
-        for row, found, gain in judged:
-            row.update(_columns(measure, (STANDING, *RANKS), (found.word, found.rank_low, found.rank_high)))
+        measured = measured_values(rows, measure)
+        values = [each.value for each in measured]
+        judged = (measured, standings(rows, measure, values), gains(rows, kind_of, measure, values))
+        for index, (record, value, found, gain) in enumerate(zip(rows, *judged, strict=True)):
+            content.put(index, _measure_columns(record, measure, value))
+            content.put(index, _columns(measure, (STANDING, *RANKS), (found.word, found.rank_low, found.rank_high)))
             if gain is not None:
-                values = (gain.value, gain.low, gain.high, gain.untuned, solvers[gain.over])
-                row.update(_columns(measure, GAIN, values))
+                figures = (gain.value, gain.low, gain.high, gain.untuned, solvers[gain.over])
+                content.put(index, _columns(measure, GAIN, figures))
     parts = dict.fromkeys(f"{measure}{part}" for measure in measures for part in PARTS)
-    frame = pd.DataFrame(content, columns=[*IDENTITY, "status", *parts, *FACTS, *TIMINGS])
+    frame = pd.DataFrame(content.columns, columns=[*IDENTITY, "status", *parts, *FACTS, *TIMINGS])
     kept = {*metrics, *(f"{measure}{STANDING}" for measure in measures)}
     frame = frame.drop(columns=[name for name in (*parts, *SIZES) if name not in kept and frame[name].isna().all()])
     units = {PSNR: "dB"} | {name: score.unit for record in rows for name, score in record.metrics.items()}
@@ -76,6 +89,22 @@ def leaderboard(records: Iterable[Record], planned: Iterable[str] = ()) -> pd.Da
     frame.attrs["units"] = {measure: units.get(metric_of(measure), "") for measure in shown}
     frame.attrs["directions"] = {measure: direction_of(rows, measure) for measure in shown}
     return frame
+
+
+class _Columns:
+    """The columns of a table by name, which takes far less memory than a row of names and values for every record."""
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+        self.columns: dict[str, list[Any]] = {}
+
+    def put(self, index: int, row: Mapping[str, Any]) -> None:
+        """Put values into the columns of their names; where none is put, there is NaN."""
+        for name, value in row.items():
+            column = self.columns.get(name)
+            if column is None:
+                column = self.columns[name] = [math.nan] * self.length
+            column[index] = value
 
 
 def component_names(records: Sequence[Record], kind: Literal["model", "solver"]) -> list[str]:
@@ -105,9 +134,10 @@ def _bare(component: Mapping[str, Any]) -> str:
     return str(component["name"].partition("[")[0])
 
 
-def _row(record: Record, measures: Sequence[str]) -> dict[str, Any]:
+def _row(record: Record) -> dict[str, Any]:
+    """Return the columns of a record that no measure has."""
     cell = record.cell
-    row: dict[str, Any] = {
+    return {
         "guidance": cell["guidance"],
         "nfe": cell["nfe"],
         "seed": cell["seed"],
@@ -130,20 +160,16 @@ def _row(record: Record, measures: Sequence[str]) -> dict[str, Any]:
         "seconds_training": record.seconds.get("training"),
         "seconds_total": record.seconds.get("total"),
     }
-    for measure in measures:
-        row |= _measure_columns(record, measure)
-    return row
 
 
 def _columns(measure: str, parts: Iterable[str], values: Iterable[Any]) -> dict[str, Any]:
     return {f"{measure}{part}": value for part, value in zip(parts, values, strict=True)}
 
 
-def _measure_columns(record: Record, measure: str) -> dict[str, Any]:
+def _measure_columns(record: Record, measure: str, found: MeasuredValue) -> dict[str, Any]:
     score = record.metrics.get(metric_of(measure))
     if score is None:
         return {}
-    found = measured_value(record, measure)
     numbers = {"": found.value, "_low": found.low, "_high": found.high}
     details = {} if measure in OF_PSNR else {f"_{name}": score.details.get(name) for name in ("median", "p05", "truth")}
     return {f"{measure}{part}": value for part, value in {**numbers, **details}.items()}

@@ -18,9 +18,12 @@ from bnsbench.statistics import (
     PairIntervals,
     decibels_of_mean,
     decibels_of_mean_interval,
+    decibels_of_mean_intervals,
     decibels_of_mean_pairs,
+    decibels_of_means,
     difference,
     mean_pairs,
+    quantile,
     quantile_interval,
     quantile_pairs,
     replicate_interval,
@@ -33,6 +36,9 @@ OF_PSNR = (PSNR_MSE, PSNR_P05)
 
 WORST = 0.05
 """The share of samples that may be worse than ``psnr_p05``."""
+
+TOGETHER = 64
+"""Records of which a measure is computed at once."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +102,40 @@ def measured_value(record: Record, measure: str) -> MeasuredValue:
     return MeasuredValue(value, score.low, score.high)
 
 
+def measured_values(records: Sequence[Record], measure: str) -> list[MeasuredValue]:
+    """Return `measured_value` of every record; those with as many samples are computed together."""
+    if measure not in OF_PSNR:
+        return [measured_value(record, measure) for record in records]
+    found = [MeasuredValue(None)] * len(records)
+    groups: dict[int, list[int]] = {}
+    for index, record in enumerate(records):
+        groups.setdefault(len(_samples_of(record, measure)), []).append(index)
+    for n, members in groups.items():
+        for start in range(0, len(members), TOGETHER):
+            part = members[start : start + TOGETHER]
+            of_part = [measured_value(records[index], measure) for index in part] if n < 2 else []
+            for index, value in zip(part, of_part or _of_psnr([records[index] for index in part], measure), strict=True):
+                found[index] = value
+    return found
+
+
+def _of_psnr(records: Sequence[Record], measure: str) -> list[MeasuredValue]:
+    """Return a further measure of PSNR for records with equally many samples, two or more."""
+    known = [record.metrics.get(PSNR) for record in records]
+    values = _columns(records, measure)
+    if measure == PSNR_MSE:
+        ends = [[float(end) for end in ends] for ends in decibels_of_mean_intervals(values)]
+        figures = decibels_of_means(values)
+    else:
+        ends = list(map(list, zip(*(quantile_interval(column, WORST) for column in values.T), strict=True)))
+        figures = quantile(values, WORST)
+    rows = zip(known, figures, *ends, strict=True)
+    return [
+        MeasuredValue(None) if score is None or score.value is None else MeasuredValue(float(value), low, high)
+        for score, value, low, high in rows
+    ]
+
+
 def compared_by(record: Record, measure: str) -> tuple[str, int] | None:
     """Return what pairs a measure of this record with others: ("samples" or "replicates", their number); None if nothing.
 
@@ -113,7 +153,16 @@ def paired_intervals(records: Sequence[Record], measure: str) -> PairIntervals:
     if first is not None and first[0] == "replicates":
         values = np.array([value_of(record, measure) for record in records], dtype=np.float64)
         return replicate_pairs(values, np.array([_replicates(record, measure) for record in records], dtype=np.float64).T)
-    return _of_samples(np.array([record.per_sample[metric_of(measure)] for record in records], dtype=np.float64).T, measure)
+    return _of_samples(_columns(records, measure), measure)
+
+
+def _columns(records: Sequence[Record], measure: str) -> Floats:
+    """Return the values by sample [n, k] of records that have equally many."""
+    return np.array([np.asarray(_samples_of(record, measure), dtype=np.float64) for record in records]).T
+
+
+def _samples_of(record: Record, measure: str) -> Sequence[float]:
+    return record.per_sample.get(metric_of(measure), ())
 
 
 def paired_change(a: Record, b: Record, measure: str) -> PairedDifference | None:
@@ -139,7 +188,7 @@ def paired_change(a: Record, b: Record, measure: str) -> PairedDifference | None
 def _value(samples: Floats, measure: str) -> float:
     if measure == PSNR_MSE:
         return decibels_of_mean(samples)
-    return float(np.quantile(samples, WORST)) if measure == PSNR_P05 else float(samples.mean())
+    return float(quantile(samples, WORST)) if measure == PSNR_P05 else float(samples.mean())
 
 
 def _samples(record: Record) -> Any:

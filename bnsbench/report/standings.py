@@ -36,15 +36,21 @@ class Standing:
     rank_high: int | None = None
 
 
-def standings(records: Sequence[Record], measure: str) -> list[Standing]:
+def standings(records: Sequence[Record], measure: str, values: Sequence[float | None] | None = None) -> list[Standing]:
     """Return every record's standing.
 
     It is empty where nothing can be compared, and in a whole field if a solver there is better than the ground truth itself:
     then better values of the measure do not mean more accurate solutions.
+
+    Args:
+        records: The records of a run.
+        measure: A metric, "psnr_mse" or "psnr_p05".
+        values: Of the measure for every record, where they are known already.
     """
     found = [Standing()] * len(records)
     direction = direction_of(records, measure)
-    values = [value_of(record, measure) if record.status == "ok" else None for record in records]
+    known = [value_of(record, measure) for record in records] if values is None else values
+    values = [value if record.status == "ok" else None for record, value in zip(records, known, strict=True)]
     for field in _groups(records, values, field_of):
         if any(better(values[index], _truth(records[index], measure), direction) for index in field):
             continue

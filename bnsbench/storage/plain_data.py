@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from bnsbench.storage.shelf import Shelved
 from bnsbench.storage.strict_json import WHOLE_LIMIT
 
 KEY_DIGITS = 12
@@ -21,7 +22,7 @@ def as_plain_data(value: Any) -> Any:
     """
     if isinstance(value, Mapping):
         return {as_plain_data(str(key)): as_plain_data(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple | Shelved):
         return [as_plain_data(item) for item in value]
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()

@@ -23,8 +23,8 @@ MOST_ENTRIES = 200_000
 WHOLE_LIMIT = 2**64
 """Whole numbers are smaller than this, whatever their sign: what computes with them takes no larger ones."""
 
-_LARGE = re.compile(rb"(?:^|[\[:,\s])-?(?:[0-9.]+[eE]\+?[0-9]{3}|[0-9]{20})")
-"""What any number has that is not finite or not smaller than WHOLE_LIMIT; few others do, and a look at each is slow."""
+_LARGE = re.compile(rb"[\[:,\s]-?(?:[0-9]{20}|[0-9.]++[eE]\+?[0-9]{3})")
+"""What any number within an object or list has that is not finite or not smaller than WHOLE_LIMIT; few others do."""
 
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
@@ -76,7 +76,7 @@ def parse_json(content: bytes, largest: int = LARGEST) -> Any:
     if sum(map(content.count, (b"[", b"{", b":"))) > MOST_ENTRIES:
         raise CorruptFileError(f"it has more than {MOST_ENTRIES:,} entries")
     try:
-        looked_at: dict[str, Any] = {"parse_float": _finite, "parse_int": _whole} if _LARGE.search(content) else {}
+        looked_at: dict[str, Any] = {"parse_float": _finite, "parse_int": _whole} if _may_be_large(content) else {}
         value = json.loads(content.decode("utf-8"), parse_constant=_refuse, **looked_at)
         if _SURROGATE.search(content):
             json.dumps(value, ensure_ascii=False).encode("utf-8")
@@ -88,8 +88,14 @@ def parse_json(content: bytes, largest: int = LARGEST) -> Any:
         raise CorruptFileError(f"it is nested more than {DEEPEST} levels deep") from error
     except ValueError as error:
         raise CorruptFileError(f"it is not JSON ({error})") from error
-    _check_depth(value)
+    if content.count(b"[") + content.count(b"{") > DEEPEST:
+        _check_depth(value)
     return value
+
+
+def _may_be_large(content: bytes) -> bool:
+    """Whether some number of JSON text may not be finite, or not be smaller than WHOLE_LIMIT."""
+    return content[:1] not in (b"{", b"[") or _LARGE.search(content) is not None
 
 
 def _refuse(constant: str) -> NoReturn:

@@ -130,7 +130,7 @@ def _answering(cells: Sequence[Cell], store: ResultStore, listener: RunListener,
     found = {}
     for cell in cells:
         try:
-            record = store.read(cell.key)
+            record = store.read(cell.key, values=False)
         except CorruptFileError as error:
             listener.notice(f"{error} Its cell is run again.")
             continue

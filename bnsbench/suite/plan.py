@@ -47,7 +47,7 @@ class Component:
         """The name for people: the selector, with the provider where another plugin has the same name."""
         return self.selector if self.qualified else self.name
 
-    @property
+    @cached_property
     def content(self) -> dict[str, Any]:
         """Everything that identifies it, as plain data."""
         return {
@@ -156,22 +156,24 @@ def make_plan(suite: Suite, host: PluginHost) -> tuple[Cell, ...]:
 
 
 def _cells(entry: ModelEntry, model: Selection[ModelSpec], seed: int, host: PluginHost) -> Iterator[Cell]:
-    """Yield a model's cells; the entry has everything of its own."""
-    metrics = _unique([host.metric(name) for name in entry.metrics or ()])
+    """Yield a model's cells, which share their components; the entry has everything of its own."""
+    chosen = _unique([host.metric(name) for name in entry.metrics or ()])
+    metrics, component = tuple(map(MetricComponent.of, chosen)), Component.of(model)
+    solvers = [(each, Component.of(each)) for each in _unique([host.solver(name) for name in entry.solvers or ()])]
     for guidance in sorted(set(entry.guidance)):
-        for solver in _unique([host.solver(name) for name in entry.solvers or ()]):
+        for solver, solves in solvers:
             for nfe in entry.nfe or ():
                 yield Cell(
-                    model=Component.of(model),
+                    model=component,
                     guidance=float(guidance),
-                    solver=Component.of(solver),
+                    solver=solves,
                     kind=solver.spec.kind,
                     nfe=nfe,
                     seed=seed,
                     samples=entry.samples or 0,
                     tolerance=entry.tolerance,
                     dtype=entry.dtype,
-                    metrics=tuple(MetricComponent.of(metric) for metric in metrics),
+                    metrics=metrics,
                     skip=_reason_to_skip(model, guidance, solver.spec, nfe),
                     gflops=entry.gflops,
                 )

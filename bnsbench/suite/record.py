@@ -13,10 +13,11 @@ from typing import Any, TypedDict
 from bnsbench.contract.specs import SolverKind
 from bnsbench.errors import BnsbenchError, CorruptFileError
 from bnsbench.storage.plain_data import as_plain_data, digest
-from bnsbench.storage.strict_json import read_json
+from bnsbench.storage.strict_json import parse_json, read_bounded, read_json
 from bnsbench.suite.migrations import migrated
 from bnsbench.suite.plan import Cell, Component
-from bnsbench.suite.record_shape import CellShape, Direction, SolverWord, Status, check_shape, fits
+from bnsbench.suite.record_shape import CellShape, Direction, HeadShape, RecordShape, SolverWord, Status, check_shape, fits
+from bnsbench.suite.record_text import VALUES, as_written
 
 SCHEMA = 1
 
@@ -223,28 +224,34 @@ class DamagedRecordError(CorruptFileError):
         self.why = f"is damaged: {why}"
 
 
-def read_record(file: Path) -> Record:
+def read_record(file: Path, values: bool = True) -> Record:
     """Return the record in a file, brought to the present schema if it has an earlier one.
+
+    Args:
+        file: The record's.
+        values: Whether to read its values by sample and resample, most of its text; if not, it comes without them, though
+            its checksum is compared all the same.
 
     Raises:
         DamagedRecordError: If it is not whole, which is a CorruptFileError.
         UnreadableRecordError: If a newer bnsbench wrote it.
     """
     try:
-        content = read_json(file)
+        text = read_bounded(file)
+        written = as_written(text, values)
+        content = parse_json(text) if written is None else written
         schema = content.get("schema") if isinstance(content, dict) else None
         if not isinstance(schema, int) or isinstance(schema, bool):
             raise CorruptFileError("it is not the JSON of a record")
         if schema > SCHEMA:
             raise UnreadableRecordError(file, f"has schema {schema}, which is newer than this bnsbench; please upgrade it")
-        checksum = content.pop("checksum", None)
-        if checksum != _checksum(content):
+        if written is None and content.pop("checksum", None) != _checksum(content):
             raise CorruptFileError("its content does not match its checksum")
         content = migrated(content, SCHEMA)
-        check_shape(content)
+        check_shape(content, RecordShape if written is None else HeadShape)
     except CorruptFileError as error:
         raise DamagedRecordError(file, str(error)) from error
-    return _from_content(content)
+    return _from_content(content if values else {name: content[name] for name in content if name not in VALUES})
 
 
 def _from_content(content: Mapping[str, Any]) -> Record:
@@ -254,8 +261,11 @@ def _from_content(content: Mapping[str, Any]) -> Record:
 
 
 def _known(kind: type[Score | Record], content: Mapping[str, Any]) -> dict[str, Any]:
-    names = {field.name for field in fields(kind)}
-    return {key: value for key, value in content.items() if key in names}
+    return {name: content[name] for name in (_OF_SCORE if kind is Score else _OF_RECORD) if name in content}
+
+
+_OF_SCORE = tuple(field.name for field in fields(Score))
+_OF_RECORD = tuple(field.name for field in fields(Record))
 
 
 def stand_in(file: Path, key: str, why: str) -> Record:

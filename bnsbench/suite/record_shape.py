@@ -34,7 +34,7 @@ class _Component(_Shape):
     name: Annotated[str, Field(min_length=1)]
     provider: str
     version: str = ""
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] = Field(default_factory=dict)
 
 
 class CellShape(_Shape):
@@ -57,7 +57,7 @@ class _Score(_Shape):
     low: Number | None = None
     high: Number | None = None
     reason: str = ""
-    details: dict[str, Any] = {}
+    details: dict[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _check_details(self) -> _Score:
@@ -80,7 +80,7 @@ class _Solver(_Shape):
     grid: str | None = None
     rule: str | None = None
     file: FileName | None = None
-    forwards: dict[str, Count] = {}
+    forwards: dict[str, Count] = Field(default_factory=dict)
     psnr: Number | None = None
     parameters: Count | None = None
     examples: Count | None = None
@@ -98,14 +98,14 @@ class _Model(_Shape):
     dtype: str | None = None
 
 
-class RecordShape(_Shape):
-    """Of a record; see `bnsbench.suite.record.Record`."""
+class HeadShape(_Shape):
+    """Of a record without its values by sample; see `bnsbench.suite.record.Record`."""
 
     key: FileName
     cell: CellShape
     status: Status
     reason: str = ""
-    metrics: dict[str, _Score] = {}
+    metrics: dict[str, _Score] = Field(default_factory=dict)
     nfe: Count | None = None
     forwards: Count | None = None
     train_forwards: Count | None = None
@@ -113,9 +113,14 @@ class RecordShape(_Shape):
     solver: _Solver = _Solver()
     truth: _Truth = _Truth()
     model: _Model = _Model()
-    environment: dict[str, Any] = {}
-    per_sample: dict[str, list[Number]] = {}
-    replicates: dict[str, list[Number | None]] = {}
+    environment: dict[str, Any] = Field(default_factory=dict)
+
+
+class RecordShape(HeadShape):
+    """Of a whole record."""
+
+    per_sample: dict[str, list[Number]] = Field(default_factory=dict)
+    replicates: dict[str, list[Number | None]] = Field(default_factory=dict)
 
 
 def check_shape(content: Any, shape: type[BaseModel] = RecordShape) -> None:

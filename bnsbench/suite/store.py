@@ -12,13 +12,14 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bnsbench.errors import BnsbenchError, CorruptFileError
 from bnsbench.storage.files import StorageError, make_way, replacing, set_aside
 from bnsbench.storage.plain_data import digest
+from bnsbench.storage.shelf import Shelf
 from bnsbench.storage.strict_json import read_json
 from bnsbench.suite.plan import Cell
 from bnsbench.suite.record import (
@@ -80,12 +81,15 @@ class ResultStore:
         """Return where the trained solver of that key is or would be."""
         return self.solvers / f"{key}.json"
 
-    def read(self, key: str) -> Record | None:
-        """Return the record of that key, None if there is none; CorruptFileError if it is damaged."""
+    def read(self, key: str, values: bool = True) -> Record | None:
+        """Return the record of that key, None if there is none; CorruptFileError if it is damaged.
+
+        values: whether with its values by sample; see `read_record`.
+        """
         file = self.record_file(key)
         if not os.path.lexists(file):
             return None
-        record = read_record(file)
+        record = read_record(file, values)
         if record.key != key:
             raise DamagedRecordError(file, f"it belongs to the cell {record.key}")
         return record
@@ -196,11 +200,17 @@ class ResultStore:
         return {file.stem for file in self.cells.glob("[!.]*.json")}
 
     def records(self) -> Iterator[Record]:
-        """Yield the records of the plan that are there, in its order; for one that cannot be read, a `stand_in`."""
+        """Yield the records of the plan that are there, in its order; for one that cannot be read, a `stand_in`.
+
+        Values by sample that are too many for the memory lie on a `Shelf`.
+        """
+        shelf = Shelf()
         for key in self.kept()[0]:
             record = self._read_or_stand_in(key)
             if record is not None:
-                yield record
+                yield replace(
+                    record, per_sample=_shelved(record.per_sample, shelf), replicates=_shelved(record.replicates, shelf)
+                )
 
     def _read_or_stand_in(self, key: str) -> Record | None:
         try:
@@ -230,6 +240,10 @@ def _joined(environments: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         if isinstance(commands, list):
             joined["commands"] = list(dict.fromkeys([*joined.get("commands", []), *map(str, commands)]))
     return list(found.values())
+
+
+def _shelved(values: Mapping[str, Sequence[float]], shelf: Shelf) -> Mapping[str, Sequence[float]]:
+    return {name: shelf.keep(row) for name, row in values.items()}
 
 
 def find_results(folder: Path) -> ResultStore:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from string import Template
+from typing import TYPE_CHECKING
 
 from bnsbench._version import __version__
 from bnsbench.errors import UsageError
@@ -20,12 +21,15 @@ from bnsbench.report.page.manifest import manifest
 from bnsbench.report.page.markup import Content, Html, markup, tag, void
 from bnsbench.report.page.media import Allowance, gallery
 from bnsbench.report.page.palette import Ink, inks, markers, rules, swatch
-from bnsbench.report.page.sources import Measure, Scenario, Source, read_sources, scenarios
+from bnsbench.report.page.sources import Measure, Scenario, Source, left_out, read_sources, scenarios
 from bnsbench.report.page.trajectories import trajectories
 from bnsbench.report.page.words import outcome
 from bnsbench.report.profiles import profile, shared_targets
 from bnsbench.report.views import LEGENDS, profile_sheets, view_sheets
 from bnsbench.suite.store import ResultStore
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LARGEST = 7_900_000
 """Characters of a page up to which pictures and sounds of samples are taken in."""
@@ -55,9 +59,12 @@ def build_page(
     sources = read_sources(folders, previews, verifications)
     found = list(scenarios(sources))
     kinds = {solver: kind for scenario in found for solver, kind in scenario.kinds.items()}
+    for source in sources:  # solvers of scenarios that are not shown are in profiles
+        kinds = kinds | dict(zip(source.frame["solver"], source.frame["kind"], strict=True)) | kinds
     colours = inks(kinds)
     told("drawing what all scenarios have in common")
-    before = [_won(found, colours), _together(sources, colours, kinds)]
+    omitted = left_out(sources, found)
+    before = [_won(found, colours, omitted), _together(sources, found, colours, kinds)]
     manifests = markup(map(manifest, sources))
     shown = []
     for scenario in found:
@@ -73,7 +80,7 @@ def build_page(
     return _document(f"bnsbench: {', '.join(source.name for source in sources)}", markup(parts), colours)
 
 
-def _won(found: Sequence[Scenario], colours: Mapping[str, Ink]) -> Html:
+def _won(found: Sequence[Scenario], colours: Mapping[str, Ink], omitted: str) -> Html:
     cards = [
         tag(
             "article",
@@ -84,7 +91,9 @@ def _won(found: Sequence[Scenario], colours: Mapping[str, Ink]) -> Html:
         )
         for scenario in found
     ]
-    return _section("won", "What won", tag("div", cards, class_="cards") if cards else tag("p", "There are no results yet."))
+    note = tag("p", omitted, class_="note") if omitted else None
+    won = tag("div", cards, class_="cards") if cards else tag("p", "There are no results yet.")
+    return _section("won", "What won", note, won)
 
 
 def _link(scenario: Scenario) -> str:
@@ -92,16 +101,32 @@ def _link(scenario: Scenario) -> str:
     return f"#scenario={scenario.name}"
 
 
-def _together(sources: Sequence[Source], colours: Mapping[str, Ink], kinds: Mapping[str, str]) -> Html | None:
-    """Return performance profiles, and gains over the best classic at every NFE, of each folder that has them."""
-    parts = [
-        part for number, source in enumerate(sources) for part in _of_source(source, number, len(sources), colours, kinds)
-    ]
+def _together(
+    sources: Sequence[Source], found: Sequence[Scenario], colours: Mapping[str, Ink], kinds: Mapping[str, str]
+) -> Html | None:
+    """Return performance profiles, and gains over the best classic at every NFE, of each folder that has them.
+
+    Profiles are over all results, gains those of the scenarios that are shown.
+    """
+    parts: list[Html] = []
+    for number, source in enumerate(sources):
+        shown = _shown_rows(source, found)
+        parts += _of_source(source, shown, number, len(sources), colours, kinds)
     return _section("together", "All scenarios together", parts) if parts else None
 
 
+def _shown_rows(source: Source, found: Sequence[Scenario]) -> pd.DataFrame:
+    """Return the rows of a folder's leaderboard that belong to the scenarios that are shown."""
+    own = [scenario for scenario in found if scenario.source is source]
+    if sum(len(scenario.cells) for scenario in own) == len(source.frame):
+        return source.frame
+    rows = source.frame.loc[[cell.number for scenario in own for cell in scenario.cells]]
+    rows.attrs.update(source.frame.attrs)
+    return rows
+
+
 def _of_source(
-    source: Source, number: int, sources: int, colours: Mapping[str, Ink], kinds: Mapping[str, str]
+    source: Source, rows: pd.DataFrame, number: int, sources: int, colours: Mapping[str, Ink], kinds: Mapping[str, str]
 ) -> Iterator[Html]:
     suffix = f" ({source.name})" if sources > 1 else ""
     measures = [each for each in source.frame.attrs["measures"] if source.frame[each].notna().any()]
@@ -110,7 +135,7 @@ def _of_source(
     measure = measures[0]
     try:
         steps = profile(source.frame, measure)
-        gained = list(view_sheets(source.frame, measure, "gain"))
+        gained = list(view_sheets(rows, measure, "gain"))
     except UsageError:  # the measure is not in dB
         return
     shown = []

@@ -24,6 +24,9 @@ from bnsbench.suite.store import ResultStore
 HEADLINE = 8
 """The NFE of which sentences speak, or the next to it that was run."""
 
+MOST_CELLS = 10_000
+"""Cells that a page shows one by one; that many take about 17 MB, and a browser still scrolls through them."""
+
 
 @dataclass(frozen=True)
 class Value:
@@ -227,17 +230,35 @@ def read_sources(
 
 
 def scenarios(sources: Sequence[Source]) -> Iterator[Scenario]:
-    """Yield the scenarios of all folders, in the order of their rows."""
+    """Yield the scenarios of all folders, in the order of their rows, as many as have MOST_CELLS, and at least one."""
     names: set[str] = set()
+    left = MOST_CELLS
     for source in sources:
         seeds = source.frame["seed"].nunique() > 1 if len(source.frame) else False
         for key, rows in source.frame.groupby(list(FIELD), sort=False):
+            left -= len(rows)
+            if left < 0 and names:
+                return
             model, guidance, seed = key
             title = field_title((model, guidance, seed), seeds)
             name = _word(title, names)
             names.add(name)
             shown = f"{title} ({source.name})" if len(sources) > 1 else title
             yield _scenario(name, shown, source, rows)
+
+
+def left_out(sources: Sequence[Source], shown: Sequence[Scenario]) -> str:
+    """Return a sentence on the scenarios that are too many for a page, "" if there are none."""
+    frames = [source.frame for source in sources]
+    there = sum(frame.groupby(list(FIELD), sort=False).ngroups for frame in frames)
+    if there == len(shown):
+        return ""
+    cells = sum(len(scenario.cells) for scenario in shown)
+    return (
+        f"These results have {there:,} scenarios with {sum(map(len, frames)):,} cells, more than a page can hold: it shows"
+        f" {len(shown):,} of them, the first, with {cells:,} cells one by one, while profiles are over all."
+        " 'bnsbench leaderboard' shows the others too, and every cell is in leaderboard.csv."
+    )
 
 
 def _scenario(name: str, title: str, source: Source, rows: pd.DataFrame) -> Scenario:

@@ -267,3 +267,14 @@ def test_previews_of_another_folder_are_shown(made_results, records, results, re
     bare = made_results(records, name="bare")
     assert list(read_page(build_page([bare])).all("img")) == []
     assert len(list(read_page(build_page([bare], previews=results.previews)).all("img"))) == 2 * (1 + 10) + 11
+
+
+def test_scenarios_that_a_page_cannot_hold_are_told(results, records, read_page, monkeypatch):
+    whole = read_page(build_page([results]))
+    assert "more than a page can hold" not in whole.text
+    scenarios = list(whole.all("article", class_="scenario"))
+    monkeypatch.setattr("bnsbench.report.page.sources.MOST_CELLS", 1)
+    page = read_page(build_page([results]))
+    assert len(list(page.all("article", class_="scenario"))) == 1 < len(scenarios) == 3
+    told = f"have 3 scenarios with {len(records)} cells, more than a page can hold: it shows 1 of them, the first, with"
+    assert f"{told} {len(records) // 3} cells one by one" in page.text
