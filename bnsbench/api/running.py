@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,8 +12,9 @@ from bnsbench.api.named import open_host
 from bnsbench.contract import PluginHost
 from bnsbench.suite.progress import RunListener, listener_of_run
 from bnsbench.suite.run import RESULTS, RunOptions, RunOutcome, run_suite
-from bnsbench.suite.store import ResultStore, find_results
+from bnsbench.suite.store import ResultStore, find_results, write_text
 from bnsbench.suite.suitefile import folder_beside
+from bnsbench.suite.timings import REPORTING
 from bnsbench.training.listener import Listener
 
 if TYPE_CHECKING:
@@ -132,4 +135,9 @@ def run_and_report(options: RunOptions, host: PluginHost, listener: RunListener)
     from bnsbench.report.results import write_reports  # noqa: PLC0415 (loads pandas, which a dry run does without)
 
     outcome = run_suite(options, host, listener)
-    return outcome, write_reports(ResultStore(outcome.folder))
+    began, store = time.perf_counter(), ResultStore(outcome.folder)
+    frame = write_reports(store)
+    timings = outcome.timings.and_then(REPORTING, time.perf_counter() - began)
+    if outcome.ran:
+        write_text(store.timings_file, timings.to_json())
+    return replace(outcome, timings=timings), frame

@@ -21,6 +21,7 @@ from bnsbench.flows.network_state import NetworkState, state_of
 from bnsbench.flows.paths import Path
 from bnsbench.flows.precision import times_on
 from bnsbench.flows.predictions import Prediction, check_prediction, per_sample, singularity, to_velocity
+from bnsbench.process import clock
 from bnsbench.process.parts import Parts
 
 
@@ -316,7 +317,8 @@ class ModelField:
     def _mixed(self, t: Tensor, x: Tensor, condition: Tensor | None, guidance: Guidance) -> Tensor:
         # u = beta x + gamma f_w
         with raised_by("model"):
-            found = self.model.guided(t, x.to(self.model.dtype), condition, guidance)
+            with clock.network(x.device):
+                found = self.model.guided(t, x.to(self.model.dtype), condition, guidance)
             prediction = states(found, x, "a prediction", same_type=False).to(x.dtype)
         return to_velocity(self.model.path, self.model.prediction, t, x, prediction)
 
@@ -331,7 +333,8 @@ class ModelField:
             )
         path, kind = self.model.path, self.model.prediction
         with raised_by("model"):
-            found = self.model.answers(t, x.to(self.model.dtype), condition)
+            with clock.network(x.device):
+                found = self.model.answers(t, x.to(self.model.dtype), condition)
             both = [states(each, x, "a prediction", same_type=False).to(x.dtype) for each in found]
         return torch.stack([to_velocity(path, kind, t, x, prediction) for prediction in both])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from bnsbench._version import __version__
 from bnsbench.errors import BnsbenchError, DivergedError, NotApplicableError, raised_by
 from bnsbench.flows.model import ModelField
 from bnsbench.nonstationary.table import NonStationarySolver
+from bnsbench.process import clock
 from bnsbench.process.interrupts import interrupts_told
 from bnsbench.process.surroundings import guarded
 from bnsbench.solvers.samplers import Sampler, run_metered, sampler_of
@@ -40,8 +42,9 @@ def run_cell(cell: Cell, context: CellContext) -> Record:
     """
     began = time.perf_counter()
     draft = Draft(cell)
-    with guarded():
+    with clock.ticking() as ticking, guarded():
         status, reason = _attempt(cell, context, draft)
+    draft.seconds |= {"spent": _rounded(ticking.seconds), "network": _rounded(ticking.network_seconds())}
     draft.seconds["total"] = round(time.perf_counter() - began, 3)
     return draft.finish(status, reason)
 
@@ -75,7 +78,8 @@ def _run(cell: Cell, context: CellContext, draft: Draft) -> None:
         with untouched(cell, context, state):
             sampler, student = _sampling(cell, context, state, draft)
             field = pairs.field if student is None else student.field(pairs.field)
-            samples = _sample(cell, context.job, pairs, sampler, field)
+            with clock.phase("sampling"):
+                samples = _sample(cell, context.job, pairs, sampler, field)
         draft.nfe = samples.nfe
         draft.forwards = samples.nfe * field.forwards_per_evaluation
         draft.seconds["sampling"] = samples.seconds
@@ -138,9 +142,10 @@ def _judge(cell: Cell, context: CellContext, x: Tensor, draft: Draft) -> None:
     judged.samples.require_finite(decoded=True)
     if context.job.previews:
         folder = context.job.store.previews
-        with storage_errors(folder):
+        with storage_errors(folder), clock.phase("previews"):
             write_preview(judged.samples, context.modality(cell), folder, cell.key)
-    scored = score(cell.metrics, judged.metric, judged.samples)
+    with clock.phase("metrics"):
+        scored = score(cell.metrics, judged.metric, judged.samples)
     draft.metrics, draft.per_sample, draft.replicates = scored.scores, scored.per_sample, scored.replicates
     if scored.faults:
         raise FaultyMetricsError(scored.faults)
@@ -183,6 +188,10 @@ def _environment(job: Job) -> RecordedEnvironment:
     if job.device.startswith("cuda"):
         found["device_name"] = torch.cuda.get_device_name(job.device)
     return found
+
+
+def _rounded(seconds: Mapping[str, float]) -> dict[str, float]:
+    return {phase: round(found, 4) for phase, found in seconds.items()}
 
 
 def _synchronise(device: str) -> None:

@@ -18,6 +18,7 @@ from bnsbench.flows.model import Model
 from bnsbench.flows.paths import Path
 from bnsbench.flows.precision import dtype_named
 from bnsbench.metrics.base import Metric
+from bnsbench.process import clock
 from bnsbench.process.deadline import uninterrupted
 from bnsbench.process.parts import Parts
 from bnsbench.process.surroundings import guarded
@@ -150,7 +151,7 @@ class CellContext:
         """Return the field of a cell, which is made unless it is among the last ones used."""
         key = cell.field_digest
         if key not in self._fields:
-            with raised_by("model"):
+            with raised_by("model"), clock.phase("loading"):
                 self._fields[key] = self._make_field(cell)
             self._models[key] = (cell.model.selector, cell.dtype)
             while len(self._fields) > FIELDS_KEPT:
@@ -178,7 +179,8 @@ class CellContext:
     def metric(self, component: Component) -> Metric:
         """Return the metric, made once per process."""
         if component.selector not in self._metrics:
-            self._metrics[component.selector] = self.job.host.metric(component.selector).make()
+            with clock.phase("loading"):
+                self._metrics[component.selector] = self.job.host.metric(component.selector).make()
         return self._metrics[component.selector]
 
     def solvers(self, state: FieldState) -> TrainedSolvers:

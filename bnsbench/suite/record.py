@@ -58,11 +58,17 @@ KINDS: Mapping[SolverKind, SolverWord] = {
 
 
 class Seconds(TypedDict, total=False):
-    """Times in seconds: sampling of one sample, training of the solver, and the cell in total."""
+    """Times in seconds: sampling of one sample, training of the solver, and the cell in total.
+
+    spent: what the cell took where it ran, by phase; of its training nothing if that was there. network: the part of each
+    phase in which the network computed.
+    """
 
     sampling: float
     training: float
     total: float
+    spent: Mapping[str, float]
+    network: Mapping[str, float]
 
 
 class RecordedSolver(TypedDict, total=False):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from bnsbench.contract import PluginHost
 from bnsbench.errors import BnsbenchError, UsageError
+from bnsbench.process import clock
 from bnsbench.process.interrupts import exits_refused
 from bnsbench.process.machine import cache_folder, choose_device, threads
 from bnsbench.process.surroundings import guarded
@@ -24,6 +25,7 @@ from bnsbench.suite.progress import RunListener
 from bnsbench.suite.record import RETRIED, Record, skipped_record
 from bnsbench.suite.store import ResultStore, storage_errors
 from bnsbench.suite.suitefile import OVERRIDABLE, Suite, find_suite, override
+from bnsbench.suite.timings import PLANNING, RUNNING, STARTING, WRITING, Timings, timings_of
 
 RESULTS = Path("runs")
 
@@ -92,12 +94,16 @@ class RunPlan:
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """The outcome of a run: the results folder, cells by status, how many of them were run now, and failed records."""
+    """The outcome of a run: the results folder, cells by status, how many of them were run now, and failed records.
+
+    timings: what its time went to.
+    """
 
     folder: Path
     counts: Mapping[str, int]
     ran: int
     failures: Sequence[Record] = field(default=(), repr=False)
+    timings: Timings = field(default=Timings(0.0), repr=False)
 
     @property
     def exit_code(self) -> int:
@@ -112,6 +118,7 @@ class RunOutcome:
             "ran": self.ran,
             "failures": [{"cell": record.key, "status": record.status, "reason": record.reason} for record in self.failures],
             "exit_code": self.exit_code,
+            "timings": self.timings.to_dict(),
         }
 
 
@@ -138,6 +145,34 @@ def run_suite(options: RunOptions, host: PluginHost, listener: RunListener) -> R
         StorageError: If results cannot be written.
     """
     leave_if_starting()
+    with clock.ticking() as ticking:
+        outcome, ran = _run(options, host, listener)
+    return replace(outcome, timings=timings_of(ticking, ran))
+
+
+def _run(options: RunOptions, host: PluginHost, listener: RunListener) -> tuple[RunOutcome, Sequence[Record]]:
+    """Run a suite; return the outcome, and the records of the cells that were run now."""
+    with clock.phase(PLANNING):
+        plan, there = _begin(options, host, listener)
+    records, pending = dict(there.records), there.pending(plan.cells)
+    listener.planned(plan.cells, pending)
+    ran = []
+    for cell, record in clock.each(RUNNING, _run_all(pending, plan, options, host, listener)):
+        with clock.phase(WRITING):
+            plan.store.write(record)
+        records[cell.key] = record
+        ran.append(record)
+        listener.finished(cell, record)
+        with guarded(), exits_refused():
+            host.cell_finished(record.to_dict())
+    left = sum(cell.key not in records for cell in plan.cells)
+    if left:
+        raise BnsbenchError(f"The executor {options.executor} has ended without a record of {left} cells: run them again.")
+    return _outcome(plan, records, len(pending)), ran
+
+
+def _begin(options: RunOptions, host: PluginHost, listener: RunListener) -> tuple[RunPlan, Finished]:
+    """Return the plan, now in its folder, and what of it is finished."""
     plan = plan_run(options, host)
     there = find_finished(plan, options, host, listener)
     remove_leftovers(plan.store.folder)
@@ -146,18 +181,7 @@ def run_suite(options: RunOptions, host: PluginHost, listener: RunListener) -> R
         plan.store.set_aside(file)
     if options.fresh:
         _forget(plan)
-    records, pending = dict(there.records), there.pending(plan.cells)
-    listener.planned(plan.cells, pending)
-    for cell, record in _run_all(pending, plan, options, host, listener):
-        plan.store.write(record)
-        records[cell.key] = record
-        listener.finished(cell, record)
-        with guarded(), exits_refused():
-            host.cell_finished(record.to_dict())
-    left = sum(cell.key not in records for cell in plan.cells)
-    if left:
-        raise BnsbenchError(f"The executor {options.executor} has ended without a record of {left} cells: run them again.")
-    return _outcome(plan, records, len(pending))
+    return plan, there
 
 
 def find_finished(plan: RunPlan, options: RunOptions, host: PluginHost, listener: RunListener) -> Finished:
@@ -185,10 +209,11 @@ def _run_all(
     cache = cache_folder()
     try_cache(cache)
     remove_leftovers(cache)
-    _try_metrics(rest, host)
-    from bnsbench.suite.context import Job  # noqa: PLC0415 (loads torch)
+    with clock.phase(STARTING):
+        _try_metrics(rest, host)
+        from bnsbench.suite.context import Job  # noqa: PLC0415 (loads torch)
 
-    plan.store.write_environment(environment.describe(host))
+        plan.store.write_environment(environment.describe(host))
     job = Job(
         host=host,
         store=plan.store,

@@ -56,6 +56,11 @@ class ResultStore:
         return self.folder / "environment.json"
 
     @property
+    def timings_file(self) -> Path:
+        """Of the last run that ran cells; no part of the results."""
+        return self.folder / "timings.json"
+
+    @property
     def cells(self) -> Path:
         return self.folder / "cells"
 

@@ -205,7 +205,8 @@ def test_an_environment_that_cannot_be_told_fails_its_cell_alone(run, job, monke
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: {}[device])
     record = run("steps", context=CellContext(replace(job, device="cuda:77")))
     assert (record.status, record.reason.split(" (")[0]) == ("failed", "KeyError: 'cuda:77'")
-    assert record.seconds.keys() == {"total"}
+    assert record.seconds.keys() == {"total", "spent", "network"}
+    assert record.seconds["network"] == {}
 
 
 @pytest.mark.parametrize(
