@@ -1,7 +1,7 @@
 """Where a process's time goes: seconds by phase of the work, and those of them in which a network computed.
 
-A clock runs in the block of `ticking`; `phase` and `network` mark what is done, anywhere below, and cost next to nothing where
-no clock runs. A phase inside another one stops the outer one, so that every second belongs to one phase.
+A clock runs in the block of `ticking`; `phase` and `network` mark what is done, anywhere below, and cost next to nothing
+where no clock runs. A phase inside another one stops the outer one, so that every second belongs to one phase.
 """
 
 from __future__ import annotations
@@ -169,6 +169,6 @@ def _events(device: torch.device) -> tuple[Any, Any] | None:
     if torch.cuda.is_current_stream_capturing():
         return None
     with torch.cuda.device(device):
-        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
         begin.record()
     return begin, end

@@ -90,7 +90,7 @@ def sums(folder: Path) -> str:
 
 
 def files(folder: Path) -> Iterator[Path]:
-    """Yield the files in a results folder, sorted, but for SHA256SUMS itself, its seal, timings, previews and temporary ones."""
+    """Yield the files in a results folder, sorted, but SHA256SUMS, its seal, timings, previews and temporary ones."""
     store = ResultStore(folder)
     previews, own = store.previews, (folder / SUMS, folder / SEAL, store.timings_file)
     for file in sorted(folder.rglob("*")):

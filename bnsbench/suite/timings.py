@@ -52,7 +52,9 @@ class Timings:
         longest = sorted(outside.items(), key=lambda each: -each[1])[:3]
         told = ", ".join(f"{phase} {seconds:.1f} s" for phase, seconds in longest if seconds >= 0.05)
         where = f" of {self.processes} processes" if self.processes > 1 else ""
-        return f"{self.wall:.1f} s{where}, {self.efficiency:.0%} in the network" + (f"; outside of it {told}" if told else "")
+        return f"{self.wall:.1f} s{where}, {self.efficiency:.0%} in the network" + (
+            f"; outside of it {told}" if told else ""
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the timings as JSON-like data, phases by their seconds, longest first."""

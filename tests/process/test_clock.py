@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import suppress
 from types import SimpleNamespace
 
 import pytest
@@ -30,9 +31,9 @@ def test_every_second_belongs_to_the_innermost_phase(pass_time):
             with clock.phase("truth"):
                 pass_time(4.0)
             pass_time(8.0)
-        with pytest.raises(ValueError, match="ends"), clock.phase("metrics"):
+        with suppress(ValueError), clock.phase("metrics"):
             pass_time(16.0)
-            raise ValueError("ends")
+            raise ValueError
         pass_time(32.0)
     assert ticking.seconds == {clock.OTHER: 33.0, "training": 10.0, "truth": 4.0, "metrics": 16.0}
 

@@ -53,7 +53,9 @@ def test_what_comes_after_a_run_counts_too():
 def test_one_line_names_what_takes_longest_outside_of_the_network():
     spent = {"training": 50.0, "truth": 9.0, "metrics": 20.0, "loading": 1.0, "planning": 0.0}
     found = Timings(40.0, 2, spent, {"training": 45.0, "truth": 9.0})
-    assert found.line == "40.0 s of 2 processes, 68% in the network; outside of it metrics 20.0 s, training 5.0 s, loading 1.0 s"
+    assert found.line == (
+        "40.0 s of 2 processes, 68% in the network; outside of it metrics 20.0 s, training 5.0 s, loading 1.0 s"
+    )
     assert Timings(0.0).line == "0.0 s, 0% in the network"
 
 
