@@ -40,6 +40,7 @@ def run(
     workers: int | None = None,
     fresh: bool = False,
     retrain: bool = False,
+    deterministic: bool = False,
     plugins: Sequence[Path | str] = (),
     allow_programs: Sequence[Path | str] = (),
     listener: Listener | None = None,
@@ -65,6 +66,7 @@ def run(
         workers: Worker processes of the executor "processes".
         fresh: Whether to run finished cells and training again.
         retrain: Whether to train solvers also where the package ships them.
+        deterministic: Whether torch may use deterministic algorithms alone; a cell that needs another one fails.
         plugins: Single plugin files to load, besides a ``bnsbench_local.py`` that lies beside the suite's file (of a suite
             by name, in the current folder).
         allow_programs: Exported networks that metrics may run (``fad[network=FILE]``): such a file is a program, which may
@@ -95,6 +97,7 @@ def run(
         workers=workers,
         fresh=fresh,
         retrain=retrain,
+        deterministic=deterministic,
     )
     host = open_host(plugins, folder_beside(suite), allow_programs)
     return run_and_report(options, host, listener_of_run(listener))[1]

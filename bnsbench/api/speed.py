@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,19 +122,22 @@ def bare_loop(field: Callable[[Tensor, Tensor], Tensor], x0: Tensor, n: int) -> 
     return x
 
 
-def compared(works: list[Callable[[], object]], device: str) -> list[float]:
-    """Return the seconds of each of several works, which take turns, in the quickest of ROUNDS.
+def compared(works: Sequence[Callable[[], object]], device: str, rounds: int | None = None) -> list[float]:
+    """Return the seconds of each of several works, which take turns, in the quickest of these.
 
     Args:
         works: What is timed.
         device: Where it happens.
+        rounds: How many turns; ROUNDS if None.
     """
     counts = []
     for work in works:
         timed(work, device)
         counts.append(max(1, int(ROUND / max(timed(work, device), 1e-6))))
-    rounds = [[timed(work, device, count) for work, count in zip(works, counts, strict=True)] for _ in range(ROUNDS)]
-    return [min(found) for found in zip(*rounds, strict=True)]
+    turns = [
+        [timed(work, device, count) for work, count in zip(works, counts, strict=True)] for _ in range(rounds or ROUNDS)
+    ]
+    return [min(found) for found in zip(*turns, strict=True)]
 
 
 def timed(work: Callable[[], object], device: str, count: int = 1) -> float:

@@ -43,6 +43,9 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be run.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Run finished cells and training again.")] = False,
     retrain: Annotated[bool, typer.Option("--retrain", help="Train also the solvers that the package ships.")] = False,
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="Let torch use deterministic algorithms alone, for the same bits again.")
+    ] = False,
     trust_records: Annotated[
         bool, typer.Option("--trust-records", help="Do not look whether models and files are those of finished cells.")
     ] = False,
@@ -78,6 +81,7 @@ def run(
         results=results,
         fresh=fresh,
         retrain=retrain,
+        deterministic=deterministic,
         trust_records=trust_records,
     )
     host = open_host(plugin, folder_beside(suite), allow_program)

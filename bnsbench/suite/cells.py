@@ -16,6 +16,7 @@ from bnsbench.errors import BnsbenchError, DivergedError, NotApplicableError, ra
 from bnsbench.flows.model import ModelField
 from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.process import clock
+from bnsbench.process.determinism import deterministic
 from bnsbench.process.interrupts import interrupts_told
 from bnsbench.process.surroundings import guarded
 from bnsbench.solvers.samplers import Sampler, run_metered, sampler_of
@@ -42,7 +43,7 @@ def run_cell(cell: Cell, context: CellContext) -> Record:
     """
     began = time.perf_counter()
     draft = Draft(cell)
-    with clock.ticking() as ticking, guarded():
+    with clock.ticking() as ticking, deterministic(context.job.deterministic), guarded():
         status, reason = _attempt(cell, context, draft)
     draft.seconds |= {"spent": _rounded(ticking.seconds), "network": _rounded(ticking.network_seconds())}
     draft.seconds["total"] = round(time.perf_counter() - began, 3)
@@ -55,7 +56,10 @@ def _attempt(cell: Cell, context: CellContext, draft: Draft) -> tuple[Status, st
         try:
             draft.environment = _environment(context.job)
             _seed(cell)
-            _run(cell, context, draft)
+            try:
+                _run(cell, context, draft)
+            finally:
+                _add_memory(draft)
         except StorageError:
             raise
         except BaseException as error:
@@ -185,9 +189,18 @@ def _environment(job: Job) -> RecordedEnvironment:
         "device": job.device,
         "threads": job.threads,
     }
+    if job.deterministic:
+        found["deterministic"] = True
     if job.device.startswith("cuda"):
         found["device_name"] = torch.cuda.get_device_name(job.device)
+        torch.cuda.reset_peak_memory_stats(job.device)
     return found
+
+
+def _add_memory(draft: Draft) -> None:
+    """Add the most memory that torch has taken of the CUDA device since the environment was told."""
+    if "device_name" in draft.environment:
+        draft.environment["peak_memory"] = torch.cuda.max_memory_allocated(draft.environment["device"])
 
 
 def _rounded(seconds: Mapping[str, float]) -> dict[str, float]:

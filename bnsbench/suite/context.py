@@ -65,6 +65,7 @@ class Job:
     train: whether missing solvers may be trained.
     previews: whether a few samples of each cell are kept to look at.
     retrain: whether to train even where the package ships a solver.
+    deterministic: whether torch may use deterministic algorithms alone.
     """
 
     host: PluginHost
@@ -77,6 +78,7 @@ class Job:
     train: bool = True
     previews: bool = True
     retrain: bool = False
+    deterministic: bool = False
 
 
 @dataclass(frozen=True)

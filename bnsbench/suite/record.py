@@ -107,13 +107,19 @@ class RecordedModel(TypedDict, total=False):
 
 
 class RecordedEnvironment(TypedDict, total=False):
-    """The environment in a record: versions, device, its name where it is a GPU, and threads."""
+    """The environment in a record: versions, device and threads, and ``deterministic`` if only such algorithms were allowed.
+
+    Of a CUDA device also its name, and the most bytes that torch had allocated there at once while the cell ran, models of
+    other cells that were kept among them.
+    """
 
     bnsbench: str
     torch: str
     device: str
     device_name: str
+    peak_memory: int
     threads: int
+    deterministic: bool
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,7 @@ class RunOptions:
     results: the folder in which the suite's own folder lies.
     fresh: run finished cells and training again.
     retrain: train solvers also where the package ships them.
+    deterministic: let torch use deterministic algorithms alone; cells that need another one fail.
     trust_records: do not compare the fingerprints of models and metrics' files with those in the records.
     """
 
@@ -75,6 +76,7 @@ class RunOptions:
     results: str | Path = RESULTS
     fresh: bool = False
     retrain: bool = False
+    deterministic: bool = False
     trust_records: bool = False
 
     def overrides(self) -> dict[str, Any]:
@@ -223,6 +225,7 @@ def _run_all(
         device=choose_device(options.device),
         timeout=plan.suite.timeout,
         retrain=options.retrain,
+        deterministic=options.deterministic,
     )
     yield from _make_executor(options, host, job.device, len(rest)).execute(rest, job, listener)
 
