@@ -53,23 +53,27 @@ class Waiting(bnsbench.Model):
 
 
 def measure(solvers: Sequence[str], nfe: Sequence[int], samples: int) -> pd.DataFrame:
-    """Return the seconds of a run by phase, those in the network among them, and the shares; last, all together."""
+    """Return the seconds of a run by phase, those in the network among them, and the shares; last, all together.
+
+    The last row also has the processor's seconds, which another program on the machine does not change.
+    """
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         suite = place / "waiting.toml"
-        suite.write_text('nfe = [8]\nsolvers = ["euler"]\nmetrics = ["psnr"]\nmodels = ["waiting"]\n')
+        suite.write_text('nfe = [8]\nsolvers = ["euler"]\nmetrics = ["psnr"]\nmodels = ["waiting"]\n', encoding="utf-8")
+        began = time.process_time()
         bnsbench.run(
             suite, solvers=solvers, nfe=nfe, samples=samples, batch=64, results=place, device="cpu", plugins=[__file__]
         )
-        found = json.loads((place / "waiting" / "timings.json").read_text())
-    rows = [
-        {"phase": name, "seconds": spent, "network": found["network"].get(name, 0.0)}
-        for name, spent in found["spent"].items()
-    ]
-    frame = pd.DataFrame(rows)
-    total = {"phase": "all", "seconds": frame["seconds"].sum(), "network": frame["network"].sum()}
+        processor = time.process_time() - began
+        found = json.loads((place / "waiting" / "timings.json").read_text(encoding="utf-8"))
+    frame = pd.DataFrame(
+        [(phase, seconds, found["network"].get(phase, 0.0)) for phase, seconds in found["spent"].items()],
+        columns=["phase", "seconds", "network"],
+    )
+    total = {"phase": "all", "seconds": frame["seconds"].sum(), "network": frame["network"].sum(), "processor": processor}
     frame = pd.concat([frame, pd.DataFrame([total])], ignore_index=True)
-    frame["share"] = frame["network"] / frame["seconds"]
+    frame.insert(3, "share", frame["network"] / frame["seconds"])
     return frame
 
 
@@ -85,7 +89,7 @@ def main(words: Sequence[str] | None = None) -> None:
     frame = measure(options.solvers, options.nfe, options.samples)
     options.output.mkdir(parents=True, exist_ok=True)
     frame.to_csv(options.output / "efficiency.csv", index=False, float_format="%.4g")
-    print(frame.to_markdown(index=False, floatfmt=("", ".2f", ".2f", ".1%")))
+    print(frame.to_markdown(index=False, floatfmt=("", ".2f", ".2f", ".1%", ".2f"), missingval=""))
 
 
 if __name__ == "__main__":

@@ -131,6 +131,16 @@ def conditions(device: str) -> str:
     )
 
 
+def efficiency(file: Path) -> str:
+    """Return a section on what `tests.benchmarks.efficiency` has measured."""
+    from tests.benchmarks import efficiency as measuring
+
+    frame = pd.read_csv(file)
+    table = frame.to_markdown(index=False, floatfmt=("", ".2f", ".2f", ".1%", ".2f"), missingval="")
+    said = (measuring.__doc__ or "").split("results/speed\n")[1].split(" Start it")[0].strip()
+    return f"# A run on a network of 5 ms\n\n{said}\n\n{table}"
+
+
 def _version(name: str) -> str:
     try:
         return importlib.metadata.version(DISTRIBUTIONS.get(name, name))
@@ -155,6 +165,8 @@ def main(words: Sequence[str] | None = None) -> None:
     table = frame.to_markdown(index=False, floatfmt=("", "", "", ".1f", ".2f", ".2%"))
     text = f"# A step beside its network\n\n{(__doc__ or '').split('    python')[1].partition(chr(10))[2].strip()}\n\n"
     text += f"{conditions(options.device)}\n\n{table}\n"
+    if (options.output / "efficiency.csv").is_file():
+        text += f"\n{efficiency(options.output / 'efficiency.csv')}\n"
     (options.output / "README.md").write_text(text, encoding="utf-8")
     print(text)
 
