@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,8 +12,9 @@ from bnsbench.api.named import open_host
 from bnsbench.contract import PluginHost
 from bnsbench.suite.progress import RunListener, listener_of_run
 from bnsbench.suite.run import RESULTS, RunOptions, RunOutcome, run_suite
-from bnsbench.suite.store import ResultStore, find_results
+from bnsbench.suite.store import ResultStore, find_results, write_text
 from bnsbench.suite.suitefile import folder_beside
+from bnsbench.suite.timings import REPORTING
 from bnsbench.training.listener import Listener
 
 if TYPE_CHECKING:
@@ -38,6 +41,7 @@ def run(
     fresh: bool = False,
     retrain: bool = False,
     shard: str | None = None,
+    deterministic: bool = False,
     plugins: Sequence[Path | str] = (),
     allow_programs: Sequence[Path | str] = (),
     listener: Listener | None = None,
@@ -65,6 +69,7 @@ def run(
         retrain: Whether to train solvers also where the package ships them.
         shard: "INDEX/COUNT", such as "0/4": to run only this one of COUNT parts, which may run anywhere at any time. Shards
             may share a results folder; those of others are joined by `bnsbench merge`.
+        deterministic: Whether torch may use deterministic algorithms alone; a cell that needs another one fails.
         plugins: Single plugin files to load, besides a ``bnsbench_local.py`` that lies beside the suite's file (of a suite
             by name, in the current folder).
         allow_programs: Exported networks that metrics may run (``fad[network=FILE]``): such a file is a program, which may
@@ -97,6 +102,7 @@ def run(
         fresh=fresh,
         retrain=retrain,
         shard=shard,
+        deterministic=deterministic,
     )
     host = open_host(plugins, folder_beside(suite), allow_programs)
     return run_and_report(options, host, listener_of_run(listener))[1]
@@ -137,8 +143,13 @@ def run_and_report(options: RunOptions, host: PluginHost, listener: RunListener)
     from bnsbench.report.results import read_leaderboard, write_reports  # noqa: PLC0415 (load pandas, unlike a dry run)
 
     outcome = run_suite(options, host, listener)
-    store = ResultStore(outcome.folder)
+    began, store = time.perf_counter(), ResultStore(outcome.folder)
     if outcome.missing:
-        return outcome, read_leaderboard(store)
-    store.settle_environments()
-    return outcome, write_reports(store)
+        frame = read_leaderboard(store)
+    else:
+        store.settle_environments()
+        frame = write_reports(store)
+    timings = outcome.timings.and_then(REPORTING, time.perf_counter() - began)
+    if outcome.ran:
+        write_text(store.timings_file, timings.to_json())
+    return replace(outcome, timings=timings), frame

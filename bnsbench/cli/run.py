@@ -47,6 +47,9 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be run.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Run finished cells and training again.")] = False,
     retrain: Annotated[bool, typer.Option("--retrain", help="Train also the solvers that the package ships.")] = False,
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="Let torch use deterministic algorithms alone, for the same bits again.")
+    ] = False,
     trust_records: Annotated[
         bool, typer.Option("--trust-records", help="Do not look whether models and files are those of finished cells.")
     ] = False,
@@ -82,6 +85,7 @@ def run(
         results=results,
         fresh=fresh,
         retrain=retrain,
+        deterministic=deterministic,
         trust_records=trust_records,
         shard=shard,
     )
@@ -112,6 +116,8 @@ def _run(options: RunOptions, host: PluginHost, quiet: bool, as_json: bool) -> N
         typer.echo(f"\n{shown_path(outcome.folder)}: {counts}; {outcome.ran} run now.")
         if outcome.missing:
             typer.echo(f"{outcome.missing} cells of other shards are not here yet: the last one writes the leaderboard.")
+        if outcome.ran:
+            typer.echo(f"{outcome.timings.line}.")
         for record in outcome.failures:
             typer.echo(f"{record.status}: {record.key}: {record.reason}", err=True)
     if outcome.exit_code:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Self
@@ -21,6 +22,7 @@ from bnsbench.flows.network_state import NetworkState, state_of
 from bnsbench.flows.paths import Path
 from bnsbench.flows.precision import times_on
 from bnsbench.flows.predictions import Prediction, check_prediction, per_sample, singularity, to_velocity
+from bnsbench.process import clock
 from bnsbench.process.parts import Parts
 
 
@@ -237,6 +239,11 @@ def check_details(details: Collection[str], known: Collection[str] = ()) -> None
         raise UsageError(f"The model cannot be told a {strange[0]}: {told}.")
 
 
+def _counted(x: Tensor) -> AbstractContextManager[None]:
+    """Return a block whose time counts as that of a network; inside torch.compile there is no time to count."""
+    return nullcontext() if torch.compiler.is_compiling() else clock.network(x.device)
+
+
 _Evaluate = Callable[[Tensor, Tensor, Tensor | None, Guidance], Tensor]
 """From t, x, conditions and guidance of some samples, all where the network lies, to their velocities."""
 
@@ -316,7 +323,8 @@ class ModelField:
     def _mixed(self, t: Tensor, x: Tensor, condition: Tensor | None, guidance: Guidance) -> Tensor:
         # u = beta x + gamma f_w
         with raised_by("model"):
-            found = self.model.guided(t, x.to(self.model.dtype), condition, guidance)
+            with _counted(x):
+                found = self.model.guided(t, x.to(self.model.dtype), condition, guidance)
             prediction = states(found, x, "a prediction", same_type=False).to(x.dtype)
         return to_velocity(self.model.path, self.model.prediction, t, x, prediction)
 
@@ -331,7 +339,8 @@ class ModelField:
             )
         path, kind = self.model.path, self.model.prediction
         with raised_by("model"):
-            found = self.model.answers(t, x.to(self.model.dtype), condition)
+            with _counted(x):
+                found = self.model.answers(t, x.to(self.model.dtype), condition)
             both = [states(each, x, "a prediction", same_type=False).to(x.dtype) for each in found]
         return torch.stack([to_velocity(path, kind, t, x, prediction) for prediction in both])
 

@@ -11,7 +11,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from bnsbench.errors import NotApplicableError, UsageError, one_line
 from bnsbench.flows.features import SampleFeatures
@@ -127,6 +126,8 @@ def _loaded(layer: str, tensors: Mapping[str, Tensor]) -> nn.Module:
     file = io.BytesIO()
     torch.save(dict(tensors), file)
     file.seek(0)
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3  # noqa: PLC0415 (slow to import)
+
     with torch.random.fork_rng(devices=()):  # initial weights are drawn, and thrown away
         network: nn.Module = FeatureExtractorInceptionV3(INCEPTION, [layer], feature_extractor_weights_path=file)
     return network.eval()

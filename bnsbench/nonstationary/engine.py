@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import reduce
 
 import torch
@@ -62,11 +62,19 @@ def sample(times: Tensor, rows: Tensor, field: VelocityField, x0: Tensor, guidan
         UsageError: If what the field returns is not shaped like x.
         NotApplicableError: If the table has two columns, and the field not both answers under its guidance.
     """
+    return run(*placed(times, rows, x0), field, x0, guidance)
+
+
+def placed(times: Tensor, rows: Tensor, x0: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+    """Return a table's times, 0-d each, and its rows where the states x0 lie, in the precisions that `run` takes."""
     precision = torch.promote_types(x0.dtype, torch.float32)
-    rows = rows.to(precision).to(x0.device)
-    moments = times_on(times, x0.device).unbind()
+    return times_on(times, x0.device).unbind(), rows.to(precision).to(x0.device)
+
+
+def run(moments: Sequence[Tensor], rows: Tensor, field: VelocityField, x0: Tensor, guidance: float | None = None) -> Tensor:
+    """Return the last state of a table that is `placed`; as `sample`, and nothing of it comes from the CPU's memory."""
     # The matrix with the rows x_0, u_0 .. u_{n-1}, each the whole batch as one flat vector.
-    basis = torch.empty(rows.shape[1], x0.numel(), dtype=precision, device=x0.device)
+    basis = torch.empty(rows.shape[1], x0.numel(), dtype=rows.dtype, device=x0.device)
     basis[0] = x0.reshape(-1)
     seen, columns = Columns(field, guidance), columns_of(rows)
 

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from bnsbench.errors import CorruptFileError, UsageError, one_line
 from bnsbench.flows.fields import VelocityField
+from bnsbench.nonstationary.compiled import CompiledSampler, How, compiled
 from bnsbench.nonstationary.engine import sample
 
 
@@ -218,6 +219,27 @@ class NonStationarySolver:
             NotApplicableError: If the table's columns are split, and the field not under its guidance.
         """
         return sample(self.times, self.rows, field, x0, self.guidance)
+
+    def compiled(self, field: VelocityField, x0: Tensor, how: How = "auto", *, strict: bool = False) -> CompiledSampler:
+        """Return this table with a field, compiled for states like x0: a function of initial states of that shape alone.
+
+        It is made by sampling x0 once, and its samples are compared with those of the table. What the field is bound to
+        (conditions, guidance) stays; new conditions may be written into the tensors of the old ones.
+
+        Args:
+            field: The velocity field.
+            x0: Initial states [batch, ...], of the shape, precision and device of all that will come.
+            how: "network" compiles the field by torch.compile and calls it n times; "sampler" compiles all n steps as one
+                function, which takes n times as long to compile; "graph" captures all n steps in a CUDA graph, which
+                launches them at once. "auto" is "graph" on CUDA and "network" elsewhere.
+            strict: Whether to refuse a field that cannot be compiled or whose samples come out otherwise; if not, that is a
+                warning, and the table runs as it always does.
+
+        Raises:
+            UsageError: For another ``how``, or a graph of states that do not lie on a CUDA device.
+            NotApplicableError: If strict, for a field that cannot be compiled.
+        """
+        return compiled((self.times, self.rows, self.guidance), field, x0, how, strict=strict)
 
     def fingerprint(self) -> str:
         """Return a hexadecimal hash of the numbers."""

@@ -19,6 +19,9 @@ from bnsbench.suite.record import Record
 from bnsbench.suite.store import ResultStore
 from bnsbench.suite.trained import mismatch, solver_key
 
+BY_PHASE = ("spent", "network")
+"""Entries of a record's seconds that hold seconds by phase."""
+
 ROUNDED = 1e-5
 """The share by which a mean of values that were rounded to six digits may differ from that of the values themselves."""
 
@@ -155,7 +158,9 @@ def _not_the_samples(record: Record, metric: str, values: Sequence[float]) -> It
 
 def _impossible_seconds(record: Record) -> Iterator[str]:
     seconds: Mapping[str, Any] = record.seconds
-    for what, value in seconds.items():
+    single = {what: value for what, value in seconds.items() if what not in BY_PHASE}
+    by_phase = {f"{phase} ({what})": value for what in BY_PHASE for phase, value in seconds.get(what, {}).items()}
+    for what, value in (single | by_phase).items():
         if not (math.isfinite(value) and value >= 0):
             yield f"{record.key}: {what} cannot have taken {value} seconds."
     sampling = seconds.get("sampling", 0.0) * record.cell["samples"]

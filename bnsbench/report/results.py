@@ -90,8 +90,9 @@ def sums(folder: Path) -> str:
 
 
 def files(folder: Path) -> Iterator[Path]:
-    """Yield the files in a results folder, sorted, but for SHA256SUMS itself, its seal, previews and temporary ones."""
-    previews, own = ResultStore(folder).previews, (folder / SUMS, folder / SEAL)
+    """Yield the files in a results folder, sorted, but SHA256SUMS, its seal, timings, previews and temporary ones."""
+    store = ResultStore(folder)
+    previews, own = store.previews, (folder / SUMS, folder / SEAL, store.timings_file)
     for file in sorted(folder.rglob("*")):
         hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
         if file.is_file() and file not in own and not hidden and previews not in file.parents:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,8 @@ from bnsbench.errors import BnsbenchError, DivergedError, NotApplicableError, ra
 from bnsbench.flows.model import ModelField
 from bnsbench.metrics.base import PART
 from bnsbench.nonstationary.table import NonStationarySolver
+from bnsbench.process import clock
+from bnsbench.process.determinism import deterministic
 from bnsbench.process.interrupts import interrupts_told
 from bnsbench.process.surroundings import guarded
 from bnsbench.solvers.samplers import Sampler, run_metered, sampler_of
@@ -41,8 +44,9 @@ def run_cell(cell: Cell, context: CellContext) -> Record:
     """
     began = time.perf_counter()
     draft = Draft(cell)
-    with guarded():
+    with clock.ticking() as ticking, deterministic(context.job.deterministic), guarded():
         status, reason = _attempt(cell, context, draft)
+    draft.seconds |= {"spent": _rounded(ticking.seconds), "network": _rounded(ticking.network_seconds())}
     draft.seconds["total"] = round(time.perf_counter() - began, 3)
     return draft.finish(status, reason)
 
@@ -53,7 +57,10 @@ def _attempt(cell: Cell, context: CellContext, draft: Draft) -> tuple[Status, st
         try:
             draft.environment = _environment(context.job)
             _seed(cell)
-            _run(cell, context, draft)
+            try:
+                _run(cell, context, draft)
+            finally:
+                _add_memory(draft)
         except StorageError:
             raise
         except BaseException as error:
@@ -76,7 +83,8 @@ def _run(cell: Cell, context: CellContext, draft: Draft) -> None:
         with untouched(cell, context, state):
             sampler, student = _sampling(cell, context, state, draft)
             field = pairs.field if student is None else student.field(pairs.field)
-            samples = _sample(cell, context.job, pairs, sampler, field)
+            with clock.phase("sampling"):
+                samples = _sample(cell, context.job, pairs, sampler, field)
         draft.nfe = samples.nfe
         draft.forwards = samples.nfe * field.forwards_per_evaluation
         draft.seconds["sampling"] = samples.seconds
@@ -139,9 +147,10 @@ def _judge(cell: Cell, context: CellContext, x: Tensor, draft: Draft) -> None:
     judged.samples.require_finite(decoded=True)
     if context.job.previews:
         folder = context.job.store.previews
-        with storage_errors(folder):
+        with storage_errors(folder), clock.phase("previews"):
             write_preview(judged.samples, context.modality(cell), folder, cell.key)
-    scored = score(cell.metrics, judged.metric, judged.samples)
+    with clock.phase("metrics"):
+        scored = score(cell.metrics, judged.metric, judged.samples)
     draft.metrics, draft.per_sample, draft.replicates = scored.scores, scored.per_sample, scored.replicates
     if scored.faults:
         raise FaultyMetricsError(scored.faults)
@@ -181,9 +190,22 @@ def _environment(job: Job) -> RecordedEnvironment:
         "device": job.device,
         "threads": job.threads,
     }
+    if job.deterministic:
+        found["deterministic"] = True
     if job.device.startswith("cuda"):
         found["device_name"] = torch.cuda.get_device_name(job.device)
+        torch.cuda.reset_peak_memory_stats(job.device)
     return found
+
+
+def _add_memory(draft: Draft) -> None:
+    """Add the most memory that torch has taken of the CUDA device since the environment was told."""
+    if "device_name" in draft.environment:
+        draft.environment["peak_memory"] = torch.cuda.max_memory_allocated(draft.environment["device"])
+
+
+def _rounded(seconds: Mapping[str, float]) -> dict[str, float]:
+    return {phase: round(found, 4) for phase, found in seconds.items()}
 
 
 def _synchronise(device: str) -> None:

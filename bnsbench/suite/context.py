@@ -18,6 +18,7 @@ from bnsbench.flows.model import Model
 from bnsbench.flows.paths import Path
 from bnsbench.flows.precision import dtype_named
 from bnsbench.metrics.base import Metric
+from bnsbench.process import clock
 from bnsbench.process.deadline import uninterrupted
 from bnsbench.process.parts import Parts
 from bnsbench.process.surroundings import guarded
@@ -65,6 +66,7 @@ class Job:
     train: whether missing solvers may be trained.
     previews: whether a few samples of each cell are kept to look at.
     retrain: whether to train even where the package ships a solver.
+    deterministic: whether torch may use deterministic algorithms alone.
     """
 
     host: PluginHost
@@ -77,6 +79,7 @@ class Job:
     train: bool = True
     previews: bool = True
     retrain: bool = False
+    deterministic: bool = False
 
 
 @dataclass(frozen=True)
@@ -157,7 +160,7 @@ class CellContext:
         key = cell.field_digest
         if key not in self._fields:
             self._fields = OrderedDict((other, state) for other, state in self._fields.items() if not state.large)
-            with raised_by("model"):
+            with raised_by("model"), clock.phase("loading"):
                 self._fields[key] = self._make_field(cell)
             self._models[key] = (cell.model.selector, cell.dtype)
             while len(self._fields) > FIELDS_KEPT:
@@ -185,7 +188,8 @@ class CellContext:
     def metric(self, component: Component) -> Metric:
         """Return the metric, made once per process."""
         if component.selector not in self._metrics:
-            self._metrics[component.selector] = self.job.host.metric(component.selector).make()
+            with clock.phase("loading"):
+                self._metrics[component.selector] = self.job.host.metric(component.selector).make()
         return self._metrics[component.selector]
 
     def solvers(self, state: FieldState) -> TrainedSolvers:

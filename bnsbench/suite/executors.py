@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from bnsbench.contract.choices import Choice
+from bnsbench.process import clock
 from bnsbench.process.deadline import Deadline
 from bnsbench.process.float32 import full_float32
 from bnsbench.process.interrupts import exits_refused
@@ -15,6 +16,7 @@ from bnsbench.suite.failures import OVERTIME, CellTimeoutError
 from bnsbench.suite.plan import Cell
 from bnsbench.suite.progress import Relay, RunListener
 from bnsbench.suite.record import Draft, Record
+from bnsbench.suite.timings import STARTING
 
 if TYPE_CHECKING:
     from bnsbench.suite.context import CellContext, Job
@@ -69,10 +71,11 @@ class LocalExecutor:
             job: The settings that they share.
             listener: Hears which cells start, and what they say while they run.
         """
-        import torch  # noqa: PLC0415 (only a run that has work to do loads torch)
+        with clock.phase(STARTING):
+            import torch  # noqa: PLC0415 (only a run that has work to do loads torch)
 
-        from bnsbench.suite.cells import run_cell  # noqa: PLC0415
-        from bnsbench.suite.context import CellContext  # noqa: PLC0415
+            from bnsbench.suite.cells import run_cell  # noqa: PLC0415
+            from bnsbench.suite.context import CellContext  # noqa: PLC0415
 
         before = torch.get_num_threads()
         torch.set_num_threads(job.threads)

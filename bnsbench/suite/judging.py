@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bnsbench.metrics.base import Metric, MetricValue, SampleSet
 from bnsbench.metrics.contents import files_fingerprint
+from bnsbench.process import clock
 from bnsbench.process.surroundings import guarded
 from bnsbench.storage.spare import Spare
 from bnsbench.suite.context import CellContext, FieldState, OverwrittenError, decode
@@ -33,12 +34,14 @@ def untouched(cell: Cell, context: CellContext, state: FieldState, own: Seal | N
     Raises:
         OverwrittenError: If anything has been changed.
     """
-    seal = state.ready
+    with clock.phase("checks"):
+        seal = state.ready
     try:
         yield
     finally:
-        shared = seal.broken()
-        changed = [*shared, *(own.broken() if own is not None else ())]
+        with clock.phase("checks"):
+            shared = seal.broken()
+            changed = [*shared, *(own.broken() if own is not None else ())]
         if shared:
             context.forget(cell)
         if changed:

@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any, cast
 
 from bnsbench.errors import BnsbenchError, UsageError
+from bnsbench.process import clock
 from bnsbench.process.cpu import keep_freed_memory
 from bnsbench.process.float32 import use_full_float32
 from bnsbench.process.machine import cores, threads
@@ -27,6 +28,7 @@ from bnsbench.suite.queues import FieldQueues
 from bnsbench.suite.record import Draft, Record
 from bnsbench.suite.record_shape import Status
 from bnsbench.suite.store import StorageError
+from bnsbench.suite.timings import STARTING as STARTING_UP
 
 if TYPE_CHECKING:
     from bnsbench.suite.context import CellContext, Job
@@ -83,6 +85,7 @@ class ProcessExecutor:
         devices = _devices(job.device)
         count = min(self.workers or _default_workers(devices), len(cells))
         jobs = [replace(job, device=devices[i % len(devices)]) for i in range(count)]
+        clock.workers(count)
         queues = FieldQueues(cells)
         workers = [_Worker(each) for each in jobs]
         try:
@@ -130,6 +133,7 @@ class _Worker:
         self.cell: Cell | None = None
         self.deadline: float | None = None
         self.began = False
+        self.started = 0.0
         self.connection: Connection = None  # type: ignore[assignment]
         self.process: Any = None
 
@@ -179,6 +183,8 @@ class _Worker:
             self.cell = None
             return cell, content
         if kind == "began":
+            if not self.began:
+                clock.beside(STARTING_UP, time.monotonic() - self.started)
             self.began = True
             self._allow(0.0)
             return None
@@ -208,7 +214,7 @@ class _Worker:
             self.process = None
 
     def _start(self) -> None:
-        self.began = False
+        self.began, self.started = False, time.monotonic()
         context = multiprocessing.get_context("spawn")
         try:
             self.connection, child = context.Pipe()

@@ -60,11 +60,17 @@ KINDS: Mapping[SolverKind, SolverWord] = {
 
 
 class Seconds(TypedDict, total=False):
-    """Times in seconds: sampling of one sample, training of the solver, and the cell in total."""
+    """Times in seconds: sampling of one sample, training of the solver, and the cell in total.
+
+    spent: what the cell took where it ran, by phase; of its training nothing if that was there. network: the part of each
+    phase in which the network computed.
+    """
 
     sampling: float
     training: float
     total: float
+    spent: Mapping[str, float]
+    network: Mapping[str, float]
 
 
 class RecordedSolver(TypedDict, total=False):
@@ -103,13 +109,19 @@ class RecordedModel(TypedDict, total=False):
 
 
 class RecordedEnvironment(TypedDict, total=False):
-    """The environment in a record: versions, device, its name where it is a GPU, and threads."""
+    """The environment in a record: versions, device and threads, and ``deterministic`` if only such algorithms were allowed.
+
+    Of a CUDA device also its name, and the most bytes that torch had allocated there at once while the cell ran, models of
+    other cells that were kept among them.
+    """
 
     bnsbench: str
     torch: str
     device: str
     device_name: str
+    peak_memory: int
     threads: int
+    deterministic: bool
 
 
 @dataclass(frozen=True)

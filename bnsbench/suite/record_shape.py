@@ -72,6 +72,8 @@ class _Seconds(_Shape):
     sampling: Number | None = None
     training: Number | None = None
     total: Number | None = None
+    spent: dict[str, Number] = {}
+    network: dict[str, Number] = {}
 
 
 class _Solver(_Shape):

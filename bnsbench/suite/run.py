@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from bnsbench.contract import PluginHost
 from bnsbench.errors import BnsbenchError, UsageError
+from bnsbench.process import clock
 from bnsbench.process.interrupts import exits_refused
 from bnsbench.process.machine import cache_folder, choose_device, threads
 from bnsbench.process.surroundings import guarded
@@ -26,6 +27,7 @@ from bnsbench.suite.record import RETRIED, Record, skipped_record
 from bnsbench.suite.shards import Shard
 from bnsbench.suite.store import ResultStore, storage_errors
 from bnsbench.suite.suitefile import OVERRIDABLE, Suite, find_suite, override
+from bnsbench.suite.timings import PLANNING, RUNNING, STARTING, WRITING, Timings, timings_of
 
 RESULTS = Path("runs")
 
@@ -55,6 +57,7 @@ class RunOptions:
     results: the folder in which the suite's own folder lies.
     fresh: run finished cells and training again.
     retrain: train solvers also where the package ships them.
+    deterministic: let torch use deterministic algorithms alone; cells that need another one fail.
     trust_records: do not compare the fingerprints of models and metrics' files with those in the records.
     shard: "INDEX/COUNT", of many processes or machines that share the suite; see `bnsbench.suite.shards`.
     """
@@ -76,6 +79,7 @@ class RunOptions:
     results: str | Path = RESULTS
     fresh: bool = False
     retrain: bool = False
+    deterministic: bool = False
     trust_records: bool = False
     shard: str | None = None
 
@@ -103,6 +107,7 @@ class RunOutcome:
     """The outcome of a run: the results folder, cells by status, how many of them were run now, and failed records.
 
     missing: cells of other shards of which there is no record in the folder.
+    timings: what its time went to.
     """
 
     folder: Path
@@ -110,6 +115,7 @@ class RunOutcome:
     ran: int
     failures: Sequence[Record] = field(default=(), repr=False)
     missing: int = 0
+    timings: Timings = field(default=Timings(0.0), repr=False)
 
     @property
     def exit_code(self) -> int:
@@ -125,6 +131,7 @@ class RunOutcome:
             "missing": self.missing,
             "failures": [{"cell": record.key, "status": record.status, "reason": record.reason} for record in self.failures],
             "exit_code": self.exit_code,
+            "timings": self.timings.to_dict(),
         }
 
 
@@ -154,6 +161,34 @@ def run_suite(options: RunOptions, host: PluginHost, listener: RunListener) -> R
         StorageError: If results cannot be written.
     """
     leave_if_starting()
+    with clock.ticking() as ticking:
+        outcome, ran = _run(options, host, listener)
+    return replace(outcome, timings=timings_of(ticking, ran))
+
+
+def _run(options: RunOptions, host: PluginHost, listener: RunListener) -> tuple[RunOutcome, Sequence[Record]]:
+    """Run a suite; return the outcome, and the records of the cells that were run now."""
+    with clock.phase(PLANNING):
+        plan, there = _begin(options, host, listener)
+    records, pending = dict(there.records), there.pending(plan.cells)
+    listener.planned(plan.cells, pending)
+    ran = []
+    for cell, record in clock.each(RUNNING, _run_all(pending, plan, options, host, listener)):
+        with clock.phase(WRITING):
+            plan.store.write(record)
+        records[cell.key] = record
+        ran.append(record)
+        listener.finished(cell, record)
+        with guarded(), exits_refused():
+            host.cell_finished(record.to_dict())
+    left = sum(cell.key not in records for cell in plan.cells)
+    if left:
+        raise BnsbenchError(f"The executor {options.executor} has ended without a record of {left} cells: run them again.")
+    return _outcome(plan, records, len(pending)), ran
+
+
+def _begin(options: RunOptions, host: PluginHost, listener: RunListener) -> tuple[RunPlan, Finished]:
+    """Return the plan, now in its folder, and what of it is finished."""
     plan = plan_run(options, host)
     there = find_finished(plan, options, host, listener)
     remove_leftovers(plan.store.folder)
@@ -162,18 +197,7 @@ def run_suite(options: RunOptions, host: PluginHost, listener: RunListener) -> R
         plan.store.set_aside(file)
     if options.fresh:
         _forget(plan)
-    records, pending = dict(there.records), there.pending(plan.cells)
-    listener.planned(plan.cells, pending)
-    for cell, record in _run_all(pending, plan, options, host, listener):
-        plan.store.write(record)
-        records[cell.key] = record
-        listener.finished(cell, record)
-        with guarded(), exits_refused():
-            host.cell_finished(record.to_dict())
-    left = sum(cell.key not in records for cell in plan.cells)
-    if left:
-        raise BnsbenchError(f"The executor {options.executor} has ended without a record of {left} cells: run them again.")
-    return _outcome(plan, records, len(pending))
+    return plan, there
 
 
 def find_finished(plan: RunPlan, options: RunOptions, host: PluginHost, listener: RunListener) -> Finished:
@@ -201,12 +225,13 @@ def _run_all(
     cache = cache_folder()
     try_cache(cache)
     remove_leftovers(cache)
-    _try_metrics(rest, host)
-    from bnsbench.suite.context import Job  # noqa: PLC0415 (loads torch)
+    with clock.phase(STARTING):
+        _try_metrics(rest, host)
+        from bnsbench.suite.context import Job  # noqa: PLC0415 (loads torch)
 
-    commands = commands_with(command_of(options), plan.store.environment_file)
-    told = {**environment.describe(host), "commands": commands}
-    plan.store.write_environment(told, among_others=options.shard is not None)
+        commands = commands_with(command_of(options), plan.store.environment_file)
+        told = {**environment.describe(host), "commands": commands}
+        plan.store.write_environment(told, among_others=options.shard is not None)
     job = Job(
         host=host,
         store=plan.store,
@@ -216,6 +241,7 @@ def _run_all(
         device=choose_device(options.device),
         timeout=plan.suite.timeout,
         retrain=options.retrain,
+        deterministic=options.deterministic,
     )
     yield from _make_executor(options, host, job.device, len(rest)).execute(rest, job, listener)
 

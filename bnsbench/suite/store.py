@@ -62,6 +62,11 @@ class ResultStore:
         return self.folder / "environments"
 
     @property
+    def timings_file(self) -> Path:
+        """Of the last run that ran cells; no part of the results."""
+        return self.folder / "timings.json"
+
+    @property
     def cells(self) -> Path:
         return self.folder / "cells"
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from bnsbench.flows.guidance import guidance_in_words
 from bnsbench.models.shipped import shipped_solver
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.scope import Scope, differences
+from bnsbench.process import clock
 from bnsbench.storage.files import make_way, name_of
 from bnsbench.storage.locks import alone
 from bnsbench.storage.plain_data import digest
@@ -89,7 +90,11 @@ class TrainedSolvers:
         if not self.train:
             raise CorruptFileError(f"The trained solver {file} is missing or damaged, or was made for something else.")
         with self._lock(file):
-            return self._find(file, cell) or self._take(cell, file) or self._train(cell, solver, file)
+            found = self._find(file, cell) or self._take(cell, file)
+            if found is not None:
+                return found
+            with clock.phase("training"):
+                return self._train(cell, solver, file)
 
     def _take(self, cell: Cell, file: Path) -> SolverArtefact | None:
         """Return the solver that the package ships, now among the results, or None if there is none or it is not wanted."""
@@ -158,7 +163,11 @@ class TrainedSolvers:
             return f"the path {artefact.path.name} on {list(artefact.interval)}"
         return mismatch(artefact, cell.content)
 
-    def _lock(self, file: Path) -> AbstractContextManager[None]:
+    @contextmanager
+    def _lock(self, file: Path) -> Iterator[None]:
         """Let one process at a time make the solver of a file."""
         name = hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:32]
-        return alone(self.locks / f"{name}.lock", self.locks)
+        with ExitStack() as held:
+            with clock.phase("waiting"):
+                held.enter_context(alone(self.locks / f"{name}.lock", self.locks))
+            yield

@@ -18,6 +18,7 @@ from torch import Tensor
 from bnsbench.contract.returned import rows_or_none
 from bnsbench.errors import raised_by
 from bnsbench.flows.model import Model, ModelField
+from bnsbench.process import clock
 from bnsbench.process.parts import Parts, storage_device
 from bnsbench.process.ranks import team
 from bnsbench.storage.files import cache_errors
@@ -272,9 +273,12 @@ class PairSource:
     def _cached(
         self, kind: str, split: Split, number: int, compute: Callable[[Split, Tensor], dict[str, Tensor]]
     ) -> dict[str, Tensor]:
-        found = self._known(kind, split, number)
-        if found is not None:
-            return found
+        with clock.phase("truth"):
+            return self._known(kind, split, number) or self._computed(kind, split, number, compute)
+
+    def _computed(
+        self, kind: str, split: Split, number: int, compute: Callable[[Split, Tensor], dict[str, Tensor]]
+    ) -> dict[str, Tensor]:
         if self.progress is not None:
             self.progress(
                 f"ground truth {self.name} w={self.guidance:g} {split} {number * self.chunk}+{self.chunk} ({kind})"

@@ -62,3 +62,20 @@ def test_without_a_cache_folder_everything_else_is_told(bnsbench, monkeypatch):
     facts = json.loads(bnsbench("doctor", "--json").out)
     assert facts["cache"].startswith("none: There is no home folder")
     assert facts["python"] == platform.python_version()
+
+
+def test_benchmark(bnsbench, monkeypatch):
+    monkeypatch.setattr("bnsbench.api.speed.SECONDS", 0.02)
+    monkeypatch.setattr("bnsbench.api.speed.MODELS", ("ring8",))
+    done = bnsbench("doctor", "--benchmark", "--device", "cpu", "--json")
+    assert done.code == 0
+    found = json.loads(done.out)["benchmark"]
+    assert found["device"] == "cpu"
+    assert all(step["engine_microseconds"] > 0 for step in found["steps"])
+    shown = bnsbench("doctor", "--benchmark", "--device", "cpu").out
+    assert "plain loop" in shown
+    assert any(line.split()[:1] == ["ring8"] for line in shown.splitlines())
+
+
+def test_without_being_asked_nothing_is_measured(bnsbench):
+    assert "benchmark" not in json.loads(bnsbench("doctor", "--json").out)

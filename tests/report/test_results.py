@@ -55,6 +55,12 @@ def test_temporary_files_are_not_listed(store):
     assert "half" not in sums(store.folder)
 
 
+def test_timings_are_no_part_of_the_results(store):
+    before = sums(store.folder)
+    store.timings_file.write_text("{}")
+    assert sums(store.folder) == before
+
+
 def test_profile_lies_beside_the_picture(make_records, tmp_path):
     store = ResultStore(tmp_path / "made")
     values = {(solver, n): (20.0 + n + k, 1.0) for k, solver in enumerate(("euler", "ab2", "bns")) for n in (4, 8)}

@@ -209,7 +209,45 @@ def test_an_environment_that_cannot_be_told_fails_its_cell_alone(run, job, monke
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: {}[device])
     record = run("steps", context=CellContext(replace(job, device="cuda:77")))
     assert (record.status, record.reason.split(" (")[0]) == ("failed", "KeyError: 'cuda:77'")
-    assert record.seconds.keys() == {"total"}
+    assert record.seconds.keys() == {"total", "spent", "network"}
+    assert record.seconds["network"] == {}
+
+
+@pytest.fixture
+def card(monkeypatch):
+    """Stand in for a CUDA device of which torch has taken 3 MB when a cell begins, and 7 MB at most from then on."""
+    peak = [3_000_000]
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"card {device}")
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: peak.append(7_000_000))
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: peak[-1])
+
+
+def test_a_cell_on_a_card_tells_its_memory_also_where_it_fails(run, job, card, monkeypatch):
+    monkeypatch.setattr(CellContext, "field_state", lambda *_: (_ for _ in ()).throw(RuntimeError("no kernel image")))
+    record = run("steps", context=CellContext(replace(job, device="cuda:1")))
+    assert (record.status, record.reason.split(" (")[0]) == ("failed", "RuntimeError: no kernel image")
+    assert record.environment["device_name"] == "card cuda:1"
+    assert record.environment["peak_memory"] == 7_000_000
+
+
+def test_a_cell_on_the_cpu_tells_no_memory(run):
+    assert not {"peak_memory", "device_name", "deterministic"} & run("steps").environment.keys()
+
+
+def test_deterministic_algorithms_are_on_while_a_cell_runs_and_recorded(run, job, monkeypatch):
+    seen = []
+    own = CellContext.field_state
+
+    def field_state(*arguments):
+        seen.append(torch.are_deterministic_algorithms_enabled())
+        return own(*arguments)
+
+    monkeypatch.setattr(CellContext, "field_state", field_state)
+    record = run("steps", context=CellContext(replace(job, deterministic=True)))
+    assert (record.status, record.environment["deterministic"]) == ("ok", True)
+    assert set(seen) == {True}
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert run("steps").metrics == record.metrics
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
-from bnsbench.suite import cells, executors
+from bnsbench.suite import cells, executors, processes
+from bnsbench.suite.context import Job
 from bnsbench.suite.executors import ENOUGH_FOR_PROCESSES, worth_processes
 from bnsbench.suite.run import RunOptions, run_suite
 from bnsbench.suite.store import ResultStore, StorageError
@@ -41,6 +44,35 @@ def test_processes_give_the_same_results_as_this_process(run, recorder):
 def test_processes_are_worth_it_for_many_cells_on_several_cores(monkeypatch, device, cores, cells, worth):
     monkeypatch.setattr(executors, "cores", lambda: cores)
     assert worth_processes(device, cells) == worth
+
+
+@pytest.mark.parametrize(
+    ("device", "workers", "places"),
+    [
+        ("cuda", 0, ["cuda:0", "cuda:1", "cuda:2"]),
+        ("cuda", 5, ["cuda:0", "cuda:1", "cuda:2", "cuda:0", "cuda:1"]),
+        ("cuda:1", 0, ["cuda:1"]),
+        ("cuda:1", 2, ["cuda:1", "cuda:1"]),
+        ("cpu", 2, ["cpu", "cpu"]),
+    ],
+)
+def test_workers_take_turns_over_devices(monkeypatch, device, workers, places):
+    class Worker:
+        busy = False
+
+        def __init__(self, job):
+            seen.append(job.device)
+
+        def take(self, queues, listener):
+            return False
+
+    seen = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.setattr(processes, "_Worker", Worker)
+    cells = [SimpleNamespace(field_digest=str(i)) for i in range(8)]
+    job = Job(None, None, None, batch=1, threads=1, device=device)
+    assert list(processes.ProcessExecutor(workers).execute(cells, job, None)) == []
+    assert seen == places
 
 
 def test_cells_compute_float32_in_full_whatever_this_process_does(run, monkeypatch):

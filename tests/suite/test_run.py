@@ -285,7 +285,9 @@ def test_an_option_that_cannot_be_is_named(options, host, given, said):
 
 def test_every_option_of_a_suite_overrides_it(host):
     """An option that is added to the suite alone, or whose name is another there, would be lost without a word."""
-    own = {"suite", "device", "executor", "workers", "results", "fresh", "retrain", "trust_records", "shard"}
+    own = {"suite", "device", "executor", "workers", "results", "fresh", "retrain", "deterministic", "trust_records"} | {
+        "shard"
+    }
     names = {field.name for field in fields(RunOptions)}
     assert names - own == OVERRIDABLE
     options: dict[str, Any] = dict.fromkeys(OVERRIDABLE, "x")

@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from bnsbench.flows.fields import BatchField, Columns, parts_of, restricted
 from bnsbench.nonstationary.engine import Combine, recursion
 from bnsbench.nonstationary.table import NonStationarySolver, free_entries
+from bnsbench.process import clock
 
 ROWS_AT_ONCE = 2048
 """Rows of a batch in which several tables run together."""
@@ -205,9 +206,10 @@ def pull_back(seen: Columns, t: Tensor, state: Tensor, like: Tensor, cotangents:
     for k, cotangent in enumerate(cotangents):
         more_to_come, of_velocity = k + 1 < len(cotangents), cotangent.reshape(u.shape).to(u.dtype)
         # A field may know no time, or no state.
-        pulled_back.append(
-            torch.autograd.grad(u, (x, times), of_velocity, retain_graph=more_to_come, materialize_grads=True)
-        )
+        with clock.network(x.device):
+            pulled_back.append(
+                torch.autograd.grad(u, (x, times), of_velocity, retain_graph=more_to_come, materialize_grads=True)
+            )
     dx = torch.stack([at_state.flatten(1).to(state.dtype) for at_state, _ in pulled_back])
     dt = torch.stack([at_time for _, at_time in pulled_back])
     return dx.detach(), dt.detach()  # zeros for what is not known require gradients in older releases of torch
