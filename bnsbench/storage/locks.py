@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from bnsbench.storage.files import cache_errors, make_folder
 
@@ -30,3 +30,34 @@ def alone(lock: Path, cache: Path) -> Iterator[None]:
         yield
     finally:
         held.release()
+
+
+@contextmanager
+def if_free(lock: Path, cache: Path) -> Iterator[bool]:
+    """Hold a lock in the block if no process has it, and tell whether that is so; its file goes with the block.
+
+    A process that comes for a lock in the moment when its file goes may find it free, too: what the block does must be right
+    even if two do it.
+
+    Args:
+        lock: The file that stands for it, in a cache folder, which is made if there is none.
+        cache: The folder that an error names.
+
+    Raises:
+        StorageError: If the folder cannot be written.
+    """
+    held = FileLock(lock)
+    with cache_errors(cache):
+        make_folder(lock.parent)
+        try:
+            held.acquire(timeout=0)
+        except Timeout:
+            free = False
+        else:
+            free = True
+    try:
+        yield free
+    finally:
+        if free:
+            lock.unlink(missing_ok=True)
+            held.release()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
 
@@ -22,6 +22,7 @@ from bnsbench.process import clock
 from bnsbench.process.parts import Parts, storage_device
 from bnsbench.process.ranks import team
 from bnsbench.storage.files import cache_errors
+from bnsbench.storage.locks import alone, if_free
 from bnsbench.storage.rows import HELD_NUMBERS, Rows
 from bnsbench.storage.tensors import read_tensors, write_tensors
 from bnsbench.truth.ground_truth import Solution, Trajectory, ceiling, check_solved
@@ -46,6 +47,9 @@ DRAWN = 1024
 
 WAY = f"trajectory-{WAY_POINTS}"
 """What files of trajectories are called; a teacher may have other points than these."""
+
+Compute = Callable[[Split, Tensor], dict[str, Tensor]]
+"""Solves the samples of these indices of a split."""
 
 ROUNDING_PER_TOLERANCE = 64
 """The smallest tolerance is the network's unit of rounding divided by this: a step averages the rounding of its stages.
@@ -193,6 +197,8 @@ class PairSource:
 
     def _truth(self, split: Split, count: int) -> tuple[Tensor, float, int]:
         """Return the first true end states [count, ...] of a split, and their cost as `_cost` tells it."""
+        if self.teacher is None:  # a teacher's few chunks may come from ways that are known
+            self._solve_with_others("end", split, count, self._solve_end)
         truth, accounts = Rows(count, self.device), list[dict[str, Tensor]]()
         for number in self._chunks_of(count):
             chunk = self._chunk(split, number)
@@ -203,6 +209,7 @@ class PairSource:
 
     def trajectories(self, split: Split, count: int = CHUNK) -> Pairs:
         """Return the first ``count`` pairs of a split with their ground-truth trajectories; as `pairs`."""
+        self._solve_with_others(WAY, split, count, self._solve_trajectory)
         chunks = [self._cached(WAY, split, number, self._solve_trajectory) for number in self._chunks_of(count)]
         self._check_solved(chunks, split, count)
         x, u = (torch.cat([chunk[name] for chunk in chunks], dim=1)[:, :count].to(self.device) for name in ("x", "u"))
@@ -270,15 +277,38 @@ class PairSource:
         value = ceiling(self.field(indices), start, truth[solved], self.truth_tolerance, self.model.data_range)
         return {"ceiling": torch.tensor(value, dtype=torch.float64)}
 
-    def _cached(
-        self, kind: str, split: Split, number: int, compute: Callable[[Split, Tensor], dict[str, Tensor]]
-    ) -> dict[str, Tensor]:
+    def _solve_with_others(self, kind: str, split: Split, count: int, compute: Compute) -> None:
+        """Put chunks that are missing into the cache, together with other processes that do so now: each takes the next.
+
+        Processes of one team solve every chunk together anyway.
+        """
+        if self.cache is None or team().size > 1:
+            return
+        held = []
+        for number in self._missing(kind, split, self._chunks_of(count)):
+            with if_free(self._lock(self.cache, kind, split, number), self.cache) as free:
+                if free:
+                    self._cached(kind, split, number, compute)
+                else:
+                    held.append(number)
+        for number in self._missing(kind, split, held):
+            lock = self._lock(self.cache, kind, split, number)
+            with alone(lock, self.cache):  # until it is there, or whoever solved it has died
+                self._cached(kind, split, number, compute)
+                lock.unlink(missing_ok=True)
+
+    def _missing(self, kind: str, split: Split, numbers: Iterable[int]) -> Iterator[int]:
+        """Yield those of the chunks of which there is no file at the time when each is reached."""
+        return (each for each in numbers if self.cache and not self._file(self.cache, kind, split, each).is_file())
+
+    def _lock(self, folder: FilePath, kind: str, split: Split, number: int) -> FilePath:
+        return folder / "locks" / f"{self._key(kind, split, number)}.lock"
+
+    def _cached(self, kind: str, split: Split, number: int, compute: Compute) -> dict[str, Tensor]:
         with clock.phase("truth"):
             return self._known(kind, split, number) or self._computed(kind, split, number, compute)
 
-    def _computed(
-        self, kind: str, split: Split, number: int, compute: Callable[[Split, Tensor], dict[str, Tensor]]
-    ) -> dict[str, Tensor]:
+    def _computed(self, kind: str, split: Split, number: int, compute: Compute) -> dict[str, Tensor]:
         if self.progress is not None:
             self.progress(
                 f"ground truth {self.name} w={self.guidance:g} {split} {number * self.chunk}+{self.chunk} ({kind})"

@@ -1,6 +1,11 @@
 from __future__ import annotations
 
 import math
+import multiprocessing
+import subprocess
+import sys
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -226,7 +231,7 @@ def test_a_chunk_that_cannot_be_written_leaves_no_file(tmp_path: Path, monkeypat
     monkeypatch.setattr(tensor_files, "save_file", fill)
     with pytest.raises(StorageError, match="No space"):
         source(tmp_path).pairs("test", 1)
-    assert list(tmp_path.iterdir()) == []
+    assert [file for file in tmp_path.rglob("*") if file.is_file()] == []
 
 
 class Faulty(GaussianModel):
@@ -409,3 +414,50 @@ def test_a_large_test_set_draws_its_noise_when_it_is_asked_for(tmp_path: Path, m
     assert torch.equal(small.x0, pairs.x0)
     assert torch.equal(large.x1, pairs.x1)
     assert large.nfe == small.nfe == pairs.nfe
+
+
+def solve_in_another_process(cache: Path, count: int) -> None:
+    source(cache).pairs("test", count)
+
+
+def test_processes_that_share_a_cache_take_turns_over_the_chunks(tmp_path: Path, monkeypatch) -> None:
+    """While a chunk is solved, another process begins: it solves all of the others, and this one finds them."""
+    told: list[str] = []
+    here = source(tmp_path, progress=told.append)
+    expected = source().pairs("test", 3 * CHUNK)
+    solve = PairSource._solve_end
+    spawn = multiprocessing.get_context("spawn")
+    other = spawn.Process(target=solve_in_another_process, args=(tmp_path, 3 * CHUNK))
+
+    def slow(self, split, indices):
+        if indices[0] == 0:
+            other.start()
+            wanted = 2
+            while len(list(tmp_path.glob("*.safetensors"))) < wanted:
+                time.sleep(0.05)
+        return solve(self, split, indices)
+
+    monkeypatch.setattr(PairSource, "_solve_end", slow)
+    pairs = here.pairs("test", 3 * CHUNK)
+    other.join(timeout=60)
+    assert other.exitcode == 0
+    assert [line.split()[5] for line in told] == [f"0+{CHUNK}"]
+    assert torch.equal(pairs.x1, expected.x1)
+    assert list((tmp_path / "locks").iterdir()) == []
+
+
+def test_a_chunk_whose_solver_has_died_is_solved_by_who_waits(tmp_path: Path) -> None:
+    here = source(tmp_path)
+    lock = here._lock(tmp_path, "end", "test", 0)
+    script = (
+        "import sys, time; from pathlib import Path; from bnsbench.storage.locks import alone\n"
+        "with alone(Path(sys.argv[1]), Path(sys.argv[2])):\n    print('held', flush=True); time.sleep(600)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", script, lock, tmp_path], stdout=subprocess.PIPE)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == b"held\n"
+    threading.Timer(0.5, holder.kill).start()
+    pairs = here.pairs("test", 8)
+    assert holder.wait(timeout=10) != 0
+    holder.stdout.close()
+    assert torch.equal(pairs.x1, source().pairs("test", 8).x1)
