@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from bnsbench.errors import BnsbenchError, one_line
+from bnsbench.errors import BnsbenchError, UsageError, one_line
 from bnsbench.process.machine import cache_folder, choose_device
 from bnsbench.storage.files import replacing
 from bnsbench.suite.plan import Cell
@@ -23,6 +24,8 @@ from bnsbench.suite.store import ResultStore, storage_errors
 
 if TYPE_CHECKING:
     from bnsbench.suite.context import Job
+
+DAEMONIC = "this worker is a daemonic process, which may start no others (Dask: set DASK_DISTRIBUTED__WORKER__DAEMON=False)."
 
 QUIET = 1.0
 """Seconds between two messages on progress."""
@@ -113,6 +116,8 @@ def run_and_tell(
     """
     listener = _Teller(send)
     try:
+        if multiprocessing.current_process().daemon:
+            raise UsageError(DAEMONIC)
         job = replace(job, device=choose_device(job.device))
         with _own_folder(job, shared) as (job, new_files):
             for cell, record in ProcessExecutor(workers, wanted).execute(cells, job, listener):

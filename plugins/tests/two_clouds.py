@@ -1,6 +1,6 @@
-"""A plugin in one file: an exact model and a solver, both of which end the worker that runs them, once, where a test asks for it.
+"""A plugin in one file: an exact model and a solver that end the worker that runs them, once, where a test asks for it.
 
-The test names a folder by BNSBENCH_DEATHS, in which a file for each death is left, and a signal by BNSBENCH_DEATH_SIGNAL.
+The test names by BNSBENCH_DEATHS a folder that holds a file for each death to come, whose content is the signal.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SUITE = """
 name = "clouds"
 models = ["two-clouds"]
 solvers = ["euler", "stopped", "bns[pairs=64,iterations=4,ladder=none]"]
-nfe = [2, 4]
+nfe = [4]
 samples = 16
 metrics = ["psnr"]
 """
@@ -40,7 +40,7 @@ class TwoClouds(Model):
     path, shape, prediction, dtype = CondOT(), (2,), "velocity", torch.float64
     centres, spread = torch.tensor([[-0.7, 0.2], [0.6, -0.4]], dtype=torch.float64), 0.2
 
-    def predict(self, t, x, condition):
+    def predict(self, t, x, condition):  # noqa: ARG002
         if any((cache_folder() / "training").glob("*.pt")):  # the state of a training that has not come to its end
             die_once("training")
         t = t.to(x).expand(len(x))[:, None, None]
@@ -65,10 +65,10 @@ def stopped(field, x0, nfe):
 
 
 def die_once(where: str) -> None:
-    """End the worker whose child process this is, unless that has been done."""
-    folder = os.environ.get("BNSBENCH_DEATHS")
-    mark = Path(folder or ".") / where
-    if folder and not mark.exists():
-        mark.touch()
-        os.kill(os.getppid(), signal.Signals[os.environ["BNSBENCH_DEATH_SIGNAL"]])
+    """End the worker whose child process this is, if that is to be done, and has not been."""
+    order = Path(os.environ.get("BNSBENCH_DEATHS", "/none")) / where
+    if order.exists():
+        name = order.read_text()
+        order.unlink()
+        os.kill(os.getppid(), signal.Signals[name])
         time.sleep(100)

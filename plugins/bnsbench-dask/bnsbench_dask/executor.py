@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import pickle
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -16,8 +15,8 @@ import distributed
 
 from bnsbench.plugin import Cell, Job, Ledger, Message, Record, RunListener, UsageError, deal, one_line, run_and_tell
 
-DAEMONIC = "Dask's workers may start no processes here: start them with DASK_DISTRIBUTED__WORKER__DAEMON=False."
 POLL = 0.2
+"""Seconds between two looks at what workers have told."""
 
 
 def work(topic: str, name: str, pickled: bytes, shared: bool) -> None:
@@ -29,16 +28,13 @@ def work(topic: str, name: str, pickled: bytes, shared: bool) -> None:
     if begun.is_set():
         return
     begun.set()
+    cells, job = pickle.loads(pickled)  # noqa: S301 (from the run that has submitted it)
     worker = distributed.get_worker()
+    task = worker.state.tasks[name]
 
     def send(message: Message) -> None:
         worker.log_event(topic, pickle.dumps(message))
 
-    if multiprocessing.current_process().daemon:
-        send(Message("", "unable", DAEMONIC))
-        return
-    cells, job = pickle.loads(pickled)  # noqa: S301 (from the run that has submitted it)
-    task = worker.state.tasks[name]
     run_and_tell(cells, job, send, shared=shared, wanted=lambda: task.state == "executing")
 
 
@@ -84,7 +80,8 @@ class DaskExecutor:
                     for message in _all(heard):
                         yield from ledger.hear(message)
                     for each in ended:
-                        again, failed = ledger.lost(running.pop(each), _how(each))
+                        how = one_line(each.exception()) if each.status == "error" else "a worker of Dask has ended"
+                        again, failed = ledger.lost(running.pop(each), how)
                         yield from failed
                         running |= {submit(again): again} if again else {}
             finally:
@@ -102,10 +99,10 @@ class DaskExecutor:
             with client:
                 yield client
             return
-        here: dict[str, Any] = {"host": "127.0.0.1", "dashboard_address": None, "threads_per_worker": 1, "memory_limit": 0}
+        here = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "n_workers": self.workers or None}
         with (
             dask.config.set({"distributed.worker.daemon": False}),
-            distributed.LocalCluster(n_workers=self.workers or None, **here) as cluster,
+            distributed.LocalCluster(**here, threads_per_worker=1, memory_limit=0) as cluster,
             distributed.Client(cluster, set_as_default=False) as client,
         ):
             yield client
@@ -116,7 +113,3 @@ def _all(heard: SimpleQueue[bytes]) -> Iterator[Message]:
     with suppress(Empty):
         while True:
             yield pickle.loads(heard.get(timeout=POLL))  # noqa: S301 (from the run's own workers)
-
-
-def _how(future: Any) -> str:
-    return one_line(future.exception()) if future.status == "error" else "a worker of Dask has ended"

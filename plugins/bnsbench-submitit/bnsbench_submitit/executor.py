@@ -26,7 +26,8 @@ class Work:
     """What each job of the array runs; submitit asks for the checkpoint when it is to be requeued."""
 
     def __call__(self, folder: Path, workers: int, pickled: bytes) -> None:
-        Mailbox(folder).run(*pickle.loads(pickled), workers=workers)  # noqa: S301 (from the run that has submitted it)
+        cells, job = pickle.loads(pickled)  # noqa: S301 (from the run that has submitted it)
+        Mailbox(folder).run(cells, job, workers)
 
     def checkpoint(self, *arguments: Any) -> submitit.helpers.DelayedSubmission:
         return submitit.helpers.DelayedSubmission(self, *arguments)
