@@ -81,8 +81,8 @@ def test_a_machine_that_shares_nothing_sends_its_files(small, job, tmp_path, mon
     assert not job.cache.exists()
     assert not job.store.folder.exists()
     ledger = Ledger(small, job, RunListener())
-    records = dict(ended for message in told for ended in ledger.hear(message))
-    learned = next(records[cell] for cell in small if cell.trained)
+    ended = [each for message in told for each in ledger.hear(message)]
+    (learned,) = (record for cell, record in ended if cell.trained)
     assert job.store.solver_file(learned.solver["file"].removesuffix(".json")).is_file()
     assert {file.name.partition(".png")[0] for file in job.store.previews.iterdir()} == {cell.key for cell in small}
 
