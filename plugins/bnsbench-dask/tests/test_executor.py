@@ -15,6 +15,8 @@ import pytest
 from bnsbench.plugin import BnsbenchError, UsageError
 from bnsbench_dask.executor import DaskExecutor
 
+pytestmark = pytest.mark.timeout(900)  # a worker that was lost begins by loading torch, on a machine that may be busy
+
 
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch):

@@ -15,6 +15,9 @@ from bnsbench_submitit.executor import SubmititExecutor
 LOCAL = "submitit[cluster=local,jobs=1]"
 
 
+pytestmark = pytest.mark.timeout(900)  # a worker that was lost begins by loading torch, on a machine that may be busy
+
+
 @pytest.fixture(autouse=True)
 def _alone(monkeypatch):
     monkeypatch.setenv("BNSBENCH_PLUGINS", "submitit")
