@@ -11,7 +11,6 @@ from types import SimpleNamespace
 import pytest
 
 from bnsbench.errors import BnsbenchError
-from bnsbench.suite import elsewhere
 from bnsbench.suite.context import Job
 from bnsbench.suite.elsewhere import Ledger, Message, deal, run_and_tell
 from bnsbench.suite.executors import LocalExecutor
@@ -99,7 +98,7 @@ def test_what_nobody_wants_any_more_is_ended(suite_file, host, job):
 def test_a_machine_without_the_device_or_without_processes_says_so(small, job, monkeypatch):
     told: list[Message] = []
     run_and_tell(small, replace(job, device="cuda:99"), told.append)
-    monkeypatch.setattr(elsewhere.multiprocessing, "current_process", lambda: SimpleNamespace(daemon=True))
+    monkeypatch.setattr(multiprocessing, "current_process", lambda: SimpleNamespace(daemon=True, name="a worker"))
     run_and_tell(small, job, told.append)
     assert [message.kind for message in told] == ["unable", "unable"]
     with pytest.raises(BnsbenchError, match="could not run its cells: The device 'cuda:99' is not there"):

@@ -39,7 +39,7 @@ class SubmititExecutor:
 
     jobs: at most. minutes, gpus, cpus, memory (in GB): of each; a worker process for every GPU, else for every CPU.
     partition, account, qos: of Slurm; "" for its default.
-    folder: for logs and messages; "" for ``submitit`` in the run's results.
+    folder: for logs and messages; "" for ``.submitit`` in the run's results.
     cluster: "slurm", "local" for processes of this machine, or "" for what there is.
     attempts: how often a cell whose job was lost may have begun before it is a failed one.
     """
@@ -64,7 +64,7 @@ class SubmititExecutor:
 
     def execute(self, cells: Sequence[Cell], job: Job, listener: RunListener) -> Iterator[tuple[Cell, Record]]:
         """Run the cells; arguments as of `bnsbench.plugin.Executor.execute`. When it is closed, its jobs are cancelled."""
-        folder = Path(self.folder or job.store.folder / "submitit").absolute()
+        folder = Path(self.folder or job.store.folder / ".submitit").absolute()
         ledger, mailbox = Ledger(cells, job, listener, self.attempts), Mailbox(folder / f"messages-{uuid4().hex}")
         array, workers = self._array(folder), self.gpus or self.cpus
         there = replace(job, device="cuda" if self.gpus else "cpu")

@@ -30,7 +30,7 @@ def test_killed_jobs_change_no_result(run_clouds, undisturbed, deaths, heard, tm
     assert not any(left.iterdir())
     assert sum("was lost (job" in notice for notice in heard.notices) == 2
     assert len(set(heard.begun)) == len(undisturbed) == 3
-    assert not list((tmp_path / "clouds/submitit").glob("messages-*"))
+    assert not list((tmp_path / "clouds/.submitit").glob("messages-*"))
 
 
 def test_a_requeued_job_goes_on(run_clouds, undisturbed, deaths, heard):
