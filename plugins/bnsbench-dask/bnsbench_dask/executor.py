@@ -15,6 +15,7 @@ import distributed
 
 from bnsbench.plugin import Cell, Job, Ledger, Message, Record, RunListener, UsageError, deal, one_line, run_and_tell
 
+WORKERS_LOAD = "bnsbench_dask.interrupts"
 POLL = 0.2
 """Seconds between two looks at what workers have told."""
 
@@ -102,7 +103,7 @@ class DaskExecutor:
         here = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "n_workers": self.workers or None}
         with (
             dask.config.set({"distributed.worker.daemon": False}),
-            distributed.LocalCluster(**here, threads_per_worker=1, memory_limit=0) as cluster,
+            distributed.LocalCluster(**here, threads_per_worker=1, memory_limit=0, preload=WORKERS_LOAD) as cluster,
             distributed.Client(cluster, set_as_default=False) as client,
         ):
             yield client
