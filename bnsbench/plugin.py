@@ -83,8 +83,17 @@ if TYPE_CHECKING:
     from bnsbench.statistics import mean_interval as mean_interval
     from bnsbench.storage.files import replacing as replacing
     from bnsbench.suite.cells import run_cell as run_cell
+    from bnsbench.suite.context import Job as Job
+    from bnsbench.suite.elsewhere import Ledger as Ledger
+    from bnsbench.suite.elsewhere import Message as Message
+    from bnsbench.suite.elsewhere import deal as deal
+    from bnsbench.suite.elsewhere import run_and_tell as run_and_tell
     from bnsbench.suite.executors import Executor as Executor
     from bnsbench.suite.executors import LocalExecutor as LocalExecutor
+    from bnsbench.suite.mailbox import Mailbox as Mailbox
+    from bnsbench.suite.plan import Cell as Cell
+    from bnsbench.suite.progress import RunListener as RunListener
+    from bnsbench.suite.record import Record as Record
     from bnsbench.training.problem import Problem as Problem
     from bnsbench.truth.ground_truth import solve as solve
     from bnsbench.truth.psnr import psnr_per_sample as psnr_per_sample
@@ -177,9 +186,17 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         "bnsbench.storage.files": ("replacing",),
         "bnsbench.process.random_states": ("seeded_random_states",),
     },
-    "Executors: the protocol, the one in this process, and the function that runs one cell.": {
+    "Executors: the protocol, the one in this process, the function that runs one cell, what they are given and yield.": {
         "bnsbench.suite.executors": ("Executor", "LocalExecutor"),
         "bnsbench.suite.cells": ("run_cell",),
+        "bnsbench.suite.plan": ("Cell",),
+        "bnsbench.suite.context": ("Job",),
+        "bnsbench.suite.progress": ("RunListener",),
+        "bnsbench.suite.record": ("Record",),
+    },
+    "Clusters: cells dealt out and run on other machines, their messages, a ledger of lost ones, a folder for messages.": {
+        "bnsbench.suite.elsewhere": ("deal", "run_and_tell", "Message", "Ledger"),
+        "bnsbench.suite.mailbox": ("Mailbox",),
     },
 }
 """By purpose what each name is imported from; a new one has its place here and, for type checkers, the same import above."""

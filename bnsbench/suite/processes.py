@@ -8,7 +8,7 @@ import pickle
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection, wait
@@ -41,6 +41,12 @@ START_SECONDS = 120.0
 PATIENCE = 3600.0
 """Seconds that are waited at once, whatever the timeout; systems know no wait of years."""
 
+PULSE = 1.0
+"""Seconds that are waited at once where somebody is to be asked whether the cells are still wanted."""
+
+ANNOUNCEMENTS = {getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name)}
+"""Signals by which batch systems announce the end of a job to all of its processes; the parent answers them."""
+
 STARTING = "bnsbench worker that starts"
 """The name of a worker process until it is ready for cells."""
 
@@ -62,12 +68,14 @@ class ProcessExecutor:
     """Runs cells in worker processes that each keep to one field as long as they can.
 
     workers: how many; 0 means one for each core of the CPU, or one for each CUDA device. Workers take turns over devices.
+    wanted: asked every second, if given; once it says no, the workers are ended and no more cells are run.
     """
 
-    def __init__(self, workers: int = 0) -> None:
+    def __init__(self, workers: int = 0, wanted: Callable[[], bool] | None = None) -> None:
         if workers < 0:
             raise UsageError(f"The number of workers must be at least 1, not {workers}.")
         self.workers = workers
+        self.wanted = wanted
 
     def execute(self, cells: Sequence[Cell], job: Job, listener: RunListener) -> Iterator[Ended]:
         """Run the cells; a worker that dies or exceeds the timeout is replaced by another.
@@ -89,9 +97,9 @@ class ProcessExecutor:
         queues = FieldQueues(cells)
         workers = [_Worker(each) for each in jobs]
         try:
-            while workers:
+            while workers and (self.wanted is None or self.wanted()):
                 workers = [worker for worker in workers if worker.busy or worker.take(queues, listener)]
-                yield from _collect(workers, listener)
+                yield from _collect(workers, listener, PATIENCE if self.wanted is None else PULSE)
         finally:
             for worker in workers:
                 worker.kill()
@@ -110,11 +118,11 @@ def _default_workers(devices: Sequence[str]) -> int:
     return max(1, cores() // threads()) if devices == ["cpu"] else len(devices)
 
 
-def _collect(workers: Sequence[_Worker], listener: RunListener) -> Iterator[Ended]:
-    """Wait for messages from any worker, at most until the next deadline, and yield the cells that have ended."""
+def _collect(workers: Sequence[_Worker], listener: RunListener, most: float) -> Iterator[Ended]:
+    """Wait for messages from any worker, at most until the next deadline or so long, and yield the cells that have ended."""
     busy = {worker.connection: (worker, worker.cell) for worker in workers if worker.cell is not None}
     deadlines = [worker.deadline for worker, _ in busy.values() if worker.deadline is not None]
-    patience = min(PATIENCE, max(0.0, min(deadlines) - time.monotonic())) if deadlines else None
+    patience = min([most, *(max(0.0, each - time.monotonic()) for each in deadlines)])
     for connection in wait(list(busy), patience) if busy else ():
         worker, cell = busy[cast("Connection", connection)]
         ended = worker.receive(cell, listener)
@@ -221,7 +229,7 @@ class _Worker:
             # The job is sent as bytes: unpickling it loads torch and the plugins, which the worker has to outlive.
             arguments = (child, pickle.dumps(self.job))
             process = context.Process(target=run_worker, args=arguments, name=STARTING, daemon=True)
-            with _interrupts_ignored(), child:
+            with _interrupts_ignored(), _announcements_held_back(), child:
                 process.start()
         except OSError as error:
             raise BnsbenchError(
@@ -253,6 +261,19 @@ def _interrupts_ignored() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def _announcements_held_back() -> Iterator[None]:
+    """Start processes that no announcement reaches; one that comes meanwhile reaches this process afterwards."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ANNOUNCEMENTS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def run_worker(connection: Connection, pickled: bytes) -> None:

@@ -52,7 +52,9 @@ def pages() -> list[Path]:
         "SECURITY",
         "CHANGELOG",
         "plugins/examples/README",
+        "plugins/bnsbench-dask/README",
         "plugins/bnsbench-diffusers/README",
+        "plugins/bnsbench-submitit/README",
     )
     return [*(ROOT / f"{name}.md" for name in beside), *sorted((ROOT / "docs").rglob("*.md"))]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -166,3 +167,17 @@ def test_timeouts_of_any_length(suite_file, tmp_path, host, recorder, timeout):
         choice = {"solvers": "steps", "models": "tiny", "nfe": 2, "guidance": 0.0, "timeout": timeout}
         options = RunOptions(str(suite_file), results=tmp_path / executor, executor=executor, **choice)
         assert run_suite(options, host, recorder).counts == {"ok": 1}
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="a system without such signals")
+def test_what_batch_systems_announce_ends_no_worker():
+    context = multiprocessing.get_context("spawn")
+    started = [context.Process(target=signal.raise_signal, args=(each,)) for each in processes.ANNOUNCEMENTS]
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    with processes._announcements_held_back():
+        for process in started:
+            process.start()
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
+    for process in started:
+        process.join()
+    assert [process.exitcode for process in started] == [0, 0]

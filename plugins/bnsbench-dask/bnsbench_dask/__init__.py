@@ -1,0 +1,3 @@
+"""Runs of bnsbench on a Dask cluster."""
+
+__version__ = "0.1.0"
