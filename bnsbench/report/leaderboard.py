@@ -79,7 +79,7 @@ def leaderboard(records: Iterable[Record], planned: Iterable[str] = ()) -> pd.Da
                 figures = (gain.value, gain.low, gain.high, gain.untuned, solvers[gain.over])
                 content.put(index, _columns(measure, GAIN, figures))
     parts = dict.fromkeys(f"{measure}{part}" for measure in measures for part in PARTS)
-    frame = pd.DataFrame(content.columns, columns=[*IDENTITY, "status", *parts, *FACTS, *TIMINGS])
+    frame = pd.DataFrame({name: content.column(name) for name in (*IDENTITY, "status", *parts, *FACTS, *TIMINGS)})
     kept = {*metrics, *(f"{measure}{STANDING}" for measure in measures)}
     frame = frame.drop(columns=[name for name in (*parts, *SIZES) if name not in kept and frame[name].isna().all()])
     units = {PSNR: "dB"} | {name: score.unit for record in rows for name, score in record.metrics.items()}
@@ -97,6 +97,10 @@ class _Columns:
     def __init__(self, length: int) -> None:
         self.length = length
         self.columns: dict[str, list[Any]] = {}
+
+    def column(self, name: str) -> list[Any]:
+        """Return a column, all NaN if nothing was put into it."""
+        return self.columns.get(name, [math.nan] * self.length)
 
     def put(self, index: int, row: Mapping[str, Any]) -> None:
         """Put values into the columns of their names; where none is put, there is NaN."""
