@@ -80,7 +80,7 @@ class Team:
         with self._at_its_share():
             found, error = _attempted(lambda: do(self._share(count)))
         parcel = _Parcel.of(found)
-        said = self._agreed(_Said(f"shares of {count}", parcel.content, error, sum(number for _, number in self._counted)))
+        said = self._agreed(_Said(f"shares of {count}", parcel.content, error, self._number()))
         self._count([each.counted for each in said])
         received = self._received(parcel, [cast("_Content", each.content) for each in said])
         return [cast("_T", each) for each in received]
@@ -145,6 +145,10 @@ class Team:
             yield
         finally:
             self._sharing = False
+
+    def _number(self) -> int:
+        """Return what has been counted in this process's share."""
+        return sum(number for _, number in self._counted)
 
     def _count(self, numbers: Sequence[int]) -> None:
         """Add what has been counted in all shares."""
@@ -301,7 +305,8 @@ class _Rejoined(torch.autograd.Function):
     def forward(context: Any, found: Tensor, team: Team, count: int, error: BaseException | None) -> Tensor:
         context.share = team._share(count)
         parcel = _Parcel.of(found)
-        said = team._agreed(_Said(f"rejoining {count}", parcel.content, error))
+        said = team._agreed(_Said(f"rejoining {count}", parcel.content, error, team._number()))
+        team._count([each.counted for each in said])
         return torch.cat(team._received(parcel, [each.content for each in said]))
 
     @staticmethod

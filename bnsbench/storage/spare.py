@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import weakref
 from pathlib import Path
 from typing import IO
 
@@ -29,6 +30,8 @@ class Spare:
         self._values: Tensor | None = values
         self._shape, self._dtype, self._device = values.shape, values.dtype, values.device
         self._folder, self._file = folder, None if values.numel() <= HELD_NUMBERS else _written(values, folder)
+        if self._file is not None:
+            weakref.finalize(self, self._file.close)
 
     def copy(self) -> Tensor:
         """Return an intact copy; StorageError where its file cannot be read."""

@@ -66,7 +66,12 @@ def _many_things() -> dict[str, Any]:
         both = [forward_ad.unpack_dual(each) for each in mine.each_share(5, lambda part: dual[part] ** 2)]
         found["dual"] = torch.cat([each.primal for each in both]), torch.cat([each.tangent for each in both])
     asked: list[int] = []
-    found["decision"] = mine.of_first(lambda: asked.append(1) or f"of {mine.rank}"), len(asked)
+
+    def decide() -> str:
+        asked.append(1)
+        return f"of {mine.rank}"
+
+    found["decision"] = mine.of_first(decide), len(asked)
     counted: list[int] = []
     mine.each_share(5, lambda part: mine.count(counted.append, part.stop - part.start))
     found["counted"] = counted
