@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.metadata
+import os
 import platform
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +29,7 @@ from bnsbench.api import speed
 from bnsbench.flows.fields import FunctionField
 from bnsbench.paths import CondOT
 from bnsbench.process.cpu import keep_freed_memory
+from bnsbench.process.machine import cores
 from bnsbench.suite.environment import _processor
 
 STEPS = 8
@@ -127,7 +129,7 @@ def conditions(device: str) -> str:
     card = torch.cuda.get_device_name(device) if device.startswith("cuda") else _processor()
     return (
         f"{card}, {torch.get_num_threads()} thread, Python {platform.python_version()}, {', '.join(found)}, bnsbench"
-        f" {bnsbench.__version__}."
+        f" {bnsbench.__version__}. The machine's load was {os.getloadavg()[0]:.0f} on {cores()} cores."
     )
 
 
