@@ -116,8 +116,8 @@ def _run(options: RunOptions, host: PluginHost, quiet: bool, as_json: bool) -> N
         typer.echo(f"\n{shown_path(outcome.folder)}: {counts}; {outcome.ran} run now.")
         if outcome.missing:
             typer.echo(f"{outcome.missing} cells of other shards are not here yet: the last one writes the leaderboard.")
-        if outcome.ran:
-            typer.echo(f"{outcome.timings.line}.")
+        if outcome.ran and not quiet:
+            typer.echo(f"{outcome.timings.line}.", err=True)
         for record in outcome.failures:
             typer.echo(f"{record.status}: {record.key}: {record.reason}", err=True)
     if outcome.exit_code:

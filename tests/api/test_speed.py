@@ -82,7 +82,7 @@ def test_the_threads_of_the_process_are_as_before(host, monkeypatch):
 
 
 def test_cuda_is_waited_for(monkeypatch):
-    waits = []
+    waits: list[str] = []
     monkeypatch.setattr(torch.cuda, "synchronize", waits.append)
     speed.timed(lambda: None, "cuda:1", 3)
     assert waits == ["cuda:1", "cuda:1"]

@@ -77,6 +77,12 @@ def measure(solvers: Sequence[str], nfe: Sequence[int], samples: int) -> pd.Data
     return frame
 
 
+def shown(frame: pd.DataFrame) -> str:
+    """Return the table as Markdown."""
+    filled = frame.astype(object).where(frame.notna(), None)
+    return str(filled.to_markdown(index=False, floatfmt=("", ".2f", ".2f", ".1%", ".2f"), missingval=""))
+
+
 def main(words: Sequence[str] | None = None) -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
@@ -89,7 +95,7 @@ def main(words: Sequence[str] | None = None) -> None:
     frame = measure(options.solvers, options.nfe, options.samples)
     options.output.mkdir(parents=True, exist_ok=True)
     frame.to_csv(options.output / "efficiency.csv", index=False, float_format="%.4g")
-    print(frame.to_markdown(index=False, floatfmt=("", ".2f", ".2f", ".1%", ".2f"), missingval=""))
+    print(shown(frame))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.metadata
+import os
 import platform
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +29,7 @@ from bnsbench.api import speed
 from bnsbench.flows.fields import FunctionField
 from bnsbench.paths import CondOT
 from bnsbench.process.cpu import keep_freed_memory
+from bnsbench.process.machine import cores
 from bnsbench.suite.environment import _processor
 
 STEPS = 8
@@ -95,7 +97,7 @@ def _k_diffusion(velocity: Tensor) -> Iterator[tuple[str, Sampler]]:
     sigmas = sampling.get_sigmas_karras(STEPS, 0.01, 10.0, device=velocity.device)
     for name in ("sample_euler", "sample_dpmpp_2m"):
         function = getattr(sampling, name)
-        yield name, lambda x0, function=function: function(lambda _x, _sigma: velocity, x0, sigmas, disable=True)
+        yield name, partial(function, lambda _x, _sigma: velocity, sigmas=sigmas, disable=True)
 
 
 def steps(shapes: Sequence[tuple[int, ...]], device: str, rounds: int) -> pd.DataFrame:
@@ -127,7 +129,7 @@ def conditions(device: str) -> str:
     card = torch.cuda.get_device_name(device) if device.startswith("cuda") else _processor()
     return (
         f"{card}, {torch.get_num_threads()} thread, Python {platform.python_version()}, {', '.join(found)}, bnsbench"
-        f" {bnsbench.__version__}."
+        f" {bnsbench.__version__}. The machine's load was {os.getloadavg()[0]:.0f} on {cores()} cores."
     )
 
 
@@ -136,7 +138,7 @@ def efficiency(file: Path) -> str:
     from tests.benchmarks import efficiency as measuring
 
     frame = pd.read_csv(file)
-    table = frame.to_markdown(index=False, floatfmt=("", ".2f", ".2f", ".1%", ".2f"), missingval="")
+    table = measuring.shown(frame)
     said = (measuring.__doc__ or "").split("results/speed\n")[1].split(" Start it")[0].strip()
     return f"# A run on a network of 5 ms\n\n{said}\n\n{table}"
 
@@ -153,7 +155,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--rounds", type=int, default=400, help="turns of each")
+    parser.add_argument("--rounds", type=int, default=100, help="turns of each")
     options = parser.parse_args(words)
     torch.set_num_threads(1)
     torch.manual_seed(0)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch
 from bnsbench.suite import cells, executors, processes
 from bnsbench.suite.context import Job
 from bnsbench.suite.executors import ENOUGH_FOR_PROCESSES, worth_processes
+from bnsbench.suite.progress import RunListener
 from bnsbench.suite.run import RunOptions, run_suite
 from bnsbench.suite.store import ResultStore, StorageError
 
@@ -56,7 +58,7 @@ def test_processes_are_worth_it_for_many_cells_on_several_cores(monkeypatch, dev
         ("cpu", 2, ["cpu", "cpu"]),
     ],
 )
-def test_workers_take_turns_over_devices(monkeypatch, device, workers, places):
+def test_workers_take_turns_over_devices(host, tmp_path, monkeypatch, device, workers, places):
     class Worker:
         busy = False
 
@@ -66,12 +68,12 @@ def test_workers_take_turns_over_devices(monkeypatch, device, workers, places):
         def take(self, queues, listener):
             return False
 
-    seen = []
+    seen: list[str] = []
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     monkeypatch.setattr(processes, "_Worker", Worker)
-    cells = [SimpleNamespace(field_digest=str(i)) for i in range(8)]
-    job = Job(None, None, None, batch=1, threads=1, device=device)
-    assert list(processes.ProcessExecutor(workers).execute(cells, job, None)) == []
+    cells: list[Any] = [SimpleNamespace(field_digest=str(i)) for i in range(8)]
+    job = Job(host, ResultStore(tmp_path), tmp_path, batch=1, threads=1, device=device)
+    assert list(processes.ProcessExecutor(workers).execute(cells, job, RunListener())) == []
     assert seen == places
 
 
