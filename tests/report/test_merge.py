@@ -126,7 +126,7 @@ def plain(file):
     return content
 
 
-TIMED = {"leaderboard.csv", "leaderboard.md", "SHA256SUMS"}
+TIMED = {"timings.json", "leaderboard.csv", "leaderboard.md", "SHA256SUMS"}
 
 
 def contents(folder):
