@@ -205,7 +205,7 @@ def _add_memory(draft: Draft) -> None:
 
 
 def _rounded(seconds: Mapping[str, float]) -> dict[str, float]:
-    return {phase: round(found, 4) for phase, found in seconds.items()}
+    return {phase: rounded for phase, found in seconds.items() if (rounded := round(found, 4))}
 
 
 def _synchronise(device: str) -> None:

@@ -77,6 +77,7 @@ def test_one_damaged_file_is_told_and_mended(store, options, host, recorder, kin
         "leaderboard.csv",
         "leaderboard.md",
         "SHA256SUMS",
+        store.timings_file.name,
     }
     assert unlike <= (timed if outcome.ran else set())
     assert run_suite(options, host, recorder).ran == 0

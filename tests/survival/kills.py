@@ -242,4 +242,6 @@ def _records(folder: Path) -> dict[str, bytes]:
 
 
 def _content(results: Path) -> dict[str, bytes]:
-    return {str(file.relative_to(results)): file.read_bytes() for file in sorted(results.rglob("*")) if file.is_file()}
+    """Return all files but that of timings, which only a run that ends by itself writes."""
+    found = (file for file in sorted(results.rglob("*")) if file.is_file() and file.name != "timings.json")
+    return {str(file.relative_to(results)): file.read_bytes() for file in found}
