@@ -23,7 +23,7 @@ def plans() -> str:
     """Return forwards by purpose and GPU hours, in all and of the longest shard, on several numbers of GPUs."""
     head = "| suite | GPUs | forwards for samples | for ground truth | for training | GPU hours | hours of the longest |"
     rows = [row for suite, network in PLANS.items() for row in _rows(suite, _seconds(network))]
-    return "\n".join(["", head, "| --- |" + " ---: |" * 6, *rows])
+    return "\n".join([head, "| --- |" + " ---: |" * 6, *rows])
 
 
 def _rows(suite: str, seconds: float) -> list[str]:

@@ -16,7 +16,7 @@ import pandas as pd
 from bnsbench.models.shipped import shipped_file
 from bnsbench.models.shipping import SHIPMENTS
 from bnsbench.nonstationary.artefact import SolverArtefact
-from tests import paper_tables
+from tests import paper_tables, plan_tables
 from tests.docs import architecture, commands
 
 ROOT = Path(__file__).parents[1]
@@ -253,6 +253,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "tolerances": tolerances,
     "commands": commands.overview,
     "options": commands.reference,
+    "plans": plan_tables.plans,
     **paper_tables.TABLES,
 }
 
