@@ -21,7 +21,7 @@ from bnsbench.metrics.degenerate import SAME, is_flat
 from bnsbench.metrics.extractors import Extractor, extractor_for, to_uint8
 from bnsbench.metrics.feature_metric import FeatureMetric
 from bnsbench.metrics.image import clamped_images, own_features
-from bnsbench.metrics.references import features_of_truth
+from bnsbench.metrics.references import features_of_samples, features_of_truth
 from bnsbench.metrics.sound_extractors import sound_extractor
 from bnsbench.storage.names import is_file
 
@@ -91,7 +91,7 @@ class Diversity:
     def _of_features(self, samples: SampleSet, groups: Sequence[Tensor]) -> tuple[Tensor, Tensor, str]:
         """Return the mean distances in groups, of samples and of ground truth, and the extractor's fingerprint."""
         extractor, prepared = self._extractor(samples), _heard if samples.model.sample_rate is not None else to_uint8
-        made = torch.cat([extractor.features(prepared(part.samples)) for part in samples.parts()])
+        made = features_of_samples(extractor, samples, prepared)
         truth = features_of_truth(extractor, samples, prepared).features
         flat = torch.cat([torch.stack([is_flat(part.samples), is_flat(part.truth)]) for part in samples.parts()], 1).cpu()
         finite(made, "samples' features")

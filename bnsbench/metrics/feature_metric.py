@@ -17,10 +17,9 @@ from bnsbench.metrics.contents import content_hash, joint_hash
 from bnsbench.metrics.extractors import Extractor, extractor_for, to_uint8
 from bnsbench.metrics.real_data import RealData, open_images, real_files
 from bnsbench.metrics.recent import Recent
-from bnsbench.metrics.references import RealFeatures, features_of, features_of_files, features_of_truth
+from bnsbench.metrics.references import RealFeatures, features_of, features_of_files, features_of_samples, features_of_truth
 from bnsbench.metrics.resampling import FEWEST
 from bnsbench.storage.names import is_file, is_there
-from bnsbench.storage.rows import Rows
 
 SCORES_KEPT = 64
 """Scores of data and of ground truth that a metric remembers, which depend on the number of samples alone."""
@@ -83,10 +82,7 @@ class FeatureMetric(ABC):
         extractor = self.extractor(samples)
         self._require_enough(len(samples), extractor.width)
         real = self._real(samples, extractor)
-        rows = Rows(len(samples))
-        for part in samples.parts():
-            rows.add(extractor.features(self.prepared(part.samples)))
-        made = rows.whole()
+        made = features_of_samples(extractor, samples, self.prepared)
         self.check(made)
         value, further = self.judge(made, real)
         if not math.isfinite(value):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from torch import Tensor
 from torch_fidelity.metric_isc import KEY_METRIC_ISC_MEAN, KEY_METRIC_ISC_STD, isc_features_to_metric
 
@@ -13,7 +12,7 @@ from bnsbench.metrics.base import MetricValue, SampleSet, finite
 from bnsbench.metrics.contents import content_hash, joint_hash
 from bnsbench.metrics.extractors import extractor_for, to_uint8
 from bnsbench.metrics.recent import Recent
-from bnsbench.metrics.references import features_of_truth
+from bnsbench.metrics.references import features_of_samples, features_of_truth
 from bnsbench.metrics.resampling import FEWEST, inception_replicates
 
 SAMPLES_PER_CLASS = 4
@@ -57,7 +56,7 @@ class InceptionScore:
                 f"The Inception Score of {extractor.width} classes in {self.splits} parts needs at least {least} samples,"
                 f" not {len(samples)}: raise the number of samples or set minimum."
             )
-        logits = torch.cat([extractor.features(to_uint8(part.samples)) for part in samples.parts()])
+        logits = features_of_samples(extractor, samples, to_uint8)
         value, deviation = self._score(finite(logits, "samples' predictions"))
         truth = features_of_truth(extractor, samples, to_uint8)
         details = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -72,6 +72,8 @@ class FeatureCache:
 
 
 _CACHE = FeatureCache()
+_JUDGED = FeatureCache(size=2)
+"""Of the samples that are being judged, by two extractors at most."""
 
 
 def features_of(extractor: Extractor, samples: Tensor, labels: Tensor | None = None) -> RealFeatures:
@@ -87,6 +89,20 @@ def features_of(extractor: Extractor, samples: Tensor, labels: Tensor | None = N
     return RealFeatures(_joined(key, extractor), found, labels)
 
 
+def features_of_samples(extractor: Extractor, samples: SampleSet, prepared: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return the features [n, width] of samples, extracted once for all metrics that look at them.
+
+    Args:
+        extractor: The extractor.
+        samples: The samples.
+        prepared: From decoded samples to what the extractor takes, such as bytes.
+    """
+    # The first decoded part stands for the decoder, which has no hash.
+    key = _digest(samples.latents, next(samples.parts()).samples)
+    parts = (part.samples for part in samples.parts())
+    return _JUDGED.features(extractor, key, lambda: _of_parts(extractor, parts, len(samples), prepared))
+
+
 def features_of_truth(extractor: Extractor, samples: SampleSet, prepared: Callable[[Tensor], Tensor]) -> RealFeatures:
     """Return the features of the ground truth of samples.
 
@@ -97,17 +113,21 @@ def features_of_truth(extractor: Extractor, samples: SampleSet, prepared: Callab
         samples: The samples with their ground truth.
         prepared: From decoded samples to what the extractor takes, such as bytes.
     """
-    # The first decoded part stands for the decoder, which has no hash.
     key = _digest(samples.truth_latents, next(samples.parts()).truth)
+    parts = (part.truth for part in samples.parts())
 
     def compute() -> Tensor:
-        found = Rows(len(samples))
-        for part in samples.parts():
-            found.add(extractor.features(prepared(part.truth)))
-        return found.whole()
+        return _of_parts(extractor, parts, len(samples), prepared)
 
     found = _CACHE.features(extractor, key, lambda: _kept(extractor, key, compute, samples.cache))
     return RealFeatures(_joined(key, extractor), found)
+
+
+def _of_parts(extractor: Extractor, parts: Iterable[Tensor], n: int, prepared: Callable[[Tensor], Tensor]) -> Tensor:
+    found = Rows(n)
+    for part in parts:
+        found.add(extractor.features(prepared(part)))
+    return found.whole()
 
 
 def features_of_files(

@@ -2,9 +2,8 @@
 
 Every shard computes the same deal from the plan alone, so that all cells are run once, whichever shards run where and when.
 A field stays in one piece, for its ground truth is solved by whoever runs its cells. Only where there are more shards than
-fields are fields cut, the costliest first, and then every piece needs the truth, which those solve together that share a cache
-(`bnsbench.truth.pairs`). The cells of one trained solver stay
-together even then, because the higher rungs of its ladder need the lower ones.
+fields are fields cut, the costliest first, and then every piece needs the truth, which pieces that share a cache solve
+together. The cells of one trained solver stay together even then: the higher rungs of its ladder need the lower ones.
 """
 
 from __future__ import annotations

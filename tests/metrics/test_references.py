@@ -8,7 +8,7 @@ from PIL import Image
 from bnsbench.errors import UsageError
 from bnsbench.metrics.extractors import EXTRACTION_BATCH, Extractor, own_extractor, to_uint8
 from bnsbench.metrics.real_data import open_images
-from bnsbench.metrics.references import FeatureCache, features_of_files, features_of_truth
+from bnsbench.metrics.references import FeatureCache, features_of_files, features_of_samples, features_of_truth
 from bnsbench.models.digits.features import digit_features
 
 CPU = torch.device("cpu")
@@ -82,6 +82,23 @@ def test_the_features_of_ground_truth_are_kept_for_all_solvers(sample_set, image
     other = features_of_truth(extractor, sample_set(truth, truth + 0.1, cache=tmp_path), to_uint8)
     assert extractor.calls == [30, 30]
     assert other.key != found.key
+
+
+def test_metrics_of_one_cell_share_the_features_of_its_samples(sample_set, images):
+    """Features of the same end states are extracted once, and again where states, decoder or extractor are others."""
+    truth, extractor = images.samples[:30], Counting("shared")
+    samples = truth + 0.1
+    expected = own_extractor(digit_features()).features(to_uint8(samples))
+    for _ in range(2):
+        found = features_of_samples(extractor, sample_set(samples.clone(), truth), to_uint8)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    assert extractor.calls == [30]
+    features_of_samples(extractor, sample_set(truth, truth), to_uint8)
+    features_of_samples(extractor, sample_set(samples, truth, decoder=lambda x: -x), to_uint8)
+    assert extractor.calls == [30, 30, 30]
+    other = Counting("another")
+    features_of_samples(other, sample_set(samples, truth), to_uint8)
+    assert other.calls == [30]
 
 
 def test_bfloat16_truth_is_told_apart(sample_set, images):
