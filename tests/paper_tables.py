@@ -78,22 +78,27 @@ def distillation() -> str:
 
 
 def students() -> str:
-    """Return PSNR and distance to the ground truth of bns and of the students, and what both cost."""
-    lines = []
-    for field in _taught(paper()):
-        rows = field.set_index(["solver", "nfe"])
-        for nfe in STUDENT_NFE:
-            if ("pd", nfe) not in rows.index or ("bns", nfe) not in rows.index:
-                continue
-            table, student = rows.loc[("bns", nfe)], rows.loc[("pd", nfe)]
-            line = [str(table.model), f"{table.guidance:g}", str(nfe)]
-            for measure, form, best in (("psnr", "{:.1f}", max), (_distance(field), "{:.3g}", min)):
-                values = [table[measure], student[measure]]
-                line += [_number(value, form, best(values)) for value in values]
-            costs = [f"{count(each.parameters)} / {count(each.train_forwards)}" for each in (table, student)]
-            lines.append([*line, *costs])
-    head: tuple[str, ...] = ("model", "w", "NFE", "PSNR of `bns`", "of the student", "distance of `bns`", "of the student")
-    return _table((*head, "numbers / forwards of `bns`", "of the student"), lines, left=(0,))
+    """Return for every model that has students PSNR and distance of bns and of them by NFE, and what both cost at 8."""
+    lines = [_against_students(field) for field in _taught(paper())]
+    head = ("model", "w", *(f"PSNR at {nfe}" for nfe in STUDENT_NFE), *(f"distance at {nfe}" for nfe in (4, 8)))
+    return _table((*head, "forwards of training", "pairs / images"), lines, left=(0,))
+
+
+def _against_students(field: Any) -> list[str]:
+    """Return a line of pairs: what bns has, and what the student has."""
+    rows, measure, first = field.set_index(["solver", "nfe"]), _distance(field), field.iloc[0]
+    psnrs = [_pair(rows, nfe, "psnr", "{:.1f}".format, max) for nfe in STUDENT_NFE]
+    distances = [_pair(rows, nfe, measure, "{:.2g}".format, min) for nfe in (4, 8)]
+    costs = [_pair(rows, 8, name, count, None) for name in ("train_forwards", "train_examples")]
+    return [str(first.model), f"{first.guidance:g}", *psnrs, *distances, *costs]
+
+
+def _pair(rows: Any, nfe: int, name: str, form: Callable[[Any], str], best: Callable[..., Any] | None) -> str:
+    values = [rows.loc[(solver, nfe), name] if (solver, nfe) in rows.index else None for solver in ("bns", "pd")]
+    known = [value for value in values if not pd.isna(value)]
+    texts = ["-" if pd.isna(value) else form(value) for value in values]
+    marked = best(known) if best is not None and len(known) == len(values) else None
+    return " / ".join(f"**{text}**" if value == marked else text for text, value in zip(texts, values, strict=True))
 
 
 def ablations() -> str:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from bnsbench.process.ranks import joined
+from tests.spawning import spawned
 
 SIZE = 2
 PATIENCE = 300.0
@@ -31,14 +32,8 @@ def together(function: Callable[..., Any], *arguments: Any) -> list[Any]:
 
     Of one that ends without a word, None.
     """
-    spawned, port = multiprocessing.get_context("spawn"), free_port()
-    pipes = [spawned.Pipe(duplex=False) for _ in range(SIZE)]
-    processes = [
-        spawned.Process(target=_work, args=(rank, port, sender, function, arguments), daemon=True)
-        for rank, (_, sender) in enumerate(pipes)
-    ]
-    for process in processes:
-        process.start()
+    port, pipes = free_port(), [multiprocessing.get_context("spawn").Pipe(duplex=False) for _ in range(SIZE)]
+    processes = [spawned(_work, rank, port, sender, function, arguments) for rank, (_, sender) in enumerate(pipes)]
     for _, sender in pipes:
         sender.close()
     try:

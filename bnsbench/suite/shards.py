@@ -16,7 +16,6 @@ from typing import Self
 
 from bnsbench._text import quoted
 from bnsbench.errors import UsageError
-from bnsbench.suite.estimate import estimate
 from bnsbench.suite.plan import Cell
 
 MOST = 100_000
@@ -86,11 +85,15 @@ def deal(cells: Sequence[Cell], count: int) -> list[Cells]:
 
 
 def _cost_in_forwards(cells: Sequence[Cell]) -> float:
+    from bnsbench.suite.estimate import estimate  # noqa: PLC0415 (loads torch, which a run without shards may not need)
+
     found = estimate(cells)
     return float(found.sampling + found.truth + found.training)
 
 
 def _cost_in_hours(cells: Sequence[Cell]) -> float:
+    from bnsbench.suite.estimate import estimate  # noqa: PLC0415 (loads torch)
+
     return estimate(cells).hours or 0.0
 
 

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import math
-import multiprocessing
 import subprocess
 import sys
 import threading
 import time
 from dataclasses import replace
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 import pytest
@@ -26,6 +26,7 @@ from bnsbench.truth.mixed_source import MixedSource
 from bnsbench.truth.pairs import CHUNK, TAUGHT_CHUNK, PairSource, pairs_device
 from bnsbench.truth.teacher import Adaptive
 from tests.flows.toy import GaussianModel
+from tests.spawning import spawned
 
 
 def source(cache: Path | None = None, **more) -> PairSource:
@@ -426,21 +427,19 @@ def test_processes_that_share_a_cache_take_turns_over_the_chunks(tmp_path: Path,
     here = source(tmp_path, progress=told.append)
     expected = source().pairs("test", 3 * CHUNK)
     solve = PairSource._solve_end
-    spawn = multiprocessing.get_context("spawn")
-    other = spawn.Process(target=solve_in_another_process, args=(tmp_path, 3 * CHUNK))
+    others: list[SpawnProcess] = []
 
     def slow(self, split, indices):
         if indices[0] == 0:
-            other.start()
-            wanted = 2
-            while len(list(tmp_path.glob("*.safetensors"))) < wanted:
+            others.append(spawned(solve_in_another_process, tmp_path, 3 * CHUNK))
+            while others[0].is_alive() and len(list(tmp_path.glob("*.safetensors"))) < 2:
                 time.sleep(0.05)
         return solve(self, split, indices)
 
     monkeypatch.setattr(PairSource, "_solve_end", slow)
     pairs = here.pairs("test", 3 * CHUNK)
-    other.join(timeout=60)
-    assert other.exitcode == 0
+    others[0].join(timeout=60)
+    assert others[0].exitcode == 0
     assert [line.split()[5] for line in told] == [f"0+{CHUNK}"]
     assert torch.equal(pairs.x1, expected.x1)
     assert list((tmp_path / "locks").iterdir()) == []
