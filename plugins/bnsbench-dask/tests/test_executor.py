@@ -54,6 +54,11 @@ def test_an_interrupt_ends_what_workers_do(run_clouds, scheduler, heard):
     def interrupt(text):
         raise KeyboardInterrupt
 
+    def children():  # sent as it is, since workers do not find this module
+        import multiprocessing
+
+        return len(multiprocessing.active_children())
+
     heard.stage = interrupt
     with pytest.raises(KeyboardInterrupt):
         run_clouds(f'dask[address="{scheduler}"]', listener=heard)
@@ -62,13 +67,6 @@ def test_an_interrupt_ends_what_workers_do(run_clouds, scheduler, heard):
         while (found := client.run(children)) != dict.fromkeys(found, 0) and time.monotonic() < deadline:
             time.sleep(0.1)
     assert list(found.values()) == [0]
-
-
-def children() -> int:
-    """Return how many processes the worker has started that have not ended."""
-    import multiprocessing
-
-    return len(multiprocessing.active_children())
 
 
 @pytest.mark.parametrize("scheduler", [True], indirect=True)
