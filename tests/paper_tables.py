@@ -80,15 +80,15 @@ def distillation() -> str:
 def students() -> str:
     """Return for every model that has students PSNR and distance of bns and of them by NFE, and what both cost at 8."""
     lines = [_against_students(field) for field in _taught(paper())]
-    head = ("model", "w", *(f"PSNR at {nfe}" for nfe in STUDENT_NFE), *(f"distance at {nfe}" for nfe in (4, 8)))
+    head = ("model", "w", *(f"PSNR at {nfe}" for nfe in STUDENT_NFE), *(f"`fid-gt` at {nfe}" for nfe in (4, 8)))
     return _table((*head, "forwards of training", "pairs / images"), lines, left=(0,))
 
 
 def _against_students(field: Any) -> list[str]:
     """Return a line of pairs: what bns has, and what the student has."""
-    rows, measure, first = field.set_index(["solver", "nfe"]), _distance(field), field.iloc[0]
+    rows, first = field.set_index(["solver", "nfe"]), field.iloc[0]
     psnrs = [_pair(rows, nfe, "psnr", "{:.1f}".format, max) for nfe in STUDENT_NFE]
-    distances = [_pair(rows, nfe, measure, "{:.2g}".format, min) for nfe in (4, 8)]
+    distances = [_pair(rows, nfe, "fid-gt", "{:.2g}".format, min) for nfe in (4, 8)]
     costs = [_pair(rows, 8, name, count, None) for name in ("train_forwards", "train_examples")]
     return [str(first.model), f"{first.guidance:g}", *psnrs, *distances, *costs]
 
@@ -98,7 +98,8 @@ def _pair(rows: Any, nfe: int, name: str, form: Callable[[Any], str], best: Call
     known = [value for value in values if not pd.isna(value)]
     texts = ["-" if pd.isna(value) else form(value) for value in values]
     marked = best(known) if best is not None and len(known) == len(values) else None
-    return " / ".join(f"**{text}**" if value == marked else text for text, value in zip(texts, values, strict=True))
+    bold = [marked is not None and value == marked for value in values]
+    return " / ".join(f"**{text}**" if each else text for text, each in zip(texts, bold, strict=True))
 
 
 def ablations() -> str:
@@ -121,6 +122,23 @@ def ablations() -> str:
         lines.append([f"`{solver}`", *entries])
     head = [f"{what} at {nfe}" for nfe in budgets for what in ("PSNR", "`fid-gt`", "forwards")]
     return _table(("solver", *head), lines)
+
+
+def second_stage() -> str:
+    """Return for real pictures at few evaluations what the second stage towards features gains and costs."""
+    board: Any = pd.read_csv(ROOT / "results" / "second-stage" / "leaderboard.csv")
+    found = board.set_index(["guidance", "nfe", "solver"])
+    lines = []
+    for guidance, nfe in dict.fromkeys((w, n) for w, n, _ in found.index):
+        first, second = (found.loc[(guidance, nfe, name)] for name in ("bns", "bns[then=features]"))
+        change = second["fid-gt"] / first["fid-gt"] - 1.0
+        values = [f"{each:.1f}" for each in (first.psnr, second.psnr)]
+        values += [f"{each:.3g}" for each in (first["fid-gt"], second["fid-gt"])] + [f"{change:+.0%}"]
+        values += [f"{each:.3g}" for each in (first.fid, second.fid)]
+        values += [count(each) for each in (first.train_forwards, second.train_forwards)]
+        lines.append([f"{guidance:g}", f"{nfe}", *values])
+    head = ("w", "NFE", "PSNR", "with the stage", "`fid-gt`", "with the stage", "change", "`fid`", "with the stage")
+    return _table((*head, "forwards", "with the stage"), lines, left=())
 
 
 def count(number: Any) -> str:
@@ -150,16 +168,14 @@ def _exact(field: Any, shown: Sequence[str]) -> list[str]:
 def _beside_students(field: Any, shown: Sequence[str]) -> Iterator[list[str]]:
     for nfe in STUDENT_NFE:
         rows = field[(field.nfe == nfe) & field.solver.isin(RIVALS)]
+        if rows.empty:
+            continue
         rows = rows.sort_values("solver", key=lambda names: names.map(RIVALS.index))
         bounds = {name: best(rows[name]) for name, best in MARKED.items() if name in shown}
         for _, row in rows.iterrows():
             values = [_number(row[name], "{:.1f}" if name == "psnr" else "{:.3g}", bounds.get(name)) for name in shown]
             costs = [count(row.parameters), count(row.train_forwards), count(row.train_examples)]
             yield [str(row.model), f"{row.guidance:g}", str(nfe), f"`{row.solver}`", *values, *costs]
-
-
-def _distance(field: Any) -> str:
-    return "fid-gt" if field["fid-gt"].notna().any() else "kid-gt"
 
 
 def _number(value: Any, form: str, best: Any) -> str:
@@ -180,4 +196,5 @@ TABLES: dict[str, Callable[[], str]] = {
     "distillation": distillation,
     "students": students,
     "ablations": ablations,
+    "second_stage": second_stage,
 }
