@@ -58,7 +58,7 @@ def leaderboard(records: Iterable[Record], planned: Iterable[str] = ()) -> pd.Da
         package shipped it; forwards and train_forwards (network forwards per sample, and in total for training), further
         FACTS, of which SIZES only if some solver has them; last, TIMINGS in seconds. The measures are the metrics and, after
         PSNR, ``psnr_mse`` and ``psnr_p05``; see `bnsbench.report.measures`. ``frame.attrs`` lists the "metrics", PSNR first,
-        the "measures", and the "units" and "directions" of the measures.
+        the "measures", the "units" and "directions" of the measures, and the "devices" of the rows, on which TIMINGS depend.
     """
     rows = list(records)
     metrics = metric_names(rows) or sorted(dict.fromkeys(planned), key=lambda name: name != PSNR)
@@ -88,6 +88,8 @@ def leaderboard(records: Iterable[Record], planned: Iterable[str] = ()) -> pd.Da
     frame.attrs["metrics"], frame.attrs["measures"] = list(metrics), shown
     frame.attrs["units"] = {measure: units.get(metric_of(measure), "") for measure in shown}
     frame.attrs["directions"] = {measure: direction_of(rows, measure) for measure in shown}
+    places = [record.environment for record in rows]
+    frame.attrs["devices"] = [str(place.get("device_name") or place.get("device") or "") for place in places]
     return frame
 
 

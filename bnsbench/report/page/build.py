@@ -269,8 +269,19 @@ def _costs(scenario: Scenario, colours: Mapping[str, Ink]) -> list[Content]:
     seconds = figures.over_seconds(scenario, measure, colours, name)
     if seconds is not None:
         drawn.append(tag("figure", tag("figcaption", f"{measure.name} over the seconds of a sample"), seconds))
-    heading = tag("h4", "What it costs")
-    return [heading, tag("div", drawn, class_="figures"), costs(scenario, colours, name)]
+    return [
+        tag("h4", "What it costs"),
+        tag("div", drawn, class_="figures"),
+        _of_several_devices(scenario.devices),
+        costs(scenario, colours, name),
+    ]
+
+
+def _of_several_devices(devices: Sequence[str]) -> Html | None:
+    if len(devices) < 2:
+        return None
+    told = f"Seconds were taken on several devices ({', '.join(devices)}): they do not compare solvers, and are not drawn."
+    return tag("p", told, class_="note")
 
 
 def _origin(manifests: Html, allowance: Allowance) -> Html:

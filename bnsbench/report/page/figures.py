@@ -35,7 +35,9 @@ def curves(scenario: Scenario, measure: Measure, colours: Inks, table: str) -> H
 
 
 def over_seconds(scenario: Scenario, measure: Measure, colours: Inks, table: str) -> Html | None:
-    """Return a measure over the seconds of one sample, on a logarithmic axis; None where none were taken."""
+    """Return a measure over the seconds of one sample, on a logarithmic axis; None where none, or on several devices."""
+    if len(scenario.devices) > 1:
+        return None
     found = _lines(scenario, measure, colours, named_in(scenario, measure.name), lambda cell: cell.seconds or None)
     lines = [line for line in found if line.points]
     if not lines:

@@ -83,7 +83,7 @@ class Scenario:
     """The results of one model under one guidance scale and seed.
 
     name: a word for identifiers, unique on the page. title: with the folder's name where there are several folders.
-    boards: the matrix of every measure that has values. rows: those of the leaderboard.
+    boards: the matrix of every measure that has values. rows: those of the leaderboard. devices: that took the seconds.
     """
 
     name: str
@@ -96,6 +96,7 @@ class Scenario:
     measures: tuple[Measure, ...]
     boards: Mapping[str, Matrix] = field(repr=False)
     rows: pd.DataFrame = field(repr=False)
+    devices: tuple[str, ...] = ()
 
     @cached_property
     def nfe(self) -> tuple[int, ...]:
@@ -277,7 +278,15 @@ def _scenario(name: str, title: str, source: Source, rows: pd.DataFrame) -> Scen
         measures=tuple(Measure(each, unit_of(rows, each), direction_in(rows, each)) for each in measures),
         boards=boards,
         rows=rows,
+        devices=_devices(rows),
     )
+
+
+def _devices(rows: pd.DataFrame) -> tuple[str, ...]:
+    """Return the devices of the rows that have seconds, each once."""
+    found = rows.attrs.get("devices", ())
+    timed = [number for number, seconds in zip(rows.index, rows["seconds"], strict=True) if pd.notna(seconds)]
+    return tuple(dict.fromkeys(found[number] for number in timed if number < len(found)))
 
 
 def _cell(number: int, row: Mapping[Any, Any], measures: Sequence[str]) -> Cell:

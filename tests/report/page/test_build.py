@@ -7,6 +7,7 @@ import csv
 import hashlib
 import json
 import re
+from dataclasses import replace
 from importlib.resources import files
 
 import pytest
@@ -278,3 +279,14 @@ def test_scenarios_that_a_page_cannot_hold_are_told(results, records, read_page,
     assert len(list(page.all("article", class_="scenario"))) == 1 < len(scenarios) == 3
     told = f"have 3 scenarios with {len(records)} cells, more than a page can hold: it shows 1 of them, the first, with"
     assert f"{told} {len(records) // 3} cells one by one" in page.text
+
+
+def test_seconds_of_several_devices_are_not_drawn_against_each_other(made_results):
+    cells = [("euler", "classic", 20.0), ("ab2", "classic", 22.0), ("bns", "learned", 30.0)]
+    here = [made_record(solver, 4, psnr, kind=kind) for solver, kind, psnr in cells]
+    there = replace(here[2], environment={**here[2].environment, "device": "cuda", "device_name": "NVIDIA H200"})
+    alike, mixed = (build_page([made_results(found, name)]) for name, found in (("a", here), ("b", [*here[:2], there])))
+    assert "psnr over the seconds of a sample" in alike
+    assert "several devices" not in alike
+    assert "psnr over the seconds of a sample" not in mixed
+    assert "Seconds were taken on several devices (cpu, NVIDIA H200)" in mixed
