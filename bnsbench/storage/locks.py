@@ -23,9 +23,7 @@ def alone(lock: Path, cache: Path) -> Iterator[None]:
         StorageError: If the folder cannot be written.
     """
     held = FileLock(lock)
-    with cache_errors(cache):
-        make_folder(lock.parent)
-        held.acquire()
+    _acquire(held, lock.parent, cache)
     try:
         yield
     finally:
@@ -47,17 +45,21 @@ def if_free(lock: Path, cache: Path) -> Iterator[bool]:
         StorageError: If the folder cannot be written.
     """
     held = FileLock(lock)
-    with cache_errors(cache):
-        make_folder(lock.parent)
-        try:
-            held.acquire(timeout=0)
-        except Timeout:
-            free = False
-        else:
-            free = True
+    free = _acquire(held, lock.parent, cache, timeout=0)
     try:
         yield free
     finally:
         if free:
             lock.unlink(missing_ok=True)
             held.release()
+
+
+def _acquire(held: FileLock, folder: Path, cache: Path, timeout: float = -1) -> bool:
+    """Take a lock in a folder that is made if there is none, and tell whether it came in time, which below 0 is for ever."""
+    with cache_errors(cache):
+        make_folder(folder)
+        try:
+            held.acquire(timeout=timeout)
+        except Timeout:
+            return False
+    return True
