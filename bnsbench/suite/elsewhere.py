@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 from bnsbench.errors import BnsbenchError, UsageError, one_line
 from bnsbench.process.machine import cache_folder, choose_device
 from bnsbench.storage.files import replacing
+from bnsbench.suite import shards
 from bnsbench.suite.plan import Cell
 from bnsbench.suite.processes import Ended, ProcessExecutor
 from bnsbench.suite.progress import Message as Saying
-from bnsbench.suite.progress import Remaining, RunListener
+from bnsbench.suite.progress import RunListener
 from bnsbench.suite.record import Draft
 from bnsbench.suite.store import ResultStore, storage_errors
 
@@ -59,39 +60,9 @@ def deal(cells: Sequence[Cell], count: int) -> list[tuple[Cell, ...]]:
         cells: Those to run, in the order of the plan, which each task keeps.
         count: How many tasks there are to be at most, 1 or more.
     """
-    piles = _by(cells, lambda cell: cell.field_digest)
-    while len(piles) < count:
-        parts = max((_by(pile, lambda cell: cell.solver.selector) for pile in piles), key=_spread, default=[])
-        if len(parts) < 2:
-            break
-        whole = {cell.key for part in parts for cell in part}
-        piles = [pile for pile in piles if pile[0].key not in whole] + _levelled(parts, 2)
-    order = {cell.key: place for place, cell in enumerate(cells)}
-    return [tuple(sorted(pile, key=lambda cell: order[cell.key])) for pile in _levelled(piles, count)]
-
-
-def _by(cells: Sequence[Cell], what: Callable[[Cell], str]) -> list[list[Cell]]:
-    found: dict[str, list[Cell]] = {}
-    for cell in cells:
-        found.setdefault(what(cell), []).append(cell)
-    return list(found.values())
-
-
-def _spread(parts: Sequence[Sequence[Cell]]) -> float:
-    """Return the work that could be divided: none if there is one part alone."""
-    return sum(map(_work, parts)) if len(parts) > 1 else 0.0
-
-
-def _work(cells: Sequence[Cell]) -> float:
-    return sum(cell.forwards * (Remaining.TRAINING_GUESS if cell.trained else 1.0) for cell in cells)
-
-
-def _levelled(parts: Sequence[list[Cell]], count: int) -> list[list[Cell]]:
-    """Return the parts in at most so many piles, the largest first, each on the pile that is the smallest by then."""
-    piles: list[list[Cell]] = [[] for _ in range(min(count, len(parts)))]
-    for part in sorted(parts, key=_work, reverse=True):
-        min(piles, key=_work).extend(part)
-    return piles
+    place = {cell.key: number for number, cell in enumerate(cells)}
+    dealt = shards.deal(cells, count, bond=lambda cell: cell.solver.selector)
+    return [tuple(sorted(part, key=lambda cell: place[cell.key])) for part in dealt if part]
 
 
 def run_and_tell(

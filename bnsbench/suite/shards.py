@@ -25,6 +25,8 @@ _TEXT = re.compile(r"([0-9]{1,9})/([0-9]{1,9})")
 
 Cells = tuple[Cell, ...]
 Cost = Callable[[Sequence[Cell]], float]
+Bond = Callable[[Cell], str]
+"""What the cells of a field that stay together have in common."""
 
 
 @dataclass(frozen=True)
@@ -67,19 +69,27 @@ class _Pile:
     cost: float
 
 
-def deal(cells: Sequence[Cell], count: int) -> list[Cells]:
+def bond_of(cell: Cell) -> str:
+    """Return what cells of a field stay together by: the solver if it is trained; any other that can be run is alone."""
+    if cell.skip is not None:
+        return ""
+    return cell.solver.selector if cell.trained else cell.key
+
+
+def deal(cells: Sequence[Cell], count: int, bond: Bond = bond_of) -> list[Cells]:
     """Return the cells of every shard, balanced by expected cost: network forwards, or GPU hours where a suite knows them.
 
     Args:
         cells: The whole plan.
         count: Of the shards.
+        bond: Cells of a field for which it is the same stay together.
     """
     cost = _cost_in_hours if all(cell.gflops for cell in cells if cell.skip is None) else _cost_in_forwards
     fields = _piles(cells, lambda cell: cell.field_digest, cost)
     pieces = (
         fields
         if count <= len(fields)
-        else [piece for field, parts in _shares(fields, count) for piece in _cut(field, parts, cost)]
+        else [piece for field, parts in _shares(fields, count, bond) for piece in _cut(field, parts, cost, bond)]
     )
     return [tuple(cell for pile in piles for cell in pile.cells) for piles in _balanced(pieces, count)]
 
@@ -116,9 +126,9 @@ def _balanced(piles: Sequence[_Pile], count: int) -> list[list[_Pile]]:
     return heaps
 
 
-def _shares(fields: Sequence[_Pile], count: int) -> list[tuple[_Pile, int]]:
+def _shares(fields: Sequence[_Pile], count: int, bond: Bond) -> list[tuple[_Pile, int]]:
     """Return every field with the number of pieces to cut it into: each further cut goes where a piece costs most."""
-    most = [len({_bond(cell) for cell in field.cells if cell.skip is None}) for field in fields]
+    most = [len({bond(cell) for cell in field.cells if cell.skip is None}) for field in fields]
     parts = [1] * len(fields)
     waiting = [(-field.cost, index) for index, field in enumerate(fields) if most[index] > 1]
     heapq.heapify(waiting)
@@ -132,15 +142,8 @@ def _shares(fields: Sequence[_Pile], count: int) -> list[tuple[_Pile, int]]:
     return list(zip(fields, parts, strict=True))
 
 
-def _cut(field: _Pile, parts: int, cost: Cost) -> list[_Pile]:
+def _cut(field: _Pile, parts: int, cost: Cost, bond: Bond) -> list[_Pile]:
     """Return a field in so many pieces, each with the cost of solving its truth again."""
-    heaps = _balanced(_piles(field.cells, _bond, cost), parts)
+    heaps = _balanced(_piles(field.cells, bond, cost), parts)
     pieces = [tuple(cell for pile in heap for cell in pile.cells) for heap in heaps]
     return [_Pile(cells, cost(cells)) for cells in pieces]
-
-
-def _bond(cell: Cell) -> str:
-    """Return what cells of a field stay together by: the solver if it is trained; any other that can be run is alone."""
-    if cell.skip is not None:
-        return ""
-    return cell.solver.selector if cell.trained else cell.key
