@@ -9,9 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from bnsbench.report.gains import gains
+from bnsbench.report.gains import leads
+from bnsbench.report.judging import GAIN
 from bnsbench.report.kinds import kinds
-from bnsbench.report.leaderboard import GAIN, component_names
+from bnsbench.report.leaderboard import component_names
 from bnsbench.report.measures import OF_PSNR, direction_of, metric_of, paired_change, value_of, with_further
 from bnsbench.statistics import PairedDifference, paired_difference
 from bnsbench.suite.record import Record
@@ -99,9 +100,12 @@ def _gain_rows(a: Mapping[Identity, Record], b: Mapping[Identity, Record], measu
 
 
 def _leads(records: Mapping[Identity, Record], measure: str) -> dict[Identity, _Lead]:
-    content = list(records.values())
-    found = zip(records, content, gains(content, kinds(content), measure), strict=True)
-    return {identity: _Lead(each, content[gain.over], gain.value) for identity, each, gain in found if gain is not None}
+    identities, content = list(records), list(records.values())
+    found = {}
+    for lead in leads(content, kinds(content), measure):
+        learned, over = lead.places
+        found[identities[learned]] = _Lead(content[learned], content[over], lead.value)
+    return found
 
 
 def _lead_change(before: _Lead, after: _Lead, measure: str) -> dict[str, Any] | None:

@@ -5,12 +5,12 @@ The best classic is the one that is best in the measure at hand, of all that ran
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from bnsbench.report.columns import Column, columns
 from bnsbench.report.kinds import CLASSIC, MADE, TUNED
-from bnsbench.report.measures import column_of, direction_of, metric_of, paired_change, value_of
+from bnsbench.report.measures import direction_of, metric_of
 from bnsbench.suite.record import Record
 
 
@@ -30,8 +30,37 @@ class Gain:
     untuned: float | None
 
 
+@dataclass(frozen=True)
+class Lead:
+    """A learned or distilled solver in its column, its lead in dB over the best classic there, and its place; see `Gain`."""
+
+    column: Column
+    solver: int
+    over: int
+    plain: Sequence[int]
+
+    @property
+    def places(self) -> tuple[int, int]:
+        """The indices of the solver and of the best classic among all records."""
+        return self.column.places[self.solver], self.column.places[self.over]
+
+    @property
+    def value(self) -> float:
+        """The difference of the two values."""
+        return self.column.values[self.solver] - self.column.values[self.over]
+
+    def gain(self) -> Gain:
+        """Return the lead with its interval."""
+        values = self.column.values
+        untuned = values[self.solver] - max(values[k] for k in self.plain) if self.plain else None
+        change = self.column.difference(self.over, self.solver)
+        if change is None:
+            return Gain(self.places[1], self.value, None, None, untuned)
+        return Gain(self.places[1], change.mean, change.low, change.high, untuned)
+
+
 def gains(
-    records: Sequence[Record], kinds: Sequence[str], measure: str, values: Sequence[float | None] | None = None
+    records: Sequence[Record], kinds: Sequence[str], measure: str, compared: Sequence[Column] | None = None
 ) -> list[Gain | None]:
     """Return the gain of every learned or distilled solver; None for others, without a classic, and for what is not in dB.
 
@@ -39,44 +68,27 @@ def gains(
         records: The records of a run.
         kinds: Of their solvers, as `bnsbench.report.kinds.kinds` returns them.
         measure: A metric, "psnr_mse" or "psnr_p05".
-        values: Of the measure for every record, where they are known already.
+        compared: Their columns in this measure, where they are known already.
     """
     found: list[Gain | None] = [None] * len(records)
-    if not _in_decibels(records, measure):
-        return found
-    known = [value_of(record, measure) for record in records] if values is None else values
-    columns: dict[tuple[Any, ...], list[int]] = {}
-    for index, record in enumerate(records):
-        if record.status == "ok" and known[index] is not None:
-            columns.setdefault(column_of(record), []).append(index)
-    for column in columns.values():
-        classics = [index for index in column if kinds[index] in (CLASSIC, TUNED)]
-        for index in column:
-            if classics and kinds[index] in MADE:
-                plain = [each for each in classics if kinds[each] == CLASSIC]
-                found[index] = _gain(records, known, index, classics, plain, measure)
+    for lead in leads(records, kinds, measure, compared):
+        found[lead.places[0]] = lead.gain()
     return found
 
 
-def _gain(
-    records: Sequence[Record],
-    values: Sequence[float | None],
-    learned: int,
-    classics: Sequence[int],
-    plain: Sequence[int],
-    measure: str,
-) -> Gain:
-    """Return the gain of one record over those of the classics, all given by their indices."""
-
-    def value(index: int) -> float:
-        return values[index] or 0.0
-
-    best = max(classics, key=value)
-    untuned = value(learned) - max(map(value, plain)) if plain else None
-    change = paired_change(records[best], records[learned], measure)
-    if change is None:
-        return Gain(best, value(learned) - value(best), None, None, untuned)
-    return Gain(best, change.mean, change.low, change.high, untuned)
+def leads(
+    records: Sequence[Record], kinds: Sequence[str], measure: str, compared: Sequence[Column] | None = None
+) -> Iterator[Lead]:
+    """Yield the leads of the learned and distilled solvers that `gains` gives intervals; arguments are the same."""
+    if not _in_decibels(records, measure):
+        return
+    for column in columns(records, measure) if compared is None else compared:
+        kind = [kinds[place] for place in column.places]
+        plain = [k for k, each in enumerate(kind) if each == CLASSIC]
+        classics = [k for k, each in enumerate(kind) if each in (CLASSIC, TUNED)]
+        if classics:
+            best = max(classics, key=column.values.__getitem__)
+            yield from (Lead(column, k, best, plain) for k, each in enumerate(kind) if each in MADE)
 
 
 def _in_decibels(records: Sequence[Record], measure: str) -> bool:

@@ -9,7 +9,8 @@ from typing import Any
 import pandas as pd
 
 from bnsbench.errors import UsageError
-from bnsbench.report.leaderboard import FIELD, STANDING
+from bnsbench.report.judging import STANDING
+from bnsbench.report.leaderboard import FIELD
 from bnsbench.report.measures import OF_PSNR, PSNR
 from bnsbench.report.standings import better
 

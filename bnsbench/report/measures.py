@@ -66,6 +66,12 @@ def metric_of(measure: str) -> str:
     return PSNR if measure in OF_PSNR else measure
 
 
+def metric_names(records: Iterable[Record]) -> list[str]:
+    """Return the metrics of the records: PSNR first, then as they come."""
+    names = dict.fromkeys(name for record in records for name in record.metrics)
+    return sorted(names, key=lambda name: name != PSNR)
+
+
 def with_further(metrics: Iterable[str]) -> list[str]:
     """Return the metrics, PSNR followed by its two further measures."""
     return [name for metric in metrics for name in ([metric, *OF_PSNR] if metric == PSNR else [metric])]
@@ -86,6 +92,12 @@ def value_of(record: Record, measure: str) -> float | None:
     if samples:
         return _value(np.asarray(samples, dtype=np.float64), measure)
     return {PSNR_MSE: None, PSNR_P05: score.details.get("p05")}.get(measure, score.value)
+
+
+def value_in(record: Record, measure: str) -> float:
+    """Return the value of a measure as its samples give it, or as recorded where there are none; 0 if it has none."""
+    samples = np.asarray(_samples_of(record, measure), dtype=np.float64)
+    return _value(samples, measure) if len(samples) > 1 else value_of(record, measure) or 0.0
 
 
 def measured_value(record: Record, measure: str) -> MeasuredValue:
@@ -174,7 +186,7 @@ def paired_change(a: Record, b: Record, measure: str) -> PairedDifference | None
             samples than the other, its first ones are compared.
         measure: A metric, "psnr_mse" or "psnr_p05".
     """
-    found = [record.per_sample.get(metric_of(measure), ()) for record in (a, b)]
+    found = [_samples_of(record, measure) for record in (a, b)]
     common = min(map(len, found))
     if common > 1:
         values = np.array([samples[:common] for samples in found], dtype=np.float64).T

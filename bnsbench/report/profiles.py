@@ -14,7 +14,8 @@ from typing import Any, Literal
 import pandas as pd
 
 from bnsbench.errors import UsageError
-from bnsbench.report.leaderboard import FIELD, RANKS
+from bnsbench.report.judging import RANKS
+from bnsbench.report.leaderboard import FIELD
 from bnsbench.report.matrix import direction_in, known_measure, unit_of, without_attrs
 
 STEP = 5.0

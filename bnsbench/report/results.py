@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
 
 from bnsbench.contract.sources import BUILTIN
 from bnsbench.errors import BnsbenchError, CorruptFileError
-from bnsbench.report.leaderboard import TIMINGS, leaderboard
+from bnsbench.report.judging import judge_folder
+from bnsbench.report.leaderboard import TIMINGS, table
 from bnsbench.report.measures import PSNR
 from bnsbench.report.tables import csv, markdown
-from bnsbench.report.versions import settled_records
 from bnsbench.storage.files import make_way
 from bnsbench.storage.strict_json import read_bounded
 from bnsbench.suite.store import ResultStore, storage_errors, write_text
@@ -36,8 +38,8 @@ def read_leaderboard(store: ResultStore) -> pd.DataFrame:
     ``frame.attrs["notes"]`` has a sentence for every model and metric of which records come from several versions, and one
     on a damaged plan.json.
     """
-    records, notes = settled_records(store)
-    frame = leaderboard(records, planned_metrics(store))
+    judged, notes = judge_folder(store)
+    frame = table(judged, planned_metrics(store))
     frame.attrs["notes"] = notes
     return frame
 
@@ -92,11 +94,22 @@ def sums(folder: Path) -> str:
 def files(folder: Path) -> Iterator[Path]:
     """Yield the files in a results folder, sorted, but SHA256SUMS, its seal, timings, previews and temporary ones."""
     store = ResultStore(folder)
-    previews, own = store.previews, (folder / SUMS, folder / SEAL, store.timings_file)
-    for file in sorted(folder.rglob("*")):
-        hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
-        if file.is_file() and file not in own and not hidden and previews not in file.parents:
-            yield file
+    own = {(name,) for name in (SUMS, SEAL, store.timings_file.name)}
+    for parts in sorted(_below(folder)):
+        if parts not in own and parts[0] != store.previews.name:
+            yield folder.joinpath(*parts)
+
+
+def _below(folder: Path | str, above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Yield the names that lead to every file below a folder, but hidden ones."""
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from _below(entry.path, (*above, entry.name))
+            elif entry.is_file():
+                yield (*above, entry.name)
 
 
 def read_sums(folder: Path) -> dict[str, str]:

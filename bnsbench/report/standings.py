@@ -7,15 +7,12 @@ be said of the best that it is better although it is known only from the same re
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from bnsbench.report.measures import column_of, compared_by, direction_of, field_of, paired_intervals, value_of
-from bnsbench.statistics import separations
+from bnsbench.report.columns import Column, columns
+from bnsbench.report.measures import field_of
 from bnsbench.suite.record import Record
 
 ROUNDING = 1e-6
@@ -36,7 +33,7 @@ class Standing:
     rank_high: int | None = None
 
 
-def standings(records: Sequence[Record], measure: str, values: Sequence[float | None] | None = None) -> list[Standing]:
+def standings(records: Sequence[Record], measure: str, compared: Sequence[Column] | None = None) -> list[Standing]:
     """Return every record's standing.
 
     It is empty where nothing can be compared, and in a whole field if a solver there is better than the ground truth itself:
@@ -45,20 +42,18 @@ def standings(records: Sequence[Record], measure: str, values: Sequence[float | 
     Args:
         records: The records of a run.
         measure: A metric, "psnr_mse" or "psnr_p05".
-        values: Of the measure for every record, where they are known already.
+        compared: Their columns in this measure, where they are known already.
     """
     found = [Standing()] * len(records)
-    direction = direction_of(records, measure)
-    known = [value_of(record, measure) for record in records] if values is None else values
-    values = [value if record.status == "ok" else None for record, value in zip(records, known, strict=True)]
-    for field in _groups(records, values, field_of):
-        if any(better(values[index], _truth(records[index], measure), direction) for index in field):
+    fields: dict[tuple[Any, ...], list[Column]] = {}
+    for column in columns(records, measure) if compared is None else compared:
+        fields.setdefault(field_of(column.records[0]), []).append(column)
+    for field in fields.values():
+        if any(map(_beyond_the_truth, field)):
             continue
-        for column in _groups(records, values, column_of, field):
-            members = [records[index] for index in column]
-            ordered = [(values[index] or 0.0) * (1.0 if direction == "higher" else -1.0) for index in column]
-            for index, standing in zip(column, _column(members, ordered, measure, direction), strict=True):
-                found[index] = standing
+        for column in field:
+            for place, standing in zip(column.places, _standings(column), strict=True):
+                found[place] = standing
     return found
 
 
@@ -75,47 +70,27 @@ def better(value: float | None, truth: float | None, direction: str) -> bool:
     return value > truth if direction == "higher" else value < truth
 
 
+def _beyond_the_truth(column: Column) -> bool:
+    """Whether some solver of the column is better than the ground truth's own samples."""
+    rows = zip(column.records, column.values, strict=True)
+    return any(better(value, _truth(record, column.measure), column.direction) for record, value in rows)
+
+
 def _truth(record: Record, measure: str) -> float | None:
     score = record.metrics.get(measure)
     return None if score is None else score.details.get("truth")
 
 
-def _groups(
-    records: Sequence[Record],
-    values: Sequence[float | None],
-    key: Callable[[Record], tuple[Any, ...]],
-    among: Iterable[int] | None = None,
-) -> Iterable[list[int]]:
-    """Return the indices of the records that have a value, in groups of the same key."""
-    groups: dict[tuple[Any, ...], list[int]] = {}
-    for index in range(len(records)) if among is None else among:
-        if values[index] is not None:
-            groups.setdefault(key(records[index]), []).append(index)
-    return groups.values()
-
-
-def _column(records: Sequence[Record], values: Sequence[float], measure: str, direction: str) -> list[Standing]:
-    """Return the standings of the solvers of a column, given their values, of which higher ones are better."""
-    best = int(np.argmax(values))
-    known = compared_by(records[best], measure)
-    if len(records) > 1 and known is None:
-        return [Standing()] * len(records)
-    above = _above(records, measure, known, direction)
+def _standings(column: Column) -> list[Standing]:
+    """Return the standings of the solvers of a column."""
+    if not column.comparable:
+        return [Standing()] * len(column.records)
+    above, best = column.above(), column.best
 
     def word(k: int) -> str:
-        if values[k] == values[best]:
+        if column.values[k] == column.values[best]:
             return "best"
         return "" if above[best, k] else "tied"
 
-    below = len(records) - above.sum(axis=1)
-    return [Standing(word(k), 1 + int(above[:, k].sum()), int(below[k])) for k in range(len(records))]
-
-
-def _above(records: Sequence[Record], measure: str, known: tuple[str, int] | None, direction: str) -> NDArray[np.bool_]:
-    """Return whether solver i is significantly better than j; False for those that cannot be paired with the best."""
-    above = np.zeros((len(records), len(records)), dtype=np.bool_)
-    members = [k for k, record in enumerate(records) if compared_by(record, measure) == known]
-    if known is not None and len(members) > 1:
-        found = separations(paired_intervals([records[k] for k in members], measure), len(members))
-        above[np.ix_(members, members)] = found if direction == "higher" else found.T
-    return above
+    better_ones, not_worse = above.sum(axis=0), len(above) - above.sum(axis=1)
+    return [Standing(word(k), 1 + int(better_ones[k]), int(not_worse[k])) for k in range(len(above))]

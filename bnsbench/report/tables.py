@@ -7,14 +7,24 @@ cell, break a cell with a line break into two rows, and know no marks beside esc
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from bnsbench.report.escaping import csv_cell, latex_text, markdown_cell, markdown_line, one_line
-from bnsbench.report.matrix import LEGEND, TIE, Entry, Sheet, measures_of, metrics_of, tuned_grids, unit_of
+from bnsbench.report.matrix import (
+    LEGEND,
+    TIE,
+    Entry,
+    Sheet,
+    measures_of,
+    metrics_of,
+    tuned_grids,
+    unit_of,
+    without_attrs,
+)
 from bnsbench.report.views import LEGENDS, View, view_frame, view_sheets
 from bnsbench.storage.plain_data import as_plain_data
 
@@ -38,8 +48,9 @@ def csv(frame: pd.DataFrame, metric: str = "", view: View = "standings") -> str:
         metric: The metric of a view other than the standings; the first one if "".
         view: Which numbers: "standings" has all of them; see `VIEWS`.
     """
-    rows = _numbers(frame, metric, view).map(_csv_value).rename(columns=lambda name: csv_cell(str(name)))
-    return rows.to_csv(index=False, lineterminator="\n")
+    rows = without_attrs(_numbers(frame, metric, view))
+    texts = {csv_cell(str(name)): _csv_column(rows[name].tolist()) for name in rows}
+    return pd.DataFrame(texts).to_csv(index=False, lineterminator="\n")
 
 
 def markdown(frame: pd.DataFrame, metric: str = "", view: View = "standings") -> str:
@@ -127,6 +138,12 @@ def _latex_entry(entry: Entry) -> str:
     if entry.standing == "best":
         return rf"\textbf{{{text}}}"
     return rf"{text}$^\approx$" if entry.standing == "tied" else text
+
+
+def _csv_column(values: Sequence[Any]) -> list[Any]:
+    """Return `_csv_value` of every value; texts, of which there are few, are escaped once each."""
+    escaped = {text: csv_cell(text) for text in {value for value in values if isinstance(value, str)}}
+    return [escaped[value] if isinstance(value, str) else _csv_value(value) for value in values]
 
 
 def _csv_value(value: Any) -> Any:

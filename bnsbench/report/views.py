@@ -8,7 +8,8 @@ from typing import Any, Literal, get_args
 import pandas as pd
 
 from bnsbench.errors import UsageError
-from bnsbench.report.leaderboard import FIELD, GAIN
+from bnsbench.report.judging import GAIN
+from bnsbench.report.leaderboard import FIELD
 from bnsbench.report.matrix import Entry, Line, Sheet, field_title, known_measure, matrices, readable
 from bnsbench.report.profiles import Need, needed_nfe, profile, ranks, share_at
 

@@ -10,12 +10,17 @@ from bnsbench.contract import PluginHost
 from bnsbench.contract.sources import BUILTIN
 from bnsbench.errors import CorruptFileError
 from bnsbench.metrics.contents import files_fingerprint
+from bnsbench.process.assistants import in_parts
+from bnsbench.process.cpu import collection_paused
 from bnsbench.suite.failures import ContainedError, contained
 from bnsbench.suite.plan import Cell, MetricComponent
 from bnsbench.suite.progress import RunListener
 from bnsbench.suite.record import Record, Score, metric_key, model_key
 from bnsbench.suite.solver_files import fault_of
 from bnsbench.suite.store import ResultStore
+
+MANY, TOGETHER = 8000, 500
+"""Records from which on other processes help to read them, and how many they read at once."""
 
 NAMED = 5
 """Damaged solver files that are told one by one."""
@@ -127,16 +132,30 @@ def _check_metrics(cells: Sequence[Cell], kept: Kept, versions: Versions, host: 
 
 
 def _answering(cells: Sequence[Cell], store: ResultStore, listener: RunListener, retrain: bool) -> Kept:
+    keys = [cell.key for cell in cells]
+    parts = [(store, keys[start : start + TOGETHER]) for start in range(0, len(keys), TOGETHER)]
     found = {}
-    for cell in cells:
-        try:
-            record = store.read(cell.key, values=False)
-        except CorruptFileError as error:
-            listener.notice(f"{error} Its cell is run again.")
-            continue
-        if record is not None and record.answers(cell) and not (retrain and record.shipped):
-            found[cell.key] = record
+    with collection_paused():
+        read = (head for part in in_parts(_heads, parts, None if len(keys) >= MANY else 1) for head in part)
+        for cell, head in zip(cells, read, strict=True):
+            if isinstance(head, str):
+                listener.notice(f"{head} Its cell is run again.")
+            elif head is not None and head.answers(cell) and not (retrain and head.shipped):
+                found[cell.key] = head
     return found
+
+
+def _heads(part: tuple[ResultStore, Sequence[str]]) -> list[Record | str | None]:
+    """Return the records of those keys without their values by sample, or a sentence on each that is damaged."""
+    store, keys = part
+    return [_head(store, key) for key in keys]
+
+
+def _head(store: ResultStore, key: str) -> Record | str | None:
+    try:
+        return store.read(key, values=False)
+    except CorruptFileError as error:
+        return str(error)
 
 
 def _held(versions: Versions, records: Collection[Record]) -> Versions:

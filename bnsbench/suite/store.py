@@ -204,13 +204,16 @@ class ResultStore:
         """Return the keys of all records that are there, whole or not."""
         return {file.stem for file in self.cells.glob("[!.]*.json")}
 
-    def records(self) -> Iterator[Record]:
-        """Yield the records of the plan that are there, in its order; for one that cannot be read, a `stand_in`.
+    def records(self, keys: Sequence[str] | None = None) -> Iterator[Record]:
+        """Yield the records that are there, in the order of their keys; for one that cannot be read, a `stand_in`.
 
         Values by sample that are too many for the memory lie on a `Shelf`.
+
+        Args:
+            keys: Those wanted, all of the plan if None.
         """
         shelf = Shelf()
-        for key in self.kept()[0]:
+        for key in self.kept()[0] if keys is None else keys:
             record = self._read_or_stand_in(key)
             if record is not None:
                 yield replace(

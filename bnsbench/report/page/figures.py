@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 import pandas as pd
 
+from bnsbench.report.judging import GAIN
 from bnsbench.report.kinds import CLASSIC, TUNED
-from bnsbench.report.leaderboard import GAIN
 from bnsbench.report.matrix import readable
 from bnsbench.report.page.boards import interval
 from bnsbench.report.page.chart import Axis, Line, Point, chart, ticks

@@ -13,7 +13,8 @@ import pandas as pd
 
 from bnsbench.errors import CorruptFileError, UsageError
 from bnsbench.report.integrity import file_faults
-from bnsbench.report.leaderboard import FIELD, RANKS, STANDING
+from bnsbench.report.judging import RANKS, STANDING
+from bnsbench.report.leaderboard import FIELD
 from bnsbench.report.matrix import Matrix, direction_in, field_title, matrices, measures_of, unit_of
 from bnsbench.report.results import SEAL, read_leaderboard
 from bnsbench.report.seal import Seal, seal_of

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from bnsbench.report.leaderboard import GAIN
+from bnsbench.report.judging import GAIN
 from bnsbench.report.matrix import readable
 from bnsbench.report.page.boards import interval
 from bnsbench.report.page.markup import Content, Html, tag
