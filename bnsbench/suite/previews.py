@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bnsbench.errors import UsageError
-from bnsbench.media.pictures import display_for
-from bnsbench.metrics.base import SampleSet
+
+if TYPE_CHECKING:
+    from bnsbench.metrics.base import SampleSet
 
 COUNT = 8
 HEARD = 2
@@ -25,6 +27,8 @@ def write_preview(samples: SampleSet, modality: str, folder: Path, name: str) ->
         folder: Is made if there is none.
         name: Of the files, without suffix.
     """
+    from bnsbench.media.pictures import display_for  # noqa: PLC0415 (loads torch and matplotlib)
+
     first = samples.part(slice(COUNT))
     folder.mkdir(parents=True, exist_ok=True)
     with suppress(UsageError):

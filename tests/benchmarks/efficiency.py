@@ -89,7 +89,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--solvers", nargs="+", default=SOLVERS)
     parser.add_argument("--nfe", nargs="+", type=int, default=(4, 8))
-    parser.add_argument("--samples", type=int, default=1000)
+    parser.add_argument("--samples", type=int, default=4000)
     options = parser.parse_args(words)
     torch.set_num_threads(1)
     frame = measure(options.solvers, options.nfe, options.samples)

@@ -1,9 +1,9 @@
 """How plan, resume scan, tables and page grow: ``python tests/benchmarks/many_cells.py --cells 100000 --values 1000``.
 
 It writes a results folder whose records are made up but go through the package's own plan and writer, unless the folder is
-there already, and measures each step in a process of its own: seconds, seconds of its processor, and the most memory that
-it held. The folder takes about 12 KB per cell of 1,000 values. Goals for 100,000 cells of 1,000 values: plan 4 s, resume
-scan, leaderboard and comparison 10 s each, page 30 s, 1 GB of memory.
+there already, and measures each step in a process of its own: seconds, seconds of that process's processor, without those of
+processes that help it, and the most memory that it held. The folder takes about 12 KB per cell of 1,000 values. Goals for
+100,000 cells of 1,000 values: plan 4 s, resume scan and leaderboard 10 s each, page 30 s, 1 GB of memory.
 """
 
 from __future__ import annotations

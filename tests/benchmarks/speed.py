@@ -143,6 +143,16 @@ def efficiency(file: Path) -> str:
     return f"# A run on a network of 5 ms\n\n{said}\n\n{table}"
 
 
+def many_cells(file: Path) -> str:
+    """Return a section on what `tests.benchmarks.many_cells` has measured."""
+    from tests.benchmarks import many_cells as measuring
+
+    frame = pd.read_csv(file).drop(columns=["result"])
+    table = frame.to_markdown(index=False, floatfmt=("", "", "", ".1f", ".1f", ".0f"))
+    said = (measuring.__doc__ or "").partition("\n\n")[2].strip()
+    return f"# Many cells\n\n{said}\n\n{table}"
+
+
 def _version(name: str) -> str:
     try:
         return importlib.metadata.version(DISTRIBUTIONS.get(name, name))
@@ -169,6 +179,8 @@ def main(words: Sequence[str] | None = None) -> None:
     text += f"{conditions(options.device)}\n\n{table}\n"
     if (options.output / "efficiency.csv").is_file():
         text += f"\n{efficiency(options.output / 'efficiency.csv')}\n"
+    if (options.output / "cells.csv").is_file():
+        text += f"\n{many_cells(options.output / 'cells.csv')}\n"
     (options.output / "README.md").write_text(text, encoding="utf-8")
     print(text)
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bnsbench.errors import BnsbenchError, CorruptFileError
-from bnsbench.nonstationary.artefact import SolverArtefact
-from bnsbench.nonstationary.table import NonStationarySolver
 from bnsbench.report.kinds import CLASSIC, DISTILLED, TUNED
 from bnsbench.report.page.boards import details, plain_table
 from bnsbench.report.page.chart import LINE
 from bnsbench.report.page.markup import Content, Html, tag, void
 from bnsbench.report.page.palette import Ink, swatch
 from bnsbench.report.page.sources import Cell, Scenario
-from bnsbench.report.solver_words import names_of_weights, origin_in_words
+
+if TYPE_CHECKING:
+    from bnsbench.nonstationary.artefact import SolverArtefact
+    from bnsbench.nonstationary.table import NonStationarySolver
 
 FEW = 3
 """Learned solvers of a scenario up to which the tables of all NFE are drawn; of more, those at the headline NFE."""
@@ -43,6 +44,8 @@ def artefact_of(scenario: Scenario, cell: Cell) -> SolverArtefact | None:
     name = None if record is None else record.solver.get("file")
     if not name or "/" in str(name) or "\\" in str(name):
         return None
+    from bnsbench.nonstationary.artefact import SolverArtefact  # noqa: PLC0415 (loads torch)
+
     try:
         return SolverArtefact.load(scenario.source.store.solvers / str(name))
     except BnsbenchError:
@@ -50,6 +53,8 @@ def artefact_of(scenario: Scenario, cell: Cell) -> SolverArtefact | None:
 
 
 def _drawn(cell: Cell, artefact: SolverArtefact, ink: Ink, name: str) -> Html:
+    from bnsbench.report.solver_words import origin_in_words  # noqa: PLC0415 (as above)
+
     start, begun = _start(artefact.training)
     table = artefact.solver
     if start is not None and (start.nfe, start.columns) != (table.nfe, table.columns):
@@ -69,6 +74,8 @@ def _start(training: Mapping[str, Any]) -> tuple[NonStationarySolver | None, str
     start = training.get("start")
     if not isinstance(start, Mapping):
         return None, start if isinstance(start, str) else ""
+    from bnsbench.nonstationary.table import NonStationarySolver  # noqa: PLC0415 (as above)
+
     name = start.get("name")
     try:
         table = NonStationarySolver.from_dict(start["table"])
@@ -148,6 +155,8 @@ def _figure(picture: Html, caption: str) -> Html:
 
 
 def _numbers(table: NonStationarySolver, name: str, caption: str) -> Html:
+    from bnsbench.report.solver_words import names_of_weights  # noqa: PLC0415 (as above)
+
     names = names_of_weights(table.rows)
     rows: list[list[Content]] = []
     for i, row in enumerate(table.rows.tolist()):
