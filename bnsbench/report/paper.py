@@ -13,6 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import NullLocator, PercentFormatter
 from PIL import Image
 
@@ -39,6 +40,8 @@ MARKERS = "osD^vP*"
 REST = "#c4c4c4"
 LINE = 9.5
 """Points between the names of two lines."""
+LETTER, HEADING = 0.058, 0.34
+"""Inches of a letter of a solver's name, and of the headings over a gallery."""
 NARROW = 4.0
 """Inches below which panels stand below each other."""
 
@@ -283,54 +286,63 @@ def _tables(scenarios: Sequence[Scenario], choice: Choice) -> Figure:
 
 
 def _gallery(scenarios: Sequence[Scenario], choice: Choice) -> Figure:
-    """Draw samples from the same noise: rows are solvers, the ground truth first, columns NFE."""
+    """Draw samples from the same noise: rows are solvers, columns NFE, and beside each row the ground truth."""
     shown = {scenario.title: _tiles(scenario, choice) for scenario in scenarios}
     missing = [title for title, tiles in shown.items() if not tiles]
     if missing:
         raise UsageError(f"There are no pictures of samples of {missing[0]}: they are in the previews of a run.")
     columns = max(len(row) for tiles in shown.values() for row in tiles.values())
     rows = sum(len(tiles) for tiles in shown.values())
-    side = choice.width / (columns + 1.3)
-    figure = Figure(figsize=(choice.width, side * rows + 0.35 * len(shown)), layout="constrained")
+    # As high as the tiles are where they fill the width beside the names.
+    names = LETTER * max(len(label(solver)) for tiles in shown.values() for solver in tiles)
+    side = max((choice.width - names) / columns, 0.2)
+    close = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.02, wspace=0.0, hspace=0.0)
+    figure = Figure(figsize=(choice.width, side * rows + HEADING * len(shown)), layout=close)
     FigureCanvasAgg(figure)
-    grid = figure.add_gridspec(rows, columns)
-    row = 0
-    for title, tiles in shown.items():
-        for index, (solver, pictures) in enumerate(tiles.items()):
-            for column, (nfe, pixels) in enumerate(pictures.items()):
-                axes = figure.add_subplot(grid[row, column])
+    heights = [side * len(tiles) + HEADING for tiles in shown.values()]
+    parts = figure.subfigures(len(shown), height_ratios=heights, squeeze=False)[:, 0]
+    for part, (title, tiles) in zip(parts, shown.items(), strict=True):
+        part.suptitle(label(title), fontsize=8, fontweight="bold")
+        grid = part.add_gridspec(len(tiles), columns)
+        for row, (solver, pictures) in enumerate(tiles.items()):
+            for column, (head, pixels) in enumerate(pictures.items()):
+                axes = part.add_subplot(grid[row, column])
                 axes.imshow(pixels, interpolation="nearest")
                 axes.set(xticks=[], yticks=[])
                 axes.grid(visible=False)
                 axes.spines[:].set_visible(False)
-                if index == 1:
-                    axes.set_title(f"{nfe} NFE", fontsize=7)
+                if row == 0:
+                    axes.set_title(head, fontsize=7)
                 if column == 0:
                     axes.set_ylabel(label(solver), rotation=0, ha="right", va="center", fontsize=7)
-                if index == 0:
-                    axes.set_title(label(title), fontsize=8, fontweight="bold", loc="left")
-            row += 1
     return figure
 
 
-def _tiles(scenario: Scenario, choice: Choice) -> dict[str, dict[int, Any]]:
-    """Return pictures by solver and NFE, under "ground truth" its own; nothing if there are no previews."""
-    found: dict[str, dict[int, Any]] = {}
+def _tiles(scenario: Scenario, choice: Choice) -> dict[str, dict[str, Any]]:
+    """Return pictures by solver and heading: an NFE, or last the ground truth; nothing if there are no previews."""
+    found: dict[str, dict[str, Any]] = {}
     for solver in _solvers(scenario, choice):
-        for nfe in scenario.nfe:
-            cell = scenario.cell(solver, nfe)
-            file = scenario.source.previews / f"{cell.key if cell else ''}.png"
-            if cell is None or not file.is_file():
-                continue
-            with Image.open(file) as picture:
-                pairs = sheet_pairs(np.asarray(picture.convert("RGB")), min(COUNT, int(cell.row["samples"])))
-            if pairs is not None:
-                sample, truth = (
-                    np.concatenate([np.concatenate(list(part[k : k + 2]), axis=1) for k in (0, 2)])
-                    if len(part) >= 4
-                    else part[0]
-                    for part in pairs
-                )
-                found.setdefault("ground truth", {nfe: truth})
-                found.setdefault(solver, {})[nfe] = sample
+        pairs = {nfe: pair for nfe in scenario.nfe if (pair := _pair(scenario, solver, nfe)) is not None}
+        if pairs:
+            samples = {
+                f"{nfe} NFE": pairs[nfe][0] if nfe in pairs else np.full((1, 1, 3), 255, np.uint8) for nfe in scenario.nfe
+            }
+            found[solver] = {**samples, "ground truth": next(iter(pairs.values()))[1]}
     return found
+
+
+def _pair(scenario: Scenario, solver: str, nfe: int) -> tuple[Any, Any] | None:
+    """Return a picture of a cell's first samples, and one of their ground truth; None if there is no preview."""
+    cell = scenario.cell(solver, nfe)
+    file = scenario.source.previews / f"{cell.key if cell else ''}.png"
+    if cell is None or not file.is_file():
+        return None
+    with Image.open(file) as picture:
+        pairs = sheet_pairs(np.asarray(picture.convert("RGB")), min(COUNT, int(cell.row["samples"])))
+    if pairs is None:
+        return None
+    sample, truth = (
+        np.concatenate([np.concatenate(list(part[k : k + 2]), axis=1) for k in (0, 2)]) if len(part) >= 4 else part[0]
+        for part in pairs
+    )
+    return sample, truth

@@ -59,7 +59,9 @@ def test_tables_hold_the_numbers_of_the_leaderboard(found, drawn, tmp_path):
 
 def test_galleries_and_profiles_are_drawn(found, drawn, tmp_path):
     draw_paper_figure(found[:1], "gallery", Choice(), tmp_path / "x.pdf")
-    assert {"ground truth", "bns", "4 NFE"} <= set(drawn())
+    texts = drawn()
+    assert {"ground truth", "bns", "4 NFE"} <= set(texts)
+    assert texts.index("ground truth") > texts.index("4 NFE")
     draw_paper_figure(found, "profile", Choice(), tmp_path / "x.pdf")
     assert "best value at 4 NFE" in drawn()
 
