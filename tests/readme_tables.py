@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bnsbench.models.shipped import shipped_file
+from bnsbench.models.shipped_files import shipped_file
 from bnsbench.models.shipping import SHIPMENTS
 from bnsbench.nonstationary.artefact import SolverArtefact
 from tests import paper_tables, plan_tables

@@ -113,7 +113,7 @@ class _Clock(_Notices):
     @property
     def left(self) -> int:
         """How many cells still have to be run."""
-        return len(self._remaining.cells)
+        return len(self._remaining)
 
     @property
     def done(self) -> int:

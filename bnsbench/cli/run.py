@@ -149,9 +149,9 @@ def _dry_run(options: RunOptions, host: PluginHost, quiet: bool, as_json: bool) 
     with show_progress(quiet or as_json) as listener:
         left = find_finished(plan, options, host, listener).pending(plan.cells)
     if as_json:
-        _print_plan_json(plan, left)
+        _print_plan_json(plan, left, options.retrain)
     else:
-        _print_plan(plan, left)
+        _print_plan(plan, left, options.retrain)
 
 
 def _finished(plan: RunPlan, left: Sequence[Cell]) -> set[str]:
@@ -166,7 +166,7 @@ def _counts(plan: RunPlan, left: Sequence[Cell]) -> dict[str, int]:
     return {"finished": finished, "left": len(plan.cells) - skipped - finished, "skipped": skipped}
 
 
-def _print_plan_json(plan: RunPlan, left: Sequence[Cell]) -> None:
+def _print_plan_json(plan: RunPlan, left: Sequence[Cell], retrain: bool) -> None:
     from bnsbench.cli.printing import print_json
     from bnsbench.suite.estimate import estimate
 
@@ -181,22 +181,22 @@ def _print_plan_json(plan: RunPlan, left: Sequence[Cell]) -> None:
         }
         for cell in plan.cells
     ]
-    content = {"results": str(plan.store.folder), **_counts(plan, left), "estimate": estimate(left).to_dict(), "cells": rows}
-    print_json(content)
+    content = {"results": str(plan.store.folder), **_counts(plan, left)}
+    print_json({**content, "estimate": estimate(left, retrain).to_dict(), "cells": rows})
 
 
-def _print_plan(plan: RunPlan, left: Sequence[Cell]) -> None:
+def _print_plan(plan: RunPlan, left: Sequence[Cell], retrain: bool) -> None:
     from bnsbench.cli.printing import print_table, shown_path
     from bnsbench.suite.estimate import estimate
 
-    finished, counts, cost = _finished(plan, left), _counts(plan, left), estimate(left)
+    finished, counts, cost = _finished(plan, left), _counts(plan, left), estimate(left, retrain)
     columns = ("model", "w", "solver", "NFE", "forwards", "remark")
-    print_table(columns, [_plan_row(cell, cell.key in finished) for cell in plan.cells])
+    print_table(columns, [_plan_row(cell, cell.key in finished, retrain) for cell in plan.cells])
     typer.echo(
         f"\n{counts['left']} cells to run, {counts['skipped']} skipped; results in {shown_path(plan.store.folder)}.\n"
         f"{counts['finished']} cells are finished already.\n"
         f"Network forwards: {cost.sampling:,} for sampling, about {cost.truth:,} for ground truth and {cost.training:,} for"
-        f" training {sum(cell.trained for cell in left if cell.skip is None)} solvers{_hours(cost)}."
+        f" training {sum(_remark(cell, False, retrain) == 'trained' for cell in left)} solvers{_hours(cost)}."
     )
 
 
@@ -208,9 +208,18 @@ def _hours(cost: Estimate) -> str:
     return f"; together about {cost.hours:,.1f} hours of one {GPU} at {UTILISATION:.0%} of its peak speed"
 
 
-def _plan_row(cell: Cell, finished: bool) -> list[str]:
-    remark = f"skipped: {cell.skip}" if cell.skip else "finished" if finished else "trained" if cell.trained else ""
-    return [cell.model.shown, f"{cell.guidance:g}", cell.solver.shown, str(cell.nfe), str(_forwards(cell)), remark]
+def _plan_row(cell: Cell, finished: bool, retrain: bool) -> list[str]:
+    named = [cell.model.shown, f"{cell.guidance:g}", cell.solver.shown, str(cell.nfe)]
+    return [*named, str(_forwards(cell)), _remark(cell, finished, retrain)]
+
+
+def _remark(cell: Cell, finished: bool, retrain: bool) -> str:
+    """Return what will become of a cell, in a word or with the reason; "" for one that samples alone."""
+    if cell.skip:
+        return f"skipped: {cell.skip}"
+    if finished or not cell.trained:
+        return "finished" if finished else ""
+    return "shipped" if cell.shipped and not retrain else "trained"
 
 
 def _forwards(cell: Cell) -> int:

@@ -6,11 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bnsbench.flows.model import Model
+from bnsbench.models.shipped_files import SOLVERS, shipped_file
 from bnsbench.nonstationary.artefact import SolverArtefact
-from bnsbench.storage.files import name_of
 
-SOLVERS = Path(__file__).parent / "solvers"
-"""The folder of the shipped files."""
 PRECISION = "float32"
 """In which the shipped solvers were trained whose files do not say it."""
 
@@ -57,16 +55,3 @@ def shipped_solver(
         return None
     network = artefact.network if artefact.network.dtype else replace(model.network_state(), dtype=PRECISION)
     return replace(artefact, training={**artefact.training, "shipped": True}, network=network)
-
-
-def shipped_file(name: str, guidance: float, solver: str, nfe: int, folder: Path = SOLVERS) -> Path:
-    """Return the file in which a solver is shipped, if it is.
-
-    Args:
-        name: The model's selector.
-        guidance: The scale w.
-        solver: The solver's selector.
-        nfe: Its evaluations.
-        folder: Where shipped solvers are.
-    """
-    return folder / f"{name_of(f'{name}_w{guidance:g}_{solver}_nfe{nfe}')}.json"

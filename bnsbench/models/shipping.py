@@ -11,7 +11,8 @@ from bnsbench.contract import PluginHost
 from bnsbench.contract.sources import BUILTIN
 from bnsbench.flows.model import Model
 from bnsbench.models.recipe import recipe_modules
-from bnsbench.models.shipped import Shipment, shipped_file, shipped_solver
+from bnsbench.models.shipped import Shipment, shipped_solver
+from bnsbench.models.shipped_files import shipped_file
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.training.problem import TrainingStatus, effort_in
 from bnsbench.training.trainer import make_problem, train_solver

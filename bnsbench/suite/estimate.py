@@ -40,10 +40,14 @@ class Estimate:
         return asdict(self)
 
 
-def estimate(cells: Iterable[Cell]) -> Estimate:
-    """Return what the cells that are not skipped are expected to cost, each ground truth and training counted once."""
+def estimate(cells: Iterable[Cell], retrain: bool = False) -> Estimate:
+    """Return what the cells that are not skipped are expected to cost, each ground truth and training counted once.
+
+    Solvers that the package has cost no training, unless ``retrain`` asks for it.
+    """
     wanted = [cell for cell in cells if cell.skip is None]
-    trained, tuned = ([cell for cell in wanted if cell.kind == kind] for kind in ("trained", "tuned"))
+    made = [cell for cell in wanted if retrain or not cell.shipped]
+    trained, tuned = ([cell for cell in made if cell.kind == kind] for kind in ("trained", "tuned"))
     truths, searched = ({cell.field_digest: cell for cell in cells} for cells in (wanted, tuned))
     forecasts = [(cell, _training(cell)) for cell in trained]
     # Trainings of one field learn from the same truth: that of the one which needs most counts.

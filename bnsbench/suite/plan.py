@@ -9,6 +9,7 @@ from typing import Any, Literal, Self, TypeVar
 
 from bnsbench.contract import PluginHost, Selection
 from bnsbench.contract.specs import MetricSpec, ModelSpec, Scalar, SolverKind, SolverSpec, Spec
+from bnsbench.models.shipped_files import shipped_file
 from bnsbench.storage.files import name_of
 from bnsbench.storage.plain_data import digest
 from bnsbench.suite.suitefile import ModelEntry, Suite
@@ -144,6 +145,12 @@ class Cell:
     def trained(self) -> bool:
         """Whether the solver has to be trained or tuned first."""
         return self.kind in ("trained", "tuned")
+
+    @cached_property
+    def shipped(self) -> bool:
+        """Whether the package has a trained solver for it; one for other weights or of another version does not count."""
+        solver = self.model.shown, self.guidance, self.solver.shown, self.nfe
+        return self.trained and shipped_file(*solver).is_file()
 
 
 def make_plan(suite: Suite, host: PluginHost) -> tuple[Cell, ...]:

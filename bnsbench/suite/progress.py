@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from bnsbench.errors import printable
@@ -74,7 +75,6 @@ def listener_of_run(listener: Listener | None) -> RunListener:
     return RunListener() if listener is None else _OfCells(lambda message, content: getattr(listener, message)(content))
 
 
-@dataclass
 class Remaining:
     """An estimate of the seconds that cells still take, from those that are done.
 
@@ -86,27 +86,43 @@ class Remaining:
 
     TRAINING_GUESS = 30.0
 
-    cells: list[Cell] = field(default_factory=list)
-    _made: dict[str, float] = field(default_factory=dict)
-    _spent: dict[tuple[str, bool], tuple[float, float]] = field(default_factory=dict)
+    def __init__(self, cells: Iterable[Cell] = (), retrain: bool = False) -> None:
+        """Take the cells that are left; ``retrain`` says that solvers are trained that the package has."""
+        self._retrain = retrain
+        self._left = {cell.key: cell for cell in cells}
+        self._forwards = Counter[_Pace]()
+        for cell in self._left.values():
+            self._forwards[self._pace(cell)] += cell.forwards
+        self._unmade = {cell.field_digest for cell in self._left.values()}
+        self._made: list[float] = []
+        self._spent: dict[_Pace, tuple[float, float]] = {}
+
+    def __len__(self) -> int:
+        """Return how many cells are left."""
+        return len(self._left)
 
     def finish(self, cell: Cell, seconds: float) -> None:
         """Take a cell off the list and learn from how long it took."""
-        self.cells = [other for other in self.cells if other.key != cell.key]
-        if cell.field_digest not in self._made:
-            self._made[cell.field_digest] = seconds
+        pace = self._pace(cell)
+        if self._left.pop(cell.key, None) is not None:
+            self._forwards[pace] -= cell.forwards
+        if cell.field_digest in self._unmade:
+            self._unmade.remove(cell.field_digest)
+            self._made.append(seconds)
         else:
-            before = self._spent.get((cell.model.selector, cell.trained), (0.0, 0.0))
-            self._spent[cell.model.selector, cell.trained] = before[0] + seconds, before[1] + cell.forwards
+            before = self._spent.get(pace, (0.0, 0.0))
+            self._spent[pace] = before[0] + seconds, before[1] + cell.forwards
 
     def seconds(self, workers: int = 1) -> float | None:
         """Return the estimate for that many workers, or None while nothing is known."""
         if not any(not trained for _, trained in self._spent):
             return None
-        unmade = {cell.field_digest for cell in self.cells} - self._made.keys()
-        making = len(unmade) * sum(self._made.values()) / len(self._made)
-        running = sum(self._rate(cell.model.selector, cell.trained) * cell.forwards for cell in self.cells)
+        making = len(self._unmade) * sum(self._made) / max(1, len(self._made))
+        running = sum(self._rate(*pace) * forwards for pace, forwards in self._forwards.items() if forwards)
         return (making + running) / workers
+
+    def _pace(self, cell: Cell) -> _Pace:
+        return cell.model.selector, cell.trained and (self._retrain or not cell.shipped)
 
     def _rate(self, model: str, trained: bool) -> float:
         """Return seconds per forward: of the model's own cells, else of all, and for training else by the guess."""
@@ -116,3 +132,7 @@ class Remaining:
             return self.TRAINING_GUESS * self._rate(model, trained=False)
         seconds, forwards = own or (sum(spent[0] for spent in of_all), sum(spent[1] for spent in of_all))
         return seconds / forwards
+
+
+_Pace = tuple[str, bool]
+"""A model's selector, and whether solvers are trained: cells that take as long per forward."""

@@ -71,6 +71,14 @@ def test_dry_run_lists_cells_and_touches_nothing(run, tmp_path):
     assert plan["estimate"] == {"sampling": 240, "truth": 3200, "training": 0, "hours": None}
 
 
+def test_dry_run_tells_shipped_solvers_from_those_to_train(bnsbench):
+    asked = ("run", "default", "--dry-run", "--model", "digits-ot", "--solver", "bns", "--guidance", "0", "--nfe", "8,9")
+    done = bnsbench(*asked)
+    assert [line.split()[-1] for line in done.out.splitlines() if " bns " in line] == ["shipped", "trained"]
+    assert "for training 1 solvers" in done.out
+    assert "for training 2 solvers" in bnsbench(*asked, "--retrain").out
+
+
 def test_dry_run_and_run_agree_on_what_is_left(run, bnsbench):
     run("--nfe", "2,3")
     dry = run("--dry-run", "--nfe", "2,3,4")

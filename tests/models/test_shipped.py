@@ -8,7 +8,8 @@ import pytest
 from bnsbench.contract import PluginHost
 from bnsbench.flows.network_state import NetworkState
 from bnsbench.models.mixtures import ring8
-from bnsbench.models.shipped import SOLVERS, shipped_file, shipped_solver
+from bnsbench.models.shipped import shipped_solver
+from bnsbench.models.shipped_files import SOLVERS, shipped_file
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.nonstationary.tracing import trace
 from bnsbench.solvers.runge_kutta import midpoint

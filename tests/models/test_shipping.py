@@ -7,7 +7,8 @@ import pytest
 
 from bnsbench.contract import PluginHost
 from bnsbench.models import shipping
-from bnsbench.models.shipped import SOLVERS, Shipment, shipped_solver
+from bnsbench.models.shipped import Shipment, shipped_solver
+from bnsbench.models.shipped_files import SOLVERS
 from bnsbench.models.shipping import ship
 from bnsbench.nonstationary.artefact import SolverArtefact
 from bnsbench.training.problem import Effort, TrainingStatus

@@ -12,7 +12,7 @@ import torch
 
 from bnsbench.errors import CorruptFileError, NotApplicableError, UsageError
 from bnsbench.flows.paths import VP, CondOT, Cosine, DiscreteVP, Preconditioned
-from bnsbench.models.shipped import SOLVERS
+from bnsbench.models.shipped_files import SOLVERS
 from bnsbench.nonstationary.artefact import SCHEMA, SolverArtefact, exportable, load_solver
 from bnsbench.nonstationary.table import NonStationarySolver
 from tests.training.toys import random_split_table

@@ -6,7 +6,7 @@ import pytest
 
 from bnsbench.suite.estimate import PEAK_TFLOPS, TRUTH_EVALUATIONS, UTILISATION, estimate
 from bnsbench.suite.plan import make_plan
-from bnsbench.suite.suitefile import read_suite
+from bnsbench.suite.suitefile import Suite, read_suite
 from bnsbench.training.recipes.forecast import forecast, task_of
 
 
@@ -61,3 +61,12 @@ def test_what_the_solver_is_told_counts(cells):
     forecasts = [forecast(task_of("ld3", nfe, {"rule": "euler"})) for nfe in (2, 4)]
     once = max(found.truth for found in forecasts) + sum(found.total - found.truth for found in forecasts)
     assert rule.training == once * (1 + 2)
+
+
+def test_shipped_solvers_cost_no_training_unless_it_is_asked_for(host):
+    content = {"name": "s", "models": ["digits-ot"], "nfe": [8, 9], "solvers": ["bns"], "metrics": ["psnr"], "samples": 16}
+    eight, nine = make_plan(Suite.parse(content, "here"), host)
+    assert (eight.shipped, nine.shipped) == (True, False)
+    assert estimate([eight]).training == 0 < estimate([eight], retrain=True).training
+    assert estimate([nine]) == estimate([nine], retrain=True)
+    assert estimate([eight]).sampling == 8 * 16

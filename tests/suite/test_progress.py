@@ -8,7 +8,7 @@ import pytest
 
 from bnsbench.suite.plan import make_plan
 from bnsbench.suite.progress import Message, Relay, Remaining, RunListener, listener_of_run
-from bnsbench.suite.suitefile import read_suite
+from bnsbench.suite.suitefile import Suite, read_suite
 from bnsbench.training.listener import Listener
 from bnsbench.training.problem import TrainingStatus
 
@@ -53,6 +53,25 @@ def test_training_is_guessed_until_one_is_seen(cells):
     remaining.finish(cells[1], 4.0)
     plain = sum(cell.forwards for cell in cells[2:4])
     assert remaining.seconds() == pytest.approx(plain + Remaining.TRAINING_GUESS * sum(cell.forwards for cell in cells[4:6]))
+
+
+def test_solvers_that_are_shipped_take_as_long_as_those_that_sample_alone(host):
+    content = {"name": "s", "models": ["digits-ot"], "nfe": [4, 8], "solvers": ["euler", "bns"], "metrics": ["psnr"]}
+    cells = make_plan(Suite.parse(content, "here"), host)
+    left = cells[2:]
+    assert all(cell.shipped for cell in left)
+    for retrain, factor in ((False, 1.0), (True, Remaining.TRAINING_GUESS)):
+        remaining = Remaining(cells, retrain)
+        remaining.finish(cells[0], 100.0)
+        remaining.finish(cells[1], 3.0 * cells[1].forwards)
+        assert remaining.seconds() == pytest.approx(3.0 * factor * sum(cell.forwards for cell in left))
+
+
+def test_a_cell_is_taken_off_the_list_once(cells):
+    remaining = Remaining(cells)
+    remaining.finish(cells[0], 1.0)
+    remaining.finish(cells[0], 1.0)
+    assert len(remaining) == len(cells) - 1
 
 
 def test_every_model_has_its_own_pace(cells):
