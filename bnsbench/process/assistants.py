@@ -82,7 +82,8 @@ def in_parts(function: Callable[[_Part], _Answer], parts: Sequence[_Part], worke
 
     try:
         with suppress(OSError):  # no process can be started
-            assistants += [_Assistant() for _ in range(count)]
+            # One by one, so that those are ended that were started.
+            assistants.extend(_Assistant() for _ in range(count))
         free += assistants
         with ThreadPoolExecutor(max(1, len(assistants))) as threads:
             try:

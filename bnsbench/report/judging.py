@@ -48,7 +48,7 @@ Columns = dict[str, list[Any]]
 MANY = 4000
 """Cells from which on other processes help: to start them takes as long as to read some hundreds."""
 
-_KEY = re.compile(r"(.+_w[^_]+)_.+(_seed[0-9]+)-[0-9a-f]+")
+_KEY = re.compile(r"(.+?_w[0-9.e+-]+)_.+(_seed[0-9]+)-[0-9a-f]+")
 """Of a key that was not cut off: what it tells of the model and the guidance scale, and the seed."""
 
 

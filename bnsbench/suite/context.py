@@ -283,5 +283,5 @@ def decode(model: Model, x: Tensor, batch: int) -> Tensor:
             raise BnsbenchError(f"it returned decoded samples of shape {list(found.shape)} for {len(x[part])} states")
         return found
 
-    with torch.no_grad(), raised_by("model"):
+    with torch.no_grad(), raised_by("model"), clock.phase("decoding"):
         return torch.cat(Parts(batch).each("values", len(x), decoded))

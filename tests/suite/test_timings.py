@@ -70,7 +70,17 @@ def test_a_run_tells_where_its_time_went(suite_file, tmp_path, host, recorder, e
     outcome, _ = run_and_report(options, host, recorder)
     store, found = ResultStore(outcome.folder), outcome.timings
     assert json.loads(store.timings_file.read_text()) == found.to_dict() == outcome.to_dict()["timings"]
-    assert {"loading", "truth", "training", "sampling", "metrics", "previews", "checks", REPORTING} <= found.spent.keys()
+    assert {
+        "loading",
+        "truth",
+        "training",
+        "sampling",
+        "decoding",
+        "metrics",
+        "previews",
+        "checks",
+        REPORTING,
+    } <= found.spent.keys()
     assert {"truth", "sampling"} <= found.network.keys()
     assert all(0 < found.network[phase] <= found.spent[phase] + 0.01 for phase in found.network)
     assert 0 < found.efficiency < 1
