@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, Literal, Self, TypeVar
 
 from bnsbench.contract import PluginHost, Selection
+from bnsbench.contract.sources import BUILTIN
 from bnsbench.contract.specs import MetricSpec, ModelSpec, Scalar, SolverKind, SolverSpec, Spec
 from bnsbench.models.shipped_files import shipped_file
 from bnsbench.storage.files import name_of
@@ -149,8 +150,9 @@ class Cell:
     @cached_property
     def shipped(self) -> bool:
         """Whether the package has a trained solver for it; one for other weights or of another version does not count."""
-        solver = self.model.shown, self.guidance, self.solver.shown, self.nfe
-        return self.trained and shipped_file(*solver).is_file()
+        if not self.trained or self.model.provider != BUILTIN:
+            return False
+        return shipped_file(self.model.shown, self.guidance, self.solver.shown, self.nfe).is_file()
 
 
 def make_plan(suite: Suite, host: PluginHost) -> tuple[Cell, ...]:

@@ -69,7 +69,7 @@ def test_without_processes_everything_is_done_here(monkeypatch: pytest.MonkeyPat
     def refused(*arguments: object, **named: object) -> None:
         raise OSError("too many processes")
 
-    monkeypatch.setattr(assistants.subprocess, "Popen", refused)
+    monkeypatch.setattr(subprocess, "Popen", refused)
     assert list(in_parts(square_and_process, [2, 3], workers=2)) == [(4, os.getpid()), (9, os.getpid())]
 
 
@@ -81,7 +81,7 @@ def test_processes_end_when_the_answers_are_no_longer_wanted(monkeypatch: pytest
         started.append(plain(*arguments, **named))  # type: ignore[call-overload]
         return started[-1]
 
-    monkeypatch.setattr(assistants.subprocess, "Popen", noted)
+    monkeypatch.setattr(subprocess, "Popen", noted)
     answers = in_parts(square_and_process, range(50), workers=2)
     next(answers)
     answers.close()  # type: ignore[attr-defined]
