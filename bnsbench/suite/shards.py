@@ -97,14 +97,15 @@ def deal(cells: Sequence[Cell], count: int, bond: Bond = bond_of) -> list[Cells]
 def _cost_in_forwards(cells: Sequence[Cell]) -> float:
     from bnsbench.suite.estimate import estimate  # noqa: PLC0415 (loads torch, which a run without shards may not need)
 
-    found = estimate(cells)
+    # As if no solver were shipped: the deal must not depend on what a machine has.
+    found = estimate(cells, retrain=True)
     return float(found.sampling + found.truth + found.training)
 
 
 def _cost_in_hours(cells: Sequence[Cell]) -> float:
     from bnsbench.suite.estimate import estimate  # noqa: PLC0415 (loads torch)
 
-    return estimate(cells).hours or 0.0
+    return estimate(cells, retrain=True).hours or 0.0
 
 
 def _piles(cells: Iterable[Cell], name: Callable[[Cell], str], cost: Cost) -> list[_Pile]:

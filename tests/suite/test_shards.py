@@ -29,7 +29,7 @@ def fields_of(cells):
 
 
 def cost(cells):
-    found = estimate(cells)
+    found = estimate(cells, retrain=True)
     return found.sampling + found.truth + found.training
 
 
