@@ -48,6 +48,9 @@ ROW = 0.075
 HANDLE, LETTER = 0.6, 0.066
 """Inches that a legend's mark with its margins takes, and a letter beside it."""
 
+MOST_PANELS = 60
+"""Fields that are drawn into one picture: a hundred and more rows of panels are no picture, and too large for a PNG."""
+
 
 @dataclass(frozen=True)
 class PanelCurve:
@@ -71,7 +74,8 @@ def draw_metric(frame: pd.DataFrame, metric: str, file: Path) -> None:
     """Draw a metric over the NFE, one panel for every field, as PNG and SVG.
 
     Each panel's best learned solvers, its students and its best classic solver, on a tuned grid or not, are emphasised;
-    colours and markers follow from a solver's name. Nothing is drawn if no solver has a value.
+    colours and markers follow from a solver's name. Nothing is drawn if no solver has a value. Of more than MOST_PANELS
+    fields the first are drawn, and the figure says so.
 
     Args:
         frame: A leaderboard.
@@ -82,7 +86,11 @@ def draw_metric(frame: pd.DataFrame, metric: str, file: Path) -> None:
     if not panels:
         return
     with plain_style(STYLE):
-        _save(_figure(panels, metric, frame.attrs.get("units", {}).get(metric, "")), file)
+        figure = _figure(panels[:MOST_PANELS], metric, frame.attrs.get("units", {}).get(metric, ""))
+        if len(panels) > MOST_PANELS:
+            left_out = f"The first {MOST_PANELS} of {len(panels):,} fields; the leaderboard has all of them."
+            figure.suptitle(left_out, fontsize=9, x=0.01, ha="left")
+        _save(figure, file)
 
 
 def draw_profile(frame: pd.DataFrame, metric: str, file: Path) -> None:

@@ -4,6 +4,7 @@ import xml.etree.ElementTree as ET
 
 import matplotlib.image
 
+from bnsbench.report import plots
 from bnsbench.report.leaderboard import leaderboard
 from bnsbench.report.plots import draw_metric, draw_profile
 
@@ -36,6 +37,17 @@ def test_long_names_are_not_cut_off(make_records, tmp_path):
     image = matplotlib.image.imread(tmp_path / "psnr.png")
     for edge in (image[:, 0], image[:, -1], image[0], image[-1]):
         assert edge[..., :3].min() > 0.8  # no ink, but for a shade
+
+
+def test_of_very_many_fields_the_first_are_drawn_and_the_picture_says_so(make_records, tmp_path, monkeypatch):
+    values = {("euler", 4): (20.0, 1.0), ("bns", 4): (30.0, 1.0)}
+    frame = leaderboard([record for seed in range(3) for record in make_records(values, seed=seed)])
+    for most, said in ((2, True), (3, False)):
+        monkeypatch.setattr(plots, "MOST_PANELS", most)
+        draw_metric(frame, "psnr", tmp_path / "psnr")
+        texts = _texts(tmp_path / "psnr.svg")
+        assert any(text.startswith("The first 2 of 3 fields") for text in texts) == said
+        assert texts.count("bns  30.00 dB at 4") == most
 
 
 def test_nothing_to_draw_draws_nothing(make_records, tmp_path):
