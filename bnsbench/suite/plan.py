@@ -10,10 +10,14 @@ from typing import Any, Literal, Self, TypeVar
 from bnsbench.contract import PluginHost, Selection
 from bnsbench.contract.sources import BUILTIN
 from bnsbench.contract.specs import MetricSpec, ModelSpec, Scalar, SolverKind, SolverSpec, Spec
+from bnsbench.errors import UsageError
 from bnsbench.models.shipped_files import shipped_file
 from bnsbench.storage.files import name_of
 from bnsbench.storage.plain_data import digest
 from bnsbench.suite.suitefile import ModelEntry, Suite
+
+ALIKE = ("tolerance", "dtype", "samples")
+"""What a model has once in a suite: its cells could not be compared otherwise."""
 
 _S = TypeVar("_S", bound=Spec)
 
@@ -156,12 +160,36 @@ class Cell:
 
 
 def make_plan(suite: Suite, host: PluginHost) -> tuple[Cell, ...]:
-    """Return the suite's cells by model, guidance, solver and NFE; UsageError for a name that no plugin offers.
+    """Return the suite's cells by model, guidance, solver and NFE.
 
-    Cells that cannot be run (guidance on a model without it, an NFE that a solver cannot spend) carry the reason.
+    A model may be named several times, as with other solvers at another scale: a cell that several entries give is one, with
+    the metrics of all. Cells that cannot be run (guidance on a model without it, an NFE that a solver cannot spend) carry
+    the reason.
+
+    Raises:
+        UsageError: If no plugin offers a name, or a model is named again with other samples, tolerance or precision.
     """
-    models = _unique_models(suite.full_entries(), host)
-    return tuple(cell for entry, model in models for cell in _cells(entry, model, suite.seed, host))
+    first: dict[str, ModelEntry] = {}
+    cells: dict[str, Cell] = {}
+    for entry, model in [(entry, host.model(entry.name)) for entry in suite.full_entries()]:
+        _check_alike(model.name, first.setdefault(model.name, entry), entry)
+        for cell in _cells(entry, model, suite.seed, host):
+            before = cells.get(cell.key)
+            cells[cell.key] = cell if before is None else replace(before, metrics=_joined(before.metrics, cell.metrics))
+    return tuple(cells.values())
+
+
+def _check_alike(model: str, one: ModelEntry, other: ModelEntry) -> None:
+    for what in ALIKE:
+        if getattr(one, what) != getattr(other, what):
+            raise UsageError(
+                f"The suite names the model {model} twice, with {what} {getattr(one, what)} and {getattr(other, what)}:"
+                " a model has one of each in a suite."
+            )
+
+
+def _joined(metrics: tuple[MetricComponent, ...], more: tuple[MetricComponent, ...]) -> tuple[MetricComponent, ...]:
+    return tuple({metric.name: metric for metric in (*metrics, *more)}.values())
 
 
 def _cells(entry: ModelEntry, model: Selection[ModelSpec], seed: int, host: PluginHost) -> Iterator[Cell]:
@@ -197,8 +225,3 @@ def _reason_to_skip(model: Selection[ModelSpec], guidance: float, solver: Solver
 
 def _unique(selections: list[Selection[_S]]) -> list[Selection[_S]]:
     return list({selection.name: selection for selection in selections}.values())
-
-
-def _unique_models(entries: tuple[ModelEntry, ...], host: PluginHost) -> list[tuple[ModelEntry, Selection[ModelSpec]]]:
-    chosen = [(entry, host.model(entry.name)) for entry in entries]
-    return list({selection.name: (entry, selection) for entry, selection in chosen}.values())

@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bnsbench.errors import UsageError
+from bnsbench.suite.plan import ALIKE
 from bnsbench.suite.suitefile import ModelEntry, Suite
 
 _T = TypeVar("_T")
-
-ALIKE = ("tolerance", "dtype", "samples")
-"""What a model has once in a suite, so that its results of several suites have to agree in it."""
 
 
 def joined(suites: Mapping[Path, Suite]) -> Suite:

@@ -122,3 +122,31 @@ def test_planning_and_reading_records_import_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def entries(*models, **changes):
+    content = {"name": "s", "nfe": [4], "solvers": ["euler", "ab2"], "metrics": ["psnr"], "models": list(models), **changes}
+    return make_plan(Suite.parse(content, "here"), PluginHost.load())
+
+
+def test_entries_of_one_model_are_added_up():
+    """The first of two was once left out without a word."""
+    free, guided = (
+        {"name": "digits-ot"},
+        {"name": "digits-ot", "guidance": [0.0, 2.0], "solvers": ["euler"], "metrics": ["fid"]},
+    )
+    cells = entries(free, {"name": "ring8"}, guided)
+    found = [(cell.model.name, cell.guidance, cell.solver.name, [metric.name for metric in cell.metrics]) for cell in cells]
+    assert found == [
+        ("digits-ot", 0.0, "euler", ["psnr", "fid"]),
+        ("digits-ot", 0.0, "ab2", ["psnr"]),
+        ("ring8", 0.0, "euler", ["psnr"]),
+        ("ring8", 0.0, "ab2", ["psnr"]),
+        ("digits-ot", 2.0, "euler", ["fid"]),
+    ]
+
+
+@pytest.mark.parametrize(("what", "value"), [("samples", 7), ("tolerance", 1e-3), ("dtype", "bfloat16")])
+def test_entries_of_one_model_agree_in_what_a_comparison_needs(what, value):
+    with pytest.raises(UsageError, match=f"names the model ring8 twice, with {what} .* and {value}"):
+        entries({"name": "ring8"}, {"name": "builtin/ring8", what: value})
