@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bnsbench.contract import PluginHost
@@ -57,6 +59,16 @@ def run_again(cells: Sequence[Cell], records: Mapping[str, Record], job: Job, li
 def run_apart(cells: Sequence[Cell], records: Mapping[str, Record], job: Job, listener: RunListener) -> Iterator[str]:
     """Run cells that have failed once and may end a process, in another one, and yield how they differ."""
     yield from _compared(ProcessExecutor(1), cells, records, job, listener, differences)
+
+
+def train_apart(cells: Sequence[Cell], records: Mapping[str, Record], job: Job, listener: RunListener) -> Iterator[str]:
+    """Run cells that were skipped before their solver was trained, as `run_apart`, and keep nothing of their trainings.
+
+    That a trained solver cannot spend a budget is known from its training, which ends at once where that is true.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        again = replace(job, store=ResultStore(Path(folder) / "skipped"), train=True)
+        yield from _compared(ProcessExecutor(1), cells, records, again, listener, differences)
 
 
 def train_again(cells: Sequence[Cell], records: Mapping[str, Record], job: Job, listener: RunListener) -> Iterator[str]:

@@ -138,8 +138,12 @@ class _Again:
         yield from rerun.model_faults(known, records, job)
         if self.chosen:
             yield from rerun.run_again(self.chosen, records, job, listener)
-        if self.refused:
-            yield from rerun.run_apart(self.refused, records, job, listener)
+        untrained = [cell for cell in self.refused if cell.trained and records[cell.key].status == "skipped"]
+        refused = [cell for cell in self.refused if cell not in untrained]
+        if refused:
+            yield from rerun.run_apart(refused, records, job, listener)
+        if untrained:
+            yield from rerun.train_apart(untrained, records, job, listener)
         if self.trained and self.retrain:
             yield from rerun.train_again(self.trained, records, job, listener)
 

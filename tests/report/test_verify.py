@@ -319,3 +319,19 @@ def test_other_facts_must_agree(store):
     record = next(store.records())
     assert list(differences(record, replace(record, forwards=99)))
     assert list(differences(record, replace(record, status="failed", reason="broken")))
+
+
+def test_what_a_training_has_refused_is_refused_again(tmp_path, monkeypatch):
+    """That BST cannot spend an odd budget is known from its training, and no solver's file is there to say it."""
+    monkeypatch.setenv("BNSBENCH_CACHE", str(tmp_path / "cache"))
+    models = 'models = [{ name = "ring8", tolerance = 1e-4 }]'
+    (tmp_path / "odd.toml").write_text(f'samples = 8\nnfe = [3]\nmetrics = ["psnr"]\nsolvers = ["bst", "euler"]\n{models}\n')
+    host = PluginHost.load([])
+    run_and_report(RunOptions(str(tmp_path / "odd.toml"), results=tmp_path, device="cpu"), host, RunListener())
+    store = ResultStore(tmp_path / "odd")
+    statuses = {record.cell["solver"]["name"]: (record.status, record.reason) for record in store.records()}
+    assert statuses["bst"][0] == "skipped"
+    assert "not 3" in statuses["bst"][1]
+    found = _verify(store, host, cells=None)
+    assert (found.faults, found.exit_code) == ((), 0)
+    assert not list((tmp_path / "odd").glob("solvers/*"))
