@@ -42,7 +42,7 @@ over the best classic, its interval, the gain over the best untuned one, and the
 `bnsbench.report.gains.Gain`).
 """
 
-Columns = dict[str, list[Any]]
+Entries = dict[str, list[Any]]
 """Entries of measures, by the measure's name and one of PARTS: a value for every record, NaN or None where there is none."""
 
 MANY = 4000
@@ -57,12 +57,12 @@ class Judged:
     """Records, without their values by sample if they come from files, and the judgements on them."""
 
     records: Sequence[Record]
-    columns: Columns
+    judgements: Entries
 
 
 def judge(records: Sequence[Record]) -> Judged:
     """Return the judgements on records that hold their values by sample."""
-    found: Columns = {}
+    found: Entries = {}
     for places in _fields(records).values():
         _put(found, len(records), places, _judgements([_packed(records[k]) for k in places]))
     return Judged(records, found)
@@ -82,23 +82,23 @@ def judge_folder(store: ResultStore) -> tuple[Judged, list[str]]:
         for column in found.values():
             for place in places:
                 column[place] = math.nan
-        _put(found, len(heads), places, judge([_with_values(store, settled[place]) for place in places]).columns)
+        _put(found, len(heads), places, judge([_with_values(store, settled[place]) for place in places]).judgements)
     return Judged(settled, found), [*([damaged] if damaged else []), *notes]
 
 
-def _judge_parts(store: ResultStore, keys: Sequence[str], parts: Sequence[Sequence[str]]) -> tuple[list[Record], Columns]:
+def _judge_parts(store: ResultStore, keys: Sequence[str], parts: Sequence[Sequence[str]]) -> tuple[list[Record], Entries]:
     """Return the records of the parts, in the order of all keys, and the judgements on each part by itself."""
     judged = list(in_parts(_judge_part, [(store, part) for part in parts], None if len(keys) >= MANY else 1))
     heads = {record.key: record for part in judged for record in part.records}
     there = [key for key in keys if key in heads]
     place_of = {key: place for place, key in enumerate(there)}
-    found: Columns = {}
+    found: Entries = {}
     for part in judged:
-        _put(found, len(there), [place_of[record.key] for record in part.records], part.columns)
+        _put(found, len(there), [place_of[record.key] for record in part.records], part.judgements)
     return [heads[key] for key in there], found
 
 
-def _put(found: Columns, length: int, places: Sequence[int], columns: Columns) -> None:
+def _put(found: Entries, length: int, places: Sequence[int], columns: Entries) -> None:
     """Put the columns of some records into those of all, of which there are so many."""
     for name, values in columns.items():
         column = found.get(name) or found.setdefault(name, [math.nan] * length)
@@ -119,7 +119,7 @@ def _judge_part(part: tuple[ResultStore, Sequence[str]]) -> Judged:
     """Return the judgements on the records of those keys, before they are settled, and the records without values."""
     store, keys = part
     judged = judge(list(store.records(keys)))
-    return Judged([replace(record, per_sample={}, replicates={}) for record in judged.records], judged.columns)
+    return Judged([replace(record, per_sample={}, replicates={}) for record in judged.records], judged.judgements)
 
 
 def _judged_amiss(
@@ -166,9 +166,9 @@ def _row(values: Sequence[float]) -> Sequence[float]:
     return values
 
 
-def _judgements(records: Sequence[Record]) -> Columns:
+def _judgements(records: Sequence[Record]) -> Entries:
     """Return the judgements on all records of a field."""
-    found: Columns = {}
+    found: Entries = {}
     for measure in with_further(metric_names(records)):
         measured = measured_values(records, measure)
         compared = columns(records, measure, [each.value for each in measured])
@@ -178,24 +178,24 @@ def _judgements(records: Sequence[Record]) -> Columns:
     return found
 
 
-def _of_values(records: Sequence[Record], measure: str, found: Sequence[MeasuredValue]) -> Columns:
+def _of_values(records: Sequence[Record], measure: str, found: Sequence[MeasuredValue]) -> Entries:
     numbers = [[each.value for each in found], [each.low for each in found], [each.high for each in found]]
     scores = [None if measure in OF_PSNR else record.metrics.get(metric_of(measure)) for record in records]
     details = [[score and score.details.get(name) for score in scores] for name in ("median", "p05", "truth")]
     return _named(measure, ("", "_low", "_high", "_median", "_p05", "_truth"), [*numbers, *details])
 
 
-def _of_standings(measure: str, found: Sequence[Standing]) -> Columns:
+def _of_standings(measure: str, found: Sequence[Standing]) -> Entries:
     ranks = [[each.rank_low for each in found], [each.rank_high for each in found]]
     return _named(measure, (STANDING, *RANKS), [[each.word for each in found], *ranks])
 
 
-def _of_gains(records: Sequence[Record], measure: str, found: Sequence[Gain | None]) -> Columns:
+def _of_gains(records: Sequence[Record], measure: str, found: Sequence[Gain | None]) -> Entries:
     if not any(found):
         return {}
     numbers = [[each and getattr(each, name) for each in found] for name in ("value", "low", "high", "untuned")]
     return _named(measure, GAIN, [*numbers, [each and records[each.over].key for each in found]])
 
 
-def _named(measure: str, parts: Iterable[str], values: Iterable[list[Any]]) -> Columns:
+def _named(measure: str, parts: Iterable[str], values: Iterable[list[Any]]) -> Entries:
     return {f"{measure}{part}": column for part, column in zip(parts, values, strict=True)}

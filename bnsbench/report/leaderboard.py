@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from bnsbench.contract.sources import BUILTIN
-from bnsbench.report.judging import GAIN, PARTS, STANDING, Columns, Judged, judge
+from bnsbench.report.judging import GAIN, PARTS, STANDING, Entries, Judged, judge
 from bnsbench.report.kinds import kinds
 from bnsbench.report.measures import PSNR, direction_of, metric_names, metric_of, with_further
 from bnsbench.suite.record import Record
@@ -55,8 +55,8 @@ def table(judged: Judged, planned: Iterable[str] = ()) -> pd.DataFrame:
     metrics = metric_names(rows) or sorted(dict.fromkeys(planned), key=lambda name: name != PSNR)
     measures = with_further(metrics)
     solvers = component_names(rows, "solver")
-    content: Columns = {f"{measure}{STANDING}": [""] * len(rows) for measure in measures}
-    content |= judged.columns
+    content: Entries = {f"{measure}{STANDING}": [""] * len(rows) for measure in measures}
+    content |= judged.judgements
     content |= _facts(rows) | {"model": component_names(rows, "model"), "solver": solvers, "kind": kinds(rows)}
     name_of: dict[Any, str] = dict(zip((record.key for record in rows), solvers, strict=True))
     for over in (f"{measure}{GAIN[-1]}" for measure in measures):
@@ -72,7 +72,7 @@ def table(judged: Judged, planned: Iterable[str] = ()) -> pd.DataFrame:
     return frame
 
 
-def _frame(content: Columns, metrics: Sequence[str], measures: Sequence[str]) -> pd.DataFrame:
+def _frame(content: Entries, metrics: Sequence[str], measures: Sequence[str]) -> pd.DataFrame:
     """Return the columns as a frame, without those of measures that no record has."""
     parts = [f"{measure}{part}" for measure in measures for part in PARTS]
     values = {name: pd.Series(content.get(name, ()), dtype=object) for name in (*parts, *SIZES)}
@@ -114,7 +114,7 @@ def _bare(component: Mapping[str, Any]) -> str:
     return str(component["name"].partition("[")[0])
 
 
-def _facts(records: Sequence[Record]) -> Columns:
+def _facts(records: Sequence[Record]) -> Entries:
     """Return the columns that no measure has."""
     cells, solvers = [record.cell for record in records], [record.solver for record in records]
     return {
