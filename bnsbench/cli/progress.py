@@ -25,16 +25,19 @@ SECONDS_BETWEEN_LINES = 5.0
 
 
 @contextmanager
-def show_progress(quiet: bool) -> Iterator[RunListener]:
-    """Show what a training or a run does while the block runs: in bars, in lines, or if quiet its notices alone."""
+def show_progress(quiet: bool, retrain: bool = False) -> Iterator[RunListener]:
+    """Show what a training or a run does while the block runs: in bars, in lines, or if quiet its notices alone.
+
+    retrain: whether a run trains solvers that are shipped, for the time that it takes.
+    """
     if quiet:
         yield _Notices()
     elif sys.stderr.isatty():
         # While bars are drawn, rich stands in for stderr: what others print is spelt out before it comes there.
         with _rich_progress() as progress, shown_streams():
-            yield _Bars(progress)
+            yield _Bars(progress, retrain)
     else:
-        yield _Lines()
+        yield _Lines(retrain)
 
 
 def figures(status: TrainingStatus) -> str:
@@ -77,8 +80,9 @@ class _Notices(RunListener):
 class _Clock(_Notices):
     """Counts cells, and estimates the time that cells and trainings still take."""
 
-    def __init__(self) -> None:
+    def __init__(self, retrain: bool = False) -> None:
         self.began = time.monotonic()
+        self._retrain = retrain
         self.total: int | None = None
         self._running: dict[str, float] = {}
         self._remaining = Remaining()
@@ -87,7 +91,7 @@ class _Clock(_Notices):
     def planned(self, cells: Sequence[Cell], pending: Sequence[Cell]) -> None:
         del cells
         self.total = len(pending)
-        self._remaining = Remaining([cell for cell in pending if cell.skip is None])
+        self._remaining = Remaining([cell for cell in pending if cell.skip is None], self._retrain)
 
     def started(self, cell: Cell) -> None:
         self._running[cell.key] = time.monotonic()
@@ -142,8 +146,8 @@ class _Clock(_Notices):
 class _Lines(_Clock):
     """Writes lines: now and then for what a run or the iterations of a training are at, always for what is rare."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, retrain: bool = False) -> None:
+        super().__init__(retrain)
         self._last = -SECONDS_BETWEEN_LINES
 
     def planned(self, cells: Sequence[Cell], pending: Sequence[Cell]) -> None:
@@ -178,8 +182,8 @@ class _Lines(_Clock):
 class _Bars(_Clock):
     """Shows one bar for the cells of a run, or else one for each NFE that is trained; what should stay stands above them."""
 
-    def __init__(self, progress: Progress) -> None:
-        super().__init__()
+    def __init__(self, progress: Progress, retrain: bool = False) -> None:
+        super().__init__(retrain)
         self._progress = progress
         self._cells: TaskID | None = None
         self._trained: dict[int, TaskID] = {}

@@ -102,7 +102,7 @@ def _run(options: RunOptions, host: PluginHost, quiet: bool, as_json: bool) -> N
     from bnsbench.cli.progress import show_progress
     from bnsbench.process.streams import stdout_kept_clean
 
-    with stdout_kept_clean(), show_progress(quiet or as_json) as listener:
+    with stdout_kept_clean(), show_progress(quiet or as_json, options.retrain) as listener:
         outcome, frame = run_and_report(options, host, listener)
     if as_json:
         print_json(outcome.to_dict())
@@ -196,7 +196,7 @@ def _print_plan(plan: RunPlan, left: Sequence[Cell], retrain: bool) -> None:
         f"\n{counts['left']} cells to run, {counts['skipped']} skipped; results in {shown_path(plan.store.folder)}.\n"
         f"{counts['finished']} cells are finished already.\n"
         f"Network forwards: {cost.sampling:,} for sampling, about {cost.truth:,} for ground truth and {cost.training:,} for"
-        f" training {sum(_remark(cell, False, retrain) == 'trained' for cell in left)} solvers{_hours(cost)}."
+        f" training {sum(cell.needs_training(retrain) for cell in left if cell.skip is None)} solvers{_hours(cost)}."
     )
 
 
@@ -217,9 +217,11 @@ def _remark(cell: Cell, finished: bool, retrain: bool) -> str:
     """Return what will become of a cell, in a word or with the reason; "" for one that samples alone."""
     if cell.skip:
         return f"skipped: {cell.skip}"
-    if finished or not cell.trained:
-        return "finished" if finished else ""
-    return "shipped" if cell.shipped and not retrain else "trained"
+    if finished:
+        return "finished"
+    if cell.needs_training(retrain):
+        return "trained"
+    return "shipped" if cell.trained else ""
 
 
 def _forwards(cell: Cell) -> int:

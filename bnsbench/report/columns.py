@@ -16,6 +16,7 @@ from bnsbench.report.measures import (
     direction_of,
     paired_change,
     paired_intervals,
+    sample_count,
     value_in,
     value_of,
 )
@@ -67,7 +68,7 @@ class Column:
         It is that of `bnsbench.report.measures.paired_change`, from what all pairs of the column have in common.
         """
         known = self._compared_by[a]
-        if known is None or known != self._compared_by[b] or _samples(self.records[a]) != _samples(self.records[b]):
+        if known is None or known != self._compared_by[b] or sample_count(self.records[a]) != sample_count(self.records[b]):
             return paired_change(self.records[a], self.records[b], self.measure)
         return self._group(known).difference(a, b)
 
@@ -124,7 +125,3 @@ def columns(records: Sequence[Record], measure: str, values: Sequence[float | No
         Column(places, [records[k] for k in places], [known[k] or 0.0 for k in places], measure, direction)
         for places in groups.values()
     ]
-
-
-def _samples(record: Record) -> Any:
-    return record.cell["samples"]

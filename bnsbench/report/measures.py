@@ -192,7 +192,7 @@ def paired_change(a: Record, b: Record, measure: str) -> PairedDifference | None
         values = np.array([samples[:common] for samples in found], dtype=np.float64).T
         return difference([_value(column, measure) for column in values.T], _of_samples(values, measure))
     known = compared_by(a, measure)
-    if known is None or known[0] != "replicates" or known != compared_by(b, measure) or _samples(a) != _samples(b):
+    if known is None or known[0] != "replicates" or known != compared_by(b, measure) or sample_count(a) != sample_count(b):
         return None
     return difference([value_of(record, measure) or 0.0 for record in (a, b)], paired_intervals([a, b], measure))
 
@@ -203,7 +203,8 @@ def _value(samples: Floats, measure: str) -> float:
     return float(quantile(samples, WORST)) if measure == PSNR_P05 else float(samples.mean())
 
 
-def _samples(record: Record) -> Any:
+def sample_count(record: Record) -> Any:
+    """Return how many samples a record is over."""
     return record.cell["samples"]
 
 

@@ -46,7 +46,7 @@ def estimate(cells: Iterable[Cell], retrain: bool = False) -> Estimate:
     Solvers that the package has cost no training, unless ``retrain`` asks for it.
     """
     wanted = [cell for cell in cells if cell.skip is None]
-    made = [cell for cell in wanted if retrain or not cell.shipped]
+    made = [cell for cell in wanted if cell.needs_training(retrain)]
     trained, tuned = ([cell for cell in made if cell.kind == kind] for kind in ("trained", "tuned"))
     truths, searched = ({cell.field_digest: cell for cell in cells} for cells in (wanted, tuned))
     forecasts = [(cell, _training(cell)) for cell in trained]

@@ -158,6 +158,10 @@ class Cell:
             return False
         return shipped_file(self.model.shown, self.guidance, self.solver.shown, self.nfe).is_file()
 
+    def needs_training(self, retrain: bool = False) -> bool:
+        """Return whether its solver is to be trained or tuned: also one that the package has, if ``retrain`` asks for it."""
+        return self.trained and (retrain or not self.shipped)
+
 
 def make_plan(suite: Suite, host: PluginHost) -> tuple[Cell, ...]:
     """Return the suite's cells by model, guidance, solver and NFE.
@@ -171,7 +175,8 @@ def make_plan(suite: Suite, host: PluginHost) -> tuple[Cell, ...]:
     """
     first: dict[str, ModelEntry] = {}
     cells: dict[str, Cell] = {}
-    for entry, model in [(entry, host.model(entry.name)) for entry in suite.full_entries()]:
+    for entry in suite.full_entries():
+        model = host.model(entry.name)
         _check_alike(model.name, first.setdefault(model.name, entry), entry)
         for cell in _cells(entry, model, suite.seed, host):
             before = cells.get(cell.key)

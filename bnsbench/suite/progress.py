@@ -122,7 +122,7 @@ class Remaining:
         return (making + running) / workers
 
     def _pace(self, cell: Cell) -> _Pace:
-        return cell.model.selector, cell.trained and (self._retrain or not cell.shipped)
+        return cell.model.selector, cell.needs_training(self._retrain)
 
     def _rate(self, model: str, trained: bool) -> float:
         """Return seconds per forward: of the model's own cells, else of all, and for training else by the guess."""
